@@ -1,0 +1,1 @@
+"""Labelled questions, recorded pools and accuracy tables."""

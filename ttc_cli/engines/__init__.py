@@ -1,0 +1,1 @@
+"""Engines grow and score branches of a prompt; ``base`` holds the protocols they share."""

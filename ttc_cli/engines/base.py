@@ -1,0 +1,210 @@
+"""What a search may ask of an engine: grow, fork, drop and score branches of one prompt.
+
+An engine batches everything outstanding. The unit of work is a *session*: one prompt, read once,
+and the tree of branches that grows from it. Several sessions may be open on one engine (a bench
+over many questions): it decodes only when every open session waits for it, so that the batches,
+and with them the text, depend on nothing but the requests and their seeds.
+
+Text given to an engine comes as *spans*, because only the chat template may contain control
+tokens: a user who types ``<|im_end|>`` gets those characters read as plain text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from ttc_cli.events import Grew
+from ttc_cli.types import Confidence, Finish, Role, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a prompt. ``control``: control tokens written out in it are read as such."""
+
+    text: str
+    control: bool = False
+
+
+Prompt = tuple[Span, ...]
+
+
+class Until(StrEnum):
+    """How far a branch grows."""
+
+    END = "end"
+    STEP = "step"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """A handle on one path of a session's tree; compared by identity, meaningless elsewhere."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Let ``branch`` grow by at most ``max_tokens``, drawing with ``seed``.
+
+    ``label`` is the candidate id under which ``Grew`` events report its text.
+    """
+
+    branch: Branch
+    max_tokens: int
+    sampling: Sampling
+    seed: int
+    label: int
+    until: Until = Until.END
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a ``Grow`` came to. ``text`` and ``tokens`` are those of this request alone.
+
+    ``confidence`` is over this request's tokens; None where the engine reads no logits.
+    """
+
+    branch: Branch
+    label: int
+    text: str
+    tokens: int
+    finish: Finish
+    confidence: Confidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """Append ``suffix`` to a fork of ``branch`` and read the next-token distribution.
+
+    ``labels`` are groups of vocabulary pieces, e.g. ``(("Yes", " Yes"), ("No", " No"))``.
+    """
+
+    branch: Branch
+    suffix: Prompt
+    labels: tuple[tuple[str, ...], ...]
+
+
+class Meter(Protocol):
+    """Where an engine books compute, and asks whether it may go on. Called from any thread."""
+
+    def charge(
+        self,
+        role: Role,
+        *,
+        prompt_tokens: int = 0,
+        generated_tokens: int = 0,
+        reused_tokens: int = 0,
+        decode_calls: int = 0,
+        flops: float = 0.0,
+    ) -> None:
+        """Book what one decode step cost this session."""
+
+    def exhausted(self) -> str | None:
+        """Why nothing more may be spent ("token cap of 500 reached"), or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is and can do.
+
+    ``parameters`` counts weights (FLOPs = 2 × parameters × tokens). ``parallel`` is how many
+    branches grow at once. ``forks``: branches share KV; ``scores``: ``score`` works;
+    ``steps``: ``Until.STEP`` works.
+    """
+
+    name: str
+    model: str
+    parameters: int
+    context: int
+    parallel: int
+    chat_template: str | None
+    control_tokens: Mapping[str, str] = field(default_factory=dict)
+    """Written-out ``bos_token``, ``eos_token`` for the chat template."""
+    forks: bool = True
+    scores: bool = True
+    steps: bool = True
+
+
+class Session(Protocol):
+    """One open prompt and the branches that grow from it.
+
+    Use as ``async with await engine.open(...) as session``; closing drops every branch.
+    """
+
+    @property
+    def root(self) -> Branch:
+        """The prompt itself, before any generated token."""
+
+    def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
+        """New branches that continue from where ``branch`` stands. Costs nothing by itself."""
+
+    def grow(self, requests: Sequence[Grow]) -> AsyncIterator[Growth]:
+        """Grow all, in as few batches as fit, yielding each as it ends, in a fixed order.
+
+        While the caller looks at one growth, nothing is decoded; it may ``cancel``, ``limit``,
+        ``score`` or start another ``grow``. Leaving the iterator early cancels what still grows.
+
+        Raises:
+            EngineError: the native library failed; growths yielded before stay valid.
+        """
+
+    def cancel(self, branches: Iterable[Branch]) -> None:
+        """Stop these now; their ``Growth`` is yielded with ``Finish.CANCELLED``."""
+
+    def limit(self, branches: Iterable[Branch], max_tokens: int) -> None:
+        """Lower the token limit of requests that still grow (never raises it)."""
+
+    async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
+        """For each row, the probability of each label group, over the whole vocabulary.
+
+        Charged to ``Role.VERIFIER``: the suffix's tokens alone where KV is shared.
+
+        Raises:
+            UsageError: a label group holds no piece that is one token of this vocabulary.
+        """
+
+    def drop(self, branches: Iterable[Branch]) -> None:
+        """Forget these and free what they hold. Growing ones are cancelled first."""
+
+    async def close(self) -> None:
+        """Drop everything. Idempotent."""
+
+    async def __aenter__(self) -> Session: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
+class Engine(Protocol):
+    """A model that is loaded and ready."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it is and can do."""
+
+    async def open(
+        self,
+        prompt: Prompt,
+        meter: Meter,
+        observe: Callable[[Grew], None] | None = None,
+    ) -> Session:
+        """Read ``prompt`` once and return the session that grows from it.
+
+        ``observe`` gets one ``Grew`` per decode step, from the engine's thread.
+
+        Raises:
+            PromptTooLong: it leaves no room to answer in the context window.
+            EngineError: the native library failed.
+        """
+
+    def interrupt(self) -> None:
+        """End all growing at the next token (or sooner), as ``Finish.CANCELLED``.
+
+        Safe to call from a signal handler or another thread. Scores under way are finished with
+        what is known; further requests end at once, until every session is closed.
+        """
+
+    def close(self) -> None:
+        """Free the model. Idempotent."""

@@ -1,0 +1,114 @@
+"""The error family. Each says what happened and what it means; ``hint`` is the next command.
+
+::
+
+    TtcError                    1   runtime failure
+    ├── EngineError             1   the engine failed while it ran
+    │   └── NativeCrash         1   the native library crashed in a child process
+    ├── DiskFull                1   no room left on a device
+    ├── UsageError              2   wrong flag, prompt or configuration
+    │   └── TemplateError       2   the model has no usable chat template
+    ├── ModelError              3
+    │   ├── ModelMissing        3   not on this machine
+    │   ├── ModelCorrupt        3   truncated, of the wrong hash, or no GGUF
+    │   └── ModelUnsupported    3   a valid file that tree search cannot use
+    ├── NoAnswer                4   a cap was reached before any candidate answered
+    ├── DoesNotFit              5
+    │   ├── MemoryShort         5   model and KV cache exceed the free memory
+    │   └── PromptTooLong       5   the prompt exceeds the context window
+    └── NetworkError            6
+        ├── Unreachable         6   no source answered
+        └── AccessDenied        6   the hub wants a token or a licence
+
+129, 130, 141 and 143 are signals (SIGHUP, SIGINT, SIGPIPE, SIGTERM), not errors of this family.
+"""
+
+from __future__ import annotations
+
+
+class TtcError(Exception):
+    """Base of all errors that ttc raises on purpose.
+
+    ``message`` is one or two plain sentences; ``hint`` the exact next command or None.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class EngineError(TtcError):
+    """The engine failed while it ran."""
+
+
+class NativeCrash(EngineError):
+    """The native library crashed; ``signal`` names how."""
+
+
+class DiskFull(TtcError):
+    """No room left on a device."""
+
+
+class UsageError(TtcError):
+    """A wrong flag, prompt or configuration."""
+
+    exit_code = 2
+
+
+class TemplateError(UsageError):
+    """The model has no chat template, or one that cannot be rendered safely."""
+
+
+class ModelError(TtcError):
+    """Something is wrong with a model file."""
+
+    exit_code = 3
+
+
+class ModelMissing(ModelError):
+    """The model is not on this machine."""
+
+
+class ModelCorrupt(ModelError):
+    """The file is truncated, has the wrong hash, or is no GGUF."""
+
+
+class ModelUnsupported(ModelError):
+    """A valid model that tree search cannot use (recurrent or hybrid memory)."""
+
+
+class NoAnswer(TtcError):
+    """A cap was reached before any candidate stated an answer."""
+
+    exit_code = 4
+
+
+class DoesNotFit(TtcError):
+    """The work does not fit this machine or model."""
+
+    exit_code = 5
+
+
+class MemoryShort(DoesNotFit):
+    """Model and KV cache exceed the free memory."""
+
+
+class PromptTooLong(DoesNotFit):
+    """The prompt exceeds the context window."""
+
+
+class NetworkError(TtcError):
+    """A download or a remote engine failed."""
+
+    exit_code = 6
+
+
+class Unreachable(NetworkError):
+    """No source answered."""
+
+
+class AccessDenied(NetworkError):
+    """The hub wants a token, or the licence accepted."""

@@ -1,0 +1,1 @@
+"""Where model files come from, what they are, and whether they fit this machine."""

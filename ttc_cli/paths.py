@@ -1,0 +1,33 @@
+"""Where ttc keeps things. ``TTC_HOME`` overrides all; otherwise the platform's own folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def _folder(kind: str, platform: Path) -> Path:
+    home = os.environ.get("TTC_HOME")
+    return Path(home).expanduser() / kind if home else platform
+
+
+def config_dir() -> Path:
+    """The user's ``config.toml`` and ``models.toml`` live here."""
+    return _folder("config", platformdirs.user_config_path("ttc"))
+
+
+def data_dir() -> Path:
+    """Downloaded models live here, under ``models/``."""
+    return _folder("data", platformdirs.user_data_path("ttc"))
+
+
+def cache_dir() -> Path:
+    """Built wheels and stamps: everything here can be deleted and made again."""
+    return _folder("cache", platformdirs.user_cache_path("ttc"))
+
+
+def models_dir() -> Path:
+    """Model files, one folder a model."""
+    return data_dir() / "models"

@@ -1,0 +1,1 @@
+"""Difficulty, stopping and the adaptive loop: how much to spend, on what, and why."""

@@ -1,0 +1,249 @@
+"""The nouns of ttc: frozen values that every room may hold and none may change.
+
+This module imports nothing of ours. What a value *does* lives elsewhere: extraction and
+equivalence of answers in ``answers``, spending in ``ledger``, deciding in ``policy``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+
+class AnswerType(StrEnum):
+    """How the answers of two candidates are compared.
+
+    ``AUTO`` is resolved from the question before the search starts. ``FREE`` has no comparable
+    final answer: a finished candidate is its own answer and the verifier chooses.
+    """
+
+    AUTO = "auto"
+    NUMBER = "number"
+    LATEX = "latex"
+    CHOICE = "choice"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    FREE = "free"
+
+
+class Finish(StrEnum):
+    """Why a branch stopped growing."""
+
+    STOP = "stop"
+    """The model ended its turn."""
+    STEP = "step"
+    """Paused at a step boundary; it can go on from there."""
+    LENGTH = "length"
+    """Its own token limit was reached."""
+    CONTEXT = "context"
+    """The model's context window is full."""
+    LOOP = "loop"
+    """It repeated itself and would not have ended."""
+    CANCELLED = "cancelled"
+    """The search no longer wanted it."""
+    BUDGET = "budget"
+    """A hard cap of the run was reached."""
+
+
+class Role(StrEnum):
+    """On whose account compute is booked."""
+
+    GENERATOR = "generator"
+    VERIFIER = "verifier"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question as the user put it."""
+
+    text: str
+    answer_type: AnswerType = AnswerType.AUTO
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 are off."""
+
+    temperature: float = 0.7
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """Statistics of the distributions a candidate was sampled from, in nats.
+
+    ``group`` values are DeepConf's token confidence, −(mean log-probability of the 20 likeliest
+    tokens), averaged over a window (arXiv 2508.15260): ≥ 0, greater means more peaked.
+    """
+
+    mean_logprob: float
+    """Mean log-probability of the drawn tokens."""
+    tail_logprob: float
+    """The same over the last 32 tokens."""
+    lowest_group: float
+    """The least confident window of 32 tokens."""
+    tail_group: float
+    """Token confidence over the last 32 tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A final answer as a candidate stated it.
+
+    ``text`` is what a person reads; ``key`` the normalised form that plain comparison uses.
+    """
+
+    text: str
+    key: str
+    type: AnswerType
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a verifier said: ``value`` in [0, 1], of one step, or of the whole (``step`` None)."""
+
+    verifier: str
+    value: float
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One sampled solution. ``answer`` is None where it stated none: such a one never wins."""
+
+    id: int
+    text: str
+    tokens: int
+    finish: Finish
+    answer: Answer | None = None
+    confidence: Confidence | None = None
+    scores: tuple[Score, ...] = ()
+    wave: int = 0
+    parent: int | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model ended its turn by itself."""
+        return self.finish is Finish.STOP
+
+    def with_scores(self, *scores: Score) -> Candidate:
+        """This candidate with further scores."""
+        return replace(self, scores=self.scores + scores)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerClass:
+    """Candidates whose answers mean the same. ``weight`` is the sum of their votes."""
+
+    answer: Answer
+    members: tuple[int, ...]
+    weight: float
+
+    @property
+    def votes(self) -> int:
+        """How many candidates gave this answer."""
+        return len(self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleUsage:
+    """Compute booked on one role. FLOPs = 2 × parameters × tokens processed."""
+
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    reused_tokens: int = 0
+    decode_calls: int = 0
+    flops: float = 0.0
+
+    def __add__(self, other: RoleUsage) -> RoleUsage:
+        return RoleUsage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.generated_tokens + other.generated_tokens,
+            self.reused_tokens + other.reused_tokens,
+            self.decode_calls + other.decode_calls,
+            self.flops + other.flops,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Everything a run spent. Tokens served again from the KV cache are reported, not charged."""
+
+    generator: RoleUsage = field(default_factory=RoleUsage)
+    verifier: RoleUsage = field(default_factory=RoleUsage)
+    seconds: float = 0.0
+
+    @property
+    def generated_tokens(self) -> int:
+        """Tokens sampled by all models."""
+        return self.generator.generated_tokens + self.verifier.generated_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Tokens processed by all models: read and sampled, re-used ones left out."""
+        return self.generated_tokens + self.generator.prompt_tokens + self.verifier.prompt_tokens
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of all models."""
+        return self.generator.flops + self.verifier.flops
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may cost. None means no cap.
+
+    ``level`` names the row of the policy's table; the caps are hard: no local run exceeds one by
+    more than one decode step (tokens, FLOPs, samples) or one second.
+    ``max_tokens`` counts sampled tokens, over all candidates and models.
+    """
+
+    level: str = "normal"
+    max_tokens: int | None = None
+    max_seconds: float | None = None
+    max_flops: float | None = None
+    max_samples: int | None = None
+    tokens_per_candidate: int = 768
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the policy believes after looking at the candidates so far.
+
+    ``settled`` is the posterior that the leader stays ahead of the runner-up (for stopping only;
+    never below one half once there is a leader, 0 without one). ``pass_rate`` is the estimated chance that one more sample
+    gives the leader's answer; ``difficulty`` is the fifth, 1 (easy) to 5, that 1 − pass_rate
+    falls in. ``calibrated`` says whether ``settled`` may be called a probability of being right.
+    """
+
+    settled: float
+    pass_rate: float
+    difficulty: int
+    calibrated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of one solve, as ``--json`` prints it.
+
+    ``answer`` is None only when no candidate stated one. ``decided_by`` is ``vote``,
+    ``verifier`` (free-form questions, best-of-n) or ``single`` (one candidate).
+    ``agreement`` is the leader's share of all candidates, unfinished ones counted against it.
+    """
+
+    answer: Answer | None
+    solution: str | None
+    winner: int | None
+    decided_by: str
+    agreement: float
+    score: float | None
+    estimate: Estimate | None
+    stop_reason: str
+    strategy: str
+    candidates: tuple[Candidate, ...]
+    classes: tuple[AnswerClass, ...]
+    usage: Usage
+    interrupted: bool = False

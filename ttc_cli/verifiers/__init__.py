@@ -1,0 +1,1 @@
+"""Verifiers score candidates: the model as its own judge, and the confidence of its sampling."""
