@@ -1,0 +1,573 @@
+"""An engine without a model: it says what a script tells it to, through the ordinary protocol.
+
+For tests, demonstrations and the live view's own development. Everything but the text is as a
+real engine does it: one token a decode step for each of ``parallel`` branches, slots refilled,
+step boundaries at blank lines, limits, cancellation, a KV cache of a given size from which
+branches are evicted and read again, usage charged to the meter, ``Grew`` events.
+
+A script is a function from an ``Ask`` to what the model says next, or a list of texts::
+
+    engine = ScriptedEngine(["The final answer is 4.", "The final answer is 5."])
+
+Candidate *i* then says text *i* (cyclically). Not covered: a tokenizer (a token is a short piece
+of a word) and a chat model's behaviour (the prompt means only what the script makes of it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow, Until
+from ttc_cli.errors import EngineError, PromptTooLong, UsageError
+from ttc_cli.events import Grew
+from ttc_cli.types import Confidence, Finish, Role
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a script is asked: go on from ``text``, everything read and said so far.
+
+    ``sample`` is the request's label and ``seed`` its seed; both 0 at temperature 0.
+    """
+
+    text: str
+    seed: int
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model says, and how it ends: ``STOP``, ``LOOP``, or ``LENGTH`` to go on for ever."""
+
+    text: str
+    finish: Finish = Finish.STOP
+    confidence: Confidence | None = None
+
+
+Script = Callable[[Ask], Reply | str]
+
+
+def pieces(text: str) -> list[str]:
+    """``text`` cut into this engine's tokens: blank lines, spaces, up to eight letters of a word."""
+    return re.findall(r"\n{2,}|\n| ?\S{1,8}|\s", text)
+
+
+def babble(ask: Ask) -> str:
+    """Pseudo-random paragraphs that depend on the text so far and the seed alone."""
+    key = hashlib.blake2b(f"{ask.seed}:{ask.text}".encode(), digest_size=8).digest()
+    draw = random.Random(key)
+    words = ("so", "we", "add", "the", "two", "and", "get", "seven", "apples", "minus", "one")
+    paragraphs = [
+        " ".join(draw.choices(words, k=draw.randint(3, 9))) + "." for _ in range(draw.randint(2, 5))
+    ]
+    return "\n\n".join(paragraphs) + f"\n\nThe final answer is {draw.randint(1, 4)}."
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a branch will say if it goes on with the same draw."""
+
+    key: tuple[int, int]
+    rest: deque[str]
+    finish: Finish
+    confidence: Confidence | None
+
+
+@dataclass(slots=True)
+class _Segment:
+    """A run of tokens between two forks; held in the cache while ``holders`` need it."""
+
+    tokens: int = 0
+    holders: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Path:
+    """Where a branch stands."""
+
+    text: str
+    segments: list[_Segment]
+    plan: _Plan | None = None
+    resident: bool = False
+    used: int = 0
+    dropped: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return sum(segment.tokens for segment in self.segments)
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    grow: Grow
+    path: _Path
+    limit: int
+    said: list[str] = field(default_factory=list)
+    finish: Finish | None = None
+    ended: int = 0
+
+
+class _Cache:
+    """Cells of KV cache, shared by the branches that run through them."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.used = 0
+        self.clock = 0
+        self.paths: list[_Path] = []
+
+    def missing(self, path: _Path) -> int:
+        """Tokens of ``path`` that would have to be read again."""
+        return sum(segment.tokens for segment in path.segments if not segment.holders)
+
+    def hold(self, path: _Path) -> int:
+        """Bring ``path`` in; returns how many tokens had to be read."""
+        self.clock += 1
+        path.used = self.clock
+        if path.resident:
+            return 0
+        read = self.missing(path)
+        for segment in path.segments:
+            segment.holders += 1
+        path.resident = True
+        self.paths.append(path)
+        self.used += read
+        return read
+
+    def release(self, path: _Path) -> None:
+        if not path.resident:
+            return
+        path.resident = False
+        self.paths.remove(path)
+        for segment in path.segments:
+            segment.holders -= 1
+            if not segment.holders:
+                self.used -= segment.tokens
+
+    def extend(self, path: _Path, piece: str) -> None:
+        path.text += piece
+        path.segments[-1].tokens += 1
+        self.used += 1
+
+    def split(self, path: _Path) -> _Path:
+        """A new path over the same tokens; both write to segments of their own from here."""
+        child = _Path(path.text, list(path.segments))
+        for each in (path, child):
+            each.segments.append(_Segment(holders=1 if each.resident else 0))
+        if path.plan is not None:
+            plan = path.plan
+            child.plan = _Plan(plan.key, deque(plan.rest), plan.finish, plan.confidence)
+        if path.resident:
+            self.hold(child)
+        return child
+
+    def room(self, cells: int, keep: Iterable[_Path]) -> bool:
+        """Evict the longest unused paths, but those in ``keep``, until ``cells`` are free."""
+        if self.used + cells <= self.size:
+            return True
+        kept = set(map(id, keep))
+        for path in sorted(self.paths, key=lambda path: path.used):
+            if self.used + cells <= self.size:
+                break
+            if id(path) not in kept:
+                self.release(path)
+        return self.used + cells <= self.size
+
+
+class ScriptedEngine:
+    """Implements ``engines.base.Engine`` over a script."""
+
+    def __init__(
+        self,
+        script: Script | Sequence[Reply | str] = babble,
+        *,
+        yes: Callable[[str], float] = lambda text: 0.5,
+        parallel: int = 4,
+        context: int = 4096,
+        kv_cells: int | None = None,
+        parameters: int = 1_000_000,
+        pause: float = 0.0,
+    ) -> None:
+        """Make an engine that says what ``script`` says.
+
+        Args:
+            script: a function, or texts that candidates say in turn.
+            yes: from everything before the scored token to the probability of the first label
+                group, in [0, 1]; the other groups share the rest.
+            parallel: branches that grow at once.
+            context: tokens of prompt and completion that fit one branch.
+            kv_cells: cells that all branches share; None is room for all.
+            parameters: what FLOPs are reckoned with.
+            pause: seconds a decode step takes.
+        """
+        self._script: Script
+        if callable(script):
+            self._script = script
+        else:
+            texts = tuple(script)
+            self._script = lambda ask: texts[ask.sample % len(texts)]
+        self._yes = yes
+        self._pause = pause
+        self._info = EngineInfo(
+            name="scripted",
+            model="script",
+            parameters=parameters,
+            context=context,
+            parallel=parallel,
+            chat_template=CHATML,
+            control_tokens={"bos_token": "", "eos_token": "<|im_end|>"},
+        )
+        self._cache = _Cache(kv_cells if kv_cells is not None else context * 1024)
+        self._sessions: list[ScriptedSession] = []
+        self._running: list[_Request] = []
+        self._queue: list[_Request] = []
+        self._steps = 0
+        self._ends = 0
+        self._woken = asyncio.Event()
+        self._interrupted = False
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it is and can do."""
+        return self._info
+
+    async def open(
+        self, prompt: Prompt, meter: Meter, observe: Callable[[Grew], None] | None = None
+    ) -> ScriptedSession:
+        """Read ``prompt`` once."""
+        text = "".join(span.text for span in prompt)
+        size = len(pieces(text))
+        room = min(self._info.context, self._cache.size)
+        if size >= room:
+            raise PromptTooLong(
+                f"The prompt has {size:,} tokens; the context window holds {room:,}.",
+                "Shorten the question.",
+            )
+        root = _Path(text, [_Segment(size)])
+        session = ScriptedSession(self, root, meter, observe)
+        self._cache.room(size, session.pinned())
+        self._cache.hold(root)
+        self._sessions.append(session)
+        session.charge(Role.GENERATOR, read=size)
+        return session
+
+    def interrupt(self) -> None:
+        """End all growing at the next token, until every session is closed."""
+        self._interrupted = True
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    # What follows is for this module's session.
+
+    def _end(self, request: _Request, finish: Finish) -> None:
+        if request.finish is None:
+            self._ends += 1
+            request.finish, request.ended = finish, self._ends
+            for line in (self._running, self._queue):
+                if request in line:
+                    line.remove(request)
+
+    def _submit(self, requests: Iterable[_Request]) -> None:
+        for request in requests:
+            if request.limit <= 0:
+                self._end(request, Finish.LENGTH)
+            else:
+                self._queue.append(request)
+
+    def _leave(self, session: ScriptedSession) -> None:
+        self._sessions.remove(session)
+        if not self._sessions:
+            self._interrupted = False
+        self._wake()
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self._woken = asyncio.Event()
+
+    async def _wait(self, session: ScriptedSession) -> None:
+        """Return after the next decode step, which is made when every session waits for it."""
+        seen, session.waiting = self._steps, True
+        while self._steps == seen:
+            if all(each.waiting for each in self._sessions):
+                await asyncio.sleep(self._pause)
+                if self._steps == seen and all(each.waiting for each in self._sessions):
+                    self._step()
+                    for each in self._sessions:
+                        each.waiting = False
+                    self._steps += 1
+                    self._wake()
+            else:
+                await self._woken.wait()
+
+    def _step(self) -> None:
+        for session in self._sessions:
+            if self._interrupted:
+                session.end_all(Finish.CANCELLED)
+            elif session.outstanding and session.meter.exhausted():
+                session.end_all(Finish.BUDGET)
+        self._fill()
+        self._spill()
+        drawn: dict[int, str] = {}
+        for request in list(self._running):
+            piece = self._draw(request)
+            if piece is not None:
+                drawn[id(request)] = piece
+        for session in self._sessions:
+            session.report(drawn)
+
+    def _busy(self) -> list[_Path]:
+        """Paths that must stay in the cache."""
+        roots = [path for session in self._sessions for path in session.pinned()]
+        return roots + [request.path for request in self._running]
+
+    def _fill(self) -> None:
+        """Start queued requests while slots and cells last."""
+        while self._queue and len(self._running) < self._info.parallel:
+            request = self._queue[0]
+            keep = [*self._busy(), request.path]
+            cells = self._cache.missing(request.path) + len(self._running) + 1
+            if self._cache.room(cells, keep):
+                self._queue.pop(0)
+                session = self._session_of(request)
+                session.charge(Role.GENERATOR, read=self._cache.hold(request.path))
+                self._running.append(request)
+            elif self._running:
+                return
+            else:
+                self._end(request, Finish.CONTEXT)
+
+    def _spill(self) -> None:
+        """Send the latest branches back to the queue when the next step would not fit."""
+        while self._running and not self._cache.room(len(self._running), self._busy()):
+            latest = self._running.pop()
+            if not self._running:
+                self._end(latest, Finish.CONTEXT)
+                return
+            self._cache.release(latest.path)
+            self._queue.insert(0, latest)
+
+    def _draw(self, request: _Request) -> str | None:
+        """Let one request say one more piece, and end it where it must end."""
+        path, grow = request.path, request.grow
+        if path.tokens >= self._info.context:
+            self._end(request, Finish.CONTEXT)
+            return None
+        plan = self._plan(path, grow)
+        if not plan.rest:
+            self._end(request, plan.finish)
+            return None
+        piece = plan.rest.popleft()
+        if plan.finish is Finish.LENGTH:
+            plan.rest.append(piece)
+        self._cache.extend(path, piece)
+        request.said.append(piece)
+        if len(request.said) >= request.limit:
+            self._end(request, Finish.LENGTH)
+        elif grow.until is Until.STEP and "\n\n" in piece:
+            self._end(request, Finish.STEP)
+        return piece
+
+    def _plan(self, path: _Path, grow: Grow) -> _Plan:
+        greedy = grow.sampling.temperature == 0
+        key = (0, 0) if greedy else (grow.seed, grow.label)
+        if path.plan is None or path.plan.key != key:
+            reply = self._script(Ask(path.text, *key))
+            if isinstance(reply, str):
+                reply = Reply(reply)
+            path.plan = _Plan(key, deque(pieces(reply.text)), reply.finish, reply.confidence)
+        return path.plan
+
+    def _session_of(self, request: _Request) -> ScriptedSession:
+        return next(each for each in self._sessions if request in each.outstanding)
+
+
+class ScriptedSession:
+    """Implements ``engines.base.Session`` for ``ScriptedEngine``."""
+
+    def __init__(
+        self,
+        engine: ScriptedEngine,
+        root: _Path,
+        meter: Meter,
+        observe: Callable[[Grew], None] | None,
+    ) -> None:
+        self.meter = meter
+        self.waiting = False
+        self.outstanding: list[_Request] = []
+        self._engine = engine
+        self._observe = observe
+        self._root = Branch(0)
+        self._paths = {self._root: root}
+        self._closed = False
+
+    @property
+    def root(self) -> Branch:
+        """The prompt itself."""
+        return self._root
+
+    def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
+        """New branches that continue from where ``branch`` stands."""
+        path = self._path(branch)
+        made = [Branch(len(self._paths) + i) for i in range(count)]
+        for child in made:
+            self._paths[child] = self._engine._cache.split(path)
+        return made
+
+    async def grow(self, requests: Sequence[Grow]) -> AsyncIterator[Growth]:
+        """Grow all, yielding each as it ends."""
+        waiting = [_Request(each, self._path(each.branch), each.max_tokens) for each in requests]
+        self.outstanding += waiting
+        self._engine._submit(waiting)
+        try:
+            while waiting:
+                ended = [request for request in waiting if request.finish is not None]
+                if not ended:
+                    await self._engine._wait(self)
+                    continue
+                first = min(ended, key=lambda request: request.ended)
+                waiting.remove(first)
+                self.outstanding.remove(first)
+                yield _growth(first)
+        finally:
+            for request in waiting:
+                self._engine._end(request, Finish.CANCELLED)
+                self.outstanding.remove(request)
+
+    def cancel(self, branches: Iterable[Branch]) -> None:
+        """Stop these now."""
+        for request in self._growing(branches):
+            self._engine._end(request, Finish.CANCELLED)
+
+    def limit(self, branches: Iterable[Branch], max_tokens: int) -> None:
+        """Lower the token limit of requests that still grow."""
+        for request in self._growing(branches):
+            request.limit = min(request.limit, max_tokens)
+            if len(request.said) >= request.limit:
+                self._engine._end(request, Finish.LENGTH)
+
+    async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
+        """The probability of each label group after each row's suffix; (0, …) if interrupted."""
+        for row in rows:
+            for group in row.labels:
+                if not any(len(pieces(label)) == 1 for label in group):
+                    raise UsageError(
+                        f"None of the labels {', '.join(map(repr, group))} is one token here."
+                    )
+        scored: list[tuple[float, ...]] = []
+        cache, read, reused = self._engine._cache, 0, 0
+        for row in rows:
+            path = self._path(row.branch)
+            if self._engine._interrupted:
+                scored.append((0.0,) * len(row.labels))
+                continue
+            suffix = "".join(span.text for span in row.suffix)
+            size, missing = len(pieces(suffix)), cache.missing(path)
+            cache.room(missing + size, [*self._engine._busy(), path])
+            reused += path.tokens - missing
+            read += cache.hold(path) + size
+            first = self._engine._yes(path.text + suffix)
+            others = len(row.labels) - 1
+            scored.append((first, *((1 - first) / others for _ in range(others))))
+        self.charge(Role.VERIFIER, read=read, reused=reused)
+        return scored
+
+    def drop(self, branches: Iterable[Branch]) -> None:
+        """Forget these and free their cells."""
+        branches = list(branches)
+        self.cancel(branches)
+        for branch in branches:
+            path = self._paths[branch]
+            if branch is not self._root and not path.dropped:
+                path.dropped = True
+                self._engine._cache.release(path)
+
+    async def close(self) -> None:
+        """Drop everything."""
+        if self._closed:
+            return
+        self.drop(self._paths)
+        self._closed = True
+        self._engine._cache.release(self._paths[self._root])
+        self._engine._leave(self)
+
+    async def __aenter__(self) -> ScriptedSession:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    # What follows is for this module's engine.
+
+    def pinned(self) -> list[_Path]:
+        return [self._paths[self._root]]
+
+    def charge(self, role: Role, *, read: int = 0, drawn: int = 0, reused: int = 0) -> None:
+        if read or drawn:
+            self.meter.charge(
+                role,
+                prompt_tokens=read,
+                generated_tokens=drawn,
+                reused_tokens=reused,
+                decode_calls=1,
+                flops=2.0 * self._engine.info.parameters * (read + drawn),
+            )
+
+    def end_all(self, finish: Finish) -> None:
+        for request in self.outstanding:
+            self._engine._end(request, finish)
+
+    def report(self, drawn: dict[int, str]) -> None:
+        mine = [request for request in self.outstanding if id(request) in drawn]
+        if not mine:
+            return
+        self.charge(Role.GENERATOR, drawn=len(mine))
+        if self._observe is not None:
+            engine = self._engine
+            self._observe(
+                Grew(
+                    {request.grow.label: drawn[id(request)] for request in mine},
+                    live=len(engine._running),
+                    queued=len(engine._queue),
+                    kv_used=engine._cache.used,
+                    kv_cells=engine._cache.size,
+                )
+            )
+
+    def _path(self, branch: Branch) -> _Path:
+        path = self._paths.get(branch)
+        if self._closed or path is None or path.dropped:
+            raise EngineError(f"Branch {branch.id} was dropped, or its session is closed.")
+        return path
+
+    def _growing(self, branches: Iterable[Branch]) -> list[_Request]:
+        wanted = set(branches)
+        return [
+            request
+            for request in self.outstanding
+            if request.grow.branch in wanted and request.finish is None
+        ]
+
+
+def _growth(request: _Request) -> Growth:
+    assert request.finish is not None
+    plan = request.path.plan
+    return Growth(
+        request.grow.branch,
+        request.grow.label,
+        "".join(request.said),
+        len(request.said),
+        request.finish,
+        plan.confidence if plan is not None else None,
+    )
