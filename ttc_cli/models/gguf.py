@@ -1,0 +1,371 @@
+"""Reads the header of a GGUF file before llama.cpp sees it: bounded, in pure Python.
+
+A damaged or hostile header must end in a sentence, not in native code. The reader walks a
+read-only mapping, skips arrays without building them, and never allocates by a count that the
+file states. Format: the GGUF specification of ggml, versions 2 and 3, little-endian; checks follow
+``ggml/src/gguf.cpp``, so that what passes here loads there.
+
+Not covered: the weights themselves (``store`` hashes them) and rendering the chat template.
+"""
+
+from __future__ import annotations
+
+import mmap
+import stat
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ttc_cli.errors import ModelCorrupt, ModelMissing, ModelUnsupported
+from ttc_cli.models.ggml import NO_GENERATOR, RECURRENT, RECURRENT_KEYS, TENSOR_TYPES
+
+_MAX_HEADER = 256 << 20
+"""Bytes. The largest real headers (256k tokens with merges) take some 20 MB."""
+_MAX_PAIRS = 1 << 16
+_MAX_TENSORS = 1 << 16
+_MAX_ARRAY_STRINGS = 1 << 23
+_MAX_KEY = 1 << 16
+_MAX_TENSOR_NAME = 64
+_MAX_KEPT_ARRAY = 4096
+
+_SCALARS = {
+    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i",
+    6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
+}  # fmt: skip
+_STRING, _ARRAY = 8, 9
+
+
+@dataclass(frozen=True, slots=True)
+class GgufInfo:
+    """What a GGUF header says of its model.
+
+    ``parameters`` is the sum of all tensors' elements. ``kv_heads`` is the greatest over the
+    layers; ``key_length`` and ``value_length`` are a head's elements, so that the KV cache takes
+    ``layers × kv_heads × (key_length + value_length)`` elements a token. ``tensor_types`` counts
+    tensors by type name. Texts come from the file: clean them before they reach a terminal.
+    """
+
+    path: Path
+    file_bytes: int
+    version: int
+    architecture: str
+    name: str | None
+    parameters: int
+    context_length: int
+    layers: int
+    heads: int
+    kv_heads: int
+    key_length: int
+    value_length: int
+    embedding_length: int
+    vocab_size: int
+    chat_template: str | None
+    tensor_types: Mapping[str, int]
+    bos_token_id: int | None
+    eos_token_id: int | None
+    bos_token: str | None
+    eos_token: str | None
+    add_bos_token: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Strings:
+    """Where an array of strings begins, and how many it holds."""
+
+    offset: int
+    count: int
+
+
+class _Damaged(Exception):
+    """What is wrong with the header, in words."""
+
+
+class _Cursor:
+    """Reads forward through the mapping; raises ``_Damaged`` instead of reading past its end."""
+
+    def __init__(self, data: mmap.mmap, file_bytes: int) -> None:
+        self._data = data
+        self._end = len(data)
+        self._file_bytes = file_bytes
+        self.at = 0
+
+    def _advance(self, length: int) -> int:
+        start = self.at
+        if length > self._end - start:
+            if length > self._file_bytes - start:
+                raise _Damaged("it ends in the middle of its header")
+            raise _Damaged("its header is absurdly long")
+        self.at = start + length
+        return start
+
+    def raw(self, length: int) -> bytes:
+        start = self._advance(length)
+        return self._data[start : start + length]
+
+    def scalar(self, layout: str) -> Any:
+        start = self._advance(struct.calcsize(layout))
+        return struct.unpack_from(layout, self._data, start)[0]
+
+    def u32(self) -> int:
+        return cast(int, self.scalar("<I"))
+
+    def u64(self) -> int:
+        return cast(int, self.scalar("<Q"))
+
+    def text(self, limit: int | None = None) -> str:
+        length = self.u64()
+        if limit is not None and length > limit:
+            raise _Damaged(f"it states a name of {length:,} bytes")
+        return self.raw(length).decode("utf-8", "replace")
+
+    def skip_string(self) -> None:
+        self._advance(self.u64())
+
+    def skip_strings(self, count: int) -> None:
+        if count > _MAX_ARRAY_STRINGS or count * 8 > self._end - self.at:
+            raise _Damaged(f"it states a list of {count:,} texts")
+        data, end, at = self._data, self._end, self.at
+        read = struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            if at + 8 > end:
+                raise _Damaged("it ends in the middle of its header")
+            at += 8 + read(data, at)[0]
+        self.at = min(at, end)
+        if at > end:
+            raise _Damaged("it ends in the middle of its header")
+
+    def skip_scalars(self, layout: str, count: int) -> None:
+        self._advance(struct.calcsize(layout) * count)
+
+    def string_of(self, strings: _Strings, index: int) -> str | None:
+        """The text at ``index`` of an array that was skipped before, or None."""
+        if not 0 <= index < strings.count:
+            return None
+        self.at = strings.offset
+        self.skip_strings(index)
+        return self.text()
+
+
+def read_header(path: Path) -> GgufInfo:
+    """Read and check the header of the GGUF file at ``path``.
+
+    Raises:
+        ModelMissing: there is no file at ``path``, or it cannot be read.
+        ModelCorrupt: it is no GGUF, is truncated, or its header contradicts itself.
+        ModelUnsupported: a valid GGUF that tree search cannot use: a recurrent or hybrid model,
+            an encoder, an adapter, one part of a split model, or one with unknown tensor types.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelMissing(f"{path} is no regular file.", "ttc models list")
+        size = status.st_size
+        with path.open("rb") as file:
+            if size < 24:
+                raise ModelCorrupt(
+                    f"{path.name} is no GGUF model: it holds {size} bytes.", _replace_hint(path)
+                )
+            with mmap.mmap(file.fileno(), min(size, _MAX_HEADER), access=mmap.ACCESS_READ) as data:
+                return _read(path, _Cursor(data, size), size)
+    except FileNotFoundError as error:
+        raise ModelMissing(f"There is no file {path}.", "ttc models list") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModelMissing(f"{path} cannot be read: {reason}.", f"ls -l {path}") from error
+    except _Damaged as error:
+        raise ModelCorrupt(
+            f"{path.name} is damaged: {error}. llama.cpp could not load it.", _replace_hint(path)
+        ) from None
+
+
+def _replace_hint(path: Path) -> str:
+    return f"fetch it again: ttc models pull, or replace {path}"
+
+
+def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
+    magic = cursor.raw(4)
+    if magic != b"GGUF":
+        raise ModelCorrupt(
+            f"{path.name} is no GGUF model: it does not begin with GGUF.", _replace_hint(path)
+        )
+    version = cursor.u32()
+    if version not in (2, 3):
+        what = (
+            "is big-endian" if version & 0xFFFF == 0 and version else f"has GGUF version {version}"
+        )
+        raise ModelUnsupported(f"{path.name} {what}; versions 2 and 3 can be read.")
+    tensor_count, pair_count = cursor.u64(), cursor.u64()
+    if pair_count > _MAX_PAIRS or tensor_count > _MAX_TENSORS:
+        raise _Damaged(f"it states {pair_count:,} fields and {tensor_count:,} tensors")
+    fields = _read_fields(cursor, pair_count)
+    architecture = _refuse_unsupported(path, fields)
+    types, parameters, vocab_rows = _read_tensors(path, cursor, tensor_count, fields, size)
+    if not types:
+        raise ModelUnsupported(f"{path.name} holds no tensors: a vocabulary, not a model.")
+
+    def number(key: str, default: int | None = None) -> int:
+        value = fields.get(f"{architecture}.{key}", default)
+        if isinstance(value, tuple) and value:
+            value = max(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise _Damaged(f"its field {key} is missing or no number")
+        return value
+
+    heads = number("attention.head_count")
+    embedding = number("embedding_length")
+    head_size = embedding // heads if heads else 0
+    tokens = fields.get("tokenizer.ggml.tokens")
+    strings = tokens if isinstance(tokens, _Strings) else None
+
+    def token(key: str) -> tuple[int | None, str | None]:
+        value = fields.get(f"tokenizer.ggml.{key}_token_id")
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None, None
+        return value, cursor.string_of(strings, value) if strings else None
+
+    bos, bos_text = token("bos")
+    eos, eos_text = token("eos")
+    add_bos = fields.get("tokenizer.ggml.add_bos_token")
+    return GgufInfo(
+        path=path,
+        file_bytes=size,
+        version=version,
+        architecture=architecture,
+        name=_text(fields.get("general.name")),
+        parameters=parameters,
+        context_length=number("context_length"),
+        layers=number("block_count"),
+        heads=heads,
+        kv_heads=number("attention.head_count_kv", heads),
+        key_length=number("attention.key_length", head_size),
+        value_length=number("attention.value_length", head_size),
+        embedding_length=embedding,
+        vocab_size=strings.count if strings else number("vocab_size", vocab_rows),
+        chat_template=_text(fields.get("tokenizer.chat_template")),
+        tensor_types=dict(types),
+        bos_token_id=bos,
+        eos_token_id=eos,
+        bos_token=bos_text,
+        eos_token=eos_text,
+        add_bos_token=add_bos if isinstance(add_bos, bool) else None,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _read_fields(cursor: _Cursor, count: int) -> dict[str, object]:
+    """All fields by key; long arrays only as a ``_Strings`` marker, or None."""
+    fields: dict[str, object] = {}
+    for _ in range(count):
+        key = cursor.text(_MAX_KEY)
+        if not key or key in fields:
+            raise _Damaged("one of its fields has no name or is there twice")
+        fields[key] = _read_value(cursor, cursor.u32())
+    return fields
+
+
+def _read_value(cursor: _Cursor, kind: int) -> object:
+    if kind in _SCALARS:
+        return cursor.scalar(_SCALARS[kind])
+    if kind == _STRING:
+        return cursor.text()
+    if kind != _ARRAY:
+        raise _Damaged(f"a field has the unknown type {kind}")
+    item, count = cursor.u32(), cursor.u64()
+    if item == _STRING:
+        strings = _Strings(cursor.at, count)
+        cursor.skip_strings(count)
+        return strings
+    if item not in _SCALARS:
+        raise _Damaged(f"a list has elements of the unknown type {item}")
+    if count > _MAX_KEPT_ARRAY:
+        cursor.skip_scalars(_SCALARS[item], count)
+        return None
+    return tuple(cursor.scalar(_SCALARS[item]) for _ in range(count))
+
+
+def _refuse_unsupported(path: Path, fields: Mapping[str, object]) -> str:
+    """The architecture, if it is one that tree search can use."""
+    architecture = fields.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        raise _Damaged("it does not name its architecture")
+    kind = fields.get("general.type", "model")
+    parts = fields.get("split.count", 0)
+    if isinstance(parts, int) and parts > 1:
+        raise ModelUnsupported(
+            f"{path.name} is one part of a model that is split into {parts} files. "
+            "ttc reads models that are one file.",
+            "llama-gguf-split --merge FIRST_PART WHOLE.gguf",
+        )
+    shown = repr(architecture[:40])
+    if kind != "model" or architecture in NO_GENERATOR:
+        raise ModelUnsupported(
+            f"{path.name} does not generate text step by step (architecture {shown}, "
+            f"type {str(kind)[:40]!r}).",
+            "ttc models list",
+        )
+    recurrent = architecture in RECURRENT or architecture.startswith(("mamba", "rwkv"))
+    if recurrent or any(mark in key for key in fields for mark in RECURRENT_KEYS):
+        raise ModelUnsupported(
+            f"{path.name} is a recurrent or hybrid model (architecture {shown}): its memory "
+            "cannot be cut back to an earlier step, which tree search needs.",
+            "choose a model with plain attention: ttc models list",
+        )
+    return architecture
+
+
+def _read_tensors(
+    path: Path, cursor: _Cursor, count: int, fields: Mapping[str, object], size: int
+) -> tuple[Counter[str], int, int]:
+    """Type histogram, elements in all, and rows of the embedding table; checks every extent."""
+    alignment = fields.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+        raise _Damaged(f"it states an alignment of {alignment}")
+    types: Counter[str] = Counter()
+    names: set[str] = set()
+    parameters = vocab_rows = expected = end = 0
+    for _ in range(count):
+        name = cursor.text(_MAX_TENSOR_NAME)
+        if name in names:
+            raise _Damaged("one of its tensors is there twice")
+        names.add(name)
+        rank = cursor.u32()
+        if rank > 4:
+            raise _Damaged(f"a tensor has {rank} dimensions")
+        shape = [cursor.u64() for _ in range(rank)]
+        kind, offset = cursor.u32(), cursor.u64()
+        elements = 1
+        for extent in shape:
+            elements *= extent
+        if elements > 1 << 62:
+            raise _Damaged("a tensor is larger than any memory")
+        if kind not in TENSOR_TYPES:
+            raise ModelUnsupported(
+                f"{path.name} holds tensors of type {kind}, which this llama.cpp does not know.",
+                "choose another quantisation of the model, such as Q4_K_M",
+            )
+        type_name, block, block_bytes = TENSOR_TYPES[kind]
+        if shape and shape[0] % block:
+            raise _Damaged(f"a tensor's rows do not divide into blocks of {block}")
+        if offset != expected:
+            raise _Damaged("its tensors do not follow one another")
+        length = elements // block * block_bytes
+        end = offset + length
+        expected = end + -length % alignment
+        types[type_name] += 1
+        parameters += elements
+        if name == "token_embd.weight" and rank == 2:
+            vocab_rows = shape[1]
+    data_start = cursor.at + -cursor.at % alignment
+    if data_start + end > size:
+        raise ModelCorrupt(
+            f"{path.name} is truncated: its tensors need {data_start + end:,} bytes, "
+            f"the file has {size:,}.",
+            _replace_hint(path),
+        )
+    return types, parameters, vocab_rows
