@@ -1,0 +1,901 @@
+#!/usr/bin/env bash
+#
+# Sets up ttc in .venv beside this file: compiles llama.cpp for this very processor, runs a real
+# decode in a child process, fetches a model, and says what to type next. Safe to run again.
+#
+# It must run under macOS's bash 3.2: no associative arrays, no ${x,,}, no mapfile, no arrays
+# that may be empty under `set -u`.
+
+set -euo pipefail
+
+readonly PROGRAM="./install.sh"
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+VENV="$ROOT/.venv"
+STAMP="$VENV/.ttc-install"
+readonly ROOT VENV STAMP
+
+# Where /proc and /dev are looked up; the tests put a made-up machine here.
+SYSTEM="${TTC_INSTALL_SYSTEM:-}"
+
+readonly CHECK_MODEL="smollm2-135m"
+readonly ZIG="0.17"
+# Exit status of the self-test that means "this build is bad", as opposed to "this model is".
+readonly BAD_BUILD=70
+readonly NEEDED_MB=3000
+
+ACCELERATOR="auto"
+COMPILER="auto"
+PYTHON_WANTED=""
+MODEL=""
+MODELS=1
+DEV=0
+PREBUILT=0
+REBUILD=0
+DRY_RUN=0
+JOBS=""
+
+usage() {
+  cat <<EOF
+Usage: $PROGRAM [options]
+
+Sets up ttc in .venv: compiles llama.cpp for this machine, tests it, fetches a model.
+Running it again takes seconds. No root and no compiler needed.
+
+  --accelerator NAME   cpu, cuda, metal, vulkan, rocm, sycl or auto (default)
+  --compiler NAME      clang, zig, gcc, or the path of a C compiler (default: the best found)
+  --prebuilt           use upstream's generic binary instead of compiling
+  --rebuild            forget what was built or found to crash, and build again
+  --jobs N             compile N files at once
+  --model NAME         fetch this model instead of the default one
+  --no-models          fetch no model (then nothing can be tested)
+  --python PATH        the Python (3.11 or newer) to use
+  --dev                add the tools for development and tests
+  --dry-run            print the plan and do nothing
+  --help               this text
+
+CMAKE_ARGS, CFLAGS and CXXFLAGS are honoured. TTC_HOME moves models and caches.
+EOF
+}
+
+say() { printf '%s\n' "$*"; }
+step() { printf '==> %s\n' "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+
+# fail MESSAGE [NEXT COMMAND]
+fail() {
+  printf 'error: %s\n' "$1" >&2
+  if [ $# -gt 1 ]; then printf '  try: %s\n' "$2" >&2; fi
+  exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+wrong_usage() {
+  printf 'error: %s\n\n' "$1" >&2
+  usage >&2
+  exit 2
+}
+
+parse_options() {
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --accelerator | --compiler | --jobs | --model | --python)
+        if [ $# -lt 2 ]; then wrong_usage "$1 needs a value"; fi
+        case "$1" in
+          --accelerator) ACCELERATOR="$2" ;;
+          --compiler) COMPILER="$2" ;;
+          --jobs) JOBS="$2" ;;
+          --model) MODEL="$2" ;;
+          --python) PYTHON_WANTED="$2" ;;
+        esac
+        shift
+        ;;
+      --*=*)
+        local flag="${1%%=*}" value="${1#*=}"
+        shift
+        set -- "$flag" "$value" "$@"
+        continue
+        ;;
+      --dev) DEV=1 ;;
+      --prebuilt) PREBUILT=1 ;;
+      --rebuild) REBUILD=1 ;;
+      --no-models) MODELS=0 ;;
+      --dry-run) DRY_RUN=1 ;;
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      *) wrong_usage "unknown option: $1" ;;
+    esac
+    shift
+  done
+  case "$ACCELERATOR" in
+    auto | cpu | cuda | metal | vulkan | rocm | sycl) ;;
+    *) wrong_usage "unknown accelerator: $ACCELERATOR" ;;
+  esac
+  case "$JOBS" in
+    *[!0-9]* | 0) wrong_usage "--jobs wants a whole number, not $JOBS" ;;
+  esac
+}
+
+# --- what this machine is -------------------------------------------------------------------
+
+detect_machine() {
+  OS="$(uname -s)"
+  ARCH="$(uname -m)"
+  case "$OS" in
+    Linux | Darwin) ;;
+    *) fail "ttc runs on Linux and macOS; on Windows use WSL." "wsl --install" ;;
+  esac
+  if [ "$OS" = Darwin ]; then
+    FEATURES="$(sysctl -n machdep.cpu.brand_string 2>/dev/null || true)"
+    CORES="$(sysctl -n hw.ncpu 2>/dev/null || echo 2)"
+    MEMORY_MB=$(($(sysctl -n hw.memsize 2>/dev/null || echo 4294967296) / 1048576))
+    return
+  fi
+  # Only what changes the machine code: a new kernel that reports more flags must not rebuild.
+  FEATURES="$(sed -n -e 's/^flags[[:space:]]*: //p' -e 's/^Features[[:space:]]*: //p' \
+    "$SYSTEM/proc/cpuinfo" 2>/dev/null | head -n 1 | tr ' ' '\n' \
+    | grep -E '^(sse4_2|avx|avx2|avx_vnni|fma|f16c|bmi2|avx512(f|bw|vl|dq|cd|vbmi|_vnni|_bf16|_fp16)|amx_(tile|int8|bf16)|asimd|asimddp|asimdhp|i8mm|bf16|sve|sve2|sme)$' \
+    | LC_ALL=C sort -u | tr '\n' ' ' || true)"
+  FEATURES="${FEATURES% }"
+  if [ "$ARCH" != x86_64 ]; then
+    # -mcpu=native there depends on the core's model too.
+    FEATURES="$FEATURES $(sed -n -e 's/^CPU part[[:space:]]*: //p' "$SYSTEM/proc/cpuinfo" \
+      2>/dev/null | LC_ALL=C sort -u | tr '\n' ' ' || true)"
+  fi
+  CORES="$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
+  MEMORY_MB=$(($(sed -n 's/^MemTotal:[^0-9]*\([0-9]*\).*/\1/p' "$SYSTEM/proc/meminfo" \
+    2>/dev/null || true) / 1024)) || MEMORY_MB=4096
+}
+
+has_feature() {
+  case " $FEATURES " in *" $1 "*) return 0 ;; *) return 1 ;; esac
+}
+
+# A compiler job of llama.cpp's takes up to some 1.5 GB.
+choose_jobs() {
+  if [ -n "$JOBS" ]; then return; fi
+  JOBS=$((MEMORY_MB / 1500))
+  if [ "$JOBS" -gt "$CORES" ]; then JOBS="$CORES"; fi
+  if [ "$JOBS" -lt 1 ]; then JOBS=1; fi
+}
+
+# nvcc on the PATH is no sign of a GPU: containers and build machines carry it too.
+has_nvidia_gpu() {
+  if have nvidia-smi && nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then return 0; fi
+  [ -e "$SYSTEM/dev/nvidia0" ]
+}
+
+choose_accelerator() {
+  local wanted="$ACCELERATOR"
+  if [ "$wanted" = auto ]; then
+    ACCELERATOR=cpu
+    if [ "$OS" = Darwin ] && [ "$ARCH" = arm64 ]; then
+      ACCELERATOR=metal
+    elif has_nvidia_gpu; then
+      ACCELERATOR=cuda
+    fi
+  fi
+  case "$ACCELERATOR" in
+    metal)
+      if [ "$OS" != Darwin ]; then fail "Metal exists on macOS only." "$PROGRAM --accelerator cpu"; fi
+      ;;
+    cuda)
+      if ! have nvcc && [ "$PREBUILT" = 0 ]; then
+        say "A CUDA GPU but no nvcc: taking upstream's prebuilt CUDA library, if it can be had."
+        PREBUILT=1
+      fi
+      ;;
+    vulkan)
+      if ! have glslc && [ "$PREBUILT" = 0 ]; then
+        fail "Vulkan needs the shader compiler glslc and the Vulkan headers." \
+          "$(install_hint "glslc libvulkan-dev" "glslc vulkan-loader-devel" "shaderc vulkan-headers")"
+      fi
+      ;;
+    rocm)
+      if ! have hipcc && [ "$PREBUILT" = 0 ]; then
+        fail "ROCm needs hipcc, which comes with the ROCm development packages." \
+          "$(install_hint hipcc rocm-hip-devel hip)"
+      fi
+      ;;
+    sycl)
+      if ! have icpx; then
+        fail "SYCL needs Intel's oneAPI compilers icx and icpx on the PATH." \
+          "source /opt/intel/oneapi/setvars.sh && $PROGRAM --accelerator sycl"
+      fi
+      ;;
+  esac
+  # What the user asked for by name is not silently replaced.
+  FALL_BACK_TO_CPU=0
+  if [ "$wanted" = auto ] && [ "$ACCELERATOR" = cuda ]; then FALL_BACK_TO_CPU=1; fi
+}
+
+# install_hint APT DNF OTHER: the package manager's own command.
+install_hint() {
+  local sudo=""
+  if [ "$(id -u)" != 0 ]; then sudo="sudo "; fi
+  if have apt-get; then
+    say "${sudo}apt-get install -y $1"
+  elif have dnf; then
+    say "${sudo}dnf install -y $2"
+  elif have zypper; then
+    say "${sudo}zypper install -y $3"
+  elif have pacman; then
+    say "${sudo}pacman -S --needed $3"
+  elif have apk; then
+    say "${sudo}apk add $3"
+  elif have brew; then
+    say "brew install $3"
+  else
+    say "install $3 with this system's package manager"
+  fi
+}
+
+# --- Python ---------------------------------------------------------------------------------
+
+python_is_new_enough() {
+  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+find_python() {
+  local name found without_venv=""
+  for name in ${PYTHON_WANTED:+"$PYTHON_WANTED"} python3 python3.13 python3.12 python3.11 python3.14; do
+    if [ -n "$PYTHON_WANTED" ] && [ "$name" != "$PYTHON_WANTED" ]; then break; fi
+    found="$(command -v "$name" 2>/dev/null || true)"
+    if [ -z "$found" ] || ! python_is_new_enough "$found"; then continue; fi
+    # Debian ships Python without venv and ensurepip.
+    if "$found" -c 'import venv, ensurepip' >/dev/null 2>&1; then
+      PYTHON="$found"
+      return
+    fi
+    without_venv="${without_venv:-$found}"
+  done
+  if [ -n "$without_venv" ]; then
+    local version
+    version="$("$without_venv" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+    fail "$without_venv (Python $version) has no venv module." \
+      "$(install_hint "python$version-venv" python3 python3) && $PROGRAM"
+  fi
+  if [ -n "$PYTHON_WANTED" ]; then
+    fail "$PYTHON_WANTED is not a Python 3.11 or newer." "$PROGRAM --python /path/to/python3.12"
+  fi
+  fail "No Python 3.11 or newer found." \
+    "$(install_hint "$(apt_python)" python3.12 python3) && $PROGRAM"
+}
+
+# Ubuntu 22.04's python3 is 3.10, but it also has python3.11.
+apt_python() {
+  case "$(apt-cache policy python3 2>/dev/null | sed -n 's/^ *Candidate: //p')" in
+    3.[0-9].* | 3.10.* | '') say "python3.11 python3.11-venv" ;;
+    *) say "python3 python3-venv" ;;
+  esac
+}
+
+# --- compilers ------------------------------------------------------------------------------
+
+# Whether this C++ compiler makes programs at all: headers and linker are often missing.
+compiles() {
+  local probe
+  probe="$(mktemp -d)"
+  if printf '#include <vector>\nint main() { return (int)std::vector<int>().size(); }\n' \
+    | "$1" -x c++ - -o "$probe/a.out" >/dev/null 2>&1; then
+    rm -rf "$probe"
+    return 0
+  fi
+  rm -rf "$probe"
+  return 1
+}
+
+# The C++ compiler that belongs to a C compiler: clang-19 → clang++-19, gcc-13 → g++-13.
+cxx_of() {
+  local folder name
+  folder="$(dirname "$1")"
+  name="$(basename "$1")"
+  case "$name" in
+    clang*) say "$folder/clang++${name#clang}" ;;
+    *gcc*) say "$folder/${name%%gcc*}g++${name#*gcc}" ;;
+    icx) say "$folder/icpx" ;;
+    *cc) say "$folder/${name%cc}c++" ;;
+    *) say "$1++" ;;
+  esac
+}
+
+# Prints "clang 19", "gcc 12" or nothing.
+compiler_version() {
+  local text
+  text="$("$1" --version 2>/dev/null || true)"
+  case "$text" in
+    *clang*) printf '%s\n' "$text" | sed -n 's/.*clang version \([0-9]*\).*/clang \1/p' | head -n 1 ;;
+    *"Free Software Foundation"*) say "gcc $("$1" -dumpversion | sed 's/\..*//')" ;;
+  esac
+}
+
+# newest NAME LOWEST HIGHEST: the newest usable compiler called NAME or NAME-<version>.
+newest() {
+  local family="$1" best="" best_version=0 name found version major
+  local candidates="$family" number="$3"
+  while [ "$number" -ge "$2" ]; do
+    candidates="$candidates $family-$number"
+    number=$((number - 1))
+  done
+  for name in $candidates; do
+    found="$(command -v "$name" 2>/dev/null || true)"
+    if [ -z "$found" ]; then continue; fi
+    version="$(compiler_version "$found")"
+    major="${version#* }"
+    case "$version" in "$family "[0-9]*) ;; *) continue ;; esac
+    if [ "$major" -gt "$best_version" ] && compiles "$(cxx_of "$found")"; then
+      best="$found"
+      best_version="$major"
+    fi
+  done
+  if [ -n "$best" ]; then say "$best"; fi
+}
+
+# Fills PROFILES: one "COMPILER INSTRUCTIONS" a line, best first. COMPILER is a path, "zig" or
+# "prebuilt"; INSTRUCTIONS is "native" or a level that is switched on by name.
+plan_profiles() {
+  local compilers="" compiler clang gcc first level
+  PROFILES=""
+  if [ "$PREBUILT" = 1 ]; then PROFILES="prebuilt $(prebuilt_folder)"$'\n'; fi
+  if [ "$PREBUILT" = 1 ] && [ "$ACCELERATOR" != cpu ]; then
+    # Without nvcc there is nothing to compile for this accelerator.
+    if [ "$FALL_BACK_TO_CPU" = 0 ]; then return; fi
+  fi
+
+  case "$COMPILER" in
+    auto)
+      if [ "$OS" = Darwin ]; then
+        if ! xcode-select -p >/dev/null 2>&1; then
+          if [ "$PREBUILT" = 1 ]; then return; fi
+          fail "The system's compiler is not installed." "xcode-select --install && $PROGRAM"
+        fi
+        compilers="$(command -v clang || true)"
+      elif [ "$ACCELERATOR" = sycl ]; then
+        compilers="$(command -v icx)"
+      else
+        clang="$(newest clang 17 30)"
+        if [ -n "$clang" ]; then
+          case "$(compiler_version "$clang")" in
+            "clang "[0-9] | "clang 1"[0-6]) clang="" ;;
+          esac
+        fi
+        gcc="$(newest gcc 11 20)"
+        if [ "$ACCELERATOR" = cuda ] && [ "$PREBUILT" = 0 ]; then
+          # nvcc trusts gcc most, and cannot drive zig.
+          compilers="$gcc"$'\n'"$clang"
+        else
+          compilers="${clang:-zig}"$'\n'"$gcc"
+        fi
+      fi
+      ;;
+    zig) compilers=zig ;;
+    clang | gcc)
+      compilers="$(newest "$COMPILER" 9 30)"
+      if [ -z "$compilers" ]; then
+        fail "No working $COMPILER found (a C++ compiler with its headers)." \
+          "$(install_hint "$(if [ "$COMPILER" = gcc ]; then echo g++; else echo clang; fi)" \
+            "$(if [ "$COMPILER" = gcc ]; then echo gcc-c++; else echo clang; fi)" "$COMPILER")"
+      fi
+      ;;
+    *)
+      compilers="$(command -v "$COMPILER" || true)"
+      if [ -z "$compilers" ] || ! compiles "$(cxx_of "$compilers")"; then
+        fail "$COMPILER does not compile C++ here." "$PROGRAM --compiler zig"
+      fi
+      ;;
+  esac
+
+  first=""
+  while IFS= read -r compiler; do
+    if [ -z "$compiler" ]; then continue; fi
+    first="${first:-$compiler}"
+    PROFILES="$PROFILES$compiler native"$'\n'
+  done <<EOF
+$compilers
+EOF
+  # A native build that crashes (a hypervisor that announces what it does not allow, a compiler's
+  # fault) is followed by ever fewer instructions; which of them is safe only a decode can tell.
+  if [ -z "$first" ] || [ "$OS" = Darwin ]; then return; fi
+  for level in $(named_levels); do
+    PROFILES="$PROFILES$first $level"$'\n'
+    if [ "$first" = zig ] && [ -n "${gcc:-}" ]; then PROFILES="$PROFILES$gcc $level"$'\n'; fi
+  done
+}
+
+named_levels() {
+  if [ "$ARCH" != x86_64 ]; then
+    if has_feature asimddp; then say dotprod; fi
+    say baseline
+    return
+  fi
+  if has_feature avx512f; then say avx512; fi
+  if has_feature avx2; then say avx2; fi
+  say baseline
+}
+
+instruction_flags() {
+  local flags="-DGGML_NATIVE=OFF" name
+  case "$1" in
+    native)
+      say "-DGGML_NATIVE=ON"
+      return
+      ;;
+    dotprod)
+      say "$flags -DGGML_CPU_ARM_ARCH=armv8.2-a+dotprod"
+      return
+      ;;
+    baseline)
+      if [ "$ARCH" != x86_64 ]; then
+        say "$flags -DGGML_CPU_ARM_ARCH=armv8-a"
+        return
+      fi
+      for name in AVX AVX2 BMI2 FMA F16C; do flags="$flags -DGGML_$name=OFF"; done
+      ;;
+    avx2 | avx512)
+      for name in AVX AVX2 BMI2 FMA F16C; do flags="$flags -DGGML_$name=ON"; done
+      ;;
+  esac
+  if [ "$1" = avx512 ]; then
+    flags="$flags -DGGML_AVX512=ON"
+    if has_feature avx512vbmi; then flags="$flags -DGGML_AVX512_VBMI=ON"; fi
+    if has_feature avx512_vnni; then flags="$flags -DGGML_AVX512_VNNI=ON"; fi
+    if has_feature avx512_bf16; then flags="$flags -DGGML_AVX512_BF16=ON"; fi
+  fi
+  say "$flags"
+}
+
+accelerator_flags() {
+  case "$ACCELERATOR" in
+    cuda) say "-DGGML_CUDA=on" ;;
+    metal) say "-DGGML_METAL=on -DCMAKE_OSX_ARCHITECTURES=$ARCH" ;;
+    vulkan) say "-DGGML_VULKAN=on" ;;
+    rocm) say "-DGGML_HIP=on" ;;
+    sycl) say "-DGGML_SYCL=on" ;;
+  esac
+}
+
+# The folder of upstream's index that fits: for CUDA, the newest the driver can run.
+prebuilt_folder() {
+  local driver version
+  case "$ACCELERATOR" in
+    cuda)
+      driver="$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\)\.\([0-9]\).*/\1\2/p' | head -n 1)"
+      for version in 132 131 130 129 128 126 125 124 123 122 121; do
+        if [ "$version" -le "${driver:-124}" ]; then
+          say "cu$version"
+          return
+        fi
+      done
+      say cu118
+      ;;
+    rocm) say rocm72 ;;
+    *) say "$ACCELERATOR" ;;
+  esac
+}
+
+# read_profile "COMPILER INSTRUCTIONS": sets CC, CXX, FLAGS, LABEL, KEY and KEY_TEXT.
+read_profile() {
+  local compiler="${1% *}" instructions="${1##* }" version accelerator="$ACCELERATOR"
+  AMX_HEADER=0
+  CC="$compiler"
+  CXX=""
+  case "$compiler" in
+    prebuilt)
+      FLAGS=""
+      LABEL="upstream's prebuilt library ($instructions)"
+      version=prebuilt
+      ;;
+    zig)
+      FLAGS="-DGGML_OPENMP=OFF"
+      version="zig $ZIG"
+      ;;
+    *)
+      CXX="$(cxx_of "$compiler")"
+      FLAGS=""
+      version="$(compiler_version "$compiler")"
+      version="${version:-$(basename "$compiler")}"
+      # gcc ≤ 12 declares 8 of the 64 bytes that _tile_loadconfig reads: see amx_header.
+      case "$version" in
+        "gcc "[0-9] | "gcc 1"[0-2]) if [ "$ARCH" = x86_64 ]; then AMX_HEADER=1; fi ;;
+      esac
+      ;;
+  esac
+  if [ "$compiler" != prebuilt ]; then
+    # After the prebuilt CUDA library failed, what is compiled here is for the CPU.
+    if [ "$PREBUILT" = 1 ]; then accelerator=cpu; fi
+    FLAGS="$FLAGS $(instruction_flags "$instructions")"
+    if [ "$accelerator" != cpu ]; then FLAGS="$FLAGS $(accelerator_flags)"; fi
+    FLAGS="${FLAGS# } -DLLAVA_BUILD=OFF"
+    LABEL="$version, $instructions instructions"
+    if [ "$AMX_HEADER" = 1 ] && [ "$instructions" = native ]; then LABEL="$LABEL, AMX cure"; fi
+    if [ "$accelerator" != cpu ]; then LABEL="$LABEL, $accelerator"; fi
+  fi
+  KEY_TEXT="llama-cpp-python $LLAMA | $OS $ARCH | $version | $instructions | $accelerator | amx header $AMX_HEADER | $FLAGS | ${CMAKE_ARGS:-} | ${CFLAGS:-} | ${CXXFLAGS:-} | $FEATURES"
+  KEY="$LLAMA-$(printf '%s-%s-%s' "$accelerator" "$version" "$instructions" | tr ' /' '__')-$(printf '%s' "$KEY_TEXT" | cksum | cut -d ' ' -f 1)"
+}
+
+# --- building -------------------------------------------------------------------------------
+
+# logged WHAT COMMAND…: runs it with its output in the log; false if it failed.
+logged() {
+  local what="$1"
+  shift
+  printf '\n### %s: %s\n' "$what" "$*" >>"$LOG"
+  "$@" >>"$LOG" 2>&1
+}
+
+# On a terminal, shows how far ninja is, until killed.
+show_progress() {
+  local now
+  while sleep 1; do
+    now="$(tail -n 40 "$LOG" | sed -n 's/^ *\[\([0-9]*\/[0-9]*\)\].*/\1/p' | tail -n 1)"
+    if [ -n "$now" ]; then printf '\r    file %s ' "$now" >&2; fi
+  done
+}
+
+pip_in() {
+  local python="$1/bin/python"
+  shift
+  "$python" -m pip --no-input "$@"
+}
+
+# Build tools live in the cache, not in .venv: a compiler is no part of ttc.
+make_tools() {
+  local tools="$BUILD/tools"
+  if [ ! -x "$tools/bin/python" ] || ! "$tools/bin/python" -c '' 2>/dev/null; then
+    rm -rf "$tools"
+    logged "build tools" "$PYTHON" -m venv "$tools" || return 1
+  fi
+  logged "build tools" pip_in "$tools" install "scikit-build-core>=0.9.2" || return 1
+  logged "cmake" pip_in "$tools" install "cmake>=3.21" || have cmake || return 1
+  logged "ninja" pip_in "$tools" install ninja || have ninja || have make || return 1
+}
+
+make_zig() {
+  local tools="$BUILD/tools" wrapper
+  if ! logged "zig" pip_in "$tools" install "ziglang==$ZIG.*"; then return 1; fi
+  CC="$tools/zig-cc"
+  CXX="$tools/zig-c++"
+  for wrapper in cc c++; do
+    # Without a CPU, zig compiles for this one, whatever is switched on by name.
+    cat >"$tools/zig-$wrapper" <<EOF
+#!/bin/sh
+exec "$tools/bin/python" -m ziglang $wrapper ${1:-} "\$@"
+EOF
+    chmod +x "$tools/zig-$wrapper"
+  done
+  compiles "$CXX"
+}
+
+fetch_source() {
+  local name="llama_cpp_python-$LLAMA"
+  SOURCE="$BUILD/$name"
+  if [ -f "$SOURCE/pyproject.toml" ]; then return; fi
+  logged "source" pip_in "$BUILD/tools" download --no-deps --no-build-isolation \
+    --no-binary llama-cpp-python -d "$BUILD" "llama-cpp-python==$LLAMA" || return 1
+  rm -rf "$BUILD/unpacked"
+  mkdir -p "$BUILD/unpacked"
+  logged "unpack" tar -xzf "$BUILD/$name.tar.gz" -C "$BUILD/unpacked" || return 1
+  mv "$BUILD/unpacked/$name" "$SOURCE"
+  rm -f "$BUILD/$name.tar.gz"
+}
+
+# gcc ≤ 12 (bug 105304's family) takes the operand of ldtilecfg for a pointer, so the optimiser
+# drops most of the tile configuration and the first decode on an AMX machine faults.
+amx_header() {
+  cat <<'EOF'
+#if defined(__AMX_TILE__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+#include <immintrin.h>
+static inline void ttc_tile_loadconfig(const void *config) {
+    struct tile_config { unsigned char bytes[64]; };
+    __asm__ volatile("ldtilecfg\t%X0" : : "m"(*(const struct tile_config *)config));
+}
+#define _tile_loadconfig ttc_tile_loadconfig
+#endif
+EOF
+}
+
+# Read by CMake right after project(): plain variables there win over upstream's forced cache
+# entries (policy CMP0126). The common library is the servers' and half of the compile time.
+cmake_overrides() {
+  say 'set(LLAMA_BUILD_COMMON OFF)'
+  if [ "$OS" = Darwin ] && [ "$ACCELERATOR" = cpu ]; then say 'set(GGML_METAL OFF)'; fi
+  if [ "$AMX_HEADER" = 1 ]; then
+    # shellcheck disable=SC2016 # CMake's variables, not the shell's
+    say 'string(APPEND CMAKE_CXX_FLAGS " -include \"${CMAKE_CURRENT_LIST_DIR}/amx_tile.h\"")'
+  fi
+}
+
+# build_wheel "COMPILER INSTRUCTIONS": leaves the wheel in $WHEELS/$KEY. False if it cannot.
+build_wheel() {
+  local compiler="${1% *}" instructions="${1##* }" work="$BUILD/$KEY" new watcher="" status=0
+  mkdir -p "$work" "$WHEELS"
+  new="$(mktemp -d "$WHEELS/.new-XXXXXX")"
+  if [ "$compiler" = prebuilt ]; then
+    # Upstream's own index; nothing else is asked for this one file.
+    logged "prebuilt library" pip_in "$VENV" --timeout 10 --retries 1 download --no-deps \
+      --no-cache-dir --only-binary :all: -d "$new" "llama-cpp-python==$LLAMA" --index-url \
+      "https://abetlen.github.io/llama-cpp-python/whl/$instructions" || status=1
+  else
+    make_tools || { rm -rf "$new"; return 1; }
+    if [ "$compiler" = zig ]; then
+      make_zig "$(if [ "$instructions" != native ]; then echo -mcpu=baseline; fi)" \
+        || { rm -rf "$new"; return 1; }
+    fi
+    fetch_source || { rm -rf "$new"; return 1; }
+    amx_header >"$work/amx_tile.h"
+    cmake_overrides >"$work/overrides.cmake"
+    # Upstream installs into its source tree as well: another profile's libraries must not stay.
+    rm -rf "$SOURCE/llama_cpp/lib"
+    if [ -t 2 ]; then
+      show_progress &
+      watcher=$!
+    fi
+    # pip's own cache knows nothing of CMAKE_ARGS: it would hand back a crashing wheel.
+    CC="$CC" CXX="$CXX" CMAKE_BUILD_PARALLEL_LEVEL="$JOBS" SKBUILD_BUILD_DIR="$work/cmake" \
+      ZIG_GLOBAL_CACHE_DIR="$BUILD/zig-cache" ZIG_LOCAL_CACHE_DIR="$BUILD/zig-cache" \
+      PATH="$BUILD/tools/bin:$PATH" \
+      CMAKE_ARGS="$FLAGS '-DCMAKE_PROJECT_llama_cpp_INCLUDE=$work/overrides.cmake' ${CMAKE_ARGS:-}" \
+      logged "compile" pip_in "$BUILD/tools" wheel -v --no-build-isolation --no-deps \
+      --no-cache-dir -w "$new" "$SOURCE" || status=1
+    if [ -n "$watcher" ]; then
+      kill "$watcher" 2>/dev/null || true
+      wait "$watcher" 2>/dev/null || true
+      printf '\r\033[K' >&2
+    fi
+  fi
+  if [ "$status" != 0 ]; then
+    rm -rf "$new"
+    return 1
+  fi
+  printf '%s\n' "$KEY_TEXT" >"$new/key.txt"
+  rm -rf "${WHEELS:?}/$KEY"
+  mv "$new" "$WHEELS/$KEY"
+  rm -rf "$work"
+}
+
+# --- setting up -----------------------------------------------------------------------------
+
+make_venv() {
+  if [ -x "$VENV/bin/python" ] && python_is_new_enough "$VENV/bin/python" \
+    && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+    return
+  fi
+  step "Making .venv with $PYTHON"
+  rm -rf "$VENV"
+  logged "venv" "$PYTHON" -m venv "$VENV" || fail_with_log "python could not make .venv"
+}
+
+fail_with_log() {
+  printf '\n' >&2
+  tail -n 15 "$LOG" | sed 's/^/    /' >&2
+  fail "$1. The whole log: $LOG" ${2+"$2"}
+}
+
+install_ttc() {
+  local what="$ROOT"
+  if [ "$DEV" = 1 ]; then what="${ROOT}[dev]"; fi
+  step "Installing ttc and what it needs"
+  logged "ttc" pip_in "$VENV" install -e "$what" \
+    || fail_with_log "ttc's Python packages could not be installed (is the package index reachable?)" "$PROGRAM"
+}
+
+ttc() { "$VENV/bin/ttc" "$@"; }
+
+# Sets CHECK_FILE to the smallest model's file, or to nothing.
+fetch_check_model() {
+  CHECK_FILE=""
+  if [ "$MODELS" = 0 ]; then return; fi
+  step "Fetching the smallest model, for the test"
+  if ttc models pull "$CHECK_MODEL"; then CHECK_FILE="$(ttc models path "$CHECK_MODEL")"; fi
+}
+
+check_decode() {
+  "$VENV/bin/python" -m ttc_cli.engines.llamacpp.selftest "$CHECK_FILE" --fresh >>"$LOG" 2>&1
+}
+
+# Takes the first profile that builds, decodes in a child process and does not crash.
+install_engine() {
+  local profile folder wheel status installed_ttc=0 failed=""
+  while IFS= read -r profile <&3; do
+    if [ -z "$profile" ]; then continue; fi
+    read_profile "$profile"
+    folder="$WHEELS/$KEY"
+    if [ "$REBUILD" = 1 ]; then rm -rf "$folder"; fi
+    if [ -f "$folder/crashed" ]; then
+      say "    Skipping $LABEL: it crashed here before."
+      continue
+    fi
+    if [ "$(cat "$folder/key.txt" 2>/dev/null)" = "$KEY_TEXT" ]; then
+      step "llama.cpp was built before: $LABEL"
+    else
+      check_disk
+      case "$profile" in
+        prebuilt*) step "Fetching $LABEL" ;;
+        *) step "Compiling llama.cpp: $LABEL, $JOBS at once (minutes)" ;;
+      esac
+      if ! build_wheel "$profile"; then
+        warn "that did not work ($LABEL); the log: $LOG"
+        failed="$failed$LABEL; "
+        continue
+      fi
+    fi
+    wheel="$(find "$folder" -name '*.whl' | head -n 1)"
+    logged "install" pip_in "$VENV" install --no-deps --force-reinstall "$wheel" \
+      || fail_with_log "$wheel could not be installed" "$PROGRAM --rebuild"
+    if [ "$installed_ttc" = 0 ]; then
+      # Only now: with no engine there, ttc would pull in and compile a plain one.
+      install_ttc
+      fetch_check_model
+      installed_ttc=1
+    fi
+    if [ -z "$CHECK_FILE" ]; then
+      CHECKED="not tested: no model here yet"
+      return
+    fi
+    step "Testing it: a real decode in a child process"
+    status=0
+    check_decode || status=$?
+    if [ "$status" = 0 ]; then
+      CHECKED="a real decode in a child process"
+      return
+    fi
+    if [ "$status" != "$BAD_BUILD" ]; then
+      fail_with_log "the test could not be run" "$PROGRAM --rebuild"
+    fi
+    warn "this build crashes here ($LABEL): taking a safer one"
+    failed="$failed$LABEL; "
+    rm -f "$folder"/*.whl "$folder/key.txt"
+    touch "$folder/crashed"
+  done 3<<EOF
+$PROFILES
+EOF
+  fail_with_log "No build of llama.cpp works here. Tried: ${failed:-nothing new; all crashed before}" \
+    "$PROGRAM --rebuild"
+}
+
+check_disk() {
+  local folder="$CACHE" free
+  while [ ! -d "$folder" ]; do folder="$(dirname "$folder")"; done
+  free="$(df -Pm "$folder" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+  case "$free" in '' | *[!0-9]*) return ;; esac
+  if [ "$free" -lt "$NEEDED_MB" ]; then
+    fail "Compiling needs about $NEEDED_MB MB of disk; $folder has $free MB." \
+      "TTC_HOME=/path/with/room $PROGRAM"
+  fi
+}
+
+set_paths() {
+  # The same folder as ttc_cli.paths.cache_dir().
+  if [ -n "${TTC_HOME:-}" ]; then
+    case "$TTC_HOME" in
+      \~) CACHE="$HOME/cache" ;;
+      \~/*) CACHE="$HOME/${TTC_HOME#\~/}/cache" ;;
+      /*) CACHE="$TTC_HOME/cache" ;;
+      *) CACHE="$PWD/$TTC_HOME/cache" ;;
+    esac
+  elif [ "$OS" = Darwin ]; then
+    CACHE="$HOME/Library/Caches/ttc"
+  else
+    CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/ttc"
+  fi
+  WHEELS="$CACHE/wheels"
+  BUILD="$CACHE/build"
+  LOG="$CACHE/install.log"
+}
+
+read_llama_version() {
+  LLAMA="$(sed -n 's/.*"llama-cpp-python==\([0-9.]*\)".*/\1/p' "$ROOT/pyproject.toml" | head -n 1)"
+  if [ -z "$LLAMA" ]; then fail "pyproject.toml pins no llama-cpp-python: is this a whole clone?"; fi
+}
+
+# Everything the result depends on that is cheap to know.
+fingerprint() {
+  {
+    cat "$ROOT/install.sh" "$ROOT/pyproject.toml"
+    say "$PROFILES|$FEATURES|${CMAKE_ARGS:-}|${CFLAGS:-}|${CXXFLAGS:-}|$VENV"
+  } | cksum | tr ' ' '-'
+}
+
+stamped() { sed -n "s/^$1=//p" "$STAMP" 2>/dev/null | head -n 1; }
+
+write_stamp() {
+  cat >"$STAMP" <<EOF
+fingerprint=$(fingerprint)
+dev=$DEV
+built=$LABEL
+key=$KEY
+checked=$CHECKED
+EOF
+}
+
+print_plan() {
+  local profile
+  say "python       $PYTHON"
+  say "engine       llama-cpp-python $LLAMA"
+  say "accelerator  $ACCELERATOR"
+  say "features     ${FEATURES:-unknown}"
+  say "jobs         $JOBS"
+  say "cache        $CACHE"
+  say "profiles, the first that builds and does not crash:"
+  while IFS= read -r profile; do
+    if [ -z "$profile" ]; then continue; fi
+    read_profile "$profile"
+    say "  $LABEL"
+    say "    compiler $CC"
+    say "    flags    ${FLAGS:-none}"
+    say "    key      $KEY"
+  done <<EOF
+$PROFILES
+EOF
+}
+
+fetch_default_model() {
+  if [ "$MODELS" = 0 ]; then return; fi
+  step "Fetching ${MODEL:-the model that suits this machine}"
+  # Without a name, pull takes the default.
+  if ! ttc models pull ${MODEL:+"$MODEL"}; then
+    fail "ttc is set up, but its model could not be fetched." ".venv/bin/ttc models pull ${MODEL}"
+  fi
+}
+
+measure_speed() {
+  SPEED=""
+  if [ -z "$CHECK_FILE" ]; then return; fi
+  step "Measuring its speed (5 seconds)"
+  SPEED="$("$VENV/bin/python" -m ttc_cli.engines.llamacpp.selftest --speed \
+    "$(ttc models path ${MODEL:+"$MODEL"} 2>>"$LOG" || say "$CHECK_FILE")" 2>>"$LOG" | tail -n 1)" || SPEED=""
+  if [ -n "$SPEED" ]; then say "speed=$SPEED" >>"$STAMP"; fi
+}
+
+summarise() {
+  say ""
+  say "Built    llama.cpp ($(stamped built))"
+  say "Tested   $(stamped checked)"
+  if [ -n "$(stamped speed)" ]; then say "Speed    $(stamped speed)"; fi
+  if [ "$MODELS" = 0 ]; then say "Next     .venv/bin/ttc models pull"; fi
+  say "Next     .venv/bin/ttc solve \"A farmer has 17 sheep and all but 9 run away. How many are left?\""
+}
+
+main() {
+  parse_options "$@"
+  # What would make pip or Python look elsewhere than in .venv.
+  unset PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
+  export PIP_DISABLE_PIP_VERSION_CHECK=1
+  detect_machine
+  set_paths
+  read_llama_version
+  choose_jobs
+  find_python
+  choose_accelerator
+  plan_profiles
+  if [ "$DRY_RUN" = 1 ]; then
+    print_plan
+    return
+  fi
+  mkdir -p "$CACHE"
+  printf '### %s\n' "$(date)" >"$LOG"
+  if [ "$(stamped dev)" = 1 ]; then DEV=1; fi
+  if [ "$REBUILD" = 0 ] && [ "$(stamped fingerprint)" = "$(fingerprint)" ] \
+    && [ "$(stamped dev)" = "$DEV" ] \
+    && "$VENV/bin/python" -c 'import ttc_cli, importlib.metadata as m; m.version("llama-cpp-python")' 2>>"$LOG"; then
+    step "ttc is set up already"
+    CHECK_FILE=""
+    fetch_default_model
+    summarise
+    return
+  fi
+  make_venv
+  rm -f "$STAMP"
+  install_engine
+  write_stamp
+  fetch_default_model
+  measure_speed
+  rm -rf "$BUILD"
+  summarise
+}
+
+# Sourced by the tests for its functions; run otherwise.
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then main "$@"; fi
