@@ -64,7 +64,8 @@ class Grow:
 class Growth:
     """What a ``Grow`` came to. ``text`` and ``tokens`` are those of this request alone.
 
-    ``confidence`` is over this request's tokens; None where the engine reads no logits.
+    ``tokens`` counts every token drawn, the one that ends the turn included. ``confidence`` is
+    over this request's tokens; None where the engine reads no logits.
     """
 
     branch: Branch
@@ -104,6 +105,9 @@ class Meter(Protocol):
 
     def exhausted(self) -> str | None:
         """Why nothing more may be spent ("token cap of 500 reached"), or None."""
+
+    def remaining_seconds(self) -> float | None:
+        """Seconds until the time cap, or None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,8 @@ class Session(Protocol):
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
         """For each row, the probability of each label group, over the whole vocabulary.
 
-        Charged to ``Role.VERIFIER``: the suffix's tokens alone where KV is shared.
+        Charged to ``Role.VERIFIER``: the suffix's tokens alone where KV is shared. A row that
+        could not be read any more (cap reached, interrupted) gives ``()``.
 
         Raises:
             UsageError: a label group holds no piece that is one token of this vocabulary.

@@ -1,1 +1,150 @@
-"""The batched tree engine over llama.cpp; ``native`` is the only importer of ``llama_cpp``."""
+"""The batched tree engine over llama.cpp; ``native`` is the only importer of ``llama_cpp``.
+
+``native`` wraps the library, ``cache`` knows which branch sits where, ``decoder`` does one step
+over everything outstanding, ``engine`` serves sessions, ``memory`` plans before anything is
+loaded. ``load`` puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.llamacpp.engine import LlamaCppEngine
+    from ttc_cli.engines.llamacpp.memory import MemoryPlan
+    from ttc_cli.models.gguf import GgufInfo
+
+__all__ = ["Settings", "load", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a model is loaded. None means: chosen for this machine.
+
+    ``context`` is the longest path in tokens (prompt and answer), ``answer`` the longest answer;
+    ``parallel`` branches grow at once. ``gpu_layers`` −1 is all of them.
+    """
+
+    threads: int | None = None
+    gpu_layers: int | None = None
+    main_gpu: int = 0
+    tensor_split: tuple[float, ...] = ()
+    parallel: int | None = None
+    context: int | None = None
+    answer: int = 768
+    kv_type: str | None = None
+    kv_unified: bool = True
+    flash_attention: str = "auto"
+    offload_kv: bool = True
+    batch: int = 512
+
+
+PARALLEL = 16
+"""Branches at once by default: on a CPU speed hardly grows beyond, and probes rarely want more."""
+
+CONTEXT = 4096
+"""Default longest path: room for a long question and its answer, cheap enough to plan for."""
+
+
+def plan(info: GgufInfo, settings: Settings, free_bytes: int) -> MemoryPlan:
+    """What loading this model under ``settings`` would take.
+
+    Raises:
+        MemoryShort: more than is free.
+    """
+    from ttc_cli.engines.llamacpp.memory import plan_memory
+
+    window = info.context_length or CONTEXT
+    path = min(settings.context or max(CONTEXT, 2 * settings.answer), window)
+    return plan_memory(
+        info,
+        free_bytes=free_bytes,
+        parallel=settings.parallel or PARALLEL,
+        path=path,
+        answer=min(settings.answer, path),
+        kv_type=settings.kv_type or "f16",
+        unified=settings.kv_unified,
+        batch=settings.batch,
+        fixed=settings.parallel is not None and settings.kv_type is not None,
+    )
+
+
+def load(
+    path: Path,
+    settings: Settings | None = None,
+    *,
+    name: str | None = None,
+    free_bytes: int | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> LlamaCppEngine:
+    """Load a model and make it ready to search.
+
+    Args:
+        path: a GGUF file.
+        settings: how; None is ``Settings()``.
+        name: what to call the model in events; the file's stem where None.
+        free_bytes: memory to plan with; None asks the machine.
+        progress: called with 0…1 while the weights are read; False stops.
+
+    Raises:
+        ModelCorrupt: truncated or no GGUF.
+        ModelUnsupported: recurrent, hybrid, encoder or diffusion models.
+        MemoryShort: it does not fit; nothing has been loaded then.
+    """
+    from ttc_cli.engines.base import EngineInfo
+    from ttc_cli.engines.llamacpp import native
+    from ttc_cli.engines.llamacpp.engine import LlamaCppEngine
+    from ttc_cli.models import gguf
+
+    settings = settings or Settings()
+    info = gguf.read_header(path)
+    if free_bytes is None:
+        from ttc_cli.models import hardware
+
+        free_bytes = hardware.read_memory().free
+    planned = plan(info, settings, free_bytes)
+    threads = settings.threads or 2
+    model = native.Model(
+        path,
+        gpu_layers=-1 if settings.gpu_layers is None else settings.gpu_layers,
+        main_gpu=settings.main_gpu,
+        tensor_split=settings.tensor_split,
+        progress=progress,
+    )
+    # The library asks ``abort`` during a decode; the decoder that answers needs the context first.
+    asked: list[Callable[[], bool]] = []
+    try:
+        context = native.Context(
+            model,
+            cells=planned.cells,
+            sequences=planned.sequences,
+            batch=planned.batch,
+            outputs=max(planned.sequences, 2 * planned.parallel),
+            threads=threads,
+            kv_type=planned.kv_type,
+            unified=planned.unified,
+            flash_attention="on" if planned.kv_type.startswith("q") else settings.flash_attention,
+            offload_kv=settings.offload_kv,
+            abort=lambda: bool(asked) and asked[0](),
+        )
+    except BaseException:
+        model.close()
+        raise
+    engine = LlamaCppEngine(
+        model,
+        context,
+        EngineInfo(
+            name="llama.cpp",
+            model=name or path.stem,
+            parameters=model.n_params,
+            context=planned.path,
+            parallel=planned.parallel,
+            chat_template=model.chat_template(),
+            control_tokens=model.control_text(),
+        ),
+    )
+    asked.append(engine.decoder.should_abort)
+    return engine

@@ -1,0 +1,428 @@
+"""The decode loop: everything outstanding, of every session, in one batch a step.
+
+Synchronous and single-threaded; ``engine`` runs it on its own thread and keeps searches away
+while it steps. One step ends what may spend no more, seats what waits, assembles a batch (one
+token for each growing branch, then suffixes to score and prompts to read, as far as they fit),
+decodes, and hands each row to its owner. Nothing in here depends on the wall clock except a
+run's own time cap.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Until
+from ttc_cli.engines.llamacpp.cache import Cache, Node
+from ttc_cli.engines.llamacpp.distribution import (
+    ConfidenceTrace,
+    label_probabilities,
+    likely_tokens,
+    repeats,
+)
+from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, Model, Row, Sampler
+from ttc_cli.errors import PromptTooLong
+from ttc_cli.events import Grew
+from ttc_cli.types import Finish, Role
+
+LOOP_STRIDE = 32
+"""Tokens between two looks for repetition."""
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """Who pays and who watches: one per session."""
+
+    meter: Meter
+    observe: Callable[[Grew], None] | None
+    texts: dict[int, str] = field(default_factory=dict)
+    prompt: dict[Role, int] = field(default_factory=dict)
+    generated: int = 0
+    reused: dict[Role, int] = field(default_factory=dict)
+    rows: dict[Role, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """A prompt that is being read."""
+
+    account: Account
+    node: Node
+    done: bool = False
+    failure: PromptTooLong | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Growing:
+    """A branch that waits or grows. ``ended`` receives its growth."""
+
+    account: Account
+    node: Node
+    branch: Branch
+    request: Grow
+    ended: deque[Growth]
+    sampler: Sampler
+    limit: int
+    start: int
+    drawn: int = 0
+    trace: ConfidenceTrace = field(default_factory=ConfidenceTrace)
+    text: list[str] = field(default_factory=list)
+    tail: bytes = b""
+    spoken: bool = False
+    utf8: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
+    )
+    finish: Finish | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Scoring:
+    """A row to read after ``suffix``. ``value`` is () if it could not be read."""
+
+    account: Account
+    node: Node
+    suffix: list[int]
+    groups: list[list[int]]
+    borrowed: Node | None = None
+    value: tuple[float, ...] | None = None
+
+
+class Decoder:
+    """Queues and the step over them.
+
+    Args:
+        model: vocabulary and size.
+        context: the KV cache.
+        parallel: branches that may grow at once.
+        path_limit: longest path in tokens, prompt included.
+    """
+
+    def __init__(self, model: Model, context: Context, parallel: int, path_limit: int) -> None:
+        self.model = model
+        self.context = context
+        self.cache = Cache(context)
+        self.parallel = parallel
+        self.path_limit = path_limit
+        self.accounts: list[Account] = []
+        self.readings: list[Reading] = []
+        self.scorings: list[Scoring] = []
+        self.waiting: deque[Growing] = deque()
+        self.growing: list[Growing] = []
+        self.interrupted = False
+        self.deadline = math.inf
+        self._room = parallel
+
+    def should_abort(self) -> bool:
+        """Asked by the library in the middle of a decode."""
+        return self.interrupted or time.monotonic() > self.deadline
+
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self.readings or self.scorings or self.waiting or self.growing)
+
+    # -- what sessions ask for; never called during a step ----------------------------------
+
+    def end(self, jobs: list[Growing], finish: Finish) -> None:
+        """Stop these growing jobs now."""
+        for job in jobs:
+            self._finish(job, finish)
+
+    def lower_limit(self, jobs: list[Growing], limit: int) -> None:
+        """Lower the token limit of these jobs."""
+        for job in jobs:
+            job.limit = min(job.limit, max(1, limit))
+            if job.drawn >= job.limit:
+                self._finish(job, Finish.LENGTH)
+
+    def forget(self, node: Node) -> None:
+        """Free what ``node`` holds."""
+        self.cache.unseat(node)
+        node.logits = None
+        self._room = self.parallel
+
+    # -- one step --------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Do one decode step. Errors of the library pass through; nothing recorded is lost."""
+        self.cache.clock += 1
+        self._end_exhausted()
+        self._admit()
+        feeds = self._assemble()
+        while feeds:
+            tokens: list[int] = []
+            positions: list[int] = []
+            sequences: list[int] = []
+            outputs: list[int] = []
+            owners: list[tuple[Reading | Scoring | Growing, Node]] = []
+            for owner, node, piece, complete in feeds:
+                tokens += piece
+                positions += range(node.held, node.held + len(piece))
+                sequences += [node.seat] * len(piece)
+                if complete:
+                    outputs.append(len(tokens) - 1)
+                    owners.append((owner, node))
+            self.deadline = self._nearest_deadline()
+            code = self.context.decode(tokens, positions, sequences, outputs)
+            if code == 0:
+                self._commit(feeds)
+                self._deliver(owners)
+                break
+            self.cache.restore()
+            if code == NO_SLOT:
+                self._make_room()
+            else:
+                self._end_exhausted()
+            feeds = self._assemble()
+        self._book()
+
+    def _nearest_deadline(self) -> float:
+        left = [account.meter.remaining_seconds() for account in self.accounts]
+        known = [seconds for seconds in left if seconds is not None]
+        return time.monotonic() + min(known) if known else math.inf
+
+    def _end_exhausted(self) -> None:
+        for account in self.accounts:
+            if not self.interrupted and account.meter.exhausted() is None:
+                continue
+            finish = Finish.CANCELLED if self.interrupted else Finish.BUDGET
+            mine = [job for job in (*self.growing, *self.waiting) if job.account is account]
+            self.end(mine, finish)
+            for row in self.scorings:
+                if row.account is account:
+                    self._settle(row, ())
+            for reading in self.readings:
+                reading.done = reading.done or reading.account is account
+        self.scorings = [row for row in self.scorings if row.value is None]
+        self.readings = [reading for reading in self.readings if not reading.done]
+
+    def _admit(self) -> None:
+        fresh: list[tuple[Growing, Row]] = []
+        while self.waiting and len(self.growing) < min(self.parallel, self._room):
+            job = self.waiting[0]
+            seated_before = job.node.seat >= 0
+            reused = self.cache.seat(job.node)
+            if reused is None:
+                break
+            if not seated_before:
+                self._count(job.account.reused, Role.GENERATOR, reused)
+            self.waiting.popleft()
+            job.node.jobs += 1
+            self.growing.append(job)
+            if job.node.logits is not None:
+                fresh.append((job, job.node.logits))
+        for job, row in fresh:
+            self._draw([job], row.reshape(1, -1))
+
+    def _assemble(
+        self,
+    ) -> list[tuple[Reading | Scoring | Growing, Node, list[int], bool]]:
+        """What the next batch holds: owner, node, tokens to feed, whether its row is wanted."""
+        room, rows = self.context.batch, self.context.outputs
+        feeds: list[tuple[Reading | Scoring | Growing, Node, list[int], bool]] = []
+
+        def feed(owner: Reading | Scoring | Growing, node: Node, tokens: list[int]) -> None:
+            nonlocal room, rows
+            if node.held >= len(tokens):  # nothing left to read but the row: read the last again
+                self.cache.trim(node, len(tokens) - 1)
+            piece = tokens[node.held : node.held + room]
+            complete = node.held + len(piece) == len(tokens)
+            feeds.append((owner, node, piece, complete))
+            room -= len(piece)
+            rows -= complete
+            self.cache.touch(node)
+
+        for job in self.growing:
+            if room and rows:
+                feed(job, job.node, job.node.tokens)
+        for row in self.scorings:
+            if room and rows and self._place(row):
+                node = row.borrowed or row.node
+                feed(row, node, row.node.tokens + row.suffix)
+        for reading in self.readings:
+            if room and rows and self.cache.seat(reading.node) is not None:
+                feed(reading, reading.node, reading.node.tokens)
+        return feeds
+
+    def _place(self, row: Scoring) -> bool:
+        """Seat a row: on the branch itself if it rests, else on a fork of it."""
+        if row.borrowed is None:
+            node = row.node if row.node.jobs == 0 else Node(row.node.tokens, origin=row.node)
+            seated_before = node.seat >= 0
+            reused = self.cache.seat(node)
+            if reused is None:
+                return False
+            if not seated_before:
+                self._count(row.account.reused, Role.VERIFIER, reused)
+            else:
+                self._count(row.account.reused, Role.VERIFIER, node.held)
+            node.jobs += 1
+            row.borrowed = node
+        return row.borrowed.seat >= 0 or self.cache.seat(row.borrowed) is not None
+
+    def _commit(
+        self, feeds: list[tuple[Reading | Scoring | Growing, Node, list[int], bool]]
+    ) -> None:
+        for owner, node, piece, _complete in feeds:
+            node.held += len(piece)
+            role = Role.VERIFIER if isinstance(owner, Scoring) else Role.GENERATOR
+            # A growing branch feeds the token it drew last; anything more is reading again.
+            read = len(piece) - (1 if isinstance(owner, Growing) and owner.drawn else 0)
+            self._count(owner.account.prompt, role, read)
+            self._count(owner.account.rows, role, len(piece))
+
+    def _deliver(self, owners: list[tuple[Reading | Scoring | Growing, Node]]) -> None:
+        if not owners:
+            return
+        block = self.context.logits(len(owners))
+        drawing = [(i, owner) for i, (owner, _) in enumerate(owners) if isinstance(owner, Growing)]
+        if drawing:
+            first, last = drawing[0][0], drawing[-1][0] + 1  # growing rows lead the batch
+            self._draw([owner for _, owner in drawing], block[first:last])
+        for i, (owner, node) in enumerate(owners):
+            if isinstance(owner, Scoring):
+                self._settle(owner, label_probabilities(block[i], owner.groups))
+            elif isinstance(owner, Reading):
+                node.logits = block[i].copy()
+                owner.done = True
+        self.scorings = [row for row in self.scorings if row.value is None]
+        self.readings = [reading for reading in self.readings if not reading.done]
+
+    def _settle(self, row: Scoring, value: tuple[float, ...]) -> None:
+        row.value = value
+        node = row.borrowed
+        if node is None:
+            return
+        node.jobs -= 1
+        if node is row.node:
+            self.cache.trim(node, len(node.tokens))
+        else:
+            self.cache.unseat(node)
+        row.borrowed = None
+
+    def _draw(self, jobs: list[Growing], block: Row) -> None:
+        warmest = max(job.request.sampling.temperature for job in jobs)
+        for job, (tokens, logits) in zip(jobs, likely_tokens(block, warmest), strict=True):
+            token = job.sampler.draw(tokens, logits)
+            job.trace.add(tokens, logits, token)
+            job.drawn += 1
+            job.account.generated += 1
+            job.node.logits = None
+            if self.model.ends_turn(token):
+                self._finish(job, Finish.STOP)
+                continue
+            job.node.tokens.append(token)
+            piece = self.model.piece(token)
+            gained = job.utf8.decode(piece)
+            if gained:
+                job.text.append(gained)
+                label = job.request.label
+                job.account.texts[label] = job.account.texts.get(label, "") + gained
+            else:
+                job.account.texts.setdefault(job.request.label, "")
+            boundary = b"\n\n" in piece or (piece[:1] == b"\n" and job.tail == b"\n")
+            boundary = boundary and job.spoken
+            job.tail = piece[-1:] or job.tail
+            job.spoken = job.spoken or bool(piece.strip())
+            if job.request.until is Until.STEP and boundary:
+                self._finish(job, Finish.STEP)
+            elif job.drawn >= job.limit:
+                self._finish(job, Finish.LENGTH)
+            elif len(job.node.tokens) >= self.path_limit:
+                self._finish(job, Finish.CONTEXT)
+            elif job.drawn % LOOP_STRIDE == 0 and repeats(job.node.tokens[job.start :]):
+                self._finish(job, Finish.LOOP)
+
+    def _finish(self, job: Growing, finish: Finish) -> None:
+        if job.finish is not None:
+            return
+        job.finish = finish
+        if job in self.growing:
+            self.growing.remove(job)
+            job.node.jobs -= 1
+        else:
+            self.waiting.remove(job)
+        self._room = self.parallel
+        job.sampler.close()
+        rest = job.utf8.decode(b"", final=finish is not Finish.STEP)
+        if rest:
+            job.text.append(rest)
+        job.ended.append(
+            Growth(
+                branch=job.branch,
+                label=job.request.label,
+                text="".join(job.text),
+                tokens=job.drawn,
+                finish=finish,
+                confidence=job.trace.summarise(),
+            )
+        )
+
+    def _make_room(self) -> None:
+        """The cache is full: take cells from who rests, else from who started last."""
+        if self.cache.evict_idle():
+            return
+        if len(self.growing) > 1 or (self.growing and (self.scorings or self.readings)):
+            job = self.growing.pop()
+            job.node.jobs -= 1
+            self.cache.unseat(job.node)
+            self.waiting.appendleft(job)
+            self._room = max(1, len(self.growing))
+        elif self.growing:
+            self._finish(self.growing[0], Finish.CONTEXT)
+        elif len(self.scorings) > 1 and sum(row.borrowed is not None for row in self.scorings) > 1:
+            row = next(row for row in reversed(self.scorings) if row.borrowed is not None)
+            node = row.borrowed
+            row.borrowed = None
+            if node is not None:
+                node.jobs -= 1
+                self.cache.unseat(node)
+        elif self.scorings:
+            self._settle(self.scorings.pop(0), ())
+        elif self.readings:
+            reading = self.readings.pop(0)
+            self.cache.unseat(reading.node)
+            reading.failure = PromptTooLong(
+                f"the prompt of {len(reading.node.tokens):,} tokens does not fit the KV cache "
+                f"of {self.context.cells:,}.",
+                hint="ttc solve --context 8192 …",
+            )
+            reading.done = True
+
+    @staticmethod
+    def _count(book: dict[Role, int], role: Role, amount: int) -> None:
+        book[role] = book.get(role, 0) + amount
+
+    def _book(self) -> None:
+        """Charge every account for this step and tell its observer."""
+        cost = 2.0 * self.model.n_params
+        for account in self.accounts:
+            for role in Role:
+                rows = account.rows.pop(role, 0)
+                prompt = account.prompt.pop(role, 0)
+                reused = account.reused.pop(role, 0)
+                generated = account.generated if role is Role.GENERATOR else 0
+                if rows or reused or generated:
+                    account.meter.charge(
+                        role,
+                        prompt_tokens=prompt,
+                        generated_tokens=generated,
+                        reused_tokens=reused,
+                        decode_calls=1 if rows else 0,
+                        flops=cost * rows,
+                    )
+            account.generated = 0
+            if account.texts and account.observe is not None:
+                account.observe(
+                    Grew(
+                        texts=account.texts,
+                        live=sum(job.account is account for job in self.growing),
+                        queued=sum(job.account is account for job in self.waiting),
+                        kv_used=self.cache.used,
+                        kv_cells=self.context.cells,
+                    )
+                )
+            account.texts = {}

@@ -1,0 +1,416 @@
+"""The only door to ``llama_cpp``: models, contexts, batches and samplers as small objects.
+
+Everything here is synchronous and knows tokens, sequences and logits, nothing of search. Errors
+of the library come back as our family, with the last lines of its own log; its log never reaches
+the terminal (it goes to the ``ttc.native`` logger, see ``set_log``).
+
+Not covered: encoders, embeddings, LoRA, grammars.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import llama_cpp as lib
+import numpy as np
+import numpy.typing as npt
+
+from ttc_cli.errors import EngineError, MemoryShort, ModelCorrupt, ModelUnsupported
+
+log = logging.getLogger("ttc.native")
+
+Row = npt.NDArray[np.float32]
+
+KV_TYPES: dict[str, int] = {"f16": 1, "q8_0": 8, "q4_0": 2, "f32": 0, "bf16": 30}
+"""KV cache types by name, with ggml's numbers (ggml.h, ``enum ggml_type``)."""
+
+FLASH: dict[str, int] = {"auto": -1, "off": 0, "on": 1}
+
+ABORTED = 2
+NO_SLOT = 1
+
+_recent: deque[str] = deque(maxlen=8)
+
+
+def _receive_log(level: int, text: bytes, _data: object) -> None:
+    line = text.decode("utf-8", "replace").rstrip("\n")
+    if not line or line == ".":
+        return
+    if level in (3, 4):  # GGML_LOG_LEVEL_WARN, _ERROR
+        _recent.append(line)
+    log.debug("%s", line)
+
+
+_log_callback = lib.llama_log_callback(_receive_log)  # a reference must live as long as the library
+_started = False
+
+
+def start() -> None:
+    """Start the library once, with its log turned away from the terminal."""
+    global _started
+    if not _started:
+        _recent.clear()
+        lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
+        lib.llama_backend_init()
+        _started = True
+
+
+def system_info() -> str:
+    """What the build can do ("AVX512 = 1 | AMX_INT8 = 1 | …")."""
+    start()
+    return str(lib.llama_print_system_info().decode())
+
+
+def library_version() -> str:
+    """Versions of the binding and of llama.cpp."""
+    return f"{lib.__version__} (llama.cpp {lib.llama_version().decode()})"
+
+
+def library_files() -> list[Path]:
+    """The shared libraries of this build; their bytes identify it."""
+    folder = Path(lib.__file__).parent / "lib"
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+
+
+def offloads() -> bool:
+    """Whether the build can put layers on a GPU."""
+    return bool(lib.llama_supports_gpu_offload())
+
+
+def max_sequences() -> int:
+    """The most sequences one context may hold (LLAMA_MAX_SEQ)."""
+    return int(lib.llama_max_parallel_sequences())
+
+
+def _last_words() -> str:
+    words = "; ".join(_recent)
+    return f" The library said: {words}" if words else ""
+
+
+class Model:
+    """Loaded weights with their vocabulary."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        gpu_layers: int = -1,
+        main_gpu: int = 0,
+        tensor_split: Sequence[float] = (),
+        progress: Callable[[float], bool] | None = None,
+    ) -> None:
+        """Load ``path``.
+
+        Args:
+            path: a GGUF file that ``models.gguf`` has found sound.
+            gpu_layers: layers to offload; negative means all. Without a GPU build it has no effect.
+            main_gpu: index of the GPU that holds what is not split.
+            tensor_split: share of the model for each GPU; empty lets the library choose.
+            progress: called with 0…1; returning False stops the load.
+
+        Raises:
+            ModelCorrupt: the library refused the file.
+            ModelUnsupported: its memory cannot be cut (recurrent, hybrid, diffusion, encoder).
+        """
+        start()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.main_gpu = main_gpu
+        if tensor_split:
+            shares = (ctypes.c_float * int(lib.llama_max_devices()))(*tensor_split)
+            params.tensor_split = shares
+        if progress is not None:
+            report = progress
+            callback = lib.llama_progress_callback(lambda done, _data: report(float(done)))
+            params.progress_callback = callback
+        _recent.clear()
+        self._model: Any = lib.llama_model_load_from_file(str(path).encode(), params)
+        if not self._model:
+            raise ModelCorrupt(
+                f"llama.cpp could not load {path.name}.{_last_words()}",
+                hint=f"ttc models verify {path}",
+            )
+        for refuses, kind in (
+            (lib.llama_model_is_recurrent, "recurrent"),
+            (lib.llama_model_is_hybrid, "hybrid"),
+            (lib.llama_model_is_diffusion, "diffusion"),
+            (lib.llama_model_has_encoder, "encoder-decoder"),
+        ):
+            if refuses(self._model):
+                self.close()
+                raise ModelUnsupported(
+                    f"{path.name} is a {kind} model: its memory cannot be forked and cut, "
+                    "so tree search cannot use it.",
+                    hint="ttc models list",
+                )
+        self._vocab: Any = lib.llama_model_get_vocab(self._model)
+        self.n_vocab = int(lib.llama_vocab_n_tokens(self._vocab))
+        self.n_params = int(lib.llama_model_n_params(self._model))
+        self.n_ctx_train = int(lib.llama_model_n_ctx_train(self._model))
+        self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
+        self._buffer = ctypes.create_string_buffer(256)
+
+    @property
+    def handle(self) -> Any:
+        """The library's pointer, for ``Context``."""
+        return self._model
+
+    def chat_template(self) -> str | None:
+        """The chat template stored in the file, or None."""
+        text = lib.llama_model_chat_template(self._model, None)
+        return text.decode("utf-8", "replace") if text else None
+
+    def control_text(self) -> dict[str, str]:
+        """``bos_token`` and ``eos_token`` written out, where the vocabulary has them."""
+        named = {
+            "bos_token": lib.llama_vocab_bos(self._vocab),
+            "eos_token": lib.llama_vocab_eos(self._vocab),
+        }
+        return {
+            name: lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
+            for name, token in named.items()
+            if token >= 0
+        }
+
+    def tokenise(self, text: str, *, control: bool) -> list[int]:
+        """Token ids of ``text``, without added BOS; control tokens are read only if ``control``."""
+        data = text.encode("utf-8", "replace")
+        size = len(data) + 16
+        tokens = (lib.llama_token * size)()
+        count = lib.llama_tokenize(self._vocab, data, len(data), tokens, size, False, control)
+        if count < 0:
+            raise EngineError(f"the tokeniser refused a text of {len(data)} bytes")
+        return list(tokens[:count])
+
+    def begin_token(self) -> int | None:
+        """The BOS token, if this vocabulary wants one in front of every prompt."""
+        if not lib.llama_vocab_get_add_bos(self._vocab):
+            return None
+        token = int(lib.llama_vocab_bos(self._vocab))
+        return token if token >= 0 else None
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that ``token`` stands for; control tokens stand for none."""
+        known = self._pieces.get(token)
+        if known is None:
+            count = lib.llama_token_to_piece(self._vocab, token, self._buffer, 256, 0, False)
+            if count < 0:
+                larger = ctypes.create_string_buffer(-count)
+                count = lib.llama_token_to_piece(self._vocab, token, larger, -count, 0, False)
+                known = larger.raw[:count]
+            else:
+                known = self._buffer.raw[:count]
+            self._pieces[token] = known
+        return known
+
+    def ends_turn(self, token: int) -> bool:
+        """Whether ``token`` ends generation."""
+        known = self._ends.get(token)
+        if known is None:
+            known = bool(lib.llama_vocab_is_eog(self._vocab, token))
+            self._ends[token] = known
+        return known
+
+    def close(self) -> None:
+        """Free the weights."""
+        if self._model:
+            lib.llama_model_free(self._model)
+            self._model = None
+
+
+class Context:
+    """One KV cache over a model, the batch that feeds it, and the logits of the last decode."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        cells: int,
+        sequences: int,
+        batch: int = 512,
+        outputs: int = 0,
+        threads: int = 2,
+        threads_batch: int | None = None,
+        kv_type: str = "f16",
+        unified: bool = True,
+        flash_attention: str = "auto",
+        offload_kv: bool = True,
+        abort: Callable[[], bool] | None = None,
+    ) -> None:
+        """Make a context.
+
+        Args:
+            model: the weights.
+            cells: tokens the KV cache holds, over all sequences.
+            sequences: how many sequences may exist at once (≤ ``max_sequences()``).
+            batch: tokens one ``decode`` may carry, and one physical batch.
+            outputs: rows of logits one ``decode`` may return; at least ``sequences``.
+            threads: threads for single-token decodes.
+            threads_batch: threads for prompts; ``threads`` where None.
+            kv_type: a name in ``KV_TYPES``; quantised values need flash attention.
+            unified: one buffer for all sequences, or one each of ``cells / sequences`` cells.
+            flash_attention: a name in ``FLASH``.
+            offload_kv: keep the KV cache on the GPU.
+            abort: asked during a decode (CPU and Metal); True stops it.
+
+        Raises:
+            MemoryShort: the cache or the compute buffers could not be allocated.
+        """
+        params = lib.llama_context_default_params()
+        params.n_ctx = cells
+        params.n_batch = params.n_ubatch = batch
+        params.n_seq_max = sequences
+        params.n_outputs_max = min(batch, max(outputs, sequences))
+        params.n_threads = threads
+        params.n_threads_batch = threads_batch or threads
+        params.type_k = params.type_v = KV_TYPES[kv_type]
+        params.kv_unified = unified
+        params.flash_attn_type = FLASH[flash_attention]
+        params.offload_kqv = offload_kv
+        params.swa_full = True  # sliding-window caches cannot be forked otherwise
+        params.no_perf = True
+        if abort is not None:
+            asked = abort
+            self._abort = lib.ggml_abort_callback(lambda _data: asked())
+            params.abort_callback = self._abort
+        _recent.clear()
+        self._ctx: Any = lib.llama_init_from_model(model.handle, params)
+        if not self._ctx:
+            raise MemoryShort(
+                f"llama.cpp could not make a KV cache of {cells:,} tokens.{_last_words()}",
+                hint="ttc solve --parallel 4 --kv-type q8_0 …",
+            )
+        self._memory: Any = lib.llama_get_memory(self._ctx)
+        self.n_vocab = model.n_vocab
+        self.cells = int(lib.llama_n_ctx(self._ctx))
+        self.sequences = sequences
+        self.batch = batch
+        self.outputs = int(params.n_outputs_max)
+        self.unified = unified
+        # One batch, its arrays filled through numpy: ``seq_id`` is an array of pointers in the
+        # library, so each points into one flat array of ids that is written in a single copy.
+        self._token = np.zeros(batch, np.int32)
+        self._pos = np.zeros(batch, np.int32)
+        self._seq = np.zeros(batch, np.int32)
+        self._count = np.ones(batch, np.int32)
+        self._logits = np.zeros(batch, np.int8)
+        base = self._seq.ctypes.data
+        id_pointer = ctypes.POINTER(lib.llama_seq_id)
+        self._pointers = (id_pointer * batch)(
+            *(ctypes.cast(base + 4 * row, id_pointer) for row in range(batch))
+        )
+        self._batch = lib.llama_batch()
+        self._batch.token = self._token.ctypes.data_as(ctypes.POINTER(lib.llama_token))
+        self._batch.pos = self._pos.ctypes.data_as(ctypes.POINTER(lib.llama_pos))
+        self._batch.n_seq_id = self._count.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        self._batch.seq_id = ctypes.cast(self._pointers, ctypes.POINTER(id_pointer))
+        self._batch.logits = self._logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+
+    def decode(
+        self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]
+    ) -> int:
+        """Process one batch; the three lists have one entry a token, ``outputs`` are row indices.
+
+        Returns:
+            0 done; ``NO_SLOT``: the KV cache has no room, nothing was processed; ``ABORTED``:
+            stopped by ``abort``, trim every sequence before going on.
+
+        Raises:
+            EngineError: the library failed.
+        """
+        count = len(tokens)
+        self._token[:count] = tokens
+        self._pos[:count] = positions
+        self._seq[:count] = sequences
+        self._logits[:count] = 0
+        self._logits[outputs] = 1
+        self._batch.n_tokens = count
+        _recent.clear()
+        code = int(lib.llama_decode(self._ctx, self._batch))
+        if code < 0 or code > ABORTED:
+            raise EngineError(f"llama.cpp failed to decode (code {code}).{_last_words()}")
+        return code
+
+    def logits(self, rows: int) -> Row:
+        """Logits of the last decode, shape (rows, n_vocab), in batch order.
+
+        A view that the next decode overwrites.
+        """
+        pointer = lib.llama_get_logits(self._ctx)
+        address = ctypes.cast(pointer, ctypes.c_void_p).value
+        if address is None:
+            raise EngineError("llama.cpp returned no logits")
+        flat = (ctypes.c_float * (rows * self.n_vocab)).from_address(address)
+        return np.frombuffer(flat, dtype=np.float32).reshape(rows, self.n_vocab)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let sequence ``target`` (empty) begin with the first ``length`` cells of ``source``.
+
+        Free in the unified layout. In the split one the buffer is copied whole and then trimmed:
+        the library aborts the process on partial copies between streams.
+        """
+        if self.unified:
+            lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        else:
+            lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+            self.trim(target, length)
+
+    def trim(self, sequence: int, length: int) -> None:
+        """Forget all of ``sequence`` from position ``length`` on."""
+        if not lib.llama_memory_seq_rm(self._memory, sequence, length, -1):
+            raise EngineError("llama.cpp could not cut the KV cache")
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self._ctx:
+            lib.llama_free(self._ctx)
+            self._ctx = None
+
+
+class Sampler:
+    """One candidate's sampler chain: top-k, top-p, min-p, temperature, then a seeded draw."""
+
+    def __init__(
+        self, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
+    ) -> None:
+        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        if temperature <= 0:
+            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
+        else:
+            if top_k > 0:
+                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_k(top_k))
+            if top_p < 1:
+                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(top_p, 1))
+            if min_p > 0:
+                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_min_p(min_p, 1))
+            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(temperature))
+            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_dist(seed & 0xFFFFFFFF))
+        self._chain: Any = chain
+
+    def draw(self, tokens: npt.NDArray[np.int64], logits: Row) -> int:
+        """Draw one of ``tokens`` by their ``logits`` (both of shape (n,))."""
+        count = len(tokens)
+        data = np.empty(count, _TOKEN_DATA)
+        data["id"] = tokens
+        data["logit"] = logits
+        data["p"] = 0.0
+        view = lib.llama_token_data_array(
+            data=data.ctypes.data_as(lib.llama_token_data_p), size=count, selected=-1, sorted=False
+        )
+        lib.llama_sampler_apply(self._chain, ctypes.byref(view))
+        return int(view.data[view.selected].id)
+
+    def close(self) -> None:
+        """Free the chain."""
+        if self._chain:
+            lib.llama_sampler_free(self._chain)
+            self._chain = None
+
+
+_TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])

@@ -1,0 +1,395 @@
+"""Does this build of llama.cpp survive a real decode on this processor, and how fast is it?
+
+A build that does not fit the processor dies by a signal at its first decode, and takes the
+process with it. So the decode runs in a child process; a build that passed leaves a stamp in the
+cache, keyed by its files and the processor, and is not tested again.
+
+``python -m ttc_cli.engines.llamacpp.selftest MODEL [--fresh | --speed]`` is what ``install.sh``
+runs: exit 0 passed, 70 the build is bad, 1 the test could not be run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ttc_cli import errors, paths
+from ttc_cli.models import hardware
+
+BAD_BUILD = 70
+"""Exit status (EX_SOFTWARE) of this module for a build that crashes or cannot be loaded."""
+
+STREAMS = 16
+"""Streams of the batched decode: what searches use."""
+
+_PROMPT = 96
+_STEPS = 32
+_CHILD = (sys.executable, "-m", "ttc_cli.engines.llamacpp.selftest")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildCheck:
+    """A build that passed. ``system`` is llama.cpp's list of what it was compiled for.
+
+    ``fresh`` tells whether it was tested now or known from its stamp.
+    """
+
+    version: str
+    system: str
+    offloads: bool
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens per second: reading a prompt, one stream, and ``STREAMS`` streams together."""
+
+    prompt: float
+    single: float
+    batched: float
+    threads: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.single:.0f} tokens/s alone, {self.batched:.0f} at {STREAMS} candidates, "
+            f"reads {self.prompt:.0f}/s ({self.threads} threads)"
+        )
+
+
+def check_build(
+    model: Path,
+    *,
+    fresh: bool = False,
+    timeout: float = 180.0,
+    child: Sequence[str] = _CHILD,
+) -> BuildCheck:
+    """Make sure that the installed build decodes here; runs a child only once per build.
+
+    Args:
+        model: any GGUF file that fits memory; the smaller the quicker.
+        fresh: test even if a stamp says that this build passed.
+        timeout: seconds for the child.
+        child: the command that runs the test; replaced in tests.
+
+    Raises:
+        NativeCrash: the build crashes or cannot be loaded; the hint builds a safer one.
+        ModelError: the model file, not the build, is bad.
+        EngineError: the test could not be run, or did not end in time.
+    """
+    stamp = _stamp_file()
+    if not fresh:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return BuildCheck(**json.loads(stamp.read_text()), fresh=False)
+    found = _run_child([*child, "--child", "decode", str(model)], timeout)
+    passed = BuildCheck(
+        str(found["version"]), str(found["system"]), bool(found["offloads"]), fresh=True
+    )
+    known = asdict(passed)
+    del known["fresh"]
+    _write_stamp(stamp, json.dumps(known))
+    return passed
+
+
+def measure_speed(
+    model: Path,
+    *,
+    seconds: float = 5.0,
+    threads: int | None = None,
+    timeout: float = 180.0,
+    child: Sequence[str] = _CHILD,
+) -> Speed:
+    """Decode for about ``seconds`` in a child process, beyond loading, and report the rates.
+
+    Raises:
+        NativeCrash, ModelError, EngineError: as ``check_build``.
+    """
+    wanted = threads or hardware.count_cores()
+    found = _run_child(
+        [*child, "--child", "speed", str(model), str(seconds), str(wanted)], timeout + seconds
+    )
+    return Speed(float(found["prompt"]), float(found["single"]), float(found["batched"]), wanted)
+
+
+def build_key() -> str:
+    """Names the installed build and this processor, without loading the library.
+
+    Raises:
+        NativeCrash: llama-cpp-python is not installed.
+    """
+    digest = hashlib.sha256()
+    digest.update(_installed_version().encode())
+    for file in _library_files():
+        status = file.stat()
+        digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+    processor = hardware.read_cpu()
+    digest.update(f"{processor.model} {sorted(processor.features)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def rebuild_command() -> str:
+    """What to type for a safer build: the installer of this clone, or pip with safe flags."""
+    installer = Path(__file__).resolve().parents[3] / "install.sh"
+    if installer.is_file():
+        return f"{shlex.quote(str(installer))} --rebuild"
+    features = hardware.read_cpu().features
+    flags = ["-DGGML_NATIVE=OFF"]
+    if "avx512f" in features:
+        flags.append("-DGGML_AVX512=ON")
+    if "avx512_vnni" in features:
+        flags.append("-DGGML_AVX512_VNNI=ON")
+    if "avx" in features and "avx2" not in features:
+        flags += [f"-DGGML_{name}=OFF" for name in ("AVX2", "FMA", "BMI2", "F16C")]
+    return (
+        f'CMAKE_ARGS="{" ".join(flags)}" {shlex.quote(sys.executable)} -m pip install '
+        f"--no-cache-dir --force-reinstall --no-deps llama-cpp-python=={_installed_version()}"
+    )
+
+
+def _installed_version() -> str:
+    try:
+        return importlib.metadata.version("llama-cpp-python")
+    except importlib.metadata.PackageNotFoundError:
+        raise errors.NativeCrash(
+            "llama-cpp-python is not installed, so no local model can run.", "./install.sh"
+        ) from None
+
+
+def _library_files() -> list[Path]:
+    override = os.environ.get("LLAMA_CPP_LIB_PATH")  # the binding honours it
+    if override:
+        folder = Path(override)
+    else:
+        spec = importlib.util.find_spec("llama_cpp")
+        if spec is None or spec.origin is None:
+            return []
+        folder = Path(spec.origin).parent / "lib"
+    return sorted(path for path in folder.glob("*") if path.is_file())
+
+
+def _stamp_file() -> Path:
+    return paths.cache_dir() / "checked" / f"{build_key()}.json"
+
+
+def _write_stamp(stamp: Path, text: str) -> None:
+    """Keep the result; a cache that cannot be written only costs a test next time."""
+    with contextlib.suppress(OSError):
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        partial = stamp.with_suffix(f".{os.getpid()}")
+        partial.write_text(text)
+        partial.replace(stamp)
+
+
+def _run_child(command: Sequence[str], timeout: float) -> dict[str, Any]:
+    """Run the child and return what it reported, or raise what it came to."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        raise errors.EngineError(
+            f"The test of the native library did not end within {timeout:.0f} s. The machine may "
+            "be busy or short of memory.",
+            "ttc doctor",
+        ) from None
+    except OSError as error:
+        raise errors.EngineError(f"The test could not be started: {error}.") from error
+    if done.returncode < 0:
+        _raise_crash(-done.returncode, done.stderr)
+    lines = done.stdout.strip().splitlines()
+    try:
+        report: dict[str, Any] = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        raise errors.EngineError(
+            f"The test of the native library ended with status {done.returncode} and no report."
+            f"{_last_line(done.stderr)}",
+            "ttc doctor",
+        ) from None
+    if "error" in report:
+        kind = getattr(errors, str(report["error"]), errors.EngineError)
+        raise kind(report["message"], report.get("hint"))
+    return report
+
+
+def _raise_crash(number: int, stderr: str) -> None:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        why = "usually because memory ran out" if number == signal.SIGKILL else "from outside"
+        raise errors.EngineError(f"The test was ended by {name}, {why}.", "ttc doctor")
+    meaning = {
+        signal.SIGILL: "it uses instructions that this processor does not have",
+        signal.SIGSEGV: "it was miscompiled for this processor",
+        signal.SIGBUS: "it was miscompiled for this processor",
+    }.get(signal.Signals(number), "it stopped itself")
+    raise errors.NativeCrash(
+        f"This build of llama.cpp crashes at its first decode ({name}): {meaning}."
+        f"{_last_line(stderr)}",
+        rebuild_command(),
+    )
+
+
+def _last_line(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return f" It said: {lines[-1][:200]}" if lines else ""
+
+
+# --- in the child -------------------------------------------------------------------------------
+
+
+def _report(work: Callable[[], dict[str, Any]]) -> int:
+    """Print what ``work`` found, or its error, as the last line of standard output."""
+    try:
+        print(json.dumps(work()))
+    except errors.TtcError as error:
+        name = type(error).__name__
+        print(json.dumps({"error": name, "message": error.message, "hint": error.hint}))
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        # A library of another machine or accelerator: missing files, missing symbols.
+        message = f"This build of llama.cpp cannot be loaded: {error}."
+        print(json.dumps({"error": "NativeCrash", "message": message, "hint": rebuild_command()}))
+    return 0
+
+
+def _decode(model_path: Path) -> dict[str, Any]:
+    """Read a prompt, then let one and several sequences grow: all kinds of decode a search does."""
+    from ttc_cli.engines.llamacpp import native
+
+    rows = _Rows(model_path, hardware.count_cores())
+    rows.read_prompt()
+    for width in (1, STREAMS):
+        for _ in range(4):
+            rows.step(width)
+    rows.close()
+    return {
+        "version": native.library_version(),
+        "system": native.system_info(),
+        "offloads": native.offloads(),
+    }
+
+
+def _time(model_path: Path, seconds: float, threads: int) -> dict[str, Any]:
+    """Rates of the three kinds of decode, a third of ``seconds`` each."""
+    rows = _Rows(model_path, threads)
+    rows.read_prompt()  # the first decode touches every page of the weights
+
+    def rate(work: Callable[[], int]) -> float:
+        started = time.perf_counter()
+        done = 0
+        while (passed := time.perf_counter() - started) < seconds / 3 or done == 0:
+            done += work()
+        return done / passed
+
+    prompt = rate(rows.read_prompt)
+    single = rate(lambda: rows.step(1))
+    batched = rate(lambda: rows.step(STREAMS))
+    rows.close()
+    return {"prompt": prompt, "single": single, "batched": batched}
+
+
+class _Rows:
+    """A model with ``STREAMS`` sequences that share one prompt."""
+
+    def __init__(self, model_path: Path, threads: int) -> None:
+        from ttc_cli.engines.llamacpp import native
+
+        self._model = native.Model(model_path)
+        text = "A train leaves at nine and travels for three hours. How far does it get? " * 12
+        self._prompt = self._model.tokenise(text, control=False)[:_PROMPT]
+        self._context = native.Context(
+            self._model,
+            cells=_PROMPT + STREAMS * _STEPS + 64,
+            sequences=STREAMS,
+            batch=_PROMPT + STREAMS,
+            threads=threads,
+        )
+        self._length = 0
+        self._next = [self._prompt[row % len(self._prompt)] for row in range(STREAMS)]
+
+    def read_prompt(self) -> int:
+        """Read the prompt anew into sequence 0 and share it. Returns tokens read."""
+        for row in range(STREAMS):
+            self._context.trim(row, 0)
+        count = len(self._prompt)
+        self._decode(self._prompt, list(range(count)), [0] * count, [count - 1])
+        for row in range(1, STREAMS):
+            self._context.copy(0, row, count)
+        self._length = count
+        return count
+
+    def step(self, width: int) -> int:
+        """Let the first ``width`` sequences grow by their likeliest token. Returns ``width``."""
+        if self._length >= len(self._prompt) + _STEPS:
+            self._length = len(self._prompt)
+            for row in range(STREAMS):
+                self._context.trim(row, self._length)
+        rows = list(range(width))
+        best = self._decode(self._next[:width], [self._length] * width, rows, rows)
+        self._next[:width] = best
+        self._length += 1
+        return width
+
+    def _decode(
+        self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]
+    ) -> list[int]:
+        import numpy as np
+
+        if self._context.decode(tokens, positions, sequences, outputs) != 0:
+            raise errors.EngineError("llama.cpp did not finish a decode of the self-test")
+        logits = self._context.logits(len(outputs))
+        if not np.isfinite(logits).all() or bool((logits.max(1) == logits.min(1)).any()):
+            raise errors.NativeCrash(
+                "This build of llama.cpp computes nonsense here: logits that are no numbers.",
+                rebuild_command(),
+            )
+        return [int(token) for token in logits.argmax(1)]
+
+    def close(self) -> None:
+        """Free everything."""
+        self._context.close()
+        self._model.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``MODEL [--fresh | --speed]`` from install.sh; ``--child …`` from this module itself."""
+    if arguments and arguments[0] == "--child":
+        kind, model = arguments[1], Path(arguments[2])
+        if kind == "decode":
+            return _report(lambda: _decode(model))
+        return _report(lambda: _time(model, float(arguments[3]), int(arguments[4])))
+    flags = {argument for argument in arguments if argument.startswith("--")}
+    names = [argument for argument in arguments if not argument.startswith("--")]
+    if len(names) != 1 or not flags <= {"--fresh", "--speed"}:
+        print("usage: python -m ttc_cli.engines.llamacpp.selftest MODEL [--fresh | --speed]")
+        return 2
+    try:
+        if "--speed" in flags:
+            print(measure_speed(Path(names[0])))
+        else:
+            passed = check_build(Path(names[0]), fresh="--fresh" in flags)
+            print(f"llama-cpp-python {passed.version} decodes here. {passed.system}")
+    except errors.NativeCrash as error:
+        print(error.message, file=sys.stderr)
+        return BAD_BUILD
+    except errors.TtcError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
