@@ -1,0 +1,159 @@
+"""The flags that say how to think, with what and how much: their names, limits and help texts."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ttc_cli.types import AnswerType
+
+
+def _complete_model(incomplete: str) -> list[str]:
+    from ttc_cli.models.registry import load_registry
+
+    return [name for name in load_registry().entries if name.startswith(incomplete)]
+
+
+def _complete_strategy(incomplete: str) -> list[str]:
+    from ttc_cli.search.registry import names
+
+    return [name for name in ("auto", *names()) if name.startswith(incomplete)]
+
+
+_thinking = partial(typer.Option, rich_help_panel="Thinking")
+_budget = partial(typer.Option, rich_help_panel="Budget")
+_model = partial(typer.Option, rich_help_panel="Model and engine")
+_output = partial(typer.Option, rich_help_panel="Output")
+
+Prompt = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROMPT",
+        help="The question, in quotes; without it, or as '-', it is read from stdin.",
+        show_default=False,
+    ),
+]
+Dash = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="-", help="After a prompt: wait for stdin and add it.", show_default=False
+    ),
+]
+File = Annotated[Path | None, typer.Option(help="Add this file's text.", metavar="PATH")]
+
+Strategy = Annotated[
+    str | None,
+    _thinking(
+        help="How to search; 'auto' decides question by question.  [default: auto]",
+        metavar="NAME",
+        autocompletion=_complete_strategy,
+    ),
+]
+Verifier = Annotated[
+    list[str] | None,
+    _thinking(
+        help="What scores the candidates; may be repeated.  [default: the strategy's own]",
+        metavar="NAME",
+    ),
+]
+Samples = Annotated[
+    int | None,
+    _thinking(
+        help="The N of a fixed strategy, or auto's greatest number of candidates.",
+        min=1,
+        metavar="N",
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    _thinking(
+        help="0 always takes the likeliest token.  [default: the model's own]",
+        min=0.0,
+        metavar="T",
+    ),
+]
+Seed = Annotated[int, _thinking(help="Same seed, machine and flags: same text.", min=0)]
+AnswerKind = Annotated[AnswerType, _thinking("--answer-type", help="How answers are compared.")]
+System = Annotated[str | None, _thinking(help="Instructions for the model.", metavar="TEXT")]
+MinScore = Annotated[
+    float | None,
+    _thinking(
+        help="Exit 4 without an answer whose score (agreement, where no verifier spoke) is lower.",
+        min=0.0,
+        max=1.0,
+        metavar="S",
+    ),
+]
+
+Level = Annotated[
+    Literal["quick", "normal", "deep", "max"] | None,
+    _budget("--budget", help="What a little more certainty may cost.  [default: normal]"),
+]
+MaxTokens = Annotated[
+    int | None, _budget(help="Tokens sampled, over all candidates.", min=1, metavar="N")
+]
+MaxSeconds = Annotated[
+    float | None,
+    _budget(help="Seconds of search; loading the model is not counted.", min=0.0, metavar="S"),
+]
+MaxFlops = Annotated[
+    float | None, _budget(help="Floating-point operations, e.g. 2e13.", min=1.0, metavar="N")
+]
+MaxSamples = Annotated[int | None, _budget(help="Candidates started.", min=1, metavar="N")]
+
+Model = Annotated[
+    str | None,
+    _model(
+        "--model",
+        "-m",
+        help="A name from 'ttc models list', user/repo:quant, or a .gguf file.",
+        metavar="NAME",
+        autocompletion=_complete_model,
+    ),
+]
+Yes = Annotated[bool, _model("--yes", "-y", help="Download a missing model without asking.")]
+Threads = Annotated[
+    int | None,
+    _model(help="Threads to compute with.  [default: the cores it may use]", min=1, metavar="N"),
+]
+GpuLayers = Annotated[
+    int | None, _model(help="Layers on the GPU; -1 is all.  [default: -1]", min=-1, metavar="N")
+]
+Parallel = Annotated[
+    int | None,
+    _model(help="Candidates that grow at once.  [default: as memory allows]", min=1, metavar="N"),
+]
+Context = Annotated[
+    int | None,
+    _model(
+        help="Tokens of question and answer together.  [default: as memory allows]",
+        min=1,
+        metavar="N",
+    ),
+]
+KvType = Annotated[
+    Literal["auto", "f16", "q8_0"] | None,
+    _model(help="How the KV cache is stored.  [default: auto]"),
+]
+
+Json = Annotated[bool, _output("--json", help="The whole result as one JSON object.")]
+Jsonl = Annotated[bool, _output("--jsonl", help="Every event as a JSON line, the result last.")]
+View = Annotated[
+    Literal["auto", "tree", "plain", "none"] | None,
+    _output(help="What stderr shows: 'auto' is the tree on a terminal, else lines."),
+]
+Solution = Annotated[bool, _output("--solution", help="The winner's whole text on stdout.")]
+Explain = Annotated[bool, _output("--explain", help="Say at the end why this answer.")]
+Quiet = Annotated[bool, _output("--quiet", "-q", help="Nothing on stderr but errors.")]
+Verbose = Annotated[bool, _output("--verbose", "-v", help="Also the best path, on stderr.")]
+DryRun = Annotated[
+    bool,
+    _output("--dry-run", help="Show plan, model, memory and estimate; compute nothing."),
+]
+Color = Annotated[
+    Literal["auto", "always", "never"] | None,
+    _output(help="Colour on stderr.  [default: auto]"),
+]

@@ -1,0 +1,26 @@
+"""Plain help with the options in named groups, as ``rich_help_panel`` gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer.core
+
+
+class PanelCommand(typer.core.TyperCommand):
+    """A command whose ``--help`` groups its options without loading Rich."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a panel, in the order the panels first appear."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                panel = getattr(parameter, "rich_help_panel", None)
+                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                panels.setdefault(panel or default, []).append(record)
+        panels["Options"] = panels.pop("Options", [])
+        for name, records in panels.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)

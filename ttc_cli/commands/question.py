@@ -1,0 +1,135 @@
+"""The question of ``ttc solve``: from the command line, a file and stdin, checked.
+
+With no prompt, or ``-``, stdin is read to its end. With a prompt, stdin is added to it where it
+is a file, a pipe or a socket. Many programs start others with a pipe as stdin that they neither
+write to nor close; so that such a start does not hang, a pipe beside a prompt is given
+``PATIENCE`` seconds to send something or end, and ``-`` after the prompt waits without limit.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ttc_cli.errors import PromptTooLong, UsageError
+
+PATIENCE = 5.0
+LIMIT = 16 * 2**20
+"""Bytes. No model reads this much; it only keeps ``ttc solve < /dev/zero`` from filling memory."""
+
+
+def read_question(
+    words: Sequence[str],
+    file: Path | None = None,
+    *,
+    stdin: int | None,
+    warn: Callable[[str], None],
+    patience: float = PATIENCE,
+) -> str | None:
+    """The whole question, or None where a terminal is all there is to read from.
+
+    Args:
+        words: the arguments: a prompt, ``-``, both, or none.
+        file: a file whose text follows the prompt.
+        stdin: the descriptor to read, None where it is closed.
+        warn: told when stdin is left out because nothing came.
+        patience: seconds that a silent pipe beside a prompt is waited for.
+
+    Raises:
+        UsageError: several prompts, an empty one, a NUL byte, or text that is not UTF-8.
+        PromptTooLong: more than ``LIMIT`` bytes.
+    """
+    prompt, dash = _split(words)
+    parts = [] if prompt is None else [_encode(prompt)]
+    if file is not None:
+        parts.append(_read_file(file))
+    if dash:
+        parts.append(b"" if stdin is None else _read_all(stdin))
+    elif not parts:
+        if stdin is not None and os.isatty(stdin):
+            return None
+        parts.append(b"" if stdin is None else _read_all(stdin))
+    elif stdin is not None and _sends_data(stdin):
+        if select.select([stdin], [], [], patience)[0]:
+            parts.append(_read_all(stdin))
+        else:
+            warn(
+                f"stdin is an open pipe that sent nothing for {patience:g} s: going on without "
+                "it. Add '-' after the prompt to wait for it, or '< /dev/null' to leave it out."
+            )
+    texts = [_decode(part).strip("\r\n") for part in parts]
+    question = "\n\n".join(text for text in texts if text.strip())
+    if not question:
+        raise UsageError("The question is empty.", 'ttc solve "What is 17 * 23?"')
+    return question
+
+
+def _split(words: Sequence[str]) -> tuple[str | None, bool]:
+    dash = bool(words) and words[-1] == "-"
+    prompts = list(words[:-1] if dash else words)
+    if len(prompts) > 1:
+        raise UsageError("The question must be one argument.", 'put it in quotes: ttc solve "…"')
+    return (prompts[0] if prompts else None), dash
+
+
+def _sends_data(descriptor: int) -> bool:
+    """Whether it is a file, pipe or socket: not a terminal, not /dev/null, not closed."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _read_all(descriptor: int) -> bytes:
+    chunks, size = [], 0
+    try:
+        while chunk := os.read(descriptor, 1 << 16):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > LIMIT:
+                raise _too_long()
+    except OSError as error:
+        raise UsageError(f"Cannot read stdin: {error.strerror}.") from error
+    return b"".join(chunks)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(LIMIT + 1)
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+    if len(data) > LIMIT:
+        raise _too_long()
+    return data
+
+
+def _too_long() -> PromptTooLong:
+    return PromptTooLong(
+        f"The prompt is longer than {LIMIT // 2**20} MiB, some {LIMIT // 4 // 10**6} million "
+        "tokens: no model has a context that long.",
+        "head -c 50000 FILE | ttc solve …",
+    )
+
+
+def _encode(argument: str) -> bytes:
+    try:
+        return argument.encode()
+    except UnicodeEncodeError as error:  # Python keeps undecodable bytes as lone surrogates
+        raise UsageError("The prompt is not valid text in this terminal's encoding.") from error
+
+
+def _decode(data: bytes) -> str:
+    if b"\0" in data:
+        raise UsageError("The prompt holds a NUL byte: it is binary, not text.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"The prompt is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}).",
+            "iconv -f LATIN1 -t UTF-8 FILE | ttc solve -",
+        ) from error

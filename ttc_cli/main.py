@@ -1,0 +1,214 @@
+"""``main(argv)``: the command line as a whole. Errors become one message and an exit code here.
+
+Commands are imported when they are called, so that ``ttc --help`` loads neither an engine nor
+Rich. Help is plain text for the same reason (Rich's Markdown alone takes longer to import than
+everything else together).
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+from ttc_cli import __version__
+from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
+from ttc_cli.output import print_error, silence
+from ttc_cli.signals import Terminated, raise_on_termination
+
+# The parent of everything typer raises about a wrong command line has no public name of its own.
+_CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
+
+EXIT_CODES = """\
+\b
+Exit codes:
+  0    an answer (also when a time or token budget ran out first)
+  1    failure while running, disk full
+  2    wrong usage or configuration, model without a chat template
+  3    model missing, truncated or corrupt
+  4    no answer, or one below --min-score
+  5    does not fit: memory, or a prompt longer than the context
+  6    network or authorisation
+  129, 130, 141, 143   SIGHUP, Ctrl-C, closed pipe, SIGTERM"""
+
+EXAMPLES = """\
+\b
+Examples:
+  ttc solve "What is 17 * 23?"
+  cat notes.txt | ttc solve "Summarise in one sentence:"
+  ttc solve --budget deep --json "How many primes are below 100?"
+  ttc models list
+  ttc doctor"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Where a command lives; ``summary`` is its line in ``ttc --help``."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+_COMMANDS = {
+    "solve": _Entry("solve", "app", "Answer a question, thinking harder where it pays."),
+    "models": _Entry("models", "app", "List, download, check and remove models."),
+    "doctor": _Entry("doctor", "doctor", "Check build, processor, memory, disk and models."),
+}
+
+
+class _LazyGroup(typer.core.TyperGroup):
+    """A group whose commands are imported when they are asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # typer suggests "did you mean" from these keys; get_command never reads the values.
+        self.commands.update(dict.fromkeys(_COMMANDS))  # type: ignore[arg-type]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return load_command(cmd_name) if cmd_name in _COMMANDS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        names = {name: load_command(name) for name in _COMMANDS if name.startswith(incomplete)}
+        self.commands = names
+        return super().shell_complete(ctx, incomplete)
+
+
+def load_command(name: str) -> Any:
+    """The command ``name`` with its module imported; help is plain text."""
+    entry = _COMMANDS[name]
+    found = getattr(importlib.import_module(f"ttc_cli.commands.{entry.module}"), entry.attribute)
+    if isinstance(found, typer.Typer):
+        app = found
+    else:
+        app = typer.Typer()
+        app.command(name)(found)
+    app.rich_markup_mode = None
+    app._add_completion = False
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ttc {__version__}")
+        raise typer.Exit
+
+
+def command_line() -> Any:
+    """The whole command tree, commands still unloaded."""
+    app = typer.Typer(
+        name="ttc",
+        cls=_LazyGroup,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=f"{EXAMPLES}\n\n{EXIT_CODES}",
+    )
+
+    @app.callback()
+    def ttc(
+        version: bool = typer.Option(
+            False,
+            "--version",
+            help="Show the version and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
+    ) -> None:
+        """Small local language models that think harder exactly where it pays."""
+
+    return typer.main.get_command(app)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; ``argv`` leaves out the program's name.
+
+    Never raises on bad input, a closed pipe or a signal. ``TTC_DEBUG=1`` prints tracebacks.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a lone surrogate must not end the run at its print
+            stream.reconfigure(errors="replace")
+    try:
+        with raise_on_termination():
+            code = _invoke(arguments)
+        sys.stdout.flush()
+    except BaseException as error:
+        code = _report(error)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
+    return code
+
+
+def _invoke(arguments: list[str]) -> int:
+    returned = command_line().main(arguments, prog_name="ttc", standalone_mode=False)
+    return returned if isinstance(returned, int) else 0
+
+
+def _report(error: BaseException) -> int:
+    """Say on stderr what went wrong, where there is something to say; return the exit code."""
+    if isinstance(error, SystemExit):
+        # typer turns a closed pipe into exit 1; the reason is kept as its context.
+        if isinstance(error.__context__, BrokenPipeError) and not isinstance(error, Terminated):
+            return _report(error.__context__)
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return 130
+    if isinstance(error, BrokenPipeError):
+        silence(sys.stdout)
+        return 141
+    if os.environ.get("TTC_DEBUG", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    if isinstance(error, _CommandLineError):
+        return _report_usage(error)
+    known = _translate(error)
+    print_error(known.message, known.hint)
+    return known.exit_code
+
+
+def _report_usage(error: Any) -> int:
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{context.get_help()}\n")
+        return 2
+    path = context.command_path if context is not None else "ttc"
+    print_error(error.format_message(), f"{path} --help")
+    return 2
+
+
+def _translate(error: BaseException) -> TtcError:
+    """``error`` as one of ours."""
+    if isinstance(error, TtcError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        silence(sys.stdout)
+        where = f" ({error.filename})" if error.filename else ""
+        return DiskFull(f"No room left on the disk{where}: what was being written is incomplete.")
+    if isinstance(error, MemoryError):
+        return MemoryShort("Not enough memory.", "ttc doctor")
+    if isinstance(error, NotImplementedError) and str(error):
+        return UsageError(str(error))
+    return TtcError(
+        f"ttc failed in a way it did not expect: {type(error).__name__}: {error}",
+        "TTC_DEBUG=1 before the same command shows where; ttc doctor checks the installation",
+    )

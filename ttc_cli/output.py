@@ -1,0 +1,104 @@
+"""Where words go: stdout is the answer alone, stderr is everything else.
+
+Model text reaches a terminal only through ``sanitise.clean``; a pipe gets it raw, byte for byte.
+Colour follows ``--color``, then ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM=dumb``, then whether the
+stream is a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from ttc_cli.sanitise import clean
+
+COLOR_CHOICES = ("auto", "always", "never")
+
+
+def use_color(
+    stream: TextIO, choice: str = "auto", environ: Mapping[str, str] | None = None
+) -> bool:
+    """Whether to colour ``stream``. ``choice`` is one of ``COLOR_CHOICES``."""
+    environ = os.environ if environ is None else environ
+    if choice != "auto":
+        return choice == "always"
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def print_error(message: str, hint: str | None = None) -> None:
+    """``error: …`` and ``hint: …`` on stderr, cleaned: messages quote file names and model text."""
+    color = use_color(sys.stderr)
+    try:
+        sys.stderr.write(f"{_label('error', '31', color)} {clean(message)}\n")
+        if hint:
+            sys.stderr.write(f"{_label('hint', '36', color)} {clean(hint)}\n")
+        sys.stderr.flush()
+    except OSError:  # nobody listens; the exit code still tells
+        silence(sys.stderr)
+
+
+def _label(word: str, code: str, color: bool) -> str:
+    return f"\x1b[1;{code}m{word}:\x1b[0m" if color else f"{word}:"
+
+
+def silence(stream: TextIO) -> None:
+    """Send what ``stream`` still buffers nowhere, so that Python's own flush at exit succeeds."""
+    try:
+        descriptor = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    except (OSError, ValueError):  # not backed by a descriptor (a test's buffer), or closed
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How one command speaks: ``quiet`` leaves nothing on stderr but errors."""
+
+    quiet: bool = False
+    color: str = "auto"
+
+    def answer(self, text: str) -> None:
+        """``text`` and a newline on stdout: cleaned for a terminal, raw for a pipe."""
+        self._write(clean(text) if sys.stdout.isatty() else text)
+
+    def document(self, value: Mapping[str, Any]) -> None:
+        """``value`` as one JSON object on stdout, in ASCII; indented for a terminal."""
+        self._write(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+
+    def status(self, text: str) -> None:
+        """What is being waited for, on a terminal; the next ``status`` or line replaces it."""
+        if not self.quiet and sys.stderr.isatty():
+            self._stderr(f"\r\x1b[K{clean(text)}", end="")
+
+    def say(self, text: str) -> None:
+        """A line for people, on stderr."""
+        if not self.quiet:
+            self._stderr(clean(text))
+
+    def warn(self, text: str) -> None:
+        """A line that is said even when quiet: the answer may not be what was asked for."""
+        color = use_color(sys.stderr, self.color)
+        self._stderr(f"{_label('warning', '33', color)} {clean(text)}")
+
+    @staticmethod
+    def _write(text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    @staticmethod
+    def _stderr(text: str, end: str = "\n") -> None:
+        try:
+            sys.stderr.write(text + end)
+            sys.stderr.flush()
+        except OSError:
+            silence(sys.stderr)
