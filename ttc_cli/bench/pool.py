@@ -1,0 +1,294 @@
+"""Pools: samples of labelled questions on disk, drawn once and used by every comparison.
+
+A pool is a JSONL file. Its first line says how the samples were drawn (``PoolHeader``); each
+further line holds one question with the samples of one go, so that a line is either there whole
+or not at all: lines are written in one piece and synced, a torn last line is ignored and cut off
+by the next writer. Several lines may name the same question: their samples are joined.
+
+Text in a pool was written by a model: it is data and must not reach a terminal unescaped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ttc_cli.engines.base import EngineInfo
+from ttc_cli.engines.recorded import (
+    RecordedQuestion,
+    RecordedSample,
+    RecordedScore,
+    Recording,
+)
+from ttc_cli.errors import UsageError
+from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
+
+FORMAT = "ttc-pool/1"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolHeader:
+    """How every sample of a pool was drawn: what must agree for pools to be joined.
+
+    ``prompt_format`` is the hash of the rendered prompt of a fixed question; ``build`` tells
+    which engine and compiler drew the samples; ``seed`` is the pool's own.
+    """
+
+    model: str
+    sha256: str
+    parameters: int
+    context: int
+    parallel: int
+    chat_template: str | None
+    control_tokens: dict[str, str]
+    prompt_format: str
+    sampling: Sampling
+    max_tokens: int
+    seed: int
+    build: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSample:
+    """One candidate: what the engine needs to serve it, and what was read from it."""
+
+    recorded: RecordedSample
+    seed: int
+    answer: Answer | None
+    judge: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolQuestion:
+    """A question and its samples.
+
+    ``seconds`` is the wall time since the line before was written. Questions are drawn side by
+    side, so that only the sum over a pool means something.
+    """
+
+    id: str
+    prompt_key: str
+    prompt_tokens: int
+    samples: tuple[PoolSample, ...]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A header and its questions, by question id, in the order they were drawn."""
+
+    header: PoolHeader
+    questions: dict[str, PoolQuestion]
+
+    def recording(self, questions: dict[str, PoolQuestion] | None = None) -> Recording:
+        """What ``RecordedEngine`` serves: all questions, or only those given."""
+        chosen = self.questions if questions is None else questions
+        header = self.header
+        info = EngineInfo(
+            name="recorded",
+            model=header.model,
+            parameters=header.parameters,
+            context=header.context,
+            parallel=header.parallel,
+            chat_template=header.chat_template,
+            control_tokens=header.control_tokens,
+        )
+        served = {
+            question.prompt_key: RecordedQuestion(
+                question.prompt_key,
+                question.prompt_tokens,
+                tuple(sample.recorded for sample in question.samples),
+            )
+            for question in chosen.values()
+        }
+        return Recording(info, header.sampling, header.max_tokens, served)
+
+    def tokens_a_second(self) -> float | None:
+        """Generated tokens a second over the whole pool, judging included; None if not timed."""
+        seconds = sum(question.seconds for question in self.questions.values())
+        tokens = sum(s.recorded.tokens for q in self.questions.values() for s in q.samples)
+        return tokens / seconds if seconds else None
+
+
+def read(path: Path) -> Pool:
+    """Load a pool.
+
+    Raises:
+        UsageError: no pool, one of another format, or one with a damaged line in its middle.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The pool {path} cannot be read: {error.strerror}.") from error
+    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    if not lines:
+        raise UsageError(f"{path} is empty: no pool was recorded there.")
+    header = _header(_row(path, 1, lines[0]), path)
+    questions: dict[str, PoolQuestion] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            question = _question(_row(path, number, line))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"{path}, line {number}: not a pool question ({error}).") from error
+        questions[question.id] = _join(questions.get(question.id), question)
+    return Pool(header, questions)
+
+
+class PoolWriter:
+    """Appends questions to a pool file; made by ``write``."""
+
+    def __init__(self, file: BinaryIO, pool: Pool) -> None:
+        self._file = file
+        self.pool = pool
+
+    def append(self, question: PoolQuestion) -> None:
+        """Write one line and wait until it is on the disk.
+
+        Raises:
+            OSError: the line could not be written; what was written before stays valid.
+        """
+        _write_line(self._file, _question_row(question))
+        known = self.pool.questions
+        known[question.id] = _join(known.get(question.id), question)
+
+
+@contextmanager
+def write(path: Path, header: PoolHeader) -> Iterator[PoolWriter]:
+    """Open ``path`` to append; creates it with ``header``, or goes on where it stopped.
+
+    Raises:
+        UsageError: the file was drawn in another way, or another process is writing it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"Another process is recording into {path}.") from error
+        file.seek(0)
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+        if whole:
+            pool = read(path)
+            _refuse_other(pool.header, header, path)
+        else:
+            pool = Pool(header, {})
+            _write_line(file, {"format": FORMAT, **asdict(header)})
+        yield PoolWriter(file, pool)
+
+
+def _write_line(file: BinaryIO, row: dict[str, Any]) -> None:
+    file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _refuse_other(found: PoolHeader, wanted: PoolHeader, path: Path) -> None:
+    # `parallel` and `settings` change the speed of drawing, not what is drawn.
+    free = {"parallel", "settings"}
+    old, new = asdict(found), asdict(wanted)
+    differing = [name for name in old if name not in free and old[name] != new[name]]
+    if differing:
+        raise UsageError(
+            f"{path} was drawn in another way: {', '.join(differing)} differ.",
+            hint="Name another file with --out, or draw with the same settings.",
+        )
+
+
+def _join(old: PoolQuestion | None, new: PoolQuestion) -> PoolQuestion:
+    if old is None:
+        return new
+    samples = {s.recorded.index: s for s in (*old.samples, *new.samples)}
+    return PoolQuestion(
+        new.id,
+        new.prompt_key,
+        new.prompt_tokens,
+        tuple(samples[index] for index in sorted(samples)),
+        old.seconds + new.seconds,
+    )
+
+
+def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UsageError(f"{path}, line {number}: not JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise UsageError(f"{path}, line {number}: not a JSON object.")
+    return row
+
+
+def _header(row: dict[str, Any], path: Path) -> PoolHeader:
+    if row.pop("format", None) != FORMAT:
+        raise UsageError(f"{path} is no pool of the format {FORMAT}.")
+    try:
+        return PoolHeader(**{**row, "sampling": Sampling(**row["sampling"])})
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path}: the header is not a pool's ({error}).") from error
+
+
+def _question_row(question: PoolQuestion) -> dict[str, Any]:
+    return {
+        "question": question.id,
+        "prompt_key": question.prompt_key,
+        "prompt_tokens": question.prompt_tokens,
+        "seconds": round(question.seconds, 3),
+        "samples": [_sample_row(sample) for sample in question.samples],
+    }
+
+
+def _sample_row(sample: PoolSample) -> dict[str, Any]:
+    recorded = sample.recorded
+    return {
+        "index": recorded.index,
+        "seed": sample.seed,
+        "tokens": recorded.tokens,
+        "finish": recorded.finish.value,
+        "answer": asdict(sample.answer) if sample.answer else None,
+        "judge": sample.judge,
+        "confidence": asdict(recorded.confidence) if recorded.confidence else None,
+        "scores": {
+            key: [list(score.probabilities), score.suffix_tokens]
+            for key, score in recorded.scores.items()
+        },
+        "text": recorded.text,
+        "pieces": list(recorded.pieces),
+    }
+
+
+def _question(row: dict[str, Any]) -> PoolQuestion:
+    return PoolQuestion(
+        row["question"],
+        row["prompt_key"],
+        row["prompt_tokens"],
+        tuple(_sample(sample) for sample in row["samples"]),
+        row["seconds"],
+    )
+
+
+def _sample(row: dict[str, Any]) -> PoolSample:
+    answer, confidence = row["answer"], row["confidence"]
+    return PoolSample(
+        RecordedSample(
+            row["index"],
+            row["text"],
+            row["tokens"],
+            Finish(row["finish"]),
+            tuple(row["pieces"]),
+            Confidence(**confidence) if confidence else None,
+            {
+                key: RecordedScore(tuple(probabilities), tokens)
+                for key, (probabilities, tokens) in row["scores"].items()
+            },
+        ),
+        row["seed"],
+        Answer(answer["text"], answer["key"], AnswerType(answer["type"])) if answer else None,
+        row["judge"],
+    )

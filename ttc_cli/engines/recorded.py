@@ -1,0 +1,461 @@
+"""Serves samples that were drawn before, through the ordinary protocol.
+
+A policy that runs here is the one that runs live: it grows, limits, cancels and scores as ever,
+and is charged the tokens that the recorded samples really had. Live branches advance in lockstep,
+one token a decode step, over ``parallel`` slots, so that a cancellation costs what it would have
+cost. Each request draws, without replacement, one of the question's recorded samples.
+
+What is not covered: only whole candidates from the root were recorded, so there are no steps and
+no growing on from a candidate, and sampling other than the recorded one is refused. No time
+passes: wall seconds in the ledger are those of the simulation and mean nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ttc_cli.engines.base import (
+    Branch,
+    EngineInfo,
+    Grow,
+    Growth,
+    Meter,
+    Prompt,
+    ScoreRow,
+    Until,
+)
+from ttc_cli.errors import EngineError, UsageError
+from ttc_cli.events import Grew
+from ttc_cli.ledger import Ledger
+from ttc_cli.types import Confidence, Finish, Role, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedScore:
+    """What ``Session.score`` gave for one row: a probability a label group, and its cost."""
+
+    probabilities: tuple[float, ...]
+    suffix_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSample:
+    """One candidate as the live engine drew it.
+
+    ``pieces`` holds the number of characters each token added to ``text``, so that a lower token
+    limit can be served exactly. ``scores`` is keyed by ``row_key``.
+    """
+
+    index: int
+    text: str
+    tokens: int
+    finish: Finish
+    pieces: tuple[int, ...]
+    confidence: Confidence | None = None
+    scores: Mapping[str, RecordedScore] = field(default_factory=dict)
+
+    def text_until(self, tokens: int) -> str:
+        """The text after the first ``tokens`` tokens."""
+        return self.text if tokens >= self.tokens else self.text[: sum(self.pieces[:tokens])]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedQuestion:
+    """A prompt, by its ``prompt_key``, and the samples drawn for it."""
+
+    key: str
+    prompt_tokens: int
+    samples: tuple[RecordedSample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Everything ``RecordedEngine`` serves: questions by ``prompt_key``, all drawn alike."""
+
+    info: EngineInfo
+    sampling: Sampling
+    max_tokens: int
+    questions: Mapping[str, RecordedQuestion]
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """A hash that tells prompts apart; how text is cut into spans of one kind does not matter."""
+    merged: list[tuple[bool, str]] = []
+    for span in prompt:
+        if merged and merged[-1][0] == span.control:
+            merged[-1] = (span.control, merged[-1][1] + span.text)
+        elif span.text:
+            merged.append((span.control, span.text))
+    return hashlib.sha256(json.dumps(merged).encode()).hexdigest()[:32]
+
+
+def row_key(row: ScoreRow) -> str:
+    """A hash of what a verifier asked: the suffix and the label groups, not the branch."""
+    asked = json.dumps([prompt_key(row.suffix), row.labels])
+    return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+
+class RecordedEngine:
+    """An ``Engine`` over a ``Recording``.
+
+    Args:
+        recording: what was drawn.
+        trajectory: another number serves the samples in another order.
+        parallel: how many branches grow at once; None is what the live engine had.
+    """
+
+    def __init__(
+        self, recording: Recording, *, trajectory: int = 0, parallel: int | None = None
+    ) -> None:
+        known, self._recording = recording.info, recording
+        self._trajectory = trajectory
+        self._interrupted = False
+        self._open: set[RecordedSession] = set()
+        self._info = EngineInfo(
+            name="recorded",
+            model=known.model,
+            parameters=known.parameters,
+            context=known.context,
+            parallel=parallel or known.parallel,
+            chat_template=known.chat_template,
+            control_tokens=known.control_tokens,
+            forks=True,
+            scores=any(s.scores for q in recording.questions.values() for s in q.samples),
+            steps=False,
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        """The recorded model under the name ``recorded``."""
+        return self._info
+
+    @property
+    def recording(self) -> Recording:
+        """What is served."""
+        return self._recording
+
+    @property
+    def trajectory(self) -> int:
+        """The number that the order of the samples follows from."""
+        return self._trajectory
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether ``interrupt`` was called since a session was last open."""
+        return self._interrupted
+
+    async def open(
+        self,
+        prompt: Prompt,
+        meter: Meter,
+        observe: Callable[[Grew], None] | None = None,
+    ) -> RecordedSession:
+        """Find the recorded samples of ``prompt``.
+
+        Raises:
+            UsageError: nothing was recorded for this prompt.
+        """
+        question = self._recording.questions.get(prompt_key(prompt))
+        if question is None:
+            raise UsageError(
+                "The pool holds no samples for this prompt: the question, the chat template or "
+                "the wording around it changed since it was recorded.",
+                hint="python benchmarks/record_pool.py --help",
+            )
+        session = RecordedSession(self, question, meter, observe)
+        self._open.add(session)
+        return session
+
+    def forget(self, session: RecordedSession) -> None:
+        """Called by a session that closes."""
+        self._open.discard(session)
+        if not self._open:
+            self._interrupted = False
+
+    def interrupt(self) -> None:
+        """End all growing, as ``Finish.CANCELLED``, until every session is closed."""
+        self._interrupted = bool(self._open)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A request under way: ``end`` is where it stops, ``grown`` where it is."""
+
+    request: Grow
+    sample: RecordedSample
+    end: int
+    outbox: deque[Growth]
+    grown: int = 0
+
+    def growth(self, finish: Finish) -> Growth:
+        whole = self.grown >= self.sample.tokens
+        return Growth(
+            self.request.branch,
+            self.request.label,
+            self.sample.text_until(self.grown),
+            self.grown,
+            finish,
+            self.sample.confidence if whole else None,
+        )
+
+    def natural_finish(self) -> Finish:
+        return self.sample.finish if self.grown >= self.sample.tokens else Finish.LENGTH
+
+
+class RecordedSession:
+    """One recorded question and the candidates that were taken from it."""
+
+    def __init__(
+        self,
+        engine: RecordedEngine,
+        question: RecordedQuestion,
+        meter: Meter,
+        observe: Callable[[Grew], None] | None,
+    ) -> None:
+        self._engine = engine
+        self._question = question
+        self._meter = meter
+        self._observe = observe
+        self._flops_a_token = 2.0 * engine.info.parameters
+        self._root = Branch(0)
+        self._count = 1
+        self._fresh: set[Branch] = {self._root}
+        self._grown: dict[Branch, _Run] = {}
+        self._untaken = sorted(question.samples, key=lambda sample: sample.index)
+        self._live: list[_Run] = []
+        self._queue: deque[_Run] = deque()
+        self._closed = False
+        meter.charge(
+            Role.GENERATOR,
+            prompt_tokens=question.prompt_tokens,
+            decode_calls=1,
+            flops=self._flops_a_token * question.prompt_tokens,
+        )
+
+    @property
+    def root(self) -> Branch:
+        """The prompt itself."""
+        return self._root
+
+    def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
+        """New branches at ``branch``; those of a grown one can be scored, not grown."""
+        branches = [Branch(self._count + i) for i in range(count)]
+        self._count += count
+        if branch in self._grown:
+            self._grown.update(dict.fromkeys(branches, self._grown[branch]))
+        else:
+            self._fresh.update(branches)
+        return branches
+
+    def grow(self, requests: Sequence[Grow]) -> AsyncIterator[Growth]:
+        """Serve one untaken sample a request.
+
+        Raises:
+            UsageError: the recording cannot answer this truthfully: other sampling, a token limit
+                beyond the recorded one, a step, a branch that has grown, or no sample left.
+        """
+        return _Growths(self, self._submit(requests))
+
+    def cancel(self, branches: Iterable[Branch]) -> None:
+        """Stop these now, charged for what they had grown."""
+        wanted = set(branches)
+        self._end([run for run in self._running() if run.request.branch in wanted])
+
+    def limit(self, branches: Iterable[Branch], max_tokens: int) -> None:
+        """Lower the token limit of these."""
+        wanted = set(branches)
+        for run in self._running():
+            if run.request.branch in wanted:
+                run.end = max(run.grown, min(run.end, max_tokens))
+
+    async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
+        """The recorded probabilities, charged with the recorded suffix tokens.
+
+        Nothing is read once a cap is reached: each row then gives ``()``.
+
+        Raises:
+            EngineError: this verifier's question was not recorded, or not for this candidate.
+        """
+        await asyncio.sleep(0)
+        if self._engine.interrupted or self._meter.exhausted():
+            return [()] * len(rows)
+        found: list[RecordedScore] = []
+        reused = 0
+        for row in rows:
+            run = self._grown.get(row.branch)
+            score = run.sample.scores.get(row_key(row)) if run else None
+            if run is None or score is None or run.grown < run.sample.tokens:
+                raise EngineError(
+                    "The pool holds no recorded score for this candidate and verifier question.",
+                    hint="python benchmarks/record_pool.py --judge …",
+                )
+            found.append(score)
+            reused += self._question.prompt_tokens + run.grown
+        read = sum(score.suffix_tokens for score in found)
+        if found:
+            self._meter.charge(
+                Role.VERIFIER,
+                prompt_tokens=read,
+                reused_tokens=reused,
+                decode_calls=1,
+                flops=self._flops_a_token * read,
+            )
+        return [score.probabilities for score in found]
+
+    def drop(self, branches: Iterable[Branch]) -> None:
+        """Forget these; growing ones are cancelled first."""
+        gone = set(branches)
+        self.cancel(gone)
+        self._fresh -= gone
+        for branch in gone:
+            self._grown.pop(branch, None)
+
+    async def close(self) -> None:
+        """Drop everything. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._end(self._running())
+            self._engine.forget(self)
+
+    async def __aenter__(self) -> RecordedSession:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def abandon(self, outbox: deque[Growth]) -> None:
+        """Cancel every run that reports to ``outbox``, because nobody reads it any more."""
+        self._end([run for run in self._running() if run.outbox is outbox])
+
+    def advance(self) -> None:
+        """Decode until at least one run ends: in one jump where nobody counts single steps."""
+        if self._engine.interrupted or self._closed:
+            self._end(self._running())
+            return
+        while self._queue and len(self._live) < self._engine.info.parallel:
+            self._live.append(self._queue.popleft())
+        if self._meter.exhausted():
+            self._end(self._running(), Finish.BUDGET)
+            return
+        least = min(run.end - run.grown for run in self._live)
+        single = self._observe is not None or not _uncapped(self._meter)
+        steps = min(least, 1) if single else least
+        if steps:
+            tokens = steps * len(self._live)
+            self._meter.charge(
+                Role.GENERATOR,
+                generated_tokens=tokens,
+                decode_calls=steps,
+                flops=self._flops_a_token * tokens,
+            )
+            self._report(steps)
+            for run in self._live:
+                run.grown += steps
+        for run in [run for run in self._live if run.grown >= run.end]:
+            self._end([run], run.natural_finish())
+
+    def _submit(self, requests: Sequence[Grow]) -> tuple[deque[Growth], int]:
+        outbox: deque[Growth] = deque()
+        runs = []
+        for request in requests:
+            self._check(request)
+            sample = self._take(request.seed)
+            run = _Run(request, sample, min(request.max_tokens, sample.tokens), outbox)
+            self._fresh.discard(request.branch)
+            self._grown[request.branch] = run
+            runs.append(run)
+        self._queue.extend(runs)
+        return outbox, len(runs)
+
+    def _check(self, request: Grow) -> None:
+        recording = self._engine.recording
+        if request.until is Until.STEP:
+            raise UsageError("A recorded pool holds whole candidates, not steps.")
+        if request.branch not in self._fresh or request.branch is self._root:
+            raise UsageError("A recorded pool can grow a fork of the prompt once, nothing else.")
+        if request.sampling != recording.sampling:
+            raise UsageError(
+                f"The pool was drawn with {recording.sampling}, not {request.sampling}."
+            )
+        if request.max_tokens > recording.max_tokens:
+            raise UsageError(
+                f"The pool was drawn with at most {recording.max_tokens} tokens a candidate; "
+                f"{request.max_tokens} cannot be served from it.",
+            )
+        if not self._untaken:
+            raise UsageError(
+                f"The pool holds {len(self._question.samples)} samples of this question and all "
+                "are taken.",
+                hint="python benchmarks/record_pool.py --samples …",
+            )
+
+    def _take(self, seed: int) -> RecordedSample:
+        draw = random.Random(f"{self._engine.trajectory}:{self._question.key}:{seed}")
+        return self._untaken.pop(draw.randrange(len(self._untaken)))
+
+    def _running(self) -> list[_Run]:
+        return [*self._live, *self._queue]
+
+    def _end(self, runs: Sequence[_Run], finish: Finish = Finish.CANCELLED) -> None:
+        for run in runs:
+            if run in self._live:
+                self._live.remove(run)
+            else:
+                self._queue.remove(run)
+            run.outbox.append(run.growth(finish))
+
+    def _report(self, steps: int) -> None:
+        if self._observe is None:
+            return
+        texts = {
+            run.request.label: run.sample.text_until(run.grown + steps)[
+                len(run.sample.text_until(run.grown)) :
+            ]
+            for run in self._live
+        }
+        used = self._question.prompt_tokens + sum(run.grown + steps for run in self._live)
+        info = self._engine.info
+        self._observe(Grew(texts, len(self._live), len(self._queue), used, info.context))
+
+
+class _Growths(AsyncIterator[Growth]):
+    """The iterator of one ``grow``. Dropping it, closing it or leaving it cancels the rest."""
+
+    def __init__(self, session: RecordedSession, submitted: tuple[deque[Growth], int]) -> None:
+        self._session = session
+        self._outbox, self._left = submitted
+
+    async def __anext__(self) -> Growth:
+        await asyncio.sleep(0)
+        if not self._left:
+            raise StopAsyncIteration
+        while not self._outbox:
+            self._session.advance()
+        self._left -= 1
+        return self._outbox.popleft()
+
+    async def aclose(self) -> None:
+        """Cancel what still grows."""
+        self._left = 0
+        self._session.abandon(self._outbox)
+
+    def __del__(self) -> None:
+        if self._left:
+            self._session.abandon(self._outbox)
+
+
+def _uncapped(meter: Meter) -> bool:
+    """Whether no step can be the one that exhausts ``meter``, so that steps need no counting."""
+    if not isinstance(meter, Ledger):
+        return False
+    budget = meter.budget
+    return budget.max_tokens is None and budget.max_flops is None and budget.max_seconds is None
