@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -99,11 +99,7 @@ class FileSource:
 
 
 Source: TypeAlias = HubSource | MirrorSource | FileSource
-_SOURCES: dict[str, Callable[..., Source]] = {
-    "hub": HubSource,
-    "mirror": MirrorSource,
-    "file": FileSource,
-}
+_SOURCES: dict[str, type[HubSource] | type[MirrorSource] | type[FileSource]] = {
     "hub": HubSource,
     "mirror": MirrorSource,
     "file": FileSource,
