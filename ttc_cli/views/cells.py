@@ -1,0 +1,112 @@
+"""Cutting and padding text by terminal cells, and the rows of a frame.
+
+Widths are summed over code points. A terminal that joins several into one glyph then draws
+narrower than planned, never wider, so that no row can wrap and push the frame apart.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from rich.cells import get_character_cell_size
+from rich.segment import Segment
+from rich.style import Style
+
+
+def cells(text: str) -> int:
+    """How many terminal cells ``text`` takes at most."""
+    return len(text) if text.isascii() else sum(map(get_character_cell_size, text))
+
+
+def cut(text: str, width: int) -> str:
+    """The start of ``text``, in at most ``width`` cells, ``…`` where something is missing."""
+    if cells(text) <= width:
+        return text
+    if width <= 0:
+        return ""
+    left, kept = width - 1, 0
+    for kept, char in enumerate(text):  # noqa: B007 (kept is read after the loop)
+        left -= get_character_cell_size(char)
+        if left < 0:
+            break
+    return text[:kept].rstrip() + "…"
+
+
+def cut_front(text: str, width: int) -> str:
+    """The end of ``text``, in at most ``width`` cells, ``…`` where something is missing."""
+    if cells(text) <= width:
+        return text
+    if width <= 0:
+        return ""
+    left, first = width - 1, len(text)
+    while first and left >= (size := get_character_cell_size(text[first - 1])):
+        left -= size
+        first -= 1
+    kept = text[first:]
+    if text[first - 1] != " ":  # rather lose the rest of a word than show half of it
+        space = kept.find(" ", 0, 12)
+        kept = kept[space:] if space >= 0 else kept
+    return "…" + kept.lstrip()
+
+
+@lru_cache(maxsize=64)
+def wrap(text: str, width: int, lines: int) -> tuple[str, ...]:
+    """``text`` (one line) broken at spaces into at most ``lines`` lines of ``width`` cells."""
+    out: list[str] = []
+    rest = text
+    while rest and len(out) < lines - 1 and cells(rest) > width:
+        head = cut(rest, width + 1).removesuffix("…")
+        if rest[len(head) : len(head) + 1] not in ("", " ") and " " in head:
+            head = head[: head.rindex(" ")]
+        if not head:
+            break
+        out.append(head.rstrip())
+        rest = rest[len(head) :].lstrip()
+    if rest and lines > 0:
+        out.append(cut(rest, width))
+    return tuple(out)
+
+
+def bar(share: float, width: int) -> tuple[str, str]:
+    """A bar of ``width`` cells filled to ``share`` (clipped to [0, 1]): its two parts."""
+    share = min(1.0, max(0.0, share)) if math.isfinite(share) else 0.0
+    halves = round(share * width * 2)
+    full = "━" * (halves // 2) + ("╸" if halves % 2 else "")
+    return full, "─" * (width - len(full))
+
+
+class Row:
+    """One line of a frame, filled from the left, that never gets wider than ``width`` cells."""
+
+    __slots__ = ("left", "segments")
+
+    def __init__(self, width: int, indent: int = 1) -> None:
+        self.left = width
+        self.segments: list[Segment] = []
+        self.add(" " * indent)
+
+    def add(self, text: str, style: Style | None = None, width: int | None = None) -> Row:
+        """Append ``text``; with ``width`` it takes exactly that many cells, if they are left."""
+        room = self.left if width is None else min(width, self.left)
+        shown = cut(text, room)
+        taken = cells(shown)
+        if taken < room and (width is not None or shown is not text):
+            # A column is padded; a row that had to be cut is full.
+            shown += " " * (room - taken)
+            taken = room
+        text = shown
+        if text:
+            self.segments.append(Segment(text, style))
+            self.left -= taken
+        return self
+
+    def add_bar(self, share: float, width: int, style: Style, rest: Style) -> Row:
+        """Append a bar of ``width`` cells."""
+        full, empty = bar(share, min(width, self.left))
+        return self.add(full, style).add(empty, rest)
+
+    @property
+    def text(self) -> str:
+        """What the row says, without its styles."""
+        return "".join(segment.text for segment in self.segments)

@@ -1,0 +1,295 @@
+"""The live tree as one frame: ``render`` turns a state into rows, by hand and within budget.
+
+A frame is a flat list of styled segments. Nothing in it is parsed as markup, nothing is wrapped
+by the terminal, and at most ``height − 1`` rows are drawn, so the cursor always finds its way
+back. Colour only repeats what numbers, bars and signs already say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
+
+from ttc_cli.types import AnswerClass, AnswerType
+from ttc_cli.views import words
+from ttc_cli.views.branches import branch_rows
+from ttc_cli.views.cells import Row, cut, wrap
+from ttc_cli.views.state import Status, ViewState
+from ttc_cli.views.styles import BOLD, CALM, DIM, GOOD, RULE, WARN
+
+NARROW = 40
+"""Below this many columns there is no room for a tree: a few plain lines instead."""
+ROOMY = 60
+"""Below this many there are no labels."""
+_QUESTION_SHOWN = 1_000
+
+# Which section gets the next row, as long as it wants one. What is left goes to the branches.
+_TURNS = (
+    *("foot", "vote", "question", "tree", "policy", "budget", "tree", "tree", "difficulty"),
+    *("vote", "warning", "tree", "tree", "gap", "gap", "gap", "tree", "tree", "vote", "policy"),
+    "gap",
+    *("tree", "tree", "tree", "tree", "vote", "question", "model", "tree", "vote", "policy"),
+)
+_SECTIONS = (
+    *("question", "model", "gap", "budget", "difficulty", "policy"),
+    *("gap", "vote", "gap", "tree", "gap", "warning", "foot"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Rows that Rich can draw. ``rows`` never exceed the size they were rendered for."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def text(self) -> str:
+        """The frame without its styles."""
+        return "\n".join(row.text.rstrip() for row in self.rows)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        line = Segment.line()
+        for row in self.rows:
+            yield from row.segments
+            yield line
+
+
+def render(state: ViewState, width: int, height: int) -> Frame:
+    """The frame of ``state`` on a terminal of ``width`` × ``height`` cells.
+
+    Pure. It has at most ``height − 1`` rows, none wider than ``width``.
+    """
+    rows = max(0, height - 1)
+    if width < NARROW:
+        return Frame(tuple(_narrow(state, width)[:rows]))
+    width -= 1  # terminals disagree about the last column
+    drawn: dict[str, Callable[[int], list[Row]]] = {
+        "question": lambda n: _question(state, width, n),
+        "model": lambda n: [_model(state, width)],
+        "budget": lambda n: [_budget(state, width)],
+        "difficulty": lambda n: [_difficulty(state, width)],
+        "policy": lambda n: _policy(state, width, n),
+        "vote": lambda n: _vote(state, width, n),
+        "tree": lambda n: branch_rows(state, width, n),
+        "warning": lambda n: [_warning(state, width)],
+        "foot": lambda n: [_foot(state, width)],
+    }
+    granted = _share(rows, _wants(state, width))
+    gaps = granted.pop("gap", 0)
+    out: list[Row] = []
+    for section in _SECTIONS:
+        if section == "gap":
+            if gaps and out:
+                out.append(Row(width, 0))
+                gaps -= 1
+        elif granted.get(section):
+            out.extend(drawn[section](granted[section]))
+    return Frame(tuple(out[:rows]))
+
+
+def _wants(state: ViewState, width: int) -> dict[str, int]:
+    question = words.one_line(state.question[:_QUESTION_SHOWN])
+    return {
+        "question": len(wrap(question, width - _gutter(width) - 1, 3)),
+        "model": 1,
+        "budget": 1,
+        "difficulty": 1,
+        "policy": min(3, max(1, len(state.words))),
+        "vote": max(1, min(6, len(_shown_classes(state)))),
+        "gap": 4,
+        "tree": max(1, len(state.nodes)) + 1,
+        "warning": int(bool(state.warnings)),
+        "foot": 1,
+    }
+
+
+def _share(rows: int, wants: dict[str, int]) -> dict[str, int]:
+    granted: dict[str, int] = {}
+    for section in _TURNS:
+        if sum(granted.values()) == rows:
+            return granted
+        if granted.get(section, 0) < wants[section]:
+            granted[section] = granted.get(section, 0) + 1
+    left = rows - sum(granted.values())
+    for section in ("tree", "question", "vote", "policy", "model"):
+        more = min(left, wants[section] - granted.get(section, 0))
+        granted[section] = granted.get(section, 0) + more
+        left -= more
+    return granted
+
+
+def _gutter(width: int) -> int:
+    return 12 if width >= ROOMY else 0
+
+
+def _label(name: str, width: int) -> Row:
+    return Row(width).add(name, DIM, _gutter(width))
+
+
+def _question(state: ViewState, width: int, rows: int) -> list[Row]:
+    question = words.one_line(state.question[:_QUESTION_SHOWN])
+    lines = wrap(question, width - _gutter(width) - 1, rows)
+    return [_label("" if i else "question", width).add(line, BOLD) for i, line in enumerate(lines)]
+
+
+def _model(state: ViewState, width: int) -> Row:
+    parts = [words.shorten(state.model, 40), words.shorten(state.strategy, 20)]
+    if state.verifiers:
+        parts.append("scored by " + ", ".join(words.shorten(v, 20) for v in state.verifiers))
+    parts.append(f"seed {state.seed}")
+    return _label("model", width).add(" · ".join(part for part in parts if part))
+
+
+def _budget(state: ViewState, width: int) -> Row:
+    """What is burnt, of what. Bars where there is a cap, as long as they fit."""
+    budget, row = state.budget, _label("budget", width)
+    burns = [
+        _burn(state.tokens, budget.max_tokens, words.count, "tokens"),
+        _burn(state.flops, budget.max_flops, words.flops),
+        _burn(state.seconds, budget.max_seconds, words.seconds),
+    ]
+    capped = [share for _, share in burns if share is not None]
+    if budget.max_samples is not None:
+        samples = _burn(len(state.nodes), budget.max_samples, words.count, "samples")
+        if not capped or _bar_room([*burns, samples], row.left) >= 5:
+            burns.append(samples)
+    while len(burns) > 1 and _bar_room(burns, row.left) < 0:
+        burns.pop()
+    length = min(12, _bar_room(burns, row.left) - 1)
+    for i, (text, share) in enumerate(burns):
+        row.add(" · " if i else "", DIM).add(text)
+        if share is not None and length >= 3:
+            row.add(" ").add_bar(share, length, WARN if share >= 0.9 else CALM, RULE)
+    return row
+
+
+_Burn = tuple[str, float | None]
+
+
+def _burn(spent: float, cap: float | None, word: Callable[[float], str], unit: str = "") -> _Burn:
+    text = f"{word(spent)} {unit}".rstrip()
+    if cap is None:
+        return text, None
+    return f"{word(spent)} of {word(cap)} {unit}".rstrip(), spent / cap if cap > 0 else 1.0
+
+
+def _bar_room(burns: list[_Burn], room: int) -> int:
+    """Cells left for each bar, when the texts are written; negative when they do not fit."""
+    left = room - sum(len(text) + 3 for text, _ in burns) + 3
+    return left // max(1, sum(share is not None for _, share in burns))
+
+
+def _difficulty(state: ViewState, width: int) -> Row:
+    row = _label("difficulty", width)
+    estimate = state.estimate
+    if estimate is None:
+        return row.add("not known yet: the first answers will tell", DIM)
+    if not _gutter(width):
+        row.add("difficulty ", DIM)
+    level = min(5, max(0, estimate.difficulty))
+    settled = "probability right" if estimate.calibrated else "settled"
+    row.add("●" * level + "○" * (5 - level)).add(f" {estimate.difficulty} of 5")
+    row.add(f" · {settled} {estimate.settled:.2f} · pass rate {estimate.pass_rate:.2f}")
+    return row
+
+
+def _policy(state: ViewState, width: int, rows: int) -> list[Row]:
+    if not state.words:
+        return [_label("policy", width).add("waiting for the first wave", DIM)]
+    shown = state.words[-rows:]
+    out = []
+    for i, word in enumerate(shown):
+        row = _label("" if i else "policy", width)
+        reason = words.shorten(word.reason, 300)
+        out.append(row.add(reason, None if i == len(shown) - 1 else DIM))
+    return out
+
+
+def _shown_classes(state: ViewState) -> tuple[AnswerClass, ...]:
+    return tuple(c for c in state.classes if c.answer.type is not AnswerType.FREE)
+
+
+def _vote(state: ViewState, width: int, rows: int) -> list[Row]:
+    classes = _shown_classes(state)
+    if not classes:
+        return [_label("vote", width).add(_no_vote(state), DIM)]
+    shown = classes if len(classes) <= rows else classes[: max(1, rows - 1)]
+    total = sum(max(0.0, c.weight) for c in classes) or 1.0
+    answers = [words.shorten(c.answer.text, 40) or "(empty)" for c in shown]
+    name = max(4, min(max(map(len, answers)), (width - _gutter(width)) // 4))
+    weighted = any(abs(c.weight - c.votes) > 1e-6 for c in classes)
+    out = []
+    for i, (answer_class, answer) in enumerate(zip(shown, answers, strict=True)):
+        row = _label("" if i else "vote", width)
+        votes = f"{answer_class.votes} of {max(state.ended, answer_class.votes)}"
+        if weighted:
+            votes += f", weight {answer_class.weight:.2f}"
+        if not i:
+            votes += " ◂ leads"
+        length = max(3, min(40, row.left - name - 2 - (31 if weighted else 20)))
+        row.add(answer, BOLD if not i else None, name).add("  ")
+        row.add_bar(max(0.0, answer_class.weight) / total, length, CALM if i else GOOD, RULE)
+        out.append(row.add(f" {votes}", None if not i else DIM))
+    if len(shown) < len(classes) and len(out) < rows:
+        rest = words.plural(len(classes) - len(shown), "other answer")
+        out.append(_label("", width).add(rest, DIM))
+    return out
+
+
+def _no_vote(state: ViewState) -> str:
+    if state.classes:
+        best = state.best
+        return (
+            f"free-form: the verifier chooses, #{best} leads" if best is not None else "free-form"
+        )
+    return "no answer yet"
+
+
+def _warning(state: ViewState, width: int) -> Row:
+    return _label("warning", width).add(words.shorten(state.warnings[-1], 300), WARN)
+
+
+def _tally(state: ViewState) -> list[str]:
+    """How many branches grow, wait and are done."""
+    statuses = [node.status for node in state.nodes.values()]
+    growing = statuses.count(Status.GROWING)
+    waiting = statuses.count(Status.QUEUED)
+    done = len(statuses) - growing - waiting - statuses.count(Status.PAUSED)
+    parts = [f"{growing} growing"]
+    if waiting:
+        parts.append(f"{waiting} waiting")
+    return [*parts, f"{done} done"]
+
+
+def _foot(state: ViewState, width: int) -> Row:
+    row = Row(width).add(" · ".join(_tally(state)))
+    row.add(f" · {words.count(state.tokens_per_second)} tok/s")
+    if state.kv_cells > 0:
+        used = state.kv_used / state.kv_cells
+        row.add(" · KV ").add_bar(used, 5, WARN if used >= 0.9 else CALM, RULE)
+        row.add(f" {100 * used:.0f} %")
+    hint = "Ctrl-C answers now"
+    if row.left >= len(hint) + 3:
+        row.add(" " * (row.left - len(hint))).add(hint, DIM)
+    return row
+
+
+def _narrow(state: ViewState, width: int) -> list[Row]:
+    """The most important lines first, for a terminal too narrow for a tree."""
+    classes = _shown_classes(state)
+    if classes:
+        leader = words.shorten(classes[0].answer.text, 40)
+        lead = f"{leader}: {classes[0].votes} of {max(state.ended, classes[0].votes)}"
+    else:
+        lead = _no_vote(state)
+    lines = [
+        lead,
+        ", ".join(_tally(state)),
+        f"{words.count(state.tokens)} tokens, {words.seconds(state.seconds)}",
+        words.one_line(state.question[:_QUESTION_SHOWN]),
+        words.shorten(state.words[-1].reason, 200) if state.words else "",
+    ]
+    return [Row(width, 0).add(cut(line, width)) for line in lines if line]

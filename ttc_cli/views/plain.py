@@ -1,0 +1,238 @@
+"""Plain lines: one a milestone, for a pipe, a log, or a terminal too small for the tree.
+
+Also the words at the end of every solve: the one-line summary, the policy's whole reasoning and
+the winner's path. All of it is safe to print on a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TextIO
+
+from ttc_cli import events
+from ttc_cli.sanitise import clean
+from ttc_cli.types import AnswerClass, Candidate, Estimate, Result, Score
+from ttc_cli.views import words
+
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+_ANSWER_CHARS = 60
+
+
+class PlainLines:
+    """A reader of the event stream that writes one line a milestone to ``stream``.
+
+    Scores and votes come often and in small parts: they are held back and written as one line
+    before the next milestone. A stream that is closed is left alone from then on.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._scores: list[events.Scored] = []
+        self._vote = ""
+        self._vote_written = ""
+        self._last_reason = ""
+        self._open = True
+
+    def __call__(self, event: events.Event) -> None:
+        """Write what ``event`` has to say, if it is a milestone."""
+        match event:
+            case events.Scored():
+                if event.score.step is None:
+                    self._scores.append(event)
+            case events.Voted():
+                self._vote = vote_line(event.classes, event.total)
+            case events.RunStarted():
+                self._write(started_line(event))
+            case events.WaveStarted():
+                self._flush()
+                again = event.reason and event.reason == self._last_reason
+                reason = "" if again or not event.reason else f": {words.one_line(event.reason)}"
+                samples = words.plural(event.samples, "sample")
+                strategy = words.one_line(event.strategy)
+                self._write(f"wave {event.wave}: {samples}, {strategy}{reason}")
+            case events.CandidateEnded():
+                self._write(ended_line(event.candidate))
+            case events.Pruned():
+                verb = "cancelled" if event.cancelled else "pruned"
+                self._write(f"#{event.id} {verb}: {words.one_line(event.reason)}")
+            case events.Decided():
+                self._flush()
+                self._last_reason = event.reason
+                self._write(decided_line(event))
+            case events.Warned():
+                self._write(f"warning: {words.one_line(event.message)}")
+            case events.RunEnded():
+                self._flush()
+                self._write(f"ended: {words.one_line(event.result.stop_reason)}")
+            case _:
+                pass
+
+    def _flush(self) -> None:
+        if self._scores:
+            parts = [f"#{s.id} {score_words(s.score)}" for s in self._scores]
+            self._scores = []
+            self._write("scores: " + ", ".join(parts))
+        if self._vote != self._vote_written:
+            self._vote_written = self._vote
+            self._write(self._vote)
+
+    def _write(self, line: str) -> None:
+        if not self._open:
+            return
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._open = False
+
+
+def started_line(event: events.RunStarted) -> str:
+    """Which model, strategy, verifiers, budget and seed a run begins with."""
+    parts = [words.one_line(event.model), words.one_line(event.strategy)]
+    if event.verifiers:
+        parts.append("scored by " + ", ".join(map(words.one_line, event.verifiers)))
+    parts.append(f"budget {words.one_line(event.budget.level)} ({words.caps(event.budget)})")
+    parts.append(f"seed {event.seed}")
+    return "started: " + " · ".join(parts)
+
+
+def ended_line(candidate: Candidate) -> str:
+    """How one candidate ended: answer or reason, length, confidence, scores."""
+    parts = [f"{words.outcome(candidate)} ({words.plural(candidate.tokens, 'token')})"]
+    if candidate.confidence is not None:
+        parts.append(f"mean log-prob {candidate.confidence.mean_logprob:.2f}")
+    parts += [score_words(score) for score in candidate.scores if score.step is None]
+    return f"#{candidate.id} " + ", ".join(parts)
+
+
+def decided_line(event: events.Decided) -> str:
+    """One decision of the policy and why."""
+    line = f"policy: {words.one_line(event.action)}: {words.one_line(event.reason)}"
+    return f"{line} ({estimate_words(event.estimate)})" if event.estimate is not None else line
+
+
+def vote_line(classes: Sequence[AnswerClass], total: int, shown: int = 5) -> str:
+    """The vote in one line, the leader first."""
+    if not classes:
+        return f"vote: none of {total} candidates gave an answer"
+    parts = []
+    for one in classes[:shown]:
+        answer = words.shorten(one.answer.text, _ANSWER_CHARS)
+        weight = f" (weight {one.weight:.2f})" if abs(one.weight - one.votes) > 1e-6 else ""
+        parts.append(f"{answer} {one.votes} of {max(total, one.votes)}{weight}")
+    if len(classes) > shown:
+        parts.append(words.plural(len(classes) - shown, "other answer"))
+    return "vote: " + " · ".join(parts)
+
+
+def score_words(score: Score) -> str:
+    """``judge 0.91``."""
+    return f"{words.one_line(score.verifier)} {score.value:.2f}"
+
+
+def estimate_words(estimate: Estimate) -> str:
+    """What the policy believes, calling nothing a probability that is not one."""
+    settled = "probability right" if estimate.calibrated else "settled"
+    return (
+        f"difficulty {estimate.difficulty} of 5, {settled} {estimate.settled:.2f}, "
+        f"pass rate {estimate.pass_rate:.2f}"
+    )
+
+
+def summary_line(result: Result) -> str:
+    """Why this answer, in one line for stderr: how it was found, how sure, what it cost."""
+    parts = [words.one_line(result.strategy)]
+    if result.estimate is not None:
+        parts.append(f"difficulty {result.estimate.difficulty} of 5")
+    parts.append(_agreement(result))
+    if result.score is not None:
+        parts.append(f"score {result.score:.2f}")
+    parts.append(words.spent(result.usage))
+    parts.append(f"stopped: {words.one_line(result.stop_reason)}")
+    if result.interrupted:
+        parts.append("interrupted, best so far")
+    return " · ".join(part for part in parts if part)
+
+
+def _agreement(result: Result) -> str:
+    total = len(result.candidates)
+    candidates = words.plural(total, "candidate")
+    if result.answer is None and result.winner is None:
+        return f"none of {candidates} gave an answer"
+    if total <= 1:
+        return candidates
+    chosen = "" if result.decided_by == "vote" else f", chosen by {result.decided_by}"
+    if result.classes and result.decided_by == "vote":
+        return f"{round(result.agreement * total)} of {candidates} agree"
+    return candidates + chosen
+
+
+def explain(result: Result, decisions: Sequence[events.Decided]) -> str:
+    """The policy's whole reasoning, for ``--explain``: every decision, the vote, the cost."""
+    lines = ["Decisions"]
+    for number, decision in enumerate(decisions, 1):
+        lines.append(
+            f"  {number}. {words.one_line(decision.action)}: {words.one_line(decision.reason)}"
+        )
+        if decision.estimate is not None:
+            lines.append(f"     {estimate_words(decision.estimate)}")
+    if not decisions:
+        lines.append(f"  none: {words.one_line(result.strategy)} takes no decisions")
+    lines += ["", "Vote"]
+    lines += [f"  {line}" for line in _vote_lines(result)]
+    lines += ["", "Cost"]
+    for name, role in (("generator", result.usage.generator), ("verifier", result.usage.verifier)):
+        lines.append(
+            f"  {name}: {words.count(role.generated_tokens)} tokens generated, "
+            f"{words.count(role.prompt_tokens)} read, {words.count(role.reused_tokens)} re-used, "
+            f"{words.flops(role.flops)}"
+        )
+    lines.append(f"  time: {words.seconds(result.usage.seconds)}")
+    lines += ["", f"Stopped: {words.one_line(result.stop_reason)}"]
+    if result.estimate is not None and not result.estimate.calibrated:
+        lines.append("Not calibrated for this model: agreement is not the chance of being right.")
+    return "\n".join(lines)
+
+
+def _vote_lines(result: Result) -> list[str]:
+    if not result.classes:
+        return ["no candidate stated an answer"]
+    lines = []
+    for one in result.classes:
+        members = ", ".join(f"#{member}" for member in one.members[:12])
+        more = f" and {len(one.members) - 12} more" if len(one.members) > 12 else ""
+        lines.append(
+            f"{words.shorten(one.answer.text, _ANSWER_CHARS)}: {words.plural(one.votes, 'vote')}, "
+            f"weight {one.weight:.2f} ({members}{more})"
+        )
+    without = len(result.candidates) - sum(one.votes for one in result.classes)
+    if without > 0:
+        lines.append(f"no answer: {words.plural(without, 'candidate')}")
+    return lines
+
+
+def best_path(result: Result) -> str:
+    """The winner's text step by step with its scores, for ``-v``; its ancestors before it.
+
+    Safe to print: every line is cleaned. Empty where there is no winner.
+    """
+    by_id = {candidate.id: candidate for candidate in result.candidates}
+    path: list[Candidate] = []
+    id_ = result.winner
+    while id_ is not None and id_ in by_id and by_id[id_] not in path:
+        path.append(by_id[id_])
+        id_ = by_id[id_].parent
+    return "\n\n".join(_path_part(candidate) for candidate in reversed(path))
+
+
+def _path_part(candidate: Candidate) -> str:
+    origin = "" if candidate.parent is None else f" (from #{candidate.parent})"
+    lines = [ended_line(candidate) + origin]
+    steps = [step for step in _BLANK_LINE.split(clean(candidate.text)) if step.strip()]
+    scores = {score.step: score for score in candidate.scores if score.step is not None}
+    for number, step in enumerate(steps):
+        score = f"  [{score_words(scores[number])}]" if number in scores else ""
+        body = step.strip().replace("\n", "\n     ")
+        lines.append(f"  {number + 1}. {body}{score}")
+    return "\n".join(lines)

@@ -1,0 +1,373 @@
+"""What a view knows: the events of one run folded into an immutable state.
+
+``reduce`` is pure; time comes in as an argument. One ``Grew`` comes at every decode step with up
+to ``parallel`` texts, so the growing texts live apart from the nodes (``tails``) and only their
+ends are kept: a step costs a few microseconds a live branch, whatever the length of the texts.
+Text is kept raw; a view cleans what it shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import singledispatch
+from typing import NamedTuple
+
+from ttc_cli import events
+from ttc_cli.types import (
+    Answer,
+    AnswerClass,
+    Budget,
+    Candidate,
+    Confidence,
+    Estimate,
+    Finish,
+    Result,
+    Score,
+    Usage,
+)
+from ttc_cli.views.words import whole_score
+
+TAIL_CHARS = 2_000
+"""Characters of a text's end that are kept (up to twice as many between two cuts)."""
+QUESTION_CHARS = 4_000
+WORDS_KEPT = 8
+WARNINGS_KEPT = 4
+RATE_WINDOW = 5.0
+"""Seconds over which tokens per second are averaged."""
+RATE_BUCKET = 0.25
+
+_STEP_BEGINS = re.compile(r"\n[^\S\n]*\n\s*(?=\S)")
+
+
+class Status(StrEnum):
+    """Where a candidate stands."""
+
+    QUEUED = "queued"
+    GROWING = "growing"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    UNFINISHED = "unfinished"
+    CANCELLED = "cancelled"
+    PRUNED = "pruned"
+
+
+_ENDED_AS = {
+    Finish.STOP: Status.FINISHED,
+    Finish.STEP: Status.PAUSED,
+    Finish.CANCELLED: Status.CANCELLED,
+}
+_DROPPED = (Status.CANCELLED, Status.PRUNED)
+_AWAKES = (Status.QUEUED, Status.PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One candidate in the tree. ``reason`` says why it was dropped, in the search's words."""
+
+    id: int
+    wave: int = 0
+    parent: int | None = None
+    status: Status = Status.QUEUED
+    reason: str = ""
+    finish: Finish | None = None
+    answer: Answer | None = None
+    confidence: Confidence | None = None
+    scores: tuple[Score, ...] = ()
+
+    @property
+    def score(self) -> Score | None:
+        """The score that stands for the candidate, see ``words.whole_score``."""
+        return whole_score(self.scores)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the search gave it up."""
+        return self.status in _DROPPED
+
+
+class Tail(NamedTuple):
+    """The end of a candidate's text, and how much there is of it. ``steps`` counts from 1."""
+
+    text: str = ""
+    tokens: int = 0
+    steps: int = 1
+
+
+class Word(NamedTuple):
+    """Something the policy said: ``action`` is ``wave``, ``stop`` or ``cancel``."""
+
+    action: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """All that a view shows of one run at time ``now`` (seconds of the injected clock)."""
+
+    now: float = 0.0
+    started: float | None = None
+    question: str = ""
+    model: str = ""
+    strategy: str = ""
+    verifiers: tuple[str, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+    parallel: int = 0
+    wave: int = 0
+    nodes: Mapping[int, Node] = field(default_factory=dict)
+    tails: Mapping[int, Tail] = field(default_factory=dict)
+    live: int = 0
+    queued: int = 0
+    kv_used: int = 0
+    kv_cells: int = 0
+    usage: Usage = field(default_factory=Usage)
+    usage_at: float | None = None
+    grown: int = 0
+    """Tokens that grew since ``usage`` was reported."""
+    rate: tuple[tuple[float, int], ...] = ()
+    """Tokens per bucket of ``RATE_BUCKET`` seconds, over ``RATE_WINDOW``."""
+    words: tuple[Word, ...] = ()
+    estimate: Estimate | None = None
+    classes: tuple[AnswerClass, ...] = ()
+    ended: int = 0
+    """How many candidates the vote was taken over."""
+    warnings: tuple[str, ...] = ()
+    result: Result | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent: the ledger's last word, and the time since."""
+        if self.result is not None:
+            return self.result.usage.seconds
+        if self.usage_at is not None:
+            return self.usage.seconds + max(0.0, self.now - self.usage_at)
+        return max(0.0, self.now - self.started) if self.started is not None else 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens sampled by all models."""
+        return self.usage.generated_tokens + self.grown
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations; what grew since the last report at its mean price."""
+        spent = self.usage
+        return spent.flops * (1 + self.grown / spent.tokens) if spent.tokens else spent.flops
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens that grew in the last ``RATE_WINDOW`` seconds, a second; 0 when nothing did."""
+        recent = [(at, n) for at, n in self.rate if self.now - at <= RATE_WINDOW]
+        if not recent:
+            return 0.0
+        return sum(n for _, n in recent) / max(self.now - recent[0][0], RATE_BUCKET)
+
+    @property
+    def best(self) -> int | None:
+        """The candidate that would be the answer now: the best-scored one of the leading class.
+
+        Without a vote (free-form answers, a search over steps) the best-scored finished one, else
+        the best-scored paused one; None without either.
+        """
+        if self.result is not None and self.result.winner is not None:
+            return self.result.winner
+        if self.classes:
+            standing = [self.nodes[i] for i in self.classes[0].members if i in self.nodes]
+            return max(standing, key=_worth).id if standing else None
+        for status in (Status.FINISHED, Status.PAUSED):
+            scored = [n for n in self.nodes.values() if n.status is status and n.scores]
+            if scored:
+                return max(scored, key=_worth).id
+        return None
+
+
+def tick(state: ViewState, now: float) -> ViewState:
+    """The same state at a later time."""
+    return replace(state, now=now) if now > state.now else state
+
+
+@singledispatch
+def _fold(event: object, state: ViewState) -> ViewState:
+    raise TypeError(f"no event: {type(event).__name__}")
+
+
+def reduce(state: ViewState, event: events.Event, now: float = 0.0) -> ViewState:
+    """The state after ``event``, which happened at ``now``. ``RunStarted`` begins a new state."""
+    return _fold(event, tick(state, now))
+
+
+@_fold.register
+def _(event: events.RunStarted, state: ViewState) -> ViewState:
+    return ViewState(
+        now=state.now,
+        started=state.now,
+        question=event.problem.text[:QUESTION_CHARS],
+        model=event.model,
+        strategy=event.strategy,
+        verifiers=event.verifiers,
+        budget=event.budget,
+        seed=event.seed,
+        parallel=event.parallel,
+    )
+
+
+@_fold.register
+def _(event: events.WaveStarted, state: ViewState) -> ViewState:
+    what = f"wave {event.wave}: {event.samples} × {event.strategy}"
+    said = state.words
+    if event.reason and said and said[-1].reason == event.reason:
+        said = said[:-1]  # the decision that led to this wave: say it once
+    word = Word("wave", f"{event.reason} → {what}" if event.reason else what)
+    return replace(state, wave=event.wave, words=(*said, word)[-WORDS_KEPT:])
+
+
+@_fold.register
+def _(event: events.CandidateStarted, state: ViewState) -> ViewState:
+    node = state.nodes.get(event.id, Node(event.id))
+    return _place(state, replace(node, wave=event.wave, parent=event.parent))
+
+
+@_fold.register
+def _(event: events.Grew, state: ViewState) -> ViewState:
+    tails = dict(state.tails)
+    awake = []
+    for id_, gained in event.texts.items():
+        tails[id_] = _extend(tails.get(id_, _NO_TAIL), gained)
+        node = state.nodes.get(id_)
+        if node is None or node.status in _AWAKES:
+            awake.append(replace(node or Node(id_), status=Status.GROWING))
+    nodes = {**state.nodes, **{node.id: node for node in awake}} if awake else state.nodes
+    return replace(
+        state,
+        nodes=nodes,
+        tails=tails,
+        live=event.live,
+        queued=event.queued,
+        kv_used=event.kv_used,
+        kv_cells=event.kv_cells,
+        grown=state.grown + len(event.texts),
+        rate=_count_in(state.rate, state.now, len(event.texts)),
+    )
+
+
+@_fold.register
+def _(event: events.CandidateEnded, state: ViewState) -> ViewState:
+    return _end(state, event.candidate)
+
+
+@_fold.register
+def _(event: events.Scored, state: ViewState) -> ViewState:
+    node = state.nodes.get(event.id, Node(event.id))
+    if event.score in node.scores:
+        return state
+    return _place(state, replace(node, scores=(*node.scores, event.score)))
+
+
+@_fold.register
+def _(event: events.Pruned, state: ViewState) -> ViewState:
+    node = state.nodes.get(event.id, Node(event.id))
+    status = Status.CANCELLED if event.cancelled else Status.PRUNED
+    return _place(state, replace(node, status=status, reason=event.reason))
+
+
+@_fold.register
+def _(event: events.Voted, state: ViewState) -> ViewState:
+    return replace(state, classes=event.classes, ended=event.total)
+
+
+@_fold.register
+def _(event: events.Decided, state: ViewState) -> ViewState:
+    return replace(
+        state,
+        words=(*state.words, Word(event.action, event.reason))[-WORDS_KEPT:],
+        estimate=event.estimate or state.estimate,
+    )
+
+
+@_fold.register
+def _(event: events.Spent, state: ViewState) -> ViewState:
+    return replace(state, usage=event.usage, usage_at=state.now, grown=0)
+
+
+@_fold.register
+def _(event: events.Warned, state: ViewState) -> ViewState:
+    return replace(state, warnings=(*state.warnings, event.message)[-WARNINGS_KEPT:])
+
+
+@_fold.register
+def _(event: events.RunEnded, state: ViewState) -> ViewState:
+    result = event.result
+    for candidate in result.candidates:
+        node = state.nodes.get(candidate.id)
+        if node is None or node.finish is None:
+            state = _end(state, candidate)
+    return replace(
+        state,
+        result=result,
+        classes=result.classes,
+        ended=len(result.candidates),
+        estimate=result.estimate or state.estimate,
+        usage=result.usage,
+        usage_at=state.now,
+        grown=0,
+        live=0,
+        queued=0,
+    )
+
+
+_NO_TAIL = Tail()
+
+
+def _place(state: ViewState, node: Node) -> ViewState:
+    return replace(state, nodes={**state.nodes, node.id: node})
+
+
+def _end(state: ViewState, candidate: Candidate) -> ViewState:
+    node = state.nodes.get(candidate.id, Node(candidate.id))
+    status = _ENDED_AS.get(candidate.finish, Status.UNFINISHED)
+    scores = tuple(score for score in candidate.scores if score not in node.scores)
+    node = replace(
+        node,
+        wave=candidate.wave,
+        parent=candidate.parent,
+        # The search's own word stays: a dropped branch ends afterwards, as cancelled.
+        status=node.status if node.dropped else status,
+        finish=candidate.finish,
+        answer=candidate.answer,
+        confidence=candidate.confidence,
+        scores=node.scores + scores,
+    )
+    seen = state.tails.get(candidate.id, _NO_TAIL)
+    tail = Tail(candidate.text[-TAIL_CHARS:], candidate.tokens, seen.steps)
+    state = replace(state, tails={**state.tails, candidate.id: tail})
+    return _place(state, node)
+
+
+def _extend(tail: Tail, gained: str) -> Tail:
+    text, tokens, steps = tail
+    if "\n" in gained or text[-1:].isspace():
+        before = text[-16:]
+        steps += len(_STEP_BEGINS.findall(before + gained)) - len(_STEP_BEGINS.findall(before))
+    text += gained
+    if len(text) > 2 * TAIL_CHARS:
+        text = text[-TAIL_CHARS:]
+    return Tail(text, tokens + 1, steps)
+
+
+def _count_in(
+    rate: tuple[tuple[float, int], ...], now: float, tokens: int
+) -> tuple[tuple[float, int], ...]:
+    if rate and now - rate[-1][0] < RATE_BUCKET:
+        return (*rate[:-1], (rate[-1][0], rate[-1][1] + tokens))
+    kept = rate if not rate or now - rate[0][0] <= RATE_WINDOW else rate[1:]
+    return (*kept, (now, tokens))
+
+
+def _worth(node: Node) -> tuple[float, float, int]:
+    """Greater is better: by score, then confidence, then the earlier one."""
+    score = node.score
+    confidence = node.confidence.mean_logprob if node.confidence is not None else float("-inf")
+    return (score.value if score is not None else -1.0, confidence, -node.id)

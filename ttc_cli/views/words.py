@@ -1,0 +1,117 @@
+"""How numbers, states and model text are put into words: shared by every view, pure, no rich."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from ttc_cli.sanitise import clean
+from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Score, Usage
+
+FINISH_WORDS: Mapping[Finish, str] = {
+    Finish.STOP: "finished",
+    Finish.STEP: "paused",
+    Finish.LENGTH: "too long",
+    Finish.CONTEXT: "context full",
+    Finish.LOOP: "repeats itself",
+    Finish.CANCELLED: "cancelled",
+    Finish.BUDGET: "out of budget",
+}
+
+CONFIDENCE = "confidence"
+"""The verifier that costs nothing: shown where no other one spoke."""
+
+
+def one_line(text: str) -> str:
+    """Untrusted ``text`` as one line that is safe to print: cleaned, white space collapsed."""
+    return " ".join(clean(text).replace("\ufe0f", "").split())
+
+
+def shorten(text: str, length: int) -> str:
+    """``text`` as one safe line of at most ``length`` characters (only its start is read)."""
+    line = one_line(text[: 4 * length + 64])
+    return line if len(line) <= length else line[: max(0, length - 1)] + "…"
+
+
+def count(number: float) -> str:
+    """A whole number as people read it: ``3,120``, ``120k``, ``1.2M``."""
+    if not math.isfinite(number):
+        return "?"
+    if abs(number) < 100_000:
+        return f"{number:,.0f}"
+    if abs(number) < 1_000_000:
+        return f"{number / 1_000:.0f}k"
+    return f"{number / 1_000_000:,.1f}M"
+
+
+def flops(number: float) -> str:
+    """Floating-point operations with their unit: ``1.2 TFLOP``."""
+    if not math.isfinite(number):
+        return "? FLOP"
+    for power, unit in ((18, "EFLOP"), (15, "PFLOP"), (12, "TFLOP"), (9, "GFLOP"), (6, "MFLOP")):
+        if abs(number) >= 10**power:
+            return f"{number / 10**power:.3g} {unit}" if number < 10**21 else f"{number:.1e} FLOP"
+    return f"{number:.0f} FLOP"
+
+
+def seconds(number: float) -> str:
+    """A duration: ``8.4 s``, ``52 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if not math.isfinite(number):
+        return "? s"
+    if number < 9.95:
+        return f"{number:.1f} s"
+    whole = round(number)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 vote``, ``2 votes``."""
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
+def whole_score(scores: Iterable[Score]) -> Score | None:
+    """The score that stands for a candidate: of the whole before of a step, latest first.
+
+    ``confidence`` counts only where no other verifier spoke.
+    """
+    best: Score | None = None
+    best_rank = (-1, -1)
+    for score in scores:
+        rank = (int(score.verifier != CONFIDENCE), int(score.step is None))
+        if rank >= best_rank:
+            best, best_rank = score, rank
+    return best
+
+
+def outcome(candidate: Candidate) -> str:
+    """How a candidate ended, in a word or two: its answer, or why it has none."""
+    if candidate.answer is not None and candidate.answer.type is not AnswerType.FREE:
+        answer = shorten(candidate.answer.text, 60) or "(empty)"
+        return answer if candidate.finished else f"{FINISH_WORDS[candidate.finish]} ({answer})"
+    if candidate.finished and candidate.answer is None:
+        return "no answer"
+    return FINISH_WORDS[candidate.finish]
+
+
+def spent(usage: Usage) -> str:
+    """Tokens, FLOPs and seconds in one phrase."""
+    parts = [f"{count(usage.generated_tokens)} tokens"]
+    if usage.flops:
+        parts.append(flops(usage.flops))
+    parts.append(seconds(usage.seconds))
+    return ", ".join(parts)
+
+
+def caps(budget: Budget) -> str:
+    """The hard caps of a budget in words, or ``no cap``."""
+    named = [
+        None if budget.max_tokens is None else f"{count(budget.max_tokens)} tokens",
+        None if budget.max_samples is None else plural(budget.max_samples, "sample"),
+        None if budget.max_flops is None else flops(budget.max_flops),
+        None if budget.max_seconds is None else seconds(budget.max_seconds),
+    ]
+    return ", ".join(cap for cap in named if cap is not None) or "no cap"
