@@ -97,16 +97,14 @@ def load(
     from ttc_cli.engines.base import EngineInfo
     from ttc_cli.engines.llamacpp import native
     from ttc_cli.engines.llamacpp.engine import LlamaCppEngine
-    from ttc_cli.models import gguf
+    from ttc_cli.models import gguf, hardware
 
     settings = settings or Settings()
     info = gguf.read_header(path)
     if free_bytes is None:
-        from ttc_cli.models import hardware
-
         free_bytes = hardware.read_memory().free
     planned = plan(info, settings, free_bytes)
-    threads = settings.threads or 2
+    threads = settings.threads or hardware.count_cores()
     model = native.Model(
         path,
         gpu_layers=-1 if settings.gpu_layers is None else settings.gpu_layers,

@@ -91,6 +91,11 @@ class Scoring:
     value: tuple[float, ...] | None = None
 
 
+Owner = Reading | Scoring | Growing
+Feed = tuple[Owner, Node, list[int], bool]
+"""Who decodes, on which node, which tokens, and whether the row behind them is wanted."""
+
+
 class Decoder:
     """Queues and the step over them.
 
@@ -157,7 +162,7 @@ class Decoder:
             positions: list[int] = []
             sequences: list[int] = []
             outputs: list[int] = []
-            owners: list[tuple[Reading | Scoring | Growing, Node]] = []
+            owners: list[tuple[Owner, Node]] = []
             for owner, node, piece, complete in feeds:
                 tokens += piece
                 positions += range(node.held, node.held + len(piece))
@@ -219,12 +224,12 @@ class Decoder:
 
     def _assemble(
         self,
-    ) -> list[tuple[Reading | Scoring | Growing, Node, list[int], bool]]:
+    ) -> list[Feed]:
         """What the next batch holds: owner, node, tokens to feed, whether its row is wanted."""
         room, rows = self.context.batch, self.context.outputs
-        feeds: list[tuple[Reading | Scoring | Growing, Node, list[int], bool]] = []
+        feeds: list[Feed] = []
 
-        def feed(owner: Reading | Scoring | Growing, node: Node, tokens: list[int]) -> None:
+        def feed(owner: Owner, node: Node, tokens: list[int]) -> None:
             nonlocal room, rows
             if node.held >= len(tokens):  # nothing left to read but the row: read the last again
                 self.cache.trim(node, len(tokens) - 1)
@@ -263,9 +268,7 @@ class Decoder:
             row.borrowed = node
         return row.borrowed.seat >= 0 or self.cache.seat(row.borrowed) is not None
 
-    def _commit(
-        self, feeds: list[tuple[Reading | Scoring | Growing, Node, list[int], bool]]
-    ) -> None:
+    def _commit(self, feeds: list[Feed]) -> None:
         for owner, node, piece, _complete in feeds:
             node.held += len(piece)
             role = Role.VERIFIER if isinstance(owner, Scoring) else Role.GENERATOR
@@ -274,7 +277,7 @@ class Decoder:
             self._count(owner.account.prompt, role, read)
             self._count(owner.account.rows, role, len(piece))
 
-    def _deliver(self, owners: list[tuple[Reading | Scoring | Growing, Node]]) -> None:
+    def _deliver(self, owners: list[tuple[Owner, Node]]) -> None:
         if not owners:
             return
         block = self.context.logits(len(owners))

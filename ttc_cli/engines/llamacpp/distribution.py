@@ -40,7 +40,7 @@ def likely_tokens(block: Row, temperature: float = 1.0) -> list[tuple[npt.NDArra
 
 
 def label_probabilities(row: Row, groups: list[list[int]]) -> tuple[float, ...]:
-    """Probability of each group of token ids under ``row`` (n_vocab,), over the whole vocabulary."""
+    """Probability of each group of ids under ``row`` (n_vocab,), over the whole vocabulary."""
     exact = row.astype(np.float64)
     exact -= exact.max()
     np.exp(exact, out=exact)

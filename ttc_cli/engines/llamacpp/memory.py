@@ -46,7 +46,7 @@ class MemoryPlan:
 
 
 def count_sequences(parallel: int, *, unified: bool, most: int) -> int:
-    """Sequences for ``parallel`` branches: those at rest want seats too while they wait to be scored."""
+    """Sequences for ``parallel`` branches; those at rest keep seats until they are scored."""
     wanted = max(64, 4 * parallel) if unified else parallel + max(2, parallel // 4)
     return min(wanted, most)
 

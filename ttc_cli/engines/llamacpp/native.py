@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import llama_cpp as lib
 import numpy as np
@@ -305,7 +305,7 @@ class Context:
         self._pointers = (id_pointer * batch)(
             *(ctypes.cast(base + 4 * row, id_pointer) for row in range(batch))
         )
-        self._batch = lib.llama_batch()
+        self._batch = cast(Any, lib.llama_batch())
         self._batch.token = self._token.ctypes.data_as(ctypes.POINTER(lib.llama_token))
         self._batch.pos = self._pos.ctypes.data_as(ctypes.POINTER(lib.llama_pos))
         self._batch.n_seq_id = self._count.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
@@ -347,7 +347,8 @@ class Context:
         if address is None:
             raise EngineError("llama.cpp returned no logits")
         flat = (ctypes.c_float * (rows * self.n_vocab)).from_address(address)
-        return np.frombuffer(flat, dtype=np.float32).reshape(rows, self.n_vocab)
+        block: Row = np.ctypeslib.as_array(flat).reshape(rows, self.n_vocab)
+        return block
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Let sequence ``target`` (empty) begin with the first ``length`` cells of ``source``.

@@ -317,7 +317,7 @@ class _Rows:
             batch=_PROMPT + STREAMS,
             threads=threads,
         )
-        self._length = 0
+        self._lengths = [0] * STREAMS
         self._next = [self._prompt[row % len(self._prompt)] for row in range(STREAMS)]
 
     def read_prompt(self) -> int:
@@ -328,19 +328,19 @@ class _Rows:
         self._decode(self._prompt, list(range(count)), [0] * count, [count - 1])
         for row in range(1, STREAMS):
             self._context.copy(0, row, count)
-        self._length = count
+        self._lengths = [count] * STREAMS
         return count
 
     def step(self, width: int) -> int:
         """Let the first ``width`` sequences grow by their likeliest token. Returns ``width``."""
-        if self._length >= len(self._prompt) + _STEPS:
-            self._length = len(self._prompt)
-            for row in range(STREAMS):
-                self._context.trim(row, self._length)
         rows = list(range(width))
-        best = self._decode(self._next[:width], [self._length] * width, rows, rows)
-        self._next[:width] = best
-        self._length += 1
+        for row in rows:
+            if self._lengths[row] >= len(self._prompt) + _STEPS:
+                self._lengths[row] = len(self._prompt)
+                self._context.trim(row, self._lengths[row])
+        self._next[:width] = self._decode(self._next[:width], self._lengths[:width], rows, rows)
+        for row in rows:
+            self._lengths[row] += 1
         return width
 
     def _decode(
