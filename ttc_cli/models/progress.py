@@ -1,0 +1,132 @@
+"""How a download tells what it does, and how a person sees it on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TextIO
+
+from ttc_cli.output import use_color
+from ttc_cli.sanitise import clean
+
+
+class Phase(StrEnum):
+    """What is being done to a model."""
+
+    WAIT = "waiting"
+    """Another process downloads it."""
+    DOWNLOAD = "downloading"
+    CHECK = "checking"
+    """Its sha256 is computed."""
+    NOTE = "note"
+    """Something worth a line: a source failed, a download goes on where it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One report. ``done`` of ``total`` bytes, ``total`` None where unknown."""
+
+    model: str
+    phase: Phase
+    done: int = 0
+    total: int | None = None
+    note: str = ""
+
+
+Report = Callable[[Progress], None]
+
+
+def ignore(progress: Progress) -> None:
+    """A report that goes nowhere."""
+
+
+def format_bytes(count: float) -> str:
+    """``count`` in decimal units, as disks and hubs state sizes: ``1.12 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+@contextmanager
+def show_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Report]:
+    """A report that draws bars with rate and time left on a terminal, else a line a milestone."""
+    stream = stream or sys.stderr
+    if quiet:
+        yield ignore
+    elif stream.isatty():
+        with _bars(stream) as report:
+            yield report
+    else:
+        yield _Lines(stream)
+
+
+@contextmanager
+def _bars(stream: TextIO) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    console = Console(file=stream, no_color=not use_color(stream), highlight=False)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        tasks: dict[tuple[str, Phase], TaskID] = {}
+
+        def report(progress: Progress) -> None:
+            if progress.phase is Phase.NOTE:
+                bars.print(Text(clean(progress.note)))
+                return
+            key = (progress.model, progress.phase)
+            if key not in tasks:
+                for task in tasks.values():
+                    bars.update(task, visible=False)
+                label = clean(f"{progress.phase} {progress.model}")
+                tasks[key] = bars.add_task(label, total=progress.total, completed=progress.done)
+                if progress.done:  # resumed: what was there before is no speed of ours
+                    bars.reset(tasks[key], total=progress.total, completed=progress.done)
+            bars.update(tasks[key], completed=progress.done, total=progress.total)
+
+        yield report
+
+
+class _Lines:
+    """Plain lines: one as a phase begins, one at each quarter of it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._said: set[tuple[Phase, int]] = set()
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase is Phase.NOTE:
+            self._say(progress.note)
+            return
+        quarter = progress.done * 4 // progress.total if progress.total else 0
+        milestone = (progress.phase, quarter)
+        if milestone in self._said:
+            return
+        self._said.add(milestone)
+        size = format_bytes(progress.total) if progress.total else "unknown size"
+        share = f" {quarter * 25} %" if progress.total and quarter else ""
+        self._say(f"{progress.phase} {progress.model} ({size}){share}")
+
+    def _say(self, text: str) -> None:
+        self._stream.write(clean(text) + "\n")
+        self._stream.flush()
