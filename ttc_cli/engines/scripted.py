@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow, Until
+from ttc_cli.engines.cells import Cache, Path, Plan, Segment
 from ttc_cli.errors import EngineError, PromptTooLong, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.types import Confidence, Finish, Role
@@ -59,7 +60,7 @@ Script = Callable[[Ask], Reply | str]
 
 
 def pieces(text: str) -> list[str]:
-    """``text`` cut into this engine's tokens: blank lines, spaces, up to eight letters of a word."""
+    """``text`` cut into this engine's tokens: a blank line, a space, up to eight letters."""
     return re.findall(r"\n{2,}|\n| ?\S{1,8}|\s", text)
 
 
@@ -74,115 +75,14 @@ def babble(ask: Ask) -> str:
     return "\n\n".join(paragraphs) + f"\n\nThe final answer is {draw.randint(1, 4)}."
 
 
-@dataclass(slots=True)
-class _Plan:
-    """What a branch will say if it goes on with the same draw."""
-
-    key: tuple[int, int]
-    rest: deque[str]
-    finish: Finish
-    confidence: Confidence | None
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A run of tokens between two forks; held in the cache while ``holders`` need it."""
-
-    tokens: int = 0
-    holders: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Path:
-    """Where a branch stands."""
-
-    text: str
-    segments: list[_Segment]
-    plan: _Plan | None = None
-    resident: bool = False
-    used: int = 0
-    dropped: bool = False
-
-    @property
-    def tokens(self) -> int:
-        return sum(segment.tokens for segment in self.segments)
-
-
 @dataclass(slots=True, eq=False)
 class _Request:
     grow: Grow
-    path: _Path
+    path: Path
     limit: int
     said: list[str] = field(default_factory=list)
     finish: Finish | None = None
     ended: int = 0
-
-
-class _Cache:
-    """Cells of KV cache, shared by the branches that run through them."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.used = 0
-        self.clock = 0
-        self.paths: list[_Path] = []
-
-    def missing(self, path: _Path) -> int:
-        """Tokens of ``path`` that would have to be read again."""
-        return sum(segment.tokens for segment in path.segments if not segment.holders)
-
-    def hold(self, path: _Path) -> int:
-        """Bring ``path`` in; returns how many tokens had to be read."""
-        self.clock += 1
-        path.used = self.clock
-        if path.resident:
-            return 0
-        read = self.missing(path)
-        for segment in path.segments:
-            segment.holders += 1
-        path.resident = True
-        self.paths.append(path)
-        self.used += read
-        return read
-
-    def release(self, path: _Path) -> None:
-        if not path.resident:
-            return
-        path.resident = False
-        self.paths.remove(path)
-        for segment in path.segments:
-            segment.holders -= 1
-            if not segment.holders:
-                self.used -= segment.tokens
-
-    def extend(self, path: _Path, piece: str) -> None:
-        path.text += piece
-        path.segments[-1].tokens += 1
-        self.used += 1
-
-    def split(self, path: _Path) -> _Path:
-        """A new path over the same tokens; both write to segments of their own from here."""
-        child = _Path(path.text, list(path.segments))
-        for each in (path, child):
-            each.segments.append(_Segment(holders=1 if each.resident else 0))
-        if path.plan is not None:
-            plan = path.plan
-            child.plan = _Plan(plan.key, deque(plan.rest), plan.finish, plan.confidence)
-        if path.resident:
-            self.hold(child)
-        return child
-
-    def room(self, cells: int, keep: Iterable[_Path]) -> bool:
-        """Evict the longest unused paths, but those in ``keep``, until ``cells`` are free."""
-        if self.used + cells <= self.size:
-            return True
-        kept = set(map(id, keep))
-        for path in sorted(self.paths, key=lambda path: path.used):
-            if self.used + cells <= self.size:
-                break
-            if id(path) not in kept:
-                self.release(path)
-        return self.used + cells <= self.size
 
 
 class ScriptedEngine:
@@ -228,7 +128,7 @@ class ScriptedEngine:
             chat_template=CHATML,
             control_tokens={"bos_token": "", "eos_token": "<|im_end|>"},
         )
-        self._cache = _Cache(kv_cells if kv_cells is not None else context * 1024)
+        self._cache = Cache(kv_cells if kv_cells is not None else context * 1024)
         self._sessions: list[ScriptedSession] = []
         self._running: list[_Request] = []
         self._queue: list[_Request] = []
@@ -254,7 +154,7 @@ class ScriptedEngine:
                 f"The prompt has {size:,} tokens; the context window holds {room:,}.",
                 "Shorten the question.",
             )
-        root = _Path(text, [_Segment(size)])
+        root = Path(text, [Segment(size)])
         session = ScriptedSession(self, root, meter, observe)
         self._cache.room(size, session.pinned())
         self._cache.hold(root)
@@ -327,7 +227,7 @@ class ScriptedEngine:
         for session in self._sessions:
             session.report(drawn)
 
-    def _busy(self) -> list[_Path]:
+    def _busy(self) -> list[Path]:
         """Paths that must stay in the cache."""
         roots = [path for session in self._sessions for path in session.pinned()]
         return roots + [request.path for request in self._running]
@@ -366,8 +266,7 @@ class ScriptedEngine:
             return None
         plan = self._plan(path, grow)
         if not plan.rest:
-            self._end(request, plan.finish)
-            return None
+            return self._draw_end(request, plan.finish)
         piece = plan.rest.popleft()
         if plan.finish is Finish.LENGTH:
             plan.rest.append(piece)
@@ -379,14 +278,22 @@ class ScriptedEngine:
             self._end(request, Finish.STEP)
         return piece
 
-    def _plan(self, path: _Path, grow: Grow) -> _Plan:
+    def _draw_end(self, request: _Request, finish: Finish) -> str | None:
+        """End a request that has said all; the token that ends a turn is drawn and charged too."""
+        piece = "" if finish is Finish.STOP else None
+        if piece is not None:
+            request.said.append(piece)
+        self._end(request, finish)
+        return piece
+
+    def _plan(self, path: Path, grow: Grow) -> Plan:
         greedy = grow.sampling.temperature == 0
         key = (0, 0) if greedy else (grow.seed, grow.label)
         if path.plan is None or path.plan.key != key:
             reply = self._script(Ask(path.text, *key))
             if isinstance(reply, str):
                 reply = Reply(reply)
-            path.plan = _Plan(key, deque(pieces(reply.text)), reply.finish, reply.confidence)
+            path.plan = Plan(key, deque(pieces(reply.text)), reply.finish, reply.confidence)
         return path.plan
 
     def _session_of(self, request: _Request) -> ScriptedSession:
@@ -399,7 +306,7 @@ class ScriptedSession:
     def __init__(
         self,
         engine: ScriptedEngine,
-        root: _Path,
+        root: Path,
         meter: Meter,
         observe: Callable[[Grew], None] | None,
     ) -> None:
@@ -458,7 +365,7 @@ class ScriptedSession:
                 self._engine._end(request, Finish.LENGTH)
 
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
-        """The probability of each label group after each row's suffix; (0, …) if interrupted."""
+        """The probability of each label group after each row's suffix; ``()`` where too late."""
         for row in rows:
             for group in row.labels:
                 if not any(len(pieces(label)) == 1 for label in group):
@@ -469,8 +376,8 @@ class ScriptedSession:
         cache, read, reused = self._engine._cache, 0, 0
         for row in rows:
             path = self._path(row.branch)
-            if self._engine._interrupted:
-                scored.append((0.0,) * len(row.labels))
+            if self._engine._interrupted or self.meter.exhausted():
+                scored.append(())
                 continue
             suffix = "".join(span.text for span in row.suffix)
             size, missing = len(pieces(suffix)), cache.missing(path)
@@ -488,8 +395,8 @@ class ScriptedSession:
         branches = list(branches)
         self.cancel(branches)
         for branch in branches:
-            path = self._paths[branch]
-            if branch is not self._root and not path.dropped:
+            path = self._paths.get(branch)
+            if path is not None and branch is not self._root and not path.dropped:
                 path.dropped = True
                 self._engine._cache.release(path)
 
@@ -510,10 +417,12 @@ class ScriptedSession:
 
     # What follows is for this module's engine.
 
-    def pinned(self) -> list[_Path]:
+    def pinned(self) -> list[Path]:
+        """What must stay in the cache while this is open."""
         return [self._paths[self._root]]
 
     def charge(self, role: Role, *, read: int = 0, drawn: int = 0, reused: int = 0) -> None:
+        """Book one decode."""
         if read or drawn:
             self.meter.charge(
                 role,
@@ -525,10 +434,12 @@ class ScriptedSession:
             )
 
     def end_all(self, finish: Finish) -> None:
+        """End everything that grows or waits."""
         for request in self.outstanding:
             self._engine._end(request, finish)
 
     def report(self, drawn: dict[int, str]) -> None:
+        """Book and announce this session's part of a step; ``drawn`` is by ``id`` of request."""
         mine = [request for request in self.outstanding if id(request) in drawn]
         if not mine:
             return
@@ -545,7 +456,7 @@ class ScriptedSession:
                 )
             )
 
-    def _path(self, branch: Branch) -> _Path:
+    def _path(self, branch: Branch) -> Path:
         path = self._paths.get(branch)
         if self._closed or path is None or path.dropped:
             raise EngineError(f"Branch {branch.id} was dropped, or its session is closed.")

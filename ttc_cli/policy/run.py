@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+from ttc_cli.answers import Comparer, detect
 from ttc_cli.engines.base import Engine
-from ttc_cli.events import EventStream
+from ttc_cli.errors import UsageError
+from ttc_cli.events import EventStream, RunEnded, RunStarted
 from ttc_cli.ledger import Ledger
-from ttc_cli.types import Budget, Problem, Result, Sampling
+from ttc_cli.policy.adaptive import solve_adaptively
+from ttc_cli.policy.difficulty import estimate
+from ttc_cli.policy.table import SHIPPED, Table
+from ttc_cli.prompts import Chat, build_messages
+from ttc_cli.search import registry
+from ttc_cli.search.conclude import count_heard
+from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.vote import merit
+from ttc_cli.types import AnswerType, Budget, Problem, Result, Sampling
 from ttc_cli.verifiers.base import Verifier
-
-if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
-    from ttc_cli.prompts import Chat
+from ttc_cli.verifiers.registry import build
 
 
 async def solve(
@@ -30,6 +37,7 @@ async def solve(
     verifiers: Sequence[Verifier] = (),
     ledger: Ledger | None = None,
     events: EventStream | None = None,
+    table: Table = SHIPPED,
 ) -> Result:
     """Answer ``problem`` with ``strategy``; emits ``RunStarted`` first and ``RunEnded`` last.
 
@@ -38,15 +46,16 @@ async def solve(
         engine: a loaded model. One session is opened, and closed again on every way out.
         chat: the model's chat template; renders the question and the judge's question.
         comparer: groups answers that mean the same.
-        strategy: ``auto`` or a name of ``search.registry.names()``.
-        budget: the level and the hard caps; None is ``Budget()``.
+        strategy: one of ``strategies()``.
+        budget: the level and the hard caps; None is ``Budget()``. A ledger brings its own.
         samples: the N of a fixed strategy, or ``auto``'s greatest number of candidates. None:
             the level's own cap (``policy.table``). ``budget.max_samples`` holds beside it.
         seed: everything random follows from it and the order of candidates.
         sampling: how tokens are drawn; None is ``Sampling()``. ``greedy`` ignores it.
         verifiers: from ``verifiers.registry.build``; none means the strategy's own default.
-        ledger: books the usage; None makes one of ``budget``.
+        ledger: books the usage, against its own budget; None makes one of ``budget``.
         events: gets every event; None discards them.
+        table: the policy; also gives fixed strategies their N.
 
     Returns:
         The best answer so far, also when a cap was reached or ``engine.interrupt()`` was called
@@ -57,4 +66,110 @@ async def solve(
         PromptTooLong: the question leaves no room to answer.
         EngineError: the native library failed and no candidate had ended before.
     """
-    raise NotImplementedError
+    ledger = ledger or Ledger(budget or Budget())
+    budget = ledger.budget
+    events = events or EventStream()
+    row = table.row(budget.level)
+    entry = None if strategy == "auto" else registry.find(strategy)
+    problem = _resolve(problem)
+    if entry is not None and entry.votes and problem.answer_type is AnswerType.FREE:
+        raise UsageError(
+            f"A free-form question has no final answers to count, as {strategy} does.",
+            "Use --strategy best-of-n, or --answer-type to say what the answer is.",
+        )
+    asked = _choose_verifiers(entry, verifiers, chat, engine)
+    prompt = chat.render(build_messages(problem))
+    events.emit(
+        RunStarted(
+            problem=problem,
+            model=engine.info.model,
+            strategy=strategy,
+            verifiers=tuple(each.name for each in asked),
+            budget=budget,
+            seed=seed,
+            parallel=engine.info.parallel,
+        )
+    )
+    async with await engine.open(prompt, ledger, events.emit) as session:
+        context = SearchContext(
+            problem=problem,
+            session=session,
+            ledger=ledger,
+            events=events,
+            comparer=comparer,
+            verifiers=asked,
+            sampling=sampling or Sampling(),
+            seed=seed,
+            samples=_count_samples(samples, row.cap, budget, strategy),
+            parallel=engine.info.parallel,
+        )
+        if entry is None:
+            outcome = await solve_adaptively(context, table)
+        else:
+            outcome = await entry.run(context)
+    result = _make_result(outcome, strategy, ledger, table)
+    events.emit(RunEnded(result))
+    return result
+
+
+def strategies() -> tuple[str, ...]:
+    """What ``strategy`` may be."""
+    return ("auto", *registry.names())
+
+
+def _resolve(problem: Problem) -> Problem:
+    if problem.answer_type is not AnswerType.AUTO:
+        return problem
+    return replace(problem, answer_type=detect(problem.text))
+
+
+def _choose_verifiers(
+    entry: registry.Entry | None, given: Sequence[Verifier], chat: Chat, engine: Engine
+) -> tuple[Verifier, ...]:
+    """Those given, or the strategy's own: the judge, and confidence where that may break ties."""
+    if entry is not None and not entry.verifies:
+        return ()
+    if not engine.info.scores and any(each.needs_branch for each in given):
+        raise UsageError(
+            f"The engine {engine.info.name} cannot score, which this verifier needs.",
+            "Use --verifier confidence.",
+        )
+    if given:
+        return tuple(given)
+    wanted = ["judge"] if engine.info.scores else []
+    if entry is None or not wanted:
+        wanted.append("confidence")
+    return build(wanted, chat)
+
+
+def _count_samples(samples: int | None, cap: int, budget: Budget, strategy: str) -> int:
+    """N, or the cap of ``auto``, under the hard cap; ``max`` goes as far as the hard cap."""
+    hard = budget.max_samples
+    if samples is None:
+        samples = hard if budget.level == "max" and hard is not None else cap
+    if strategy == "greedy":
+        samples = 1
+    if samples < 1 or (hard is not None and hard < 1):
+        raise UsageError("At least one candidate is needed.")
+    return samples if hard is None else min(samples, hard)
+
+
+def _make_result(outcome: Outcome, strategy: str, ledger: Ledger, table: Table) -> Result:
+    heard = count_heard(outcome.candidates)
+    winner, classes = outcome.winner, outcome.classes
+    own = next((each for each in classes if winner is not None and winner.id in each.members), None)
+    return Result(
+        answer=own.answer if own is not None else winner.answer if winner is not None else None,
+        solution=winner.text if winner is not None else None,
+        winner=winner.id if winner is not None else None,
+        decided_by=outcome.decided_by,
+        agreement=own.votes / heard if own is not None else 0.0,
+        score=merit(winner) if winner is not None else None,
+        estimate=outcome.estimate or (estimate(classes, heard, table.prior) if classes else None),
+        stop_reason=outcome.stop_reason,
+        strategy=strategy,
+        candidates=outcome.candidates,
+        classes=classes,
+        usage=ledger.usage(),
+        interrupted=outcome.interrupted,
+    )

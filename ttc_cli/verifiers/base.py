@@ -1,4 +1,4 @@
-"""What a verifier is: something that scores finished candidates in [0, 1]."""
+"""What a verifier is: something that scores ended candidates in [0, 1]."""
 
 from __future__ import annotations
 
@@ -31,5 +31,11 @@ class Verifier(Protocol):
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
-    ) -> list[Score]:
-        """One score of the whole for each leaf, in their order, charged by the engine."""
+    ) -> list[Score | None]:
+        """One score of the whole for each leaf, in their order; compute is booked by the engine.
+
+        None where it has nothing to go by, or where a cap or an interruption came first.
+
+        Raises:
+            UsageError: the engine's vocabulary or its abilities do not fit this verifier.
+        """

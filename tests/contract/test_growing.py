@@ -1,0 +1,347 @@
+"""What every engine owes a search that grows branches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from contract_engines import GREEDY, SAMPLED, STORY, SUM, Maker, spell
+
+from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, Session, Until
+from ttc_cli.errors import PromptTooLong
+from ttc_cli.events import Grew
+from ttc_cli.ledger import Ledger
+from ttc_cli.types import Budget, Finish, Sampling
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    async def bounded() -> Any:
+        return await asyncio.wait_for(work, 120)
+
+    return asyncio.run(bounded())
+
+
+def requests(
+    branches: list[Branch],
+    tokens: int,
+    sampling: Sampling = SAMPLED,
+    seed: int = 0,
+    until: Until = Until.END,
+) -> list[Grow]:
+    return [Grow(branch, tokens, sampling, seed + i, i, until) for i, branch in enumerate(branches)]
+
+
+async def grow(session: Session, wanted: list[Grow]) -> list[Growth]:
+    return [growth async for growth in session.grow(wanted)]
+
+
+async def sample(
+    engine: Engine,
+    prompt: Prompt,
+    count: int,
+    tokens: int,
+    sampling: Sampling = SAMPLED,
+    seed: int = 0,
+    ledger: Ledger | None = None,
+    events: list[Grew] | None = None,
+) -> list[Growth]:
+    observe = None if events is None else events.append
+    async with await engine.open(prompt, ledger or Ledger(Budget()), observe) as session:
+        branches = session.fork(session.root, count)
+        return await grow(session, requests(branches, tokens, sampling, seed))
+
+
+def texts(growths: list[Growth]) -> list[str]:
+    return [growth.text for growth in sorted(growths, key=lambda growth: growth.label)]
+
+
+def test_the_prompt_is_read_and_charged_once(engine_factory: Maker) -> None:
+    engine = engine_factory()
+    one, many = Ledger(Budget()), Ledger(Budget())
+    run(sample(engine, SUM, 1, 8, ledger=one))
+    run(sample(engine, SUM, 8, 8, ledger=many))
+    assert one.usage().generator.prompt_tokens == many.usage().generator.prompt_tokens > 0
+
+
+def test_growths_name_their_request_and_what_they_cost(engine_factory: Maker) -> None:
+    ledger = Ledger(Budget())
+    engine = engine_factory()
+    growths = run(sample(engine, SUM, 3, 8, ledger=ledger))
+    assert sorted(growth.label for growth in growths) == [0, 1, 2]
+    assert all(growth.text and 1 <= growth.tokens <= 8 for growth in growths)
+    usage = ledger.usage().generator
+    assert usage.generated_tokens == sum(growth.tokens for growth in growths)
+    processed = usage.prompt_tokens + usage.generated_tokens
+    assert usage.flops == pytest.approx(2 * engine.info.parameters * processed, rel=0.25)
+
+
+def test_the_same_seeds_give_the_same_texts_and_others_differ(engine_factory: Maker) -> None:
+    engine = engine_factory()
+    first = run(sample(engine, SUM, 4, 24))
+    again = run(sample(engine, SUM, 4, 24))
+    other = run(sample(engine, SUM, 4, 24, seed=1000))
+    assert first[0].branch is not again[0].branch
+    assert texts(first) == texts(again)
+    assert texts(first) != texts(other)
+    assert len(set(texts(first))) > 1
+
+
+def test_growths_are_yielded_in_a_fixed_order(engine_factory: Maker) -> None:
+    engine = engine_factory()
+    orders = [[each.label for each in run(sample(engine, SUM, 9, 40))] for _ in range(2)]
+    assert orders[0] == orders[1]
+
+
+def test_a_fork_goes_on_from_where_its_parent_stands(free_factory: Maker) -> None:
+    async def work() -> None:
+        ledger = Ledger(Budget())
+        async with await free_factory().open(STORY, ledger) as session:
+            whole, trunk = session.fork(session.root, 2)
+            expected = (await grow(session, requests([whole], 20, GREEDY)))[0].text
+            start = (await grow(session, requests([trunk], 8, GREEDY)))[0]
+            read = ledger.usage().generator.prompt_tokens
+            forks = session.fork(trunk, 2)
+            rest = await grow(session, requests(forks, 12, GREEDY))
+            assert [start.text + each.text for each in rest] == [expected] * 2
+            assert ledger.usage().generator.prompt_tokens == read
+
+    run(work())
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 11])
+def test_the_token_limit_is_met_exactly(engine_factory: Maker, tokens: int) -> None:
+    for growth in run(sample(engine_factory(), STORY, 3, tokens)):
+        assert (growth.tokens, growth.finish) == (tokens, Finish.LENGTH)
+
+
+def test_a_limit_can_be_lowered_while_branches_grow(engine_factory: Maker) -> None:
+    async def work() -> None:
+        async with await engine_factory().open(STORY, Ledger(Budget())) as session:
+            short, cut, free = session.fork(session.root, 3)
+            wanted = [
+                Grow(short, 5, SAMPLED, 1, 0),
+                Grow(cut, 200, SAMPLED, 2, 1),
+                Grow(free, 40, SAMPLED, 3, 2),
+            ]
+            ended: dict[int, Growth] = {}
+            async for growth in session.grow(wanted):
+                ended[growth.label] = growth
+                if growth.label == 0:
+                    session.limit([cut], 12)
+                    session.limit([free], 1000)
+            assert [(ended[i].tokens, ended[i].finish) for i in (1, 2)] == [
+                (12, Finish.LENGTH),
+                (40, Finish.LENGTH),
+            ]
+
+    run(work())
+
+
+def test_cancelled_branches_are_charged_for_what_they_grew(engine_factory: Maker) -> None:
+    async def work() -> None:
+        ledger = Ledger(Budget())
+        async with await engine_factory(parallel=4).open(STORY, ledger) as session:
+            branches = session.fork(session.root, 8)
+            wanted = requests(branches, 200)
+            wanted[0] = Grow(branches[0], 6, SAMPLED, 0, 0)
+            ended = []
+            async for growth in session.grow(wanted):
+                ended.append(growth)
+                if growth.label == 0:
+                    session.cancel(branches)
+            assert sorted(each.label for each in ended) == list(range(8))
+            stopped = [each for each in ended if each.label]
+            assert {each.finish for each in stopped} == {Finish.CANCELLED}
+            assert all(each.tokens < 200 for each in stopped)
+            assert max(each.tokens for each in stopped) >= 5
+            total = sum(each.tokens for each in ended)
+            assert ledger.usage().generator.generated_tokens == total
+
+    run(work())
+
+
+def test_dropping_frees_cells(free_factory: Maker) -> None:
+    async def work() -> None:
+        seen: list[Grew] = []
+        engine = free_factory()
+        async with await engine.open(STORY, Ledger(Budget()), seen.append) as session:
+            first = session.fork(session.root, 3)
+            await grow(session, requests(first, 40))
+            full = seen[-1].kv_used
+            session.drop(first)
+            await grow(session, requests(session.fork(session.root), 2))
+            assert seen[-1].kv_used <= full - 3 * 30
+
+    run(work())
+
+
+def test_slots_are_refilled_until_every_request_has_ended(engine_factory: Maker) -> None:
+    seen: list[Grew] = []
+    growths = run(sample(engine_factory(parallel=4), SUM, 13, 16, events=seen))
+    assert sorted(each.label for each in growths) == list(range(13))
+    assert max(each.live for each in seen) == 4
+    assert max(each.queued for each in seen) == 9
+
+
+def test_what_was_shown_is_what_was_grown(engine_factory: Maker) -> None:
+    seen: list[Grew] = []
+    growths = run(sample(engine_factory(), SUM, 5, 24, events=seen))
+    shown = ["".join(each.texts.get(i, "") for each in seen).removesuffix("�") for i in range(5)]
+    for text, growth in zip(shown, sorted(growths, key=lambda each: each.label), strict=True):
+        assert growth.text.startswith(text)
+        assert len(growth.text) - len(text) <= 8
+
+
+def test_growing_by_steps_says_what_growing_to_the_end_says(free_factory: Maker) -> None:
+    async def work() -> None:
+        prompt = spell("Name three colours, each in a paragraph of its own, then stop.")
+        async with await free_factory().open(prompt, Ledger(Budget())) as session:
+            whole, stepped = session.fork(session.root, 2)
+            expected = (await grow(session, requests([whole], 90, GREEDY)))[0]
+            said, left = "", 90
+            while True:
+                wanted = requests([stepped], left, GREEDY, until=Until.STEP)
+                step = (await grow(session, wanted))[0]
+                said, left = said + step.text, left - step.tokens
+                if step.finish is not Finish.STEP or not left:
+                    break
+                assert "\n" in step.text
+            assert said == expected.text
+            assert 90 - left == expected.tokens
+
+    run(work())
+
+
+@pytest.mark.parametrize("parallel", [4, 12])
+def test_a_full_cache_loses_no_branch_and_changes_no_text(
+    free_factory: Maker, parallel: int
+) -> None:
+    expected = run(sample(free_factory(), STORY, 1, 40, GREEDY))[0].text
+    small = free_factory(context=256, kv_cells=256, parallel=parallel)
+    growths = run(sample(small, STORY, 12, 40, GREEDY))
+    assert sorted(each.label for each in growths) == list(range(12))
+    assert {each.finish for each in growths} == {Finish.LENGTH}
+    assert texts(growths) == [expected] * 12
+
+
+def test_a_prompt_beyond_the_context_is_refused(free_factory: Maker) -> None:
+    engine = free_factory(context=256)
+    with pytest.raises(PromptTooLong):
+        run(sample(engine, spell("apple " * 600), 1, 8))
+    assert len(run(sample(engine, SUM, 1, 8))) == 1
+
+
+def test_a_branch_that_fills_the_context_says_so(free_factory: Maker) -> None:
+    engine = free_factory(context=256, parallel=1)
+    growth = run(sample(engine, STORY, 1, 400, GREEDY))[0]
+    assert growth.finish in (Finish.CONTEXT, Finish.LOOP)
+    assert growth.tokens < 256
+
+
+def test_an_interrupt_ends_everything_at_once(engine_factory: Maker) -> None:
+    engine = engine_factory()
+
+    def stop(event: Grew) -> None:
+        engine.interrupt()
+
+    async def work() -> None:
+        async with await engine.open(STORY, Ledger(Budget()), stop) as session:
+            growths = await grow(session, requests(session.fork(session.root, 6), 200))
+            assert [each.finish for each in growths] == [Finish.CANCELLED] * 6
+            assert all(each.tokens <= 3 for each in growths)
+            later = await grow(session, requests(session.fork(session.root), 200))
+            assert [each.finish for each in later] == [Finish.CANCELLED]
+
+    run(work())
+    assert {each.finish for each in run(sample(engine, STORY, 2, 5))} == {Finish.LENGTH}
+
+
+def test_a_cap_is_overrun_by_at_most_one_decode_step(engine_factory: Maker) -> None:
+    ledger = Ledger(Budget(max_tokens=30))
+    growths = run(sample(engine_factory(parallel=4), STORY, 6, 200, ledger=ledger))
+    assert [each.finish for each in growths] == [Finish.BUDGET] * 6
+    assert 30 <= ledger.usage().generated_tokens <= 30 + 3
+
+
+def test_nothing_grows_after_the_cap(engine_factory: Maker) -> None:
+    ledger = Ledger(Budget(max_tokens=0))
+    growths = run(sample(engine_factory(), STORY, 2, 50, ledger=ledger))
+    assert [(each.finish, each.tokens) for each in growths] == [(Finish.BUDGET, 0)] * 2
+
+
+def test_sessions_beside_each_other_say_what_they_say_alone(free_factory: Maker) -> None:
+    engine = free_factory(parallel=4)
+    prompts = [SUM, STORY, spell("What is the capital of France?")]
+    alone = [run(sample(engine, prompt, 1, 20, GREEDY))[0].text for prompt in prompts]
+
+    async def work() -> list[list[Growth]]:
+        return await asyncio.gather(*(sample(engine, each, 1, 20, GREEDY) for each in prompts))
+
+    assert [growths[0].text for growths in run(work())] == alone
+
+
+def test_each_session_pays_for_its_own(engine_factory: Maker) -> None:
+    engine = engine_factory()
+    alone, first, second = (Ledger(Budget()) for _ in range(3))
+    run(sample(engine, SUM, 2, 8, ledger=alone))
+
+    async def work() -> None:
+        await asyncio.gather(
+            sample(engine, SUM, 2, 8, ledger=first),
+            sample(engine, STORY, 3, 20, ledger=second),
+        )
+
+    run(work())
+    assert first.usage().tokens == alone.usage().tokens
+    assert second.usage().generated_tokens == 60
+
+
+def test_closing_twice_is_no_error(engine_factory: Maker) -> None:
+    async def work() -> None:
+        engine = engine_factory()
+        session = await engine.open(SUM, Ledger(Budget()))
+        await grow(session, requests(session.fork(session.root, 2), 4))
+        await session.close()
+        await session.close()
+        engine.close()
+        engine.close()
+
+    run(work())
+
+
+def test_leaving_the_iterator_cancels_what_still_grows(engine_factory: Maker) -> None:
+    async def work() -> None:
+        ledger = Ledger(Budget())
+        async with await engine_factory().open(STORY, ledger) as session:
+            branches = session.fork(session.root, 6)
+            wanted = requests(branches, 200)
+            wanted[0] = Grow(branches[0], 4, SAMPLED, 0, 0)
+            growing = session.grow(wanted)
+            assert (await anext(growing)).label == 0
+            await growing.aclose()  # type: ignore[attr-defined]
+            spent = ledger.usage().generated_tokens
+            later = await grow(session, [Grow(*_fresh(session), 10, SAMPLED, 9, 9)])
+            assert [each.tokens for each in later] == [10]
+            assert ledger.usage().generated_tokens == spent + 10
+
+    run(work())
+
+
+def _fresh(session: Session) -> tuple[Branch]:
+    return (session.fork(session.root)[0],)
+
+
+def test_a_search_may_grow_more_while_it_looks_at_a_growth(engine_factory: Maker) -> None:
+    async def work() -> None:
+        async with await engine_factory(parallel=2).open(SUM, Ledger(Budget())) as session:
+            labels = []
+            async for growth in session.grow(requests(session.fork(session.root, 4), 12)):
+                labels.append(growth.label)
+                if growth.label == 0:
+                    inner = [Grow(*_fresh(session), 12, SAMPLED, 77, 77)]
+                    labels += [each.label async for each in session.grow(inner)]
+            assert sorted(labels) == [0, 1, 2, 3, 77]
+
+    run(work())

@@ -1,0 +1,211 @@
+"""``auto``: think harder exactly where it pays.
+
+A probe wave, an estimate from it, and then another wave or a stop, until the matter is settled,
+cannot change any more, or is not worth its price. What still grows when that is clear is cancelled
+in mid-sentence, and candidates that run far past their siblings are cut. Every decision is a
+``Decided`` event with its reason in words.
+
+The votes decide. Verifiers are asked only where their tilt can change who leads, and what they
+read is booked like everything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+from ttc_cli.events import Decided, WaveStarted
+from ttc_cli.policy.difficulty import estimate
+from ttc_cli.policy.stopping import cannot_change, count_votes_to_settle, expect_gain
+from ttc_cli.policy.table import Row, Table
+from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
+from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.sample import Pool, Wave, sample_wave, show_vote, verify
+from ttc_cli.search.vote import rank, vote
+from ttc_cli.types import AnswerClass, AnswerType, Candidate, Estimate
+
+
+async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
+    """Spend on the question what it is worth under the budget's row of ``table``."""
+    run = _Run(context, table, table.row(context.budget.level), Pool())
+    if context.problem.answer_type is AnswerType.FREE:
+        return await run.choose_freely()
+    return await run.vote_until_settled()
+
+
+@dataclass(slots=True)
+class _Run:
+    """One question under way. ``tokens`` is the limit that runaways are cut at, once known."""
+
+    context: SearchContext
+    table: Table
+    row: Row
+    pool: Pool
+    classes: tuple[AnswerClass, ...] = ()
+    waves: int = 0
+    tokens: int | None = None
+
+    async def vote_until_settled(self) -> Outcome:
+        size = min(self.row.probe, self.context.samples)
+        reason = f"probe: {_count(size, 'candidate')} to see how hard this is"
+        while True:
+            await self._grow(size, reason)
+            stop = self._find_reason_to_stop()
+            if stop is not None:
+                return await self._conclude(stop)
+            size, reason = self._plan_wave()
+
+    async def choose_freely(self) -> Outcome:
+        size = min(self.row.free, self.context.samples)
+        await self._grow(size, f"free-form: {_count(size, 'candidate')} for the verifier to choose")
+        finished = self.pool.answered
+        if len(finished) > 1:
+            await verify(self.context, self.pool, [each.id for each in finished])
+        reason = self.pool.halted or f"free-form: no vote to settle, {len(finished)} finished"
+        self._decide("stop", reason)
+        return conclude_by_verifier(self.context, self.pool, (), reason)
+
+    async def _grow(self, size: int, reason: str) -> None:
+        self._decide("wave", reason)
+        self.context.events.emit(WaveStarted(self.waves, "sample", size, reason))
+        await sample_wave(
+            self.context,
+            self.pool,
+            size,
+            wave=self.waves,
+            max_tokens=self.tokens,
+            watch=self._watch,
+        )
+        self.waves += 1
+
+    def _watch(self, wave: Wave, ended: Candidate) -> None:
+        """Look at a candidate that ended: is the matter settled, is a sibling running away?"""
+        self.classes = show_vote(self.context, self.pool)
+        if not wave.growing or wave.cancelled:
+            return
+        settled = self._find_settled()
+        if settled is not None:
+            reason = f"{settled}: cancel {len(wave.growing)} still growing"
+            self._decide("cancel", reason)
+            wave.cancel(settled)
+        else:
+            self._cut_runaways(wave)
+
+    def _cut_runaways(self, wave: Wave) -> None:
+        """Limit what still grows once half of all candidates, and at least three, answered."""
+        answered = self.pool.answered
+        if self.tokens is not None or len(answered) < max(3, ceil(self.pool.started / 2)):
+            return
+        longest = max(each.tokens for each in answered)
+        tokens = max(self.table.runaway_floor, ceil(self.table.runaway * longest))
+        if tokens < self.context.budget.tokens_per_candidate:
+            self.tokens = tokens
+            wave.limit(tokens)
+            self._decide(
+                "cancel",
+                f"{len(answered)} answered within {longest} tokens: cut others at {tokens}",
+            )
+
+    def _find_settled(self) -> str | None:
+        """Why the vote is over, or None."""
+        leader, runner_up = self._lead()
+        if not leader:
+            return None
+        agree = f"{leader} of {count_heard(self.pool.candidates)} agree"
+        believed, threshold = self._estimate(), self.row.threshold
+        if threshold is not None and believed.settled >= threshold:
+            return f"{agree}, estimate {believed.settled:.2f} ≥ {threshold:.2f}"
+        remaining = self.context.samples - len(self.pool.leaves)
+        if remaining and cannot_change(leader, runner_up, remaining, self.table.tilt):
+            return f"{agree}, the remaining {remaining} cannot change that"
+        return None
+
+    def _find_reason_to_stop(self) -> str | None:
+        """Why no further wave is grown, or None."""
+        settled = self._find_settled()
+        if settled is not None:
+            return f"{settled}: stop"
+        if self.pool.halted is not None:
+            return self.pool.halted
+        left = self.context.samples - self.pool.started
+        if left <= 0:
+            return f"all {_count(self.context.samples, 'candidate')} of this budget are grown"
+        leader, runner_up = self._lead()
+        heard = count_heard(self.pool.candidates)
+        size = self._size_wave()
+        gains = {
+            ahead: expect_gain(leader, runner_up, heard, ahead)
+            for ahead in {min(left, size * times) for times in (1, 2, 4)}
+        }
+        if all(gain < ahead * self.row.price for ahead, gain in gains.items()):
+            most = max(gains.values())
+            return (
+                f"{leader} of {heard} agree; {_count(max(gains), 'further candidate')} would gain "
+                f"{most:.3f}, below their price: stop"
+            )
+        return None
+
+    def _plan_wave(self) -> tuple[int, str]:
+        leader, runner_up = self._lead()
+        heard = count_heard(self.pool.candidates)
+        size = self._size_wave()
+        if not leader:
+            return size, f"none of {heard} stated an answer: {size} more"
+        tied = "tied" if leader == runner_up else f"{leader} to {runner_up}"
+        believed, threshold = self._estimate(), self.row.threshold
+        below = "" if threshold is None else f", estimate {believed.settled:.2f} < {threshold:.2f}"
+        return size, f"{leader} of {heard} agree ({tied}){below}: {size} more"
+
+    def _size_wave(self) -> int:
+        """As many as would settle it if the leader kept its share, between probe and slots."""
+        leader, runner_up = self._lead()
+        left = self.context.samples - self.pool.started
+        most = max(self.context.parallel, self.row.probe)
+        if self.row.threshold is None:
+            return min(most, left)
+        votes = count_votes_to_settle(leader, runner_up, self.row.threshold)
+        needed = ceil(votes / max(0.25, self._estimate().pass_rate))
+        return min(max(needed, min(self.row.probe, self.context.parallel)), most, left)
+
+    async def _conclude(self, reason: str) -> Outcome:
+        contested = self._find_contested()
+        if contested and self.context.verifiers:
+            ids = [id for each in contested for id in each.members]
+            await verify(self.context, self.pool, ids)
+            places = rank([self.pool.leaves[id].candidate for id in ids])
+            tilt = self.table.tilt
+            self.classes = vote(
+                self.pool.answered,
+                self.context.comparer,
+                lambda each: 1.0 + tilt * places.get(each.id, 0.0),
+            )
+            reason = f"{reason}; {len(contested)} answers close enough for the verifier to tell"
+        elif contested:
+            reason = f"{reason}; {len(contested)} answers tied, the first one taken"
+        self._decide("stop", reason)
+        outcome = conclude_by_vote(self.context, self.pool, self.classes, reason)
+        return replace(outcome, estimate=self._estimate())
+
+    def _find_contested(self) -> list[AnswerClass]:
+        """The classes that the verifiers' tilt could bring to the top, if more than one."""
+        leader, _ = self._lead()
+        close = [each for each in self.classes if each.votes * (1 + self.table.tilt) > leader]
+        return close if len(close) > 1 else []
+
+    def _lead(self) -> tuple[int, int]:
+        """Votes of the leader and the runner-up."""
+        leader, runner_up = (*(each.votes for each in self.classes), 0, 0)[:2]
+        return leader, runner_up
+
+    def _estimate(self) -> Estimate:
+        heard = count_heard(self.pool.candidates)
+        believed = estimate(self.classes, heard, self.table.prior)
+        return replace(believed, calibrated=self.table.calibrated)
+
+    def _decide(self, action: str, reason: str) -> None:
+        believed = self._estimate() if self.pool.leaves else None
+        self.context.events.emit(Decided(action, reason, believed))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

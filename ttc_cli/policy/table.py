@@ -1,0 +1,78 @@
+"""The budgets by name: what ``--budget`` means in samples, thresholds and prices.
+
+These are starting values, chosen before measurement. A calibrated table is another ``Table``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ttc_cli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one budget level spends.
+
+    Attributes:
+        probe: candidates of the first wave.
+        cap: the most candidates of a question.
+        threshold: stop when the estimate reaches this; None never does.
+        price: what one more candidate must gain, as a chance of choosing the right answer.
+        free: candidates of a free-form question, among which the verifier chooses.
+    """
+
+    probe: int
+    cap: int
+    threshold: float | None
+    price: float
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A policy: one row a level, and what is common to all.
+
+    Attributes:
+        name: what the user is told it is.
+        rows: by level.
+        prior: Beta prior (a, b) of the pass rate.
+        tilt: a vote weighs 1 + ``tilt`` × the verifiers' rank of its candidate in [0, 1]. 0.1
+            lets them break ties and, past ten votes, near ties: small judges rank little
+            better than chance.
+        runaway: siblings may grow to this many times the longest answered candidate.
+        runaway_floor: tokens below which nobody is called a runaway.
+        calibrated: whether estimates may be called probabilities.
+    """
+
+    name: str
+    rows: Mapping[str, Row]
+    prior: tuple[float, float] = (1.0, 1.0)
+    tilt: float = 0.1
+    runaway: float = 2.0
+    runaway_floor: int = 128
+    calibrated: bool = False
+
+    def row(self, level: str) -> Row:
+        """The row of ``level``.
+
+        Raises:
+            UsageError: there is no such level.
+        """
+        if level not in self.rows:
+            raise UsageError(
+                f"There is no budget called {level!r}.", f"Choose one of {', '.join(self.rows)}."
+            )
+        return self.rows[level]
+
+
+SHIPPED = Table(
+    name="shipped defaults",
+    rows={
+        "quick": Row(probe=4, cap=8, threshold=0.80, price=0.005, free=2),
+        "normal": Row(probe=4, cap=16, threshold=0.90, price=0.002, free=4),
+        "deep": Row(probe=8, cap=64, threshold=0.97, price=0.0002, free=8),
+        "max": Row(probe=8, cap=256, threshold=None, price=0.0, free=16),
+    },
+)

@@ -1,0 +1,70 @@
+"""From candidates to an outcome: by vote, or by the verifier's word alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ttc_cli.events import Voted
+from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.sample import Pool
+from ttc_cli.search.vote import merit, represent
+from ttc_cli.types import AnswerClass, Candidate, Finish
+
+
+def conclude_by_vote(
+    context: SearchContext, pool: Pool, classes: Sequence[AnswerClass], stop_reason: str
+) -> Outcome:
+    """The class of greatest weight wins; its best member speaks for it."""
+    winner = None
+    if classes:
+        context.events.emit(Voted(tuple(classes), len(pool.leaves)))
+        winner = represent([pool.leaves[id].candidate for id in classes[0].members])
+    decided_by = "single" if pool.started == 1 else "vote"
+    return _conclude(pool, classes, winner, decided_by, stop_reason)
+
+
+def conclude_by_verifier(
+    context: SearchContext, pool: Pool, classes: Sequence[AnswerClass], stop_reason: str
+) -> Outcome:
+    """The best scored candidate that stated an answer wins.
+
+    Where nothing was scored (the budget ran out first, or the engine reads no logits), the vote
+    decides, and in a free-form question the first candidate that ended by itself.
+    """
+    scored = [each for each in pool.answered if merit(each) is not None]
+    if not scored and classes:
+        return conclude_by_vote(context, pool, classes, f"{stop_reason}; nothing was scored")
+    winner = represent(scored or pool.answered) if pool.answered else None
+    if classes:
+        context.events.emit(Voted(tuple(classes), len(pool.leaves)))
+    decided_by = "single" if pool.started == 1 else "verifier"
+    return _conclude(pool, classes, winner, decided_by, stop_reason)
+
+
+def count_heard(candidates: Sequence[Candidate]) -> int:
+    """Candidates that speak for or against the leader.
+
+    Scattered and unfinished ones do; those that were cancelled before they stated an answer do
+    not, because nobody knows what they would have said.
+    """
+    return sum(
+        candidate.answer is not None or candidate.finish is not Finish.CANCELLED
+        for candidate in candidates
+    )
+
+
+def _conclude(
+    pool: Pool,
+    classes: Sequence[AnswerClass],
+    winner: Candidate | None,
+    decided_by: str,
+    stop_reason: str,
+) -> Outcome:
+    return Outcome(
+        candidates=pool.candidates,
+        classes=tuple(classes),
+        winner=winner,
+        decided_by=decided_by,
+        stop_reason=pool.halted if pool.interrupted and pool.halted else stop_reason,
+        interrupted=pool.interrupted,
+    )

@@ -1,0 +1,57 @@
+"""What every strategy is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ttc_cli.engines.base import Session
+from ttc_cli.events import EventStream
+from ttc_cli.ledger import Ledger
+from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Problem, Sampling
+from ttc_cli.verifiers.base import Verifier
+
+if TYPE_CHECKING:
+    from ttc_cli.answers import Comparer
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """The world as a strategy sees it.
+
+    ``problem.answer_type`` is resolved. ``samples`` is the N of a fixed strategy and the cap of an
+    adaptive one; ``parallel`` is how many branches the engine grows at once.
+    """
+
+    problem: Problem
+    session: Session
+    ledger: Ledger
+    events: EventStream
+    comparer: Comparer
+    verifiers: tuple[Verifier, ...]
+    sampling: Sampling
+    seed: int
+    samples: int
+    parallel: int
+
+    @property
+    def budget(self) -> Budget:
+        """The level and the hard caps."""
+        return self.ledger.budget
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a strategy came to; ``run.solve`` makes a ``Result`` of it."""
+
+    candidates: tuple[Candidate, ...]
+    classes: tuple[AnswerClass, ...]
+    winner: Candidate | None
+    decided_by: str
+    stop_reason: str
+    estimate: Estimate | None = None
+    interrupted: bool = False
+
+
+Strategy = Callable[[SearchContext], Awaitable[Outcome]]

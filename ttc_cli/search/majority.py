@@ -1,0 +1,21 @@
+"""Majority vote, also called self-consistency (Wang et al. 2022, arXiv 2203.11171)."""
+
+from __future__ import annotations
+
+from ttc_cli.search.conclude import conclude_by_vote
+from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.sample import Pool, sample_all
+from ttc_cli.search.vote import vote
+
+
+async def majority(context: SearchContext) -> Outcome:
+    """``samples`` (N) independent candidates; the answer most of them state.
+
+    Always grows all N: it is the baseline that ``auto`` is measured against. Verifiers are not
+    asked.
+    """
+    pool = Pool()
+    await sample_all(context, pool)
+    classes = vote(pool.answered, context.comparer)
+    reason = pool.halted or f"{context.samples} candidates asked for"
+    return conclude_by_vote(context, pool, classes, reason)

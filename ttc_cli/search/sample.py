@@ -1,0 +1,222 @@
+"""Growing whole candidates from the prompt: what all sampling strategies share.
+
+A ``Pool`` holds the candidates of a run; ``sample_wave`` adds some. While a wave grows, a watcher
+may look at each candidate that ends and cancel the others or lower their token limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from ttc_cli.answers import extract
+from ttc_cli.engines.base import Branch, Grow, Growth
+from ttc_cli.errors import EngineError
+from ttc_cli.events import (
+    CandidateEnded,
+    CandidateStarted,
+    Pruned,
+    Scored,
+    Spent,
+    Voted,
+    Warned,
+    WaveStarted,
+)
+from ttc_cli.search.context import SearchContext
+from ttc_cli.search.vote import vote
+from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Finish, Sampling
+from ttc_cli.verifiers.base import Leaf
+
+
+@dataclass(slots=True)
+class Pool:
+    """The candidates of a run so far, in the order in which they ended.
+
+    ``halted`` says in words why no more can be grown: a cap, an interruption, a failure.
+    """
+
+    leaves: dict[int, Leaf] = field(default_factory=dict)
+    started: int = 0
+    halted: str | None = None
+    interrupted: bool = False
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All that ended, by id."""
+        return tuple(self.leaves[id].candidate for id in sorted(self.leaves))
+
+    @property
+    def answered(self) -> tuple[Candidate, ...]:
+        """Those that stated an answer: the only ones that can win."""
+        return tuple(each for each in self.candidates if each.answer is not None)
+
+
+@dataclass(slots=True)
+class Wave:
+    """What still grows of a batch; for its watcher."""
+
+    context: SearchContext
+    number: int
+    growing: dict[int, Branch]
+    cancelled: set[int] = field(default_factory=set)
+
+    def cancel(self, reason: str) -> None:
+        """Stop all that still grow or wait."""
+        for id in self.growing.keys() - self.cancelled:
+            self.context.events.emit(Pruned(id, reason, cancelled=True))
+        self.cancelled |= self.growing.keys()
+        self.context.session.cancel(self.growing.values())
+
+    def limit(self, max_tokens: int) -> None:
+        """Lower the token limit of all that still grow or wait."""
+        self.context.session.limit(self.growing.values(), max_tokens)
+
+
+Watcher = Callable[[Wave, Candidate], None]
+
+
+def derive_seed(seed: int, *path: int | str) -> int:
+    """A seed in [0, 2³¹) for one use: the same for the same ``seed`` and ``path``, else unlike."""
+    words = ":".join(map(str, (seed, *path)))
+    return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=4).digest()) >> 1
+
+
+def read_answer(text: str, finish: Finish, answer_type: AnswerType) -> Answer | None:
+    """The final answer that a candidate stated, or None.
+
+    Of a text that was cut off, only whole lines are read: ``#### 12`` may have been on its way to
+    ``#### 120``. A free-form answer must have been ended by the model.
+    """
+    if answer_type is AnswerType.FREE:
+        stated = text.strip()
+        return Answer(stated, stated, answer_type) if finish is Finish.STOP and stated else None
+    if finish is not Finish.STOP:
+        text = text[: text.rfind("\n") + 1]
+    return extract(text, answer_type)
+
+
+async def sample_wave(
+    context: SearchContext,
+    pool: Pool,
+    count: int,
+    *,
+    wave: int = 0,
+    max_tokens: int | None = None,
+    sampling: Sampling | None = None,
+    watch: Watcher | None = None,
+) -> None:
+    """Grow up to ``count`` further candidates into ``pool``, as many as the ledger admits.
+
+    Candidate ids go on from those of the pool; the seed of each follows from its id alone, so
+    that two strategies with the same run seed see the same candidates.
+
+    Raises:
+        EngineError: the engine failed before any candidate of the run had ended.
+    """
+    granted = context.ledger.admit(count)
+    if granted < count:
+        pool.halted = context.ledger.exhausted() or "sample cap reached"
+    if not granted:
+        return
+    session, events = context.session, context.events
+    ids = range(pool.started, pool.started + granted)
+    pool.started += granted
+    growing = dict(zip(ids, session.fork(session.root, granted), strict=True))
+    for id in ids:
+        events.emit(CandidateStarted(id, wave))
+    limit = context.budget.tokens_per_candidate
+    requests = [
+        Grow(
+            branch,
+            limit if max_tokens is None else min(limit, max_tokens),
+            sampling or context.sampling,
+            derive_seed(context.seed, id),
+            id,
+        )
+        for id, branch in growing.items()
+    ]
+    state = Wave(context, wave, growing)
+    try:
+        async for growth in session.grow(requests):
+            growing.pop(growth.label)
+            candidate = _end(context, pool, state, growth)
+            events.emit(CandidateEnded(candidate))
+            events.emit(Spent(context.ledger.usage()))
+            if watch is not None:
+                watch(state, candidate)
+    except EngineError as error:
+        if not pool.leaves:
+            raise
+        pool.halted = "the engine failed"
+        events.emit(Warned(f"The engine failed; going on with what was grown: {error.message}"))
+    finally:
+        session.cancel(growing.values())
+
+
+async def sample_all(context: SearchContext, pool: Pool) -> None:
+    """The one wave of a strategy with a fixed number of candidates; shows the vote as it grows."""
+    size = context.samples
+    context.events.emit(WaveStarted(0, "sample", size, f"{size} independent candidates"))
+
+    def watch(wave: Wave, candidate: Candidate) -> None:
+        show_vote(context, pool)
+
+    await sample_wave(context, pool, size, watch=watch)
+
+
+def show_vote(context: SearchContext, pool: Pool) -> tuple[AnswerClass, ...]:
+    """Emit the unweighted vote as it stands, and return it; a free-form question has none."""
+    if context.problem.answer_type is AnswerType.FREE:
+        return ()
+    classes = vote(pool.answered, context.comparer)
+    context.events.emit(Voted(classes, len(pool.leaves)))
+    return classes
+
+
+def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Candidate:
+    """Book one growth as a candidate of ``pool``."""
+    answer = (
+        read_answer(growth.text, growth.finish, context.problem.answer_type)
+        if growth.label not in wave.cancelled
+        else None
+    )
+    candidate = Candidate(
+        id=growth.label,
+        text=growth.text,
+        tokens=growth.tokens,
+        finish=growth.finish,
+        answer=answer,
+        confidence=growth.confidence,
+        wave=wave.number,
+    )
+    if growth.finish is Finish.BUDGET:
+        pool.halted = context.ledger.exhausted() or "a cap was reached"
+    elif growth.finish is Finish.CANCELLED and growth.label not in wave.cancelled:
+        pool.halted, pool.interrupted = "interrupted", True
+    keep = answer is not None and any(each.needs_branch for each in context.verifiers)
+    if not keep:
+        context.session.drop([growth.branch])
+    pool.leaves[candidate.id] = Leaf(candidate, growth.branch if keep else None)
+    return candidate
+
+
+async def verify(context: SearchContext, pool: Pool, ids: Iterable[int]) -> None:
+    """Let every verifier score those of ``ids`` that it has not scored, unless a cap is reached."""
+    wanted = sorted(ids)
+    for verifier in context.verifiers:
+        leaves = [
+            leaf
+            for leaf in (pool.leaves[id] for id in wanted)
+            if all(score.verifier != verifier.name for score in leaf.candidate.scores)
+            and (leaf.branch is not None or not verifier.needs_branch)
+        ]
+        if not leaves or (verifier.needs_branch and context.ledger.exhausted()):
+            continue
+        scores = await verifier.score(context.session, context.problem, leaves)
+        for leaf, score in zip(leaves, scores, strict=True):
+            if score is not None:
+                candidate = leaf.candidate.with_scores(score)
+                pool.leaves[candidate.id] = replace(leaf, candidate=candidate)
+                context.events.emit(Scored(candidate.id, score))
+        context.events.emit(Spent(context.ledger.usage()))

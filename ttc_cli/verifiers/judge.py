@@ -1,0 +1,67 @@
+"""The judge: the generator itself is asked whether its candidate is right.
+
+The question goes onto a fork of the candidate's own KV, so that nothing but the question is read
+(some 30 tokens a candidate), and the answer is one row of logits: score = P(yes) / (P(yes) +
+P(no)), each summed over case and leading space. GenRM's direct format (Zhang et al. 2024,
+arXiv 2408.15240) without training.
+
+Small models say yes to nearly everything (measured: mean 0.87 to 0.95 at 1.5B, AUC 0.61): only the
+ranking of the scores carries meaning until a calibration has tested it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ttc_cli.engines.base import Prompt, ScoreRow, Session
+from ttc_cli.types import Problem, Score
+from ttc_cli.verifiers.base import Leaf
+
+QUESTION = "Is the answer above correct? Check it and reply with one word, Yes or No."
+YES = ("Yes", " Yes", "yes", " yes")
+NO = ("No", " No", "no", " no")
+
+
+class Chat(Protocol):
+    """What the judge needs of a chat template."""
+
+    def follow_up(self, text: str) -> Prompt:
+        """What ends the model's turn, says ``text`` as the user and opens the next turn."""
+
+
+class JudgeVerifier:
+    """Scores candidates by the generator's own yes or no."""
+
+    name = "judge"
+    needs_branch = True
+
+    def __init__(self, chat: Chat, question: str = QUESTION) -> None:
+        self._suffix = chat.follow_up(question)
+
+    async def score(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """As ``Verifier.score``; one batch for all leaves, None for one whose branch is gone."""
+        asked = [leaf for leaf in leaves if leaf.branch is not None]
+        rows = [
+            ScoreRow(leaf.branch, self._suffix, (YES, NO))
+            for leaf in asked
+            if leaf.branch is not None
+        ]
+        read = await session.score(rows) if rows else []
+        found = {
+            leaf.candidate.id: share
+            for leaf, row in zip(asked, read, strict=True)
+            if (share := share_of_yes(row)) is not None
+        }
+        return [
+            Score(self.name, found[leaf.candidate.id]) if leaf.candidate.id in found else None
+            for leaf in leaves
+        ]
+
+
+def share_of_yes(row: Sequence[float]) -> float | None:
+    """P(yes) / (P(yes) + P(no)), or None where the row was not read or holds neither."""
+    total = sum(row)
+    return row[0] / total if total > 0 else None
