@@ -2,7 +2,7 @@
 
 The shipped file lies in the package, or beside it in a checkout. The user's file, in ttc's
 configuration folder, overrides it name by name. This module knows entries; whether their bytes
-are on this machine is ``store``'s business.
+are on this machine is the business of ``files``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _NO_EXTRA = {"extra": "forbid"}
+
+
+def is_model_name(text: str) -> bool:
+    """Whether ``text`` can name an entry."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _is_plain_path(text: str) -> bool:
@@ -267,7 +272,7 @@ def check_entry(name: str, raw: object, origin: str) -> Entry:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    if not _NAME.fullmatch(name):
+    if not is_model_name(name):
         raise UsageError(f"{origin}: {name!r} cannot be a model's name.", "use a-z, 0-9, . _ -")
     if not isinstance(raw, dict):
         raise UsageError(f"{origin}: models.{name} is no table.")

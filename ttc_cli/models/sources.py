@@ -27,8 +27,6 @@ from ttc_cli.models.mirror import fetch_parts
 from ttc_cli.models.progress import Phase, Progress, Report, format_bytes
 from ttc_cli.models.registry import Entry, FileSource, HubSource, MirrorSource, Source
 
-DEFAULT_QUANT = "Q4_K_M"
-
 _SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
 
 

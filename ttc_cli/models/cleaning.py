@@ -1,0 +1,100 @@
+"""Takes away what nobody needs: models, unfinished downloads, superseded files."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ttc_cli import paths
+from ttc_cli.errors import ModelMissing, TtcError
+from ttc_cli.models import files
+from ttc_cli.models.locks import lock
+from ttc_cli.models.registry import load_registry
+
+
+def remove(name: str) -> int:
+    """Delete what ttc keeps of ``name``; returns the bytes. Files that lie elsewhere stay.
+
+    Raises:
+        ModelMissing: ttc keeps nothing of it.
+        TtcError: it is being downloaded.
+    """
+    folder = files.folder_of(name)
+    if folder.parent != paths.models_dir() or folder.name.startswith(".") or not folder.is_dir():
+        raise ModelMissing(f"{name} is not on this machine.", "ttc models list")
+    with lock(name):
+        size = measure(folder)
+        shutil.rmtree(folder)
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that can go: bytes on disk, and why nobody needs it."""
+
+    path: Path
+    bytes: int
+    reason: str
+
+
+def find_leftovers() -> list[Leftover]:
+    """Unfinished downloads, superseded files, and records of files that are gone."""
+    found: list[Leftover] = []
+    registry = load_registry()
+    root = paths.models_dir()
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    for folder in folders:
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        found += [Leftover(p, measure(p), "unfinished download") for p in list_unfinished(folder)]
+        record = files.read_record(folder)
+        if record is None:
+            continue
+        entry = registry.get(record.name)
+        if not record.path.is_file():
+            found.append(Leftover(folder / files.RECORD, 0, "its file is gone"))
+        elif entry is not None and entry.sha256 not in (None, record.sha256):
+            size = measure(record.path) if record.path.parent == folder else 0
+            found.append(Leftover(folder, size, "an older revision"))
+    return found
+
+
+def prune(leftovers: list[Leftover]) -> int:
+    """Delete ``leftovers``, but none of a model that is being downloaded; returns the bytes."""
+    freed = 0
+    for leftover in leftovers:
+        folder = next(p for p in (leftover.path, *leftover.path.parents) if _is_top(p))
+        with contextlib.suppress(TtcError), lock(folder.name):
+            delete(leftover.path)
+            freed += leftover.bytes
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # if that was the last thing in it
+    return freed
+
+
+def _is_top(path: Path) -> bool:
+    return path.parent == paths.models_dir()
+
+
+def list_unfinished(folder: Path) -> list[Path]:
+    """What interrupted downloads left in a model's folder."""
+    return sorted([*folder.glob("*.part"), *folder.glob("mirror.parts")])
+
+
+def measure(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    total = 0
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        with contextlib.suppress(FileNotFoundError):  # a download may be moving its files
+            total += file.lstat().st_size if not file.is_dir() else 0
+    return total
+
+
+def delete(path: Path) -> None:
+    """Remove a file or a whole folder; nothing happens where there is none."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

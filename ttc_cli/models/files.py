@@ -1,0 +1,311 @@
+"""Which models are on this machine, and where: found by name, path or hub reference.
+
+Each model has one folder below ``paths.models_dir()``: the file (or a pointer to one that lies
+elsewhere: in the user's hub cache, or a path of the user's) and ``model.json``, the *record*: its
+sha256 with the size and time of change it was computed at. A file that still has both is not
+hashed again; one that has not is hashed before it is used.
+
+Downloading is ``pull``'s business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ttc_cli import paths
+from ttc_cli.errors import ModelCorrupt, ModelMissing
+from ttc_cli.models.registry import (
+    Entry,
+    FileSource,
+    HubSource,
+    Source,
+    load_registry,
+)
+
+RECORD = "model.json"
+DEFAULT_QUANT = "Q4_K_M"
+
+_HUB_REFERENCE = re.compile(
+    r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(:(?P<wanted>[^:@]+))?(@(?P<revision>[^:@]+))?"
+)
+_HUB_PREFIX = re.compile(r"^(https?://)?(hf\.co|huggingface\.co)/|^hf:(//)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class HubReference:
+    """``user/repo:wanted@revision`` as the user wrote it; ``wanted`` is a file or quantisation."""
+
+    repo: str
+    wanted: str
+    revision: str = "main"
+
+    @property
+    def name(self) -> str:
+        """The name under which ttc keeps it."""
+        at = "" if self.revision == "main" else f"@{self.revision}"
+        return f"{self.repo}:{self.wanted}{at}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a file on this machine. ``mtime_ns``: when its content last changed."""
+
+    name: str
+    path: Path
+    size: int
+    mtime_ns: int
+    sha256: str
+    source: Source | None = None
+
+    def matches(self, path: Path) -> bool:
+        """Whether ``path`` still has the size and time of change of its hash."""
+        status = path.stat()
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that was asked for.
+
+    ``entry`` is the registry's, or one made up for a path or a hub reference. ``path`` is the
+    file, None while it is not on this machine. ``reference`` is set for hub references that no
+    download has pinned yet.
+    """
+
+    name: str
+    entry: Entry
+    path: Path | None
+    reference: HubReference | None = None
+
+
+def resolve(reference: str) -> Model:
+    """What ``reference`` names, and whether it is here. Never touches the network.
+
+    ``reference`` is a name of the registry, the path of a GGUF file, or ``user/repo``,
+    ``user/repo:quant``, ``user/repo:file`` on the hub. May hash a file that is new or changed.
+
+    Raises:
+        UsageError: none of these; names the nearest model.
+        ModelMissing: a path without a file.
+        ModelCorrupt: the file is there and is not what was downloaded, or not what is pinned.
+    """
+    model = resolve_unchecked(reference)
+    if model.path is not None or model.reference is not None:
+        return model
+    return replace(model, path=_locate(model.entry))
+
+
+def resolve_unchecked(reference: str) -> Model:
+    """As ``resolve``, without a look at the files of known models: ``path`` is None for them.
+
+    Raises:
+        UsageError, ModelMissing: as ``resolve``.
+    """
+    registry = load_registry()
+    entry = registry.get(reference)
+    if entry is not None:
+        return Model(entry.name, entry, None)
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return _local(path)
+    hub = parse_hub_reference(reference)
+    if hub is not None:
+        return _resolve_hub(hub)
+    if reference.lower().endswith(".gguf") or os.sep in reference:
+        raise ModelMissing(f"There is no file {path}.", "ttc models list")
+    return Model(reference, registry.require(reference), None)  # raises: no such name
+
+
+def find(reference: str) -> Path | None:
+    """The file of ``reference``, or None while it is not on this machine.
+
+    Raises:
+        UsageError, ModelMissing, ModelCorrupt: as ``resolve``.
+    """
+    return resolve(reference).path
+
+
+def parse_hub_reference(text: str) -> HubReference | None:
+    """``text`` as a hub reference, or None if it is none."""
+    prefixed = _HUB_PREFIX.match(text)
+    match = _HUB_REFERENCE.fullmatch(text[prefixed.end() :] if prefixed else text)
+    if match is None:
+        return None
+    wanted = match["wanted"]
+    if wanted is None and not prefixed and text.lower().endswith(".gguf"):
+        return None  # a path that does not exist
+    return HubReference(match["repo"], wanted or DEFAULT_QUANT, match["revision"] or "main")
+
+
+def folder_of(name: str) -> Path:
+    """The folder that holds the model called ``name``."""
+    return paths.models_dir() / re.sub(r"[/:@]", "--", name)
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in ``folder``, or None where there is none that can be read."""
+    try:
+        raw = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        source = _read_source(raw.get("source"))
+        return Record(
+            name=str(raw["name"]),
+            path=folder / str(raw["path"]),  # an absolute path replaces the folder
+            size=int(raw["size"]),
+            mtime_ns=int(raw["mtime_ns"]),
+            sha256=str(raw["sha256"]),
+            source=source,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent or damaged: what it described is hashed anew
+
+
+def _read_source(raw: Any) -> Source | None:
+    if isinstance(raw, dict) and raw.get("type") == "hub":
+        return HubSource(str(raw["repo"]), str(raw["file"]), str(raw["revision"]))
+    if isinstance(raw, dict) and raw.get("type") == "file":
+        return FileSource(str(raw["path"]))
+    return None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Put ``record`` into ``folder``, whole or not at all."""
+    path = record.path.relative_to(folder) if record.path.parent == folder else record.path
+    values = {
+        "name": record.name,
+        "path": str(path),
+        "size": record.size,
+        "mtime_ns": record.mtime_ns,
+        "sha256": record.sha256,
+        "source": asdict(record.source) if record.source is not None else None,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / f".{RECORD}.{os.getpid()}"
+    fresh.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    fresh.replace(folder / RECORD)
+
+
+def record_file(name: str, path: Path, sha256: str, source: Source | None) -> Record:
+    """Write the record of a file whose hash was just computed."""
+    status = path.stat()
+    record = Record(name, path, status.st_size, status.st_mtime_ns, sha256, source)
+    write_record(folder_of(name), record)
+    return record
+
+
+def list_records() -> Iterator[Record]:
+    """The records of everything on this machine, by name."""
+    for file in sorted(paths.models_dir().glob(f"*/{RECORD}")):
+        record = read_record(file.parent)
+        if record is not None:
+            yield record
+
+
+def _local(path: Path) -> Model:
+    path = path.absolute()
+    entry = Entry(name=str(path), title=path.name, sources=(FileSource(str(path)),), own=True)
+    return Model(entry.name, entry, path)
+
+
+def _resolve_hub(reference: HubReference) -> Model:
+    record = read_record(folder_of(reference.name))
+    blank = Entry(name=reference.name, title=reference.name, sources=(_unpinned(reference),))
+    if record is None or not isinstance(record.source, HubSource):
+        return Model(reference.name, blank, None, reference)
+    entry = replace(blank, sources=(record.source,), bytes=record.size, sha256=record.sha256)
+    return Model(entry.name, entry, None)
+
+
+def _unpinned(reference: HubReference) -> HubSource:
+    return HubSource(reference.repo, reference.wanted, reference.revision)
+
+
+def _locate(entry: Entry) -> Path | None:
+    """The file of ``entry``, hashed unless its record vouches for it; None if it is not here."""
+    folder = folder_of(entry.name)
+    record = read_record(folder)
+    if record is not None and record.path.is_file():
+        if entry.sha256 is not None and record.sha256 != entry.sha256:
+            return None  # an older revision: prune removes it
+        if not record.matches(record.path):
+            check_file(record.path, record.sha256, entry.name)
+            _stamp(entry, record.path, record.sha256, record.source)
+        return record.path
+    for path, source in _own_files(entry, folder):
+        sha256 = check_file(path, entry.sha256, entry.name)
+        _stamp(entry, path, sha256, source)
+        return path
+    for path, source in _cached_files(entry):
+        try:
+            sha256 = check_file(path, entry.sha256, entry.name)
+        except (ModelCorrupt, ModelMissing):
+            continue  # the cache is not ours to judge: as if it were not there
+        _stamp(entry, path, sha256, source)
+        return path
+    return None
+
+
+def _own_files(entry: Entry, folder: Path) -> Iterator[tuple[Path, Source]]:
+    """Files that should be the entry's but have no record: the user's, or ours after a crash."""
+    for source in entry.sources:
+        if isinstance(source, FileSource):
+            path = Path(source.path).expanduser()
+        else:
+            path = folder / file_name(entry, source)
+        if path.is_file():
+            yield path, source
+
+
+def file_name(entry: Entry, source: Source) -> str:
+    """What the file of ``entry`` is called in its folder."""
+    return Path(source.file).name if isinstance(source, HubSource) else f"{entry.name}.gguf"
+
+
+def _cached_files(entry: Entry) -> Iterator[tuple[Path, Source]]:
+    """Files in the user's hub cache that may be the entry's."""
+    for source in entry.sources:
+        if isinstance(source, HubSource):
+            from ttc_cli.models.hub import Hub
+
+            cached = Hub.from_environment().find_cached(source, entry.sha256)
+            # The size tells most impostors apart without reading them.
+            if cached is not None and entry.bytes in (None, cached.stat().st_size):
+                yield cached, source
+
+
+def _stamp(entry: Entry, path: Path, sha256: str, source: Source | None) -> None:
+    try:
+        record_file(entry.name, path, sha256, source)
+    except OSError:
+        return  # a folder that cannot be written only costs hashing again next time
+
+
+def check_file(
+    path: Path, sha256: str | None, name: str, report: Callable[[int], None] = lambda done: None
+) -> str:
+    """Hash ``path`` and hold it against ``sha256`` (None: anything goes); return its hash.
+
+    ``report`` gets the bytes read so far.
+
+    Raises:
+        ModelCorrupt: it is another one.
+    """
+    from ttc_cli.models.download import hash_file
+
+    try:
+        found = hash_file(path, report)
+    except OSError as error:
+        raise ModelMissing(f"{path} cannot be read: {error.strerror}.", f"ls -l {path}") from error
+    if sha256 is not None and found != sha256:
+        raise ModelCorrupt(
+            f"The file of {name} is not what it should be: truncated, damaged or replaced "
+            f"({path}, {path.stat().st_size:,} bytes, sha256 {found[:12]}… instead of "
+            f"{sha256[:12]}…).",
+            f"ttc models pull --force {name}",
+        )
+    return found
