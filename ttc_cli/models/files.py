@@ -21,6 +21,7 @@ from typing import Any
 from ttc_cli import paths
 from ttc_cli.errors import ModelCorrupt, ModelMissing
 from ttc_cli.models.registry import (
+    SOURCES,
     Entry,
     FileSource,
     HubSource,
@@ -165,12 +166,8 @@ def read_record(folder: Path) -> Record | None:
         return None  # absent or damaged: what it described is hashed anew
 
 
-def _read_source(raw: Any) -> Source | None:
-    if isinstance(raw, dict) and raw.get("type") == "hub":
-        return HubSource(str(raw["repo"]), str(raw["file"]), str(raw["revision"]))
-    if isinstance(raw, dict) and raw.get("type") == "file":
-        return FileSource(str(raw["path"]))
-    return None
+def _read_source(raw: dict[str, Any] | None) -> Source | None:
+    return None if raw is None else SOURCES[raw["type"]](**raw)
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -106,7 +106,7 @@ class Contention:
     stolen: float
 
     @property
-    def count_cores(self) -> float:
+    def cores(self) -> float:
         """Cores' worth of time that is not ours."""
         return sum(process.cores for process in self.processes) + self.stolen
 

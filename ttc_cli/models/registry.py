@@ -104,11 +104,12 @@ class FileSource:
 
 
 Source: TypeAlias = HubSource | MirrorSource | FileSource
-_SOURCES: dict[str, type[HubSource] | type[MirrorSource] | type[FileSource]] = {
+SOURCES: dict[str, type[HubSource] | type[MirrorSource] | type[FileSource]] = {
     "hub": HubSource,
     "mirror": MirrorSource,
     "file": FileSource,
 }
+"""By the word that ``type`` has in a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ def read_user_file(path: Path) -> dict[str, Any]:
 
 def _build_entry(name: str, raw: Mapping[str, Any]) -> Entry:
     values = dict(raw)
-    values["sources"] = tuple(_SOURCES[source["type"]](**source) for source in raw["sources"])
+    values["sources"] = tuple(SOURCES[source["type"]](**source) for source in raw["sources"])
     if "sampling" in raw:
         values["sampling"] = Sampling(**raw["sampling"])
     return Entry(name=name, **values)
@@ -283,9 +284,9 @@ def check_entry(name: str, raw: object, origin: str) -> Entry:
         for number, source in enumerate(listed if isinstance(listed, list) else []):
             where = f"{origin}: models.{name}.sources.{number}"
             kind = source.get("type") if isinstance(source, dict) else None
-            if kind not in _SOURCES:
-                raise UsageError(f"{where}: type must be one of {', '.join(_SOURCES)}.")
-            sources.append(TypeAdapter(_SOURCES[kind]).validate_python(source))
+            if kind not in SOURCES:
+                raise UsageError(f"{where}: type must be one of {', '.join(SOURCES)}.")
+            sources.append(TypeAdapter(SOURCES[kind]).validate_python(source))
         where = f"{origin}: models.{name}"
         values = {"title": name, **raw, "sources": tuple(sources), "name": name, "own": True}
         return TypeAdapter(Entry).validate_python(values)

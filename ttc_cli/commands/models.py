@@ -1,0 +1,370 @@
+"""``ttc models``: list, show, pull, rm, verify, add, default, path, prune.
+
+stdout carries the data (a table, a path, JSON), stderr everything else.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
+from ttc_cli.output import Output
+
+if TYPE_CHECKING:
+    from ttc_cli.models.files import Model
+    from ttc_cli.models.registry import Entry
+
+app = typer.Typer(
+    help="List, download, check and remove models.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+def _complete(incomplete: str) -> list[str]:
+    from ttc_cli.models.registry import load_registry
+
+    return [name for name in load_registry().entries if name.startswith(incomplete)]
+
+
+_REFERENCE = "A name from 'ttc models list', user/repo:quant on the hub, or the path of a GGUF."
+Name = Annotated[str, typer.Argument(metavar="MODEL", help=_REFERENCE, autocompletion=_complete)]
+MaybeName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help=_REFERENCE,
+        autocompletion=_complete,
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+
+
+@app.command("list")
+def list_models(
+    as_json: Json = False,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Also those that only serve tests.")
+    ] = False,
+) -> None:
+    """List the models ttc knows, and which of them are here."""
+    from ttc_cli.models.default import find_default
+    from ttc_cli.models.files import list_records
+    from ttc_cli.models.registry import load_registry
+
+    default = find_default().name
+    records = {record.name: record for record in list_records()}
+    rows: list[dict[str, Any]] = []
+    for entry in load_registry().entries.values():
+        record = records.pop(entry.name, None)
+        if entry.tier != "test" or everything or record is not None:
+            rows.append(_row(entry, _status(entry, record), default))
+    rows += [
+        {"name": record.name, "kind": "generator", "tier": "own", "license": "unknown",
+         "bytes": record.size, "status": _status(None, record), "default": False}
+        for record in records.values()
+    ]  # fmt: skip
+    if as_json:
+        Output().document({"v": 1, "models": rows})
+        return
+    _print_table(rows)
+
+
+def _row(entry: Entry, status: str, default: str) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "tier": entry.tier,
+        "license": entry.license,
+        "bytes": entry.size,
+        "status": status,
+        "default": entry.name == default,
+    }
+
+
+def _status(entry: Entry | None, record: Any) -> str:
+    """``here``, ``missing``, ``outdated`` or ``changed``, without hashing anything."""
+    if record is None or not record.path.is_file():
+        return "missing"
+    if entry is not None and entry.sha256 not in (None, record.sha256):
+        return "outdated"
+    return "here" if record.matches(record.path) else "changed"
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from ttc_cli.models.progress import format_bytes
+
+    cells = [("", "NAME", "KIND", "TIER", "SIZE", "STATUS", "LICENCE")]
+    for row in rows:
+        size = format_bytes(row["bytes"]) if row["bytes"] else "?"
+        mark = "*" if row["default"] else ""
+        cells.append(
+            (mark, row["name"], row["kind"], row["tier"], size, row["status"], row["license"])
+        )
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    out = Output()
+    for line in cells:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        out.answer(" ".join(padded).rstrip())
+    if any(row["default"] for row in rows):
+        out.say("* the default: ttc models default")
+
+
+@app.command()
+def show(model: Name, as_json: Json = False) -> None:
+    """Show all that is known of a model; of a file that is here, also its header."""
+    from ttc_cli.models import store
+
+    found = store.resolve(model)
+    details = _details(found)
+    if as_json:
+        Output().document({"v": 1, **details})
+        return
+    out = Output()
+    for key, value in details.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {item}" for name, item in value.items())
+        if isinstance(value, list):
+            value = "; then ".join(value)
+        if value not in (None, "", False):
+            out.answer(f"{key.replace('_', ' '):<17} {value}")
+
+
+def _details(model: Model) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from ttc_cli.models.gguf import read_header
+    from ttc_cli.models.sources import describe
+
+    entry = model.entry
+    details: dict[str, Any] = {
+        "name": model.name,
+        "title": entry.title,
+        "kind": entry.kind,
+        "tier": entry.tier,
+        "license": entry.license,
+        "bytes": entry.size,
+        "sha256": entry.sha256 or "not pinned: the first download will be",
+        "context": entry.context,
+        "sampling": asdict(entry.sampling),
+        "thinks": entry.thinks,
+        "template": entry.template_note,
+        "format": entry.format,
+        "note": entry.note,
+        "sources": [describe(source) for source in entry.sources],
+        "path": None if model.path is None else str(model.path),
+    }
+    if model.path is not None:
+        info = read_header(model.path)
+        details |= {
+            "bytes": info.file_bytes,
+            "architecture": info.architecture,
+            "parameters": info.parameters,
+            "context": info.context_length,
+            "layers": info.layers,
+            "vocabulary": info.vocab_size,
+            "chat_template": "yes" if info.chat_template else "none",
+            "tensors": dict(info.tensor_types),
+        }
+    return details
+
+
+@app.command()
+def pull(
+    model: MaybeName = None,
+    yes: Yes = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also if it is here already, or does not fit the memory."),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download a model, or the default one for this machine. A stopped download goes on."""
+    from ttc_cli.models import store
+    from ttc_cli.models.default import choose_default
+    from ttc_cli.models.progress import format_bytes, show_progress
+    from ttc_cli.models.registry import load_registry
+
+    out = Output(quiet)
+    if model is None:
+        chosen = choose_default(here=False)
+        model = chosen.name
+        size = load_registry().require(model).size
+        out.say(f"Default for this machine: {model} ({chosen.reason}).")
+        if size and not force and not yes and not _is_here(model):
+            _confirm(f"Download {model} ({format_bytes(size)})?", in_script=True)
+    with show_progress(quiet=quiet) as report:
+        path = store.pull(model, report=report, force=force)
+    out.say(f"Ready: {model} ({format_bytes(path.stat().st_size)}, checked).")
+    out.answer(str(path))
+
+
+def _is_here(name: str) -> bool:
+    from ttc_cli.models.files import folder_of, read_record
+
+    record = read_record(folder_of(name))
+    return record is not None and record.path.is_file()
+
+
+def _confirm(question: str, *, in_script: bool) -> None:
+    """Ask on a terminal; elsewhere, ``in_script`` is the answer.
+
+    Raises:
+        UsageError: nobody is there to ask, and that means no.
+        typer.Abort: no.
+    """
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(question, default=in_script, abort=True, err=True)
+    elif not in_script:
+        raise UsageError(f"{question} There is no terminal to ask on.", "repeat it with --yes")
+
+
+@app.command("rm")
+def remove(model: Name, yes: Yes = False) -> None:
+    """Delete a model's file, and your own entry of it. Files that lie elsewhere stay."""
+    from ttc_cli.models import cleaning, files, own
+    from ttc_cli.models.progress import format_bytes
+
+    known = files.resolve_unchecked(model)
+    if known.path is not None:
+        raise UsageError(f"{model} is a file of yours: ttc does not delete it.", f"rm {model}")
+    folder = files.folder_of(known.name)
+    registered = known.entry.own
+    if not folder.is_dir() and not registered:
+        raise ModelMissing(f"{known.name} is not on this machine.", "ttc models list")
+    size = cleaning.measure(folder) if folder.is_dir() else 0
+    if not yes:
+        _confirm(f"Delete {known.name} ({format_bytes(size)})?", in_script=False)
+    record = files.read_record(folder)
+    if folder.is_dir():
+        cleaning.remove(known.name)
+    if registered:
+        own.forget_entry(known.name)
+    out = Output()
+    out.say(f"Deleted {known.name}: {format_bytes(size)}.")
+    if record is not None and record.path.parent != folder and record.path.is_file():
+        out.say(f"The file itself lies elsewhere and stays: {record.path}")
+
+
+@app.command()
+def verify(
+    model: MaybeName = None,
+    quiet: Quiet = False,
+) -> None:
+    """Hash a model's file again (all of them without a name) and compare."""
+    from ttc_cli.models import store
+    from ttc_cli.models.files import list_records
+    from ttc_cli.models.progress import show_progress
+
+    names = [model] if model is not None else [record.name for record in list_records()]
+    out = Output(quiet)
+    failed: list[TtcError] = []
+    with show_progress(quiet=quiet) as report:
+        for name in names:
+            try:
+                record = store.verify(name, report)
+            except (ModelError, UsageError) as error:
+                out.answer(f"FAILED  {name}")
+                out.warn(error.message)
+                failed.append(error)
+            else:
+                out.answer(f"ok      {record.name}  {record.sha256}")
+    if not names:
+        out.say("There are no models here: ttc models pull")
+    if failed:
+        count = f"{len(failed)} of {len(names)} models" if len(names) > 1 else names[0]
+        raise type(failed[0])(f"Not in order: {count}.", failed[0].hint)
+
+
+@app.command()
+def add(
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="user/repo:quant, user/repo:file or a path.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What to call it.  [default: from the file's name]")
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="The file's hash, if you know it from elsewhere.")
+    ] = None,
+    verifier_format: Annotated[
+        str | None,
+        typer.Option(
+            "--verifier-format", help="It is a verifier: rlhflow, math-shepherd or versaprm."
+        ),
+    ] = None,
+    thinks: Annotated[
+        bool, typer.Option("--thinks", help="It writes a think block before its answer.")
+    ] = False,
+) -> None:
+    """Add a model of your own to the registry, pinned to its hash."""
+    from ttc_cli.models.own import add_entry
+    from ttc_cli.models.registry import user_file
+
+    entry = add_entry(
+        reference, name=name, sha256=sha256, verifier_format=verifier_format, thinks=thinks
+    )
+    out = Output()
+    out.say(f"Added to {user_file()}; next: ttc solve --model {entry.name} …")
+    out.answer(entry.name)
+
+
+@app.command()
+def default(model: MaybeName = None) -> None:
+    """Show which model is used when none is named, or set it."""
+    from ttc_cli.models import default as choice
+    from ttc_cli.models.files import resolve_unchecked
+
+    out = Output()
+    if model is not None:
+        name = choice.set_default(model)
+        out.say(f"{name} is now the default.")
+        current = choice.find_default()
+        if current.name != name:
+            out.warn(f"{current.name} is still used here: {current.reason}.")
+        elif resolve_unchecked(name).path is None and not _is_here(name):
+            out.say(f"It is not on this machine yet: ttc models pull {name}")
+        return
+    found = choice.find_default()
+    out.say(f"Chosen because: {found.reason}.")
+    out.answer(found.name)
+
+
+@app.command()
+def path(model: Name) -> None:
+    """Print the path of a model's file."""
+    from ttc_cli.models import store
+
+    found = store.resolve(model)
+    if found.path is None:
+        raise ModelMissing(f"{found.name} is not on this machine.", f"ttc models pull {found.name}")
+    Output().answer(str(found.path))
+
+
+@app.command()
+def prune(
+    yes: Yes = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete unfinished downloads and superseded files."""
+    from ttc_cli.models.cleaning import find_leftovers
+    from ttc_cli.models.cleaning import prune as delete
+    from ttc_cli.models.progress import format_bytes
+
+    leftovers = find_leftovers()
+    out = Output()
+    for leftover in leftovers:
+        out.answer(f"{format_bytes(leftover.bytes):>9}  {leftover.path}  ({leftover.reason})")
+    if not leftovers:
+        out.say("There is nothing to prune.")
+        return
+    if dry_run:
+        return
+    if not yes:
+        total = format_bytes(sum(leftover.bytes for leftover in leftovers))
+        _confirm(f"Delete {total}?", in_script=False)
+    out.say(f"Freed {format_bytes(delete(leftovers))}.")

@@ -1,0 +1,123 @@
+"""Writes the user's own ``models.toml``: adds an entry, removes one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ttc_cli.errors import UsageError
+from ttc_cli.models import files, sources
+from ttc_cli.models.gguf import read_header
+from ttc_cli.models.hub import Hub
+from ttc_cli.models.registry import (
+    Entry,
+    FileSource,
+    Source,
+    check_entry,
+    load_registry,
+    read_user_file,
+    user_file,
+)
+
+VERIFIER_FORMATS = ("rlhflow", "math-shepherd", "versaprm")
+
+
+def add_entry(
+    reference: str,
+    *,
+    name: str | None = None,
+    sha256: str | None = None,
+    verifier_format: str | None = None,
+    thinks: bool = False,
+    hub: Hub | None = None,
+) -> Entry:
+    """Add a file of this machine, or ``user/repo:quant`` of the hub, to the user's registry.
+
+    The entry is pinned: to the file's hash, or to the hash that the hub states.
+
+    Raises:
+        UsageError: no such reference, the name is taken, or an unknown format.
+        ModelCorrupt, ModelUnsupported: the file is no good, or not the one that is pinned.
+        AccessDenied, ModelMissing, NetworkError: the hub does not say what it holds.
+    """
+    if verifier_format is not None and verifier_format not in VERIFIER_FORMATS:
+        raise UsageError(
+            f"There is no verifier format {verifier_format!r}.",
+            f"choose one of {', '.join(VERIFIER_FORMATS)}",
+        )
+    values: dict[str, Any] = {}
+    path = Path(reference).expanduser()
+    parsed = files.parse_hub_reference(reference)
+    source: Source
+    if path.is_file():
+        info = read_header(path)
+        path = path.resolve()
+        found = files.check_file(path, sha256, path.name)
+        source = FileSource(str(path))
+        values |= {"sha256": found, "bytes": info.file_bytes, "context": info.context_length}
+        suggested = path.stem
+    elif parsed is not None:
+        picked, listed = sources.pick_file(
+            hub or Hub.from_environment(), parsed.repo, parsed.wanted, parsed.revision
+        )
+        source = picked
+        pinned = sha256 or listed.sha256
+        values |= {"bytes": listed.size} | ({"sha256": pinned} if pinned else {})
+        suggested = Path(listed.name).stem
+    else:
+        raise UsageError(
+            f"{reference!r} is neither a file nor a hub reference.",
+            "ttc models add PATH.gguf, or ttc models add user/repo:Q4_K_M",
+        )
+    name = name or re.sub(r"[^a-z0-9._-]+", "-", suggested.lower()).strip("-.")
+    if load_registry().get(name) is not None:
+        raise UsageError(
+            f"There is a model called {name} already.",
+            f"ttc models add {reference} --name OTHER",
+        )
+    values["sources"] = [asdict(source)]
+    if verifier_format is not None:
+        values |= {"kind": "verifier", "format": verifier_format}
+    if thinks:
+        values["thinks"] = True
+    entry = check_entry(name, values, "ttc models add")
+    _append(name, values)
+    if isinstance(source, FileSource):
+        files.record_file(name, path, values["sha256"], source)
+    return entry
+
+
+def _append(name: str, values: dict[str, Any]) -> None:
+    """Put an entry at the end of the file, leaving what the user wrote there as it is."""
+    import tomli_w
+
+    path = user_file()
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    table = tomli_w.dumps({"models": {name: values}})
+    _replace(path, f"{before.rstrip()}\n\n{table}".lstrip())
+
+
+def forget_entry(name: str) -> bool:
+    """Take ``name`` out of the user's file; whether it was there.
+
+    The file is written anew, without its comments; the old one stays beside it as ``.bak``.
+    """
+    import tomli_w
+
+    path = user_file()
+    content = read_user_file(path)
+    if name not in content.get("models", {}):
+        return False
+    path.replace(path.with_suffix(".toml.bak"))
+    del content["models"][name]
+    _replace(path, tomli_w.dumps(content))
+    return True
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
