@@ -134,8 +134,8 @@ detect_machine() {
     return
   fi
   # Only what changes the machine code: a new kernel that reports more flags must not rebuild.
-  FEATURES="$(sed -n -e 's/^flags[[:space:]]*: //p' -e 's/^Features[[:space:]]*: //p' \
-    "$SYSTEM/proc/cpuinfo" 2>/dev/null | head -n 1 | tr ' ' '\n' \
+  FEATURES="$(sed -n -e '/^flags[[:space:]]*:/{p;q;}' -e '/^Features[[:space:]]*:/{p;q;}' \
+    "$SYSTEM/proc/cpuinfo" 2>/dev/null | tr ' ' '\n' \
     | grep -E '^(sse4_2|avx|avx2|avx_vnni|fma|f16c|bmi2|avx512(f|bw|vl|dq|cd|vbmi|_vnni|_bf16|_fp16)|amx_(tile|int8|bf16)|asimd|asimddp|asimdhp|i8mm|bf16|sve|sve2|sme)$' \
     | LC_ALL=C sort -u | tr '\n' ' ' || true)"
   FEATURES="${FEATURES% }"
@@ -146,7 +146,8 @@ detect_machine() {
   fi
   CORES="$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
   MEMORY_MB=$(($(sed -n 's/^MemTotal:[^0-9]*\([0-9]*\).*/\1/p' "$SYSTEM/proc/meminfo" \
-    2>/dev/null || true) / 1024)) || MEMORY_MB=4096
+    2>/dev/null || true) / 1024))
+  if [ "$MEMORY_MB" = 0 ]; then MEMORY_MB=4096; fi
 }
 
 has_feature() {
@@ -163,7 +164,9 @@ choose_jobs() {
 
 # nvcc on the PATH is no sign of a GPU: containers and build machines carry it too.
 has_nvidia_gpu() {
-  if have nvidia-smi && nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then return 0; fi
+  if have nvidia-smi; then
+    case "$(nvidia-smi -L 2>/dev/null || true)" in "GPU "*) return 0 ;; esac
+  fi
   [ -e "$SYSTEM/dev/nvidia0" ]
 }
 
@@ -276,15 +279,13 @@ apt_python() {
 
 # Whether this C++ compiler makes programs at all: headers and linker are often missing.
 compiles() {
-  local probe
+  local probe status=0
   probe="$(mktemp -d)"
-  if printf '#include <vector>\nint main() { return (int)std::vector<int>().size(); }\n' \
-    | "$1" -x c++ - -o "$probe/a.out" >/dev/null 2>&1; then
-    rm -rf "$probe"
-    return 0
-  fi
+  printf '#include <vector>\nint main() { return (int)std::vector<int>().size(); }\n' \
+    >"$probe/probe.cpp"
+  "$1" "$probe/probe.cpp" -o "$probe/probe" >/dev/null 2>&1 || status=1
   rm -rf "$probe"
-  return 1
+  return $status
 }
 
 # The C++ compiler that belongs to a C compiler: clang-19 → clang++-19, gcc-13 → g++-13.
@@ -306,7 +307,10 @@ compiler_version() {
   local text
   text="$("$1" --version 2>/dev/null || true)"
   case "$text" in
-    *clang*) printf '%s\n' "$text" | sed -n 's/.*clang version \([0-9]*\).*/clang \1/p' | head -n 1 ;;
+    *"clang version "*)
+      text="${text#*clang version }"
+      say "clang ${text%%.*}"
+      ;;
     *"Free Software Foundation"*) say "gcc $("$1" -dumpversion | sed 's/\..*//')" ;;
   esac
 }
@@ -461,7 +465,7 @@ prebuilt_folder() {
   local driver version
   case "$ACCELERATOR" in
     cuda)
-      driver="$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\)\.\([0-9]\).*/\1\2/p' | head -n 1)"
+      driver="$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\)\.\([0-9]\).*/\1\2/p')" || true
       for version in 132 131 130 129 128 126 125 124 123 122 121; do
         if [ "$version" -le "${driver:-124}" ]; then
           say "cu$version"
@@ -577,7 +581,8 @@ fetch_source() {
     --no-binary llama-cpp-python -d "$BUILD" "llama-cpp-python==$LLAMA" || return 1
   rm -rf "$BUILD/unpacked"
   mkdir -p "$BUILD/unpacked"
-  logged "unpack" tar -xzf "$BUILD/$name.tar.gz" -C "$BUILD/unpacked" || return 1
+  logged "unpack" "$BUILD/tools/bin/python" -m tarfile -e "$BUILD/$name.tar.gz" "$BUILD/unpacked" \
+    || return 1
   mv "$BUILD/unpacked/$name" "$SOURCE"
   rm -f "$BUILD/$name.tar.gz"
 }
@@ -722,7 +727,7 @@ install_engine() {
         continue
       fi
     fi
-    wheel="$(find "$folder" -name '*.whl' | head -n 1)"
+    wheel="$(find "$folder" -name '*.whl')"
     logged "install" pip_in "$VENV" install --no-deps --force-reinstall "$wheel" \
       || fail_with_log "$wheel could not be installed" "$PROGRAM --rebuild"
     if [ "$installed_ttc" = 0 ]; then
@@ -787,7 +792,7 @@ set_paths() {
 }
 
 read_llama_version() {
-  LLAMA="$(sed -n 's/.*"llama-cpp-python==\([0-9.]*\)".*/\1/p' "$ROOT/pyproject.toml" | head -n 1)"
+  LLAMA="$(sed -n 's/.*"llama-cpp-python==\([0-9.]*\)".*/\1/p' "$ROOT/pyproject.toml")"
   if [ -z "$LLAMA" ]; then fail "pyproject.toml pins no llama-cpp-python: is this a whole clone?"; fi
 }
 
@@ -799,7 +804,7 @@ fingerprint() {
   } | cksum | tr ' ' '-'
 }
 
-stamped() { sed -n "s/^$1=//p" "$STAMP" 2>/dev/null | head -n 1; }
+stamped() { sed -n "s/^$1=//p" "$STAMP" 2>/dev/null || true; }
 
 write_stamp() {
   cat >"$STAMP" <<EOF

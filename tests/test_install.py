@@ -1,0 +1,572 @@
+"""install.sh on made-up machines: a PATH of fakes, a /proc of its own, no compiler and no network.
+
+The fake Python plays venv, pip, the compiler wheel and the self-test; its "wheels" are text files
+that say how they were built, so that a test can let any of them crash.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from ttc_cli import paths
+
+ROOT = Path(__file__).parents[1]
+BASH = shutil.which("bash") or "/bin/bash"
+_COREUTILS = """
+    awk basename bash cat chmod cksum cp cut date df dirname env find getconf grep gzip head id mkdir
+    mktemp mv rm sed sleep sort tail tar touch tr
+"""
+
+PYTHON = r"""#!/bin/sh
+prefix=$(dirname "$(dirname "$0")")
+echo "$(basename "$prefix") $*" >>"$FAKE/log"
+case "$1 $2" in
+  "-c import venv, ensurepip") test -z "$FAKE_NO_VENV" ;;
+  "-c import ttc_cli"*) test -f "$prefix/installed" ;;
+  "-c "* | "-m tarfile") exec "$FAKE_REAL_PYTHON" "$@" ;;
+  "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$FAKE/ttc" "$3/bin/ttc" ;;
+  "-m ziglang") exit 0 ;;
+  "-m ttc_cli.engines.llamacpp.selftest")
+    case "$*" in *--speed*) echo "42 tokens/s alone"; exit 0 ;; esac
+    if [ -n "$FAKE_CRASHES" ] && grep -Eq -- "$FAKE_CRASHES" "$prefix/installed"; then
+      echo "crashes at its first decode (SIGSEGV)" >&2
+      exit 70
+    fi
+    exit "${FAKE_TEST_STATUS:-0}" ;;
+  "-m pip")
+    for last; do :; done
+    case "$*" in
+      *" download "*--only-binary*)
+        test -n "$FAKE_PREBUILT" || exit 1
+        while [ "$1" != -d ]; do shift; done
+        echo prebuilt >"$2/llama_cpp_python-0.whl" ;;
+      *" download "*)
+        while [ "$1" != -d ]; do shift; done
+        name="llama_cpp_python-${last#*==}"
+        mkdir -p "$2/$name" && touch "$2/$name/pyproject.toml"
+        tar -czf "$2/$name.tar.gz" -C "$2" "$name" && rm -r "$2/$name" ;;
+      *" wheel "*)
+        test -f "$last/pyproject.toml" || exit 1
+        built="cc=$CC cxx=$CXX args=$CMAKE_ARGS"
+        if [ -n "$FAKE_FAILS" ] && echo "$built" | grep -Eq -- "$FAKE_FAILS"; then exit 1; fi
+        while [ "$1" != -w ]; do shift; done
+        { echo "$built"; cat "${SKBUILD_BUILD_DIR%/cmake}/overrides.cmake"; } \
+          >"$2/llama_cpp_python-0.whl" ;;
+      *" install "*ziglang*) test -z "$FAKE_NO_ZIG" ;;
+      *" install "*.whl) cp "$last" "$prefix/installed" ;;
+    esac ;;
+esac
+"""
+
+TTC = r"""#!/bin/sh
+echo "ttc $*" >>"$FAKE/log"
+case "$*" in
+  "models pull"*) test -z "$FAKE_NO_NETWORK" ;;
+  "models path"*) echo "/models/$3.gguf" ;;
+esac
+"""
+
+CLANG = '#!/bin/sh\ncase "$1" in --version) echo "clang version {}.1.0";; esac\n'
+GCC = (
+    '#!/bin/sh\ncase "$1" in --version) echo "gcc {0}.2.0 Free Software Foundation";;\n'
+    "-dumpversion) echo {0};; esac\n"
+)
+
+SAPPHIRE_RAPIDS = "sse4_2 avx avx2 fma f16c bmi2 avx512f avx512bw avx512_vnni amx_tile amx_int8"
+
+
+class Machine:
+    """A clone of the repository, a home, and a PATH on which only fakes and coreutils lie."""
+
+    def __init__(self, folder: Path, flags: str = SAPPHIRE_RAPIDS) -> None:
+        self.clone = folder / "a clone"  # with a space: users have such
+        self.home = folder / "home"
+        self.bin = folder / "bin"
+        for made in (self.clone, self.home, self.bin, folder / "root/dev"):
+            made.mkdir(parents=True)
+        for name in ("install.sh", "pyproject.toml"):
+            shutil.copy(ROOT / name, self.clone / name)
+        for tool in _COREUTILS.split():
+            found = shutil.which(tool)
+            assert found, tool
+            (self.bin / tool).symlink_to(found)
+        self.write("root/proc/cpuinfo", f"processor : 0\nflags : fpu {flags} lm\n")
+        self.write("root/proc/meminfo", "MemTotal: 16000000 kB\n")
+        self.write("ttc", TTC)
+        self.add("python3", PYTHON)
+        self.add("uname", '#!/bin/sh\ncase "$1" in -s) echo Linux;; *) echo x86_64;; esac\n')
+        self.add("nproc", "#!/bin/sh\necho 4\n")
+        self.environment = {
+            "PATH": str(self.bin),
+            "HOME": str(self.home),
+            "FAKE": str(folder),
+            "FAKE_REAL_PYTHON": sys.executable,
+            "TTC_INSTALL_SYSTEM": str(folder / "root"),
+        }
+
+    @property
+    def folder(self) -> Path:
+        return self.bin.parent
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+        return file
+
+    def add(self, program: str, text: str = "#!/bin/sh\n") -> None:
+        self.write(f"bin/{program}", text)
+
+    def add_clang(self, version: int) -> None:
+        self.add(f"clang-{version}", CLANG.format(version))
+        self.add(f"clang++-{version}")
+
+    def add_gcc(self, version: int) -> None:
+        self.add("gcc", GCC.format(version))
+        self.add("g++")
+
+    def install(self, *options: str, **fakes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BASH, str(self.clone / "install.sh"), *options],
+            env={**self.environment, **fakes},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def plan(self, *options: str) -> list[str]:
+        """The labels of the profiles that would be tried, in order."""
+        done = self.install("--dry-run", *options)
+        assert done.returncode == 0, done.stderr
+        return re.findall(r"^  (\S.*)$", done.stdout, re.MULTILINE)
+
+    @property
+    def installed(self) -> str:
+        """How the engine in .venv was built."""
+        return (self.clone / ".venv/installed").read_text()
+
+    def log(self) -> list[str]:
+        return (self.folder / "log").read_text().splitlines()
+
+    def clear_log(self) -> None:
+        (self.folder / "log").write_text("")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+# --- the plan -----------------------------------------------------------------------------------
+
+
+def test_a_modern_clang_is_preferred(machine: Machine) -> None:
+    machine.add_clang(19)
+    machine.add_gcc(14)
+    assert machine.plan()[:3] == [
+        "clang 19, native instructions",
+        "gcc 14, native instructions",
+        "clang 19, avx512 instructions",
+    ]
+
+
+def test_without_a_modern_clang_zig_comes_before_gcc(machine: Machine) -> None:
+    machine.add_clang(14)
+    machine.add_gcc(13)
+    labels = machine.plan()
+    assert labels[0] == "zig 0.17, native instructions"
+    assert labels[1] == "gcc 13, native instructions"
+
+
+def test_an_old_gcc_gets_the_amx_cure(machine: Machine) -> None:
+    machine.add_gcc(12)
+    assert "gcc 12, native instructions, AMX cure" in machine.plan()
+
+
+def test_a_machine_without_any_compiler_builds_with_zig(machine: Machine) -> None:
+    labels = machine.plan()
+    assert labels == [
+        "zig 0.17, native instructions",
+        "zig 0.17, avx512 instructions",
+        "zig 0.17, avx2 instructions",
+        "zig 0.17, baseline instructions",
+    ]
+
+
+def test_a_compiler_that_makes_no_programs_is_passed_over(machine: Machine) -> None:
+    machine.add_clang(19)
+    machine.add("clang++-19", "#!/bin/sh\nexit 1\n")
+    assert machine.plan()[0] == "zig 0.17, native instructions"
+
+
+def test_instructions_by_name_are_those_of_the_processor(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, flags="avx avx2 fma f16c bmi2")
+    assert not any("avx512" in label for label in machine.plan())
+
+
+def test_nvcc_without_a_gpu_is_no_cuda_machine(machine: Machine) -> None:
+    machine.add("nvcc")
+    machine.add("nvidia-smi", "#!/bin/sh\necho 'No devices were found'\nexit 6\n")
+    assert "accelerator  cpu" in machine.install("--dry-run").stdout
+
+
+def test_a_gpu_with_nvcc_is_compiled_for_with_gcc_first(machine: Machine) -> None:
+    machine.add("nvcc")
+    machine.add("nvidia-smi", "#!/bin/sh\necho 'GPU 0: NVIDIA H100'\n")
+    machine.add_gcc(12)
+    machine.add_clang(19)
+    done = machine.install("--dry-run")
+    assert "accelerator  cuda" in done.stdout
+    assert machine.plan()[0] == "gcc 12, native instructions, AMX cure, cuda"
+    assert "-DGGML_CUDA=on" in done.stdout
+
+
+def test_a_device_file_is_a_gpu_too(machine: Machine) -> None:
+    machine.write("root/dev/nvidia0", "")
+    assert "accelerator  cuda" in machine.install("--dry-run").stdout
+
+
+def test_a_gpu_without_nvcc_takes_the_prebuilt_library_and_falls_back_to_cpu(
+    machine: Machine,
+) -> None:
+    machine.add(
+        "nvidia-smi",
+        "#!/bin/sh\ncase \"$1\" in -L) echo 'GPU 0: X';; *) echo '| CUDA Version: 12.4 |';; esac",
+    )
+    labels = machine.plan()
+    assert labels[:2] == [
+        "upstream's prebuilt library (cu124)",
+        "zig 0.17, native instructions",
+    ]
+    done = machine.install()
+    assert done.returncode == 0, done.stderr
+    assert "that did not work (upstream's prebuilt library (cu124))" in done.stderr
+    assert "GGML_CUDA" not in machine.installed
+    assert machine.install("--rebuild", FAKE_PREBUILT="1").returncode == 0
+    assert machine.installed == "prebuilt\n"
+
+
+def test_an_accelerator_that_was_asked_for_is_not_silently_replaced(machine: Machine) -> None:
+    assert machine.plan("--accelerator", "cuda") == ["upstream's prebuilt library (cu124)"]
+    done = machine.install("--accelerator=vulkan")
+    assert done.returncode == 1
+    assert "glslc" in done.stderr
+    assert machine.install("--accelerator", "metal").returncode == 1
+
+
+def test_metal_on_apple_silicon(machine: Machine) -> None:
+    machine.add("uname", '#!/bin/sh\ncase "$1" in -s) echo Darwin;; *) echo arm64;; esac\n')
+    machine.add(
+        "sysctl", '#!/bin/sh\ncase "$2" in hw.memsize) echo 8589934592;; *) echo 8;; esac\n'
+    )
+    machine.add("clang", "#!/bin/sh\necho 'Apple clang version 17.0.0'\n")
+    machine.add("clang++")
+    done = machine.install("--dry-run")
+    assert done.returncode == 1
+    assert "xcode-select --install" in done.stderr
+    machine.add("xcode-select")
+    done = machine.install("--dry-run")
+    assert "accelerator  metal" in done.stdout
+    assert "-DGGML_METAL=on -DCMAKE_OSX_ARCHITECTURES=arm64" in done.stdout
+    assert f"{machine.home}/Library/Caches/ttc" in done.stdout
+
+
+def test_the_key_changes_with_flags_and_features_and_not_otherwise(machine: Machine) -> None:
+    def key(**environment: str) -> str:
+        found = re.search(r"key +(\S+)", machine.install("--dry-run", **environment).stdout)
+        assert found
+        return found.group(1)
+
+    first = key()
+    assert key() == first
+    assert key(CMAKE_ARGS="-DGGML_LTO=ON") != first
+    cpuinfo = machine.folder / "root/proc/cpuinfo"
+    text = cpuinfo.read_text()
+    cpuinfo.write_text(text.replace(" lm", " lm some_new_kernel_flag"))
+    assert key() == first
+    cpuinfo.write_text(text.replace("amx_int8", ""))
+    assert key() != first
+
+
+# --- installing ---------------------------------------------------------------------------------
+
+
+def test_a_fresh_machine_is_set_up_in_the_right_order(machine: Machine) -> None:
+    machine.add_clang(19)
+    done = machine.install()
+    assert done.returncode == 0, done.stderr
+    order = [
+        "wheel -v",  # the engine is compiled …
+        "--force-reinstall",  # … and installed before ttc, which would compile a plain one
+        "install -e",
+        "ttc models pull smollm2-135m",
+        "selftest /models/smollm2-135m.gguf --fresh",
+        "ttc models pull",
+        "selftest --speed",
+    ]
+    log = "\n".join(machine.log())
+    places = [log.index(order[0])]
+    for step in order[1:]:
+        places.append(log.index(step, places[-1] + 1))
+    assert "Built    llama.cpp (clang 19, native instructions)" in done.stdout
+    assert "42 tokens/s alone" in done.stdout
+    assert '.venv/bin/ttc solve "' in done.stdout
+    assert "LLAMA_BUILD_COMMON OFF" in machine.installed
+    wheels = list((machine.home / ".cache/ttc/wheels").glob("*/*.whl"))
+    assert len(wheels) == 1
+    assert not (machine.home / ".cache/ttc/build").exists()
+
+
+def test_a_second_run_installs_nothing(machine: Machine) -> None:
+    machine.install()
+    machine.clear_log()
+    done = machine.install()
+    assert done.returncode == 0, done.stderr
+    assert "set up already" in done.stdout
+    assert "42 tokens/s alone" in done.stdout
+    assert not [line for line in machine.log() if " pip " in line or "selftest" in line]
+
+
+def test_a_lost_venv_is_made_again_from_the_kept_wheel(machine: Machine) -> None:
+    machine.install()
+    shutil.rmtree(machine.clone / ".venv")
+    machine.clear_log()
+    done = machine.install()
+    assert done.returncode == 0, done.stderr
+    assert "was built before" in done.stdout
+    assert not [line for line in machine.log() if " wheel " in line]
+
+
+def test_dev_tools_come_with_dev_and_stay(machine: Machine) -> None:
+    machine.install()
+    machine.clear_log()
+    machine.install("--dev")
+    assert any(line.endswith("a clone[dev]") for line in machine.log())
+    machine.clear_log()
+    assert "set up already" in machine.install().stdout
+
+
+def test_a_build_that_crashes_is_followed_by_the_next_profile(machine: Machine) -> None:
+    machine.add_gcc(12)
+    done = machine.install(FAKE_CRASHES="GGML_NATIVE=ON")
+    assert done.returncode == 0, done.stderr
+    assert "crashes here (zig 0.17, native instructions)" in done.stderr
+    assert "crashes here (gcc 12, native instructions, AMX cure)" in done.stderr
+    assert "GGML_AVX512=ON" in machine.installed
+    assert "zig 0.17, avx512 instructions" in done.stdout
+    # What crashed once is not built again, even with a new environment.
+    shutil.rmtree(machine.clone / ".venv")
+    machine.clear_log()
+    again = machine.install(FAKE_CRASHES="GGML_NATIVE=ON")
+    assert "it crashed here before" in again.stdout
+    assert not [line for line in machine.log() if " wheel " in line]
+    # --rebuild gives it another chance.
+    assert machine.install("--rebuild").returncode == 0
+    assert "GGML_NATIVE=ON" in machine.installed
+
+
+def test_when_every_build_crashes_it_says_so(machine: Machine) -> None:
+    done = machine.install(FAKE_CRASHES=".")
+    assert done.returncode == 1
+    assert "No build of llama.cpp works here" in done.stderr
+    assert "baseline" in done.stderr
+    assert "install.log" in done.stderr
+
+
+def test_a_test_that_cannot_be_run_condemns_no_build(machine: Machine) -> None:
+    done = machine.install(FAKE_TEST_STATUS="1")
+    assert done.returncode == 1
+    assert "could not be run" in done.stderr
+    assert list((machine.home / ".cache/ttc/wheels").glob("*/*.whl"))
+
+
+def test_without_zig_it_goes_on_with_gcc_and_its_cure(machine: Machine) -> None:
+    machine.add_gcc(12)
+    done = machine.install(FAKE_NO_ZIG="1")
+    assert done.returncode == 0, done.stderr
+    assert f"cc={machine.bin}/gcc cxx={machine.bin}/g++" in machine.installed
+    assert "amx_tile.h" in machine.installed
+
+
+def test_a_compiler_that_fails_is_followed_by_the_next(machine: Machine) -> None:
+    machine.add_clang(19)
+    machine.add_gcc(14)
+    done = machine.install(FAKE_FAILS="clang")
+    assert done.returncode == 0, done.stderr
+    assert "/gcc" in machine.installed
+    assert "amx_tile.h" not in machine.installed
+
+
+def test_without_models_nothing_is_fetched_and_nothing_tested(machine: Machine) -> None:
+    done = machine.install("--no-models")
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in machine.log() if line.startswith("ttc ") or "selftest" in line]
+    assert "ttc models pull" in done.stdout
+
+
+def test_a_model_that_cannot_be_fetched_is_an_error_with_the_next_command(
+    machine: Machine,
+) -> None:
+    done = machine.install(FAKE_NO_NETWORK="1")
+    assert done.returncode == 1
+    assert ".venv/bin/ttc models pull" in done.stderr
+    assert machine.installed
+
+
+def test_a_model_of_choice(machine: Machine) -> None:
+    assert machine.install("--model", "qwen2.5-math-1.5b").returncode == 0
+    assert "ttc models pull qwen2.5-math-1.5b" in machine.log()
+
+
+def test_a_missing_venv_module_names_the_package(machine: Machine) -> None:
+    machine.add("apt-get")
+    done = machine.install(FAKE_NO_VENV="1")
+    assert done.returncode == 1
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"apt-get install -y python{version}-venv" in done.stderr
+
+
+def test_an_old_python_is_not_taken(machine: Machine) -> None:
+    machine.add("python3", "#!/bin/sh\nexit 1\n")
+    machine.add("dnf")
+    done = machine.install()
+    assert done.returncode == 1
+    assert "No Python 3.11 or newer found" in done.stderr
+    assert "dnf install -y python3.12" in done.stderr
+    machine.add("python3.12", PYTHON)
+    assert f"python       {machine.bin}/python3.12" in machine.install("--dry-run").stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--nonsense"], ["--accelerator", "tpu"], ["--jobs", "many"], ["--model"], ["--jobs=0"]],
+)
+def test_wrong_options_are_refused_with_status_2(machine: Machine, options: list[str]) -> None:
+    done = machine.install(*options)
+    assert done.returncode == 2
+    assert "Usage:" in done.stderr
+
+
+def test_help_names_every_option(machine: Machine) -> None:
+    text = (ROOT / "install.sh").read_text()
+    parsed = set(
+        re.findall(r"--[a-z][a-z-]+(?=[ |)])", text.split("parse_options()")[1].split("\n}")[0])
+    )
+    shown = machine.install("--help").stdout
+    assert parsed
+    assert {option for option in parsed if option not in shown} == set()
+
+
+# --- the script itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/x y/cache"},
+        {"TTC_HOME": "/somewhere/ttc"},
+        {"TTC_HOME": "~/ttc"},
+        {"TTC_HOME": "/t", "XDG_CACHE_HOME": "/x"},
+    ],
+)
+def test_its_cache_is_the_programs_cache(
+    environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TTC_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run(
+        [BASH, "-c", f'. "{ROOT}/install.sh"; OS=$(uname -s); set_paths; printf %s "$CACHE"'],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == str(paths.cache_dir())
+
+
+def test_it_uses_nothing_that_bash_3_2_lacks() -> None:
+    text = (ROOT / "install.sh").read_text()
+    code = re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)
+    newer = {
+        "associative or reference variables": r"\b(declare|local|typeset)\s+-[a-zA-Z]*[An]",
+        "mapfile": r"\b(mapfile|readarray|coproc)\b",
+        "case conversion": r"\$\{\w+(\^|,)",
+        "transformation": r"\$\{\w+@",
+        "&>> and |&": r"&>>|\|&",
+        "case fall-through": r";;?&",
+        "[[ -v ]]": r"\[\[\s+-v",
+        "arrays, which fail when empty under set -u": r"^\s*(local\s+)?\w+=\(|\$\{\w+\[[@*]\]",
+        "negative offsets": r"\$\{\w+:\s+-\d",
+        "GNU options": r"readlink -f|sed -i|mktemp --|date -d|grep -P|sort -V",
+    }
+    for what, pattern in newer.items():
+        assert not re.findall(pattern, code, re.MULTILINE), what
+    assert subprocess.run([BASH, "-n", str(ROOT / "install.sh")]).returncode == 0
+
+
+def test_shellcheck_finds_nothing() -> None:
+    shellcheck = shutil.which("shellcheck") or shutil.which(
+        "shellcheck", path=str(Path(sys.executable).parent)
+    )
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(
+        [shellcheck, str(ROOT / "install.sh"), str(ROOT / ".ci/run")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == ""
+
+
+def _gcc_major() -> int:
+    gcc = shutil.which("g++")
+    if gcc is None:
+        return 0
+    version = subprocess.run([gcc, "-dumpversion"], capture_output=True, text=True).stdout
+    return int(version.split(".")[0] or 0)
+
+
+@pytest.mark.skipif(
+    not 11 <= _gcc_major() < 13 or os.uname().machine != "x86_64", reason="needs an old gcc"
+)
+def test_the_amx_cure_keeps_the_whole_tile_configuration(tmp_path: Path) -> None:
+    header = tmp_path / "amx_tile.h"
+    shown = subprocess.run(
+        [BASH, "-c", f'. "{ROOT}/install.sh"; amx_header'], capture_output=True, check=True
+    )
+    header.write_bytes(shown.stdout)
+    source = tmp_path / "tile.cpp"
+    source.write_text(
+        "#include <immintrin.h>\n"
+        "struct Config { unsigned char palette, start, reserved[14];\n"
+        "                unsigned short columns[16]; unsigned char rows[16]; };\n"
+        "void configure(int rows) { Config config = {}; config.palette = 1;\n"
+        "  for (int i = 0; i < 8; i++) { config.columns[i] = 64; config.rows[i] = rows; }\n"
+        "  _tile_loadconfig(&config); }\n"
+    )
+
+    def stores(*flags: str) -> int:
+        done = subprocess.run(
+            ["g++", "-O3", "-mamx-tile", *flags, "-S", str(source), "-o", "-"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "ldtilecfg" in done.stdout
+        return len(re.findall(r"\(%rsp\)", done.stdout))
+
+    assert stores("-include", str(header)) > stores() + 3
