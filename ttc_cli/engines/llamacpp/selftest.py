@@ -123,6 +123,11 @@ def measure_speed(
     return Speed(float(found["prompt"]), float(found["single"]), float(found["batched"]), wanted)
 
 
+def is_installed() -> bool:
+    """Whether there is any build to test. Does not load it."""
+    return importlib.util.find_spec("llama_cpp") is not None
+
+
 def build_key() -> str:
     """Names the installed build and this processor, without loading the library.
 

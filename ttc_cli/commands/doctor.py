@@ -1,0 +1,299 @@
+"""``ttc doctor``: is everything here that local reasoning needs, and as fast as it could be?
+
+Each check is a pure function of what was read, so that every finding can be tested; ``doctor``
+reads and prints. A *failure* stops solving and makes the exit code 1; a *warning* costs speed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ttc_cli import __version__, paths
+from ttc_cli.errors import ModelError, NativeCrash, TtcError, UsageError
+from ttc_cli.output import Output
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
+    from ttc_cli.models.files import Record
+    from ttc_cli.models.hardware import Accelerator, Contention, Cpu, Memory
+
+CHECK_MODEL = "smollm2-135m"
+"""What to fetch where no model is here to test the build with: small, in no need of a hub."""
+
+GIB = 1024**3
+
+# What llama.cpp calls an instruction set in its system info, by the processor's name for it.
+_BUILT_FOR = {
+    "avx": "AVX",
+    "avx2": "AVX2",
+    "fma": "FMA",
+    "f16c": "F16C",
+    "avx512f": "AVX512",
+    "avx512_vbmi": "AVX512_VBMI",
+    "avx512_vnni": "AVX512_VNNI",
+    "avx512_bf16": "AVX512_BF16",
+    "amx_int8": "AMX_INT8",
+    "neon": "NEON",
+    "dotprod": "DOTPROD",
+    "i8mm": "MATMUL_INT8",
+    "sve": "SVE",
+}
+
+
+class Status(StrEnum):
+    """What a check came to. ``SKIPPED``: something else must be put right first."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: ``detail`` in words, ``fix`` the next command where something is wrong."""
+
+    name: str
+    status: Status
+    detail: str
+    fix: str | None = None
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out hashing models and measuring speed.")
+    ] = False,
+) -> None:
+    """Check build, processor, memory, disk and models; measure the speed. Exit 1 if one fails."""
+    out = Output(quiet=as_json)
+    if not as_json:
+        version = ".".join(map(str, sys.version_info[:3]))
+        out.answer(f"ttc {__version__}, Python {version}, {sys.prefix}")
+    checks = []
+    for check in run_checks(out, quick=quick):
+        checks.append(check)
+        out.status("")
+        if not as_json:
+            _print(out, check)
+    failed = [check for check in checks if check.status is Status.FAILED]
+    if as_json:
+        out.document({"v": 1, "ok": not failed, "checks": [asdict(check) for check in checks]})
+    elif failed:
+        out.answer(f"{len(failed)} of {len(checks)} checks failed.")
+    else:
+        out.answer("Ready.")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print(out: Output, check: Check) -> None:
+    mark = {
+        Status.OK: "ok  ",
+        Status.WARNING: "warn",
+        Status.FAILED: "FAIL",
+        Status.SKIPPED: "--  ",
+    }
+    out.answer(f"{mark[check.status]}  {check.name:<12} {check.detail}")
+    if check.fix:
+        out.answer(f"{'':<18} fix: {check.fix}")
+
+
+def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
+    """Read the machine and judge it, quickest first."""
+    from ttc_cli.engines.llamacpp import selftest
+    from ttc_cli.models import files, hardware
+    from ttc_cli.models.default import find_default
+
+    cpu = hardware.read_cpu()
+    memory = hardware.read_memory()
+    accelerators = hardware.find_accelerators()
+    records = [record for record in files.list_records() if record.path.is_file()]
+    yield judge_cpu(cpu, hardware.count_cores())
+    yield judge_memory(memory, min((record.size for record in records), default=None))
+    for name, folder in (("models", paths.models_dir()), ("cache", paths.cache_dir())):
+        yield judge_disk(name, folder, hardware.read_free_disk(folder))
+    out.status("watching for other programs …")
+    contention = hardware.watch_contention()
+    yield judge_contention(contention)
+
+    yield judge_models(records, find_default().name)
+    if not quick:
+        for record in records:
+            out.status(f"hashing {record.name} …")
+            yield judge_hash(record)
+
+    built: BuildCheck | None = None
+    if records:
+        out.status("testing the build with a real decode …")
+        smallest = min(records, key=lambda record: record.size)
+        try:
+            built = selftest.check_build(smallest.path, fresh=True)
+            yield Check("build", Status.OK, f"llama-cpp-python {built.version} decodes here")
+        except TtcError as error:
+            yield judge_failure("build", error)
+    else:
+        yield judge_without_models(installed=selftest.is_installed())
+    if built is not None:
+        yield judge_instructions(built.system, cpu)
+        yield judge_accelerators(accelerators, offloads=built.offloads)
+        if not quick:
+            out.status("measuring speed (5 seconds) …")
+            default = find_default().name
+            record = next((r for r in records if r.name == default), records[0])
+            try:
+                speed = selftest.measure_speed(record.path)
+            except TtcError as error:
+                yield judge_failure("speed", error)
+            else:
+                remember_speed(record.name, speed)
+                yield judge_speed(record.name, speed, contention)
+
+
+def judge_cpu(cpu: Cpu, cores: int) -> Check:
+    """What the processor is; nothing about it can be wrong."""
+    features = ", ".join(sorted(cpu.features)) or "no known instruction sets"
+    plural = "" if cores == 1 else "s"
+    return Check("processor", Status.OK, f"{cpu.model}, {cores} core{plural} allowed: {features}")
+
+
+def judge_memory(memory: Memory, smallest: int | None) -> Check:
+    """Whether ``smallest``, the size of the smallest model here, fits what is free."""
+    limit = ", limited by a cgroup" if memory.limited else ""
+    detail = f"{_gib(memory.free)} of {_gib(memory.total)} free{limit}"
+    needed = (smallest or 0) * 5 // 4 + GIB // 4  # a small KV cache and compute buffers
+    if memory.free < needed:
+        return Check(
+            "memory",
+            Status.FAILED,
+            f"{detail}; even the smallest model here needs {_gib(needed)}",
+            "close other programs, or raise the container's memory limit",
+        )
+    if memory.free < 2 * GIB:
+        fix = "ttc solve --parallel 4 --kv-type q8_0 …"
+        return Check("memory", Status.WARNING, f"{detail}: few candidates at once", fix)
+    return Check("memory", Status.OK, detail)
+
+
+def judge_disk(name: str, folder: Path, free: int) -> Check:
+    """Whether downloads and builds find room in ``folder``."""
+    detail = f"{_gib(free)} free for {name} ({folder})"
+    if free < GIB // 4:
+        return Check("disk", Status.FAILED, detail, "ttc models prune, or TTC_HOME=/path/with/room")
+    if free < 3 * GIB:
+        return Check("disk", Status.WARNING, detail, "ttc models prune")
+    return Check("disk", Status.OK, detail)
+
+
+def judge_contention(contention: Contention) -> Check:
+    """Whether something else computes: decode threads wait for one another at every step."""
+    if not contention.processes and not contention.stolen:
+        return Check("contention", Status.OK, "nothing else computes")
+    parts = [f"{p.name} (pid {p.pid}) uses {p.cores:.1f} cores" for p in contention.processes[:3]]
+    if contention.stolen:
+        parts.append(f"the hypervisor takes {contention.stolen:.1f} cores")
+    fix = None
+    if contention.processes:
+        fix = f"renice -n 19 -p {contention.processes[0].pid}"
+    return Check("contention", Status.WARNING, "; ".join(parts) + ": decoding is slower", fix)
+
+
+def judge_models(records: Sequence[Record], default: str) -> Check:
+    """Whether the default model is here."""
+    here = {record.name for record in records}
+    if default not in here and not Path(default).is_file():
+        detail = f"the default, {default}, is not here"
+        return Check("models", Status.FAILED, detail, f"ttc models pull {default}")
+    return Check("models", Status.OK, f"{len(here)} here, default {default}")
+
+
+def judge_hash(record: Record) -> Check:
+    """Whether a model's file still has its sha256 and is a sound GGUF."""
+    from ttc_cli.models import store
+
+    name = "model"
+    try:
+        store.verify(record.name)
+    except UsageError as error:  # a settings file took its entry away
+        return Check(name, Status.WARNING, error.message, error.hint)
+    except ModelError as error:
+        return Check(name, Status.FAILED, error.message, f"ttc models pull --force {record.name}")
+    return Check(name, Status.OK, f"{record.name}: sha256 is right")
+
+
+def judge_without_models(*, installed: bool) -> Check:
+    """The build cannot be tested without any model."""
+    if not installed:
+        return Check("build", Status.FAILED, "llama-cpp-python is not installed", "./install.sh")
+    detail = "not tested: there is no model here to decode with"
+    return Check("build", Status.SKIPPED, detail, f"ttc models pull {CHECK_MODEL} && ttc doctor")
+
+
+def judge_failure(name: str, error: TtcError) -> Check:
+    """A test in a child process that did not pass."""
+    fix = error.hint
+    if not isinstance(error, NativeCrash) and fix == "ttc doctor":
+        fix = None  # that is where we are
+    return Check(name, Status.FAILED, error.message, fix)
+
+
+def judge_instructions(system: str, cpu: Cpu) -> Check:
+    """Whether the build uses what the processor has. ``system``: llama.cpp's own list."""
+    built = set(re.findall(r"(\w+) = 1", system))
+    missing = [
+        theirs
+        for ours, theirs in _BUILT_FOR.items()
+        if ours in cpu.features and theirs not in built
+    ]
+    if missing:
+        detail = f"the processor has {', '.join(missing)}, the build does not use it"
+        return Check("instructions", Status.WARNING, detail, "./install.sh --rebuild")
+    return Check("instructions", Status.OK, f"the build uses {', '.join(sorted(built))}")
+
+
+def judge_accelerators(found: Sequence[Accelerator], *, offloads: bool) -> Check:
+    """Whether the build can use the GPU that is here."""
+    if not found:
+        return Check("accelerator", Status.OK, "none here: models run on the processor")
+    named = ", ".join(
+        f"{device.name} ({device.kind}{f', {_gib(device.memory)}' if device.memory else ''})"
+        for device in found
+    )
+    if not offloads:
+        fix = f"./install.sh --rebuild --accelerator {found[0].kind}"
+        return Check("accelerator", Status.WARNING, f"{named}: the build does not use it", fix)
+    return Check("accelerator", Status.OK, named)
+
+
+def judge_speed(model: str, speed: Speed, contention: Contention) -> Check:
+    """How fast ``model`` decodes; a warning where reading is slower than thinking is worth."""
+    detail = f"{model}: {speed}"
+    if contention.cores:
+        return Check("speed", Status.WARNING, f"{detail}, while other programs compute")
+    if speed.single < 4:
+        return Check(
+            "speed", Status.WARNING, f"{detail}: slow", "ttc models pull qwen2.5-coder-0.5b"
+        )
+    return Check("speed", Status.OK, detail)
+
+
+def remember_speed(model: str, speed: Speed) -> None:
+    """Keep it for the choice of a default; a cache that cannot be written does not matter."""
+    from contextlib import suppress
+
+    from ttc_cli.models.default import record_speed
+
+    with suppress(OSError):
+        record_speed(model, speed.single)
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIB:.1f} GiB"
