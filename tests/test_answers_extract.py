@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttc_cli.answers import detect, extract, read_answer
+from ttc_cli.types import AnswerType
+
+DATA = Path(__file__).parent / "data"
+NUMBER, LATEX, CHOICE = AnswerType.NUMBER, AnswerType.LATEX, AnswerType.CHOICE
+BOOLEAN, TEXT, FREE = AnswerType.BOOLEAN, AnswerType.TEXT, AnswerType.FREE
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    lines = (DATA / name / "test_0_199.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def key(text: str, type: AnswerType, *, finished: bool = True) -> str | None:
+    answer = extract(text, type, finished=finished)
+    return answer and answer.key
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ("18", "18"),
+        ("1,234", "1234"),
+        (r"\$18", "18"),
+        ("$18.00", "18"),
+        (r"50\%", "50"),
+        ("50%", "50"),
+        ("3/4", "0.75"),
+        ("18 dollars", "18"),
+        (r"18\text{ dollars}", "18"),
+        ("5km", "5"),
+        ("60 km/h", "60"),
+        ("−5", "-5"),
+        ("+5", "5"),
+        ("-.5", "-0.5"),
+        ("1.5e3", "1500"),
+        (r"2 \times 10^{-3}", "0.002"),
+        (r"\frac{14}{7}", "2"),
+        (r"-\dfrac{35}{70}", "-0.5"),
+        (r"\frac43", "1.33333333333"),
+        ("4/3", "1.33333333333"),
+        (r"2\frac{1}{2}", "2.5"),
+        ("1 ½", "1.5"),
+        (r"10,\!080", "10080"),
+        (r"90^\circ", "90"),
+        ("x = 5", "5"),
+        ("2 + 3 = 5", "5"),
+        ("0.30000000000000004", "0.3"),
+        (r"\text{18}", "18"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        ("number", None),
+        (r"\text{eighteen}", None),
+        ("5 times the number", None),
+        ("...", None),
+        ("", None),
+    ],
+)
+def test_numbers_in_a_box(stated: str, expected: str | None) -> None:
+    assert key(rf"So it is \boxed{{{stated}}}.", NUMBER) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("16 - 7 = 9\n#### 9", "9"),
+        ("The answer is 18.", "18"),
+        ("Thus, the answer is $18 per day.", "18"),
+        ("Therefore, the final answer is: **18**.", "18"),
+        ("**Answer:** 18 eggs", "18"),
+        ("Final answer: $\\frac{3}{4}$", "0.75"),
+        ("The final answer is:\n\\[ 18 \\]", "18"),
+        ("the answer is x = 5 times 3 = 15", "15"),
+        ("The answer is 5 because 2+3", "5"),
+        (r"First \boxed{3}. No: \boxed{4}", "4"),
+        (r"\boxed{4} as said, and \boxed{}", "4"),
+        (r"\boxed 7", "7"),
+        (r"\boxed{\frac{1}{2}}", "0.5"),
+        (r"#### 3" + "\n" + r"so \boxed{4}", "4"),
+        ("We get 5 + 5 = 10", None),
+        ("The answer is not clear yet: 5 + 5", None),
+        ("#### Step 1: compute 5\n7", None),
+        ("#### 3. Add them up\n", None),
+        (r"so \boxed{12", None),
+        ("The answer is 3.\nBut wait.\nLet us check 4.\nThat gives 5.\nHm.", None),
+    ],
+)
+def test_only_explicit_statements_count(text: str, expected: str | None) -> None:
+    assert key(text, NUMBER) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"\boxed{18}", "18"),
+        ("#### 18", None),
+        ("#### 18\nand", "18"),
+        ("The final answer is 18", None),
+        ("The final answer is 18. And", "18"),
+    ],
+)
+def test_a_statement_that_runs_into_the_cut_is_not_taken(text: str, expected: str | None) -> None:
+    assert key(text, NUMBER, finished=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "type", "expected"),
+    [
+        (r"\boxed{(B)}", CHOICE, "B"),
+        (r"\boxed{\text{B}}", CHOICE, "B"),
+        (r"\boxed{\textbf{(D) } 12}", CHOICE, "D"),
+        ("The answer is (C) Paris", CHOICE, "C"),
+        ("Answer: B) Paris", CHOICE, "B"),
+        ("The correct answer is **D**.", CHOICE, "D"),
+        ("The answer is option C", CHOICE, "C"),
+        ("answer: b", CHOICE, "B"),
+        ("Answer: A dog", CHOICE, None),
+        ("The answer is A and B", CHOICE, None),
+        (r"\boxed{letter}", CHOICE, None),
+        (r"\boxed{Yes}", BOOLEAN, "yes"),
+        ("The answer is true, because", BOOLEAN, "yes"),
+        ("Answer: No.", BOOLEAN, "no"),
+        ("Yes, it is.", BOOLEAN, None),
+        ("The answer is Paris.", TEXT, "paris"),
+        ("Answer: The  Eiffel Tower!", TEXT, "eiffel tower"),
+        ("Answer: St. Louis", TEXT, "st louis"),
+        ("Answer: U.S.A.", TEXT, "usa"),
+        (r"\boxed{\text{Paris}}", TEXT, "paris"),
+        ("Answer: 1,945", TEXT, "1945"),
+        ("#### Heading\nprose", TEXT, None),
+        ("The capital is Paris", TEXT, None),
+        (r"\boxed{\left(3, \frac{\pi}{2}\right)}", LATEX, r"(3,\frac{\pi}{2})"),
+        (r"\boxed{x \in (3,4]}", LATEX, "(3,4]"),
+        (r"\boxed{4210_{5}}", LATEX, "4210_5"),
+        (r"\boxed{\text{Evelyn}}", LATEX, "evelyn"),
+        (r"\boxed{\{5\}}", LATEX, "5"),
+        (r"\boxed{\frac{270}7\text{ degrees}}", LATEX, "38.5714285714"),
+        ("A poem.\n\nIts end.", FREE, "A poem.\n\nIts end."),
+        ("  ", FREE, None),
+    ],
+)
+def test_other_types(text: str, type: AnswerType, expected: str | None) -> None:
+    assert key(text, type) == expected
+
+
+def test_an_unfinished_free_text_is_no_answer() -> None:
+    assert extract("Once upon a", FREE, finished=False) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "type", "shown"),
+    [
+        (r"\boxed{\$18\text{ a day}}", NUMBER, "$18 a day"),
+        (r"\boxed{\text{(B)}}", CHOICE, "B"),
+        ("Answer: yes, it is", BOOLEAN, "yes"),
+        ('The answer is "Paris".', TEXT, "Paris"),
+        (r"\boxed{\text{Evelyn}}", LATEX, "Evelyn"),
+        (r"\boxed{\frac{14}{3}}", LATEX, r"\frac{14}{3}"),
+    ],
+)
+def test_the_answer_reads_as_it_was_stated(text: str, type: AnswerType, shown: str) -> None:
+    answer = extract(text, type)
+    assert answer is not None
+    assert answer.text == shown
+
+
+@given(st.integers(-(10**20), 10**20))
+def test_every_spelling_of_a_whole_number_has_one_key(n: int) -> None:
+    for spelling in (f"{n}", f"{n:,}", f"{n}.00", f"${n:,}$", rf"\frac{{{2 * n}}}{{2}}"):
+        assert key(rf"\boxed{{{spelling}}}", NUMBER) == str(n)
+
+
+@given(st.text(max_size=200), st.sampled_from(list(AnswerType)))
+def test_any_text_can_be_read(text: str, type: AnswerType) -> None:
+    for wrapped in (text, rf"\boxed{{{text}}}", f"The answer is {text}", f"#### {text}"):
+        answer = extract(wrapped, type)
+        assert answer is None or (answer.key and answer.type is type)
+    detect(text)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [r"\boxed{", "the answer is ", "#### 1\n", "$", "**", "{", "a'", "(A) ", "1,", "answer to x "],
+)
+def test_hostile_repetition_is_read_in_linear_time(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    started = time.perf_counter()
+    for type in AnswerType:
+        extract(text, type)
+        read_answer(text[:1999], type)
+    detect(text)
+    assert time.perf_counter() - started < 5
+
+
+def test_hostile_numbers_stay_small() -> None:
+    assert len(key(r"\boxed{1e999999999}", NUMBER) or "") < 20
+    assert key(r"\boxed{" + "9" * 1999 + "}", NUMBER) == "9" * 1999
+
+
+def test_gsm8k_references_survive_the_round_trip_and_are_asked_for_as_numbers() -> None:
+    for row in rows("gsm8k"):
+        reference = row["answer"].split("####")[1].strip()
+        assert key(row["answer"], NUMBER) == key(rf"\boxed{{{reference}}}", NUMBER)
+        assert key(row["answer"], NUMBER) == reference.replace(",", "")
+        assert detect(row["question"]) is NUMBER
+
+
+def test_math_references_survive_the_round_trip() -> None:
+    for row in rows("math500"):
+        boxed = extract(rf"Hence $\boxed{{{row['answer']}}}$.", LATEX)
+        assert boxed == read_answer(row["answer"], LATEX)
+        assert key(row["solution"], LATEX) == boxed.key
+        assert detect(row["problem"]) in {NUMBER, LATEX, TEXT}
+
+
+@pytest.mark.parametrize(
+    ("question", "type"),
+    [
+        ("What is the capital of France?", TEXT),
+        ("Who wrote Hamlet?", TEXT),
+        ("Name the largest planet.", TEXT),
+        ("What year did the war end?", TEXT),
+        ("Is it red or blue?", TEXT),
+        ("Write a poem about the sea", FREE),
+        ("Explain why the sky is blue.", FREE),
+        ("Summarise this text: 12 cats sat on 3 mats.", FREE),
+        ("Can you explain gravity?", FREE),
+        ("How do I boil an egg?", FREE),
+        ("Why is 7 prime?", FREE),
+        ("Translate 'hello' into French", FREE),
+        ("Compare cats and dogs", FREE),
+        ("Hello", FREE),
+        ("", FREE),
+        ("Is 17 a prime number?", BOOLEAN),
+        ("True or false: the earth is flat", BOOLEAN),
+        ("What is 12*7?", NUMBER),
+        ("Tom has 3 apples and buys 4. How many has he?", NUMBER),
+        ("A pen costs $5 and a book $7. What is the total price?", NUMBER),
+        ("Which is bigger?\nA) 3\nB) 4", CHOICE),
+        ("Pick one: (A) x (B) y (C) z", CHOICE),
+        ("Which?\nA. cat\nB. dog", CHOICE),
+        ("Solve $x^2=4$", LATEX),
+        ("Write x^2-1 in factored form", LATEX),
+        (r"Write $\frac{1}{2}$ as a decimal.", LATEX),
+    ],
+)
+def test_detection(question: str, type: AnswerType) -> None:
+    assert detect(question) is type

@@ -1,0 +1,105 @@
+"""The search's end of the algebra worker: asks, waits, kills."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from ttc_cli.answers import worker
+
+_START_SECONDS = 120.0
+_PATIENCE = 15.0
+"""Wall seconds per CPU second: the kernel enforces CPU seconds, but the machine may be busy."""
+
+
+class WorkerLostError(Exception):
+    """The worker died, was killed, or may not be asked any more."""
+
+
+class Algebra:
+    """One worker process, asked one thing at a time, killed when it does not answer.
+
+    It runs at the priority of its parent: the search waits for it while nothing is decoded, and
+    a low priority was measured to turn its start of one second into 45 on a busy machine.
+    """
+
+    def __init__(self, limit_seconds: float) -> None:
+        self._limit = limit_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
+        self._buffer = b""
+        self.spent = 0.0
+        """CPU seconds of the last request."""
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the process if it does not run; it loads while the caller goes on."""
+        if self._process is None or self._process.poll() is not None:
+            self.stop()
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", worker.__file__, str(self._limit)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is the search's affair
+            )
+        return self._process
+
+    def ask(self, request: Sequence[str]) -> object:
+        """The worker's answer; None where the algebra failed.
+
+        Raises:
+            WorkerLostError: it died or ran past the limit.
+        """
+        self.spent = self._limit
+        try:
+            process = self.start()
+            if not self._ready:
+                self._read_line(process, _START_SECONDS)
+                self._ready = True
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            reply, self.spent = json.loads(self._read_line(process, self._limit * _PATIENCE))
+        except (OSError, TimeoutError, EOFError):
+            self.stop()
+            raise WorkerLostError from None
+        return reply
+
+    def kill(self) -> None:
+        """Kill the process from any thread; whoever waits for it gets ``WorkerLostError``."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def stop(self) -> None:
+        """Kill the process, if there is one, and wait for its end."""
+        process, self._process, self._buffer, self._ready = self._process, None, b"", False
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _read_line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
+        assert process.stdout is not None
+        deadline = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError
+                chunk = os.read(process.stdout.fileno(), 65536)
+                if not chunk:
+                    raise EOFError
+                self._buffer += chunk
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return line

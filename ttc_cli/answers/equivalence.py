@@ -1,0 +1,186 @@
+"""Which answers mean the same: plain keys first, algebra in a worker process where they differ."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from ttc_cli.answers.algebra import Algebra, WorkerLostError
+from ttc_cli.answers.extract import read_answer
+from ttc_cli.answers.normalise import is_literal, is_number
+from ttc_cli.types import Answer, AnswerClass, AnswerType
+
+
+class Comparer:
+    """Decides which answers mean the same; owns the worker process, which starts when needed.
+
+    Plain numbers, choices, yes/no and texts are decided by their keys, in microseconds. Two
+    different expressions are a matter for math-verify in a worker, which is killed and started
+    again when one request exceeds its limit; that pair then counts as different. Every outcome
+    is remembered. Safe to call from several threads. A comparison may block for the limit: call
+    it off the event loop, and ``interrupt`` it when time is up.
+
+    Args:
+        limit_seconds: CPU seconds that one request may take.
+        total_seconds: CPU seconds that all requests together may take. Once spent, pairs not
+            decided yet count as different, so that hostile answers cannot stall a search.
+    """
+
+    def __init__(self, limit_seconds: float = 2.0, total_seconds: float = 60.0) -> None:
+        self._algebra = Algebra(limit_seconds)
+        self._total = total_seconds
+        self._lock = threading.Lock()
+        self._values: dict[str, str | None] = {}
+        self._pairs: dict[tuple[str, str], bool] = {}
+        self._hostile: set[str] = set()
+
+    def __enter__(self) -> Comparer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to load the algebra (a second of CPU time) and return at once."""
+        with self._lock:
+            self._algebra.start()
+
+    def interrupt(self) -> None:
+        """Abandon the comparison under way; undecided pairs count as different from now on.
+
+        Safe to call from a signal handler or another thread.
+        """
+        self._total = 0.0
+        self._algebra.kill()
+
+    def close(self) -> None:
+        """End the worker. Idempotent; a later comparison starts a new one."""
+        self._algebra.kill()
+        with self._lock:
+            self._algebra.stop()
+
+    def same(self, first: Answer, second: Answer) -> bool:
+        """Whether two answers mean the same. Symmetric; whole texts only if identical."""
+        if first.key == second.key:
+            return True
+        if not {first.type, second.type} <= {AnswerType.NUMBER, AnswerType.LATEX}:
+            return False
+        return self._same_keys(*sorted((first.key, second.key)))
+
+    def classify(self, answers: Sequence[tuple[int, Answer, float]]) -> tuple[AnswerClass, ...]:
+        """Group ``(candidate id, answer, weight)`` into classes, greatest weight first.
+
+        Classes are the transitive closure of ``same``, so any order of the input gives the
+        same classes in the same order: ties go to more votes, then to the smallest id. A class
+        is represented by its heaviest spelling, the shortest of equals. Of type ``FREE`` every
+        candidate is its own class.
+        """
+        ordered = sorted(answers, key=lambda row: row[0])
+        groups: dict[object, list[tuple[int, Answer, float]]] = {}
+        roots = self._join({a.key: a for _, a, _ in ordered if a.type is not AnswerType.FREE})
+        for row in ordered:
+            free = row[1].type is AnswerType.FREE
+            groups.setdefault(row[0] if free else roots[row[1].key], []).append(row)
+        classes = [_make_class(group) for group in groups.values()]
+        return tuple(sorted(classes, key=lambda c: (-c.weight, -c.votes, c.members[0])))
+
+    def grade(self, answer: Answer | None, reference: str) -> bool:
+        """Whether ``answer`` is the one of a labelled question.
+
+        ``reference`` is the bare answer (MATH-500) or a solution that ends in ``#### answer``
+        (GSM8K).
+        """
+        if answer is None:
+            return False
+        expected = read_answer(reference.rsplit("####", 1)[-1].strip(), answer.type)
+        return expected is not None and self.same(answer, expected)
+
+    def _join(self, answers: dict[str, Answer]) -> dict[str, str]:
+        """Union-find over all pairs of different keys; maps each key to its class's root."""
+        keys = sorted(answers)
+        parents = {key: key for key in keys}
+
+        def root(key: str) -> str:
+            while parents[key] != key:
+                parents[key] = key = parents[parents[key]]
+            return key
+
+        for first, second in itertools.combinations(keys, 2):
+            one, other = root(first), root(second)
+            if one != other and self.same(answers[first], answers[second]):
+                parents[max(one, other)] = min(one, other)
+        return {key: root(key) for key in keys}
+
+    def _same_keys(self, first: str, second: str) -> bool:
+        if (is_number(first) and is_number(second)) or is_literal(first) or is_literal(second):
+            return False
+        shapes = {_shape(first), _shape(second)}
+        if len(shapes) == 2 and ("" not in shapes or is_number(first) or is_number(second)):
+            return False  # math-verify takes tuples and sets for each other
+        with self._lock:
+            pair = (first, second)
+            if pair not in self._pairs:
+                self._pairs[pair] = self._decide(first, second)
+            return self._pairs[pair]
+
+    def _decide(self, first: str, second: str) -> bool:
+        try:
+            one, other = self._value(first), self._value(second)
+            if one and other:
+                if one.removeprefix("at ") != other.removeprefix("at "):
+                    return False
+                if one == other and not one.startswith("at "):
+                    return True
+            if (one or other) and ("=" in first or "=" in second):
+                return False  # math-verify takes "x + y = 0" for its right-hand side
+            return self._ask("same", first, second) is True
+        except WorkerLostError:
+            return False
+
+    def _value(self, key: str) -> str | None:
+        if is_number(key):
+            return f"{float(key):.10e} {0.0:.10e}"
+        if key in self._hostile:
+            raise WorkerLostError
+        if key not in self._values:
+            try:
+                value = self._ask("value", key)
+            except WorkerLostError:
+                self._hostile.add(key)
+                raise
+            self._values[key] = value if isinstance(value, str) else None
+        return self._values[key]
+
+    def _ask(self, *request: str) -> object:
+        if self._total <= 0:
+            raise WorkerLostError
+        try:
+            return self._algebra.ask(request)
+        finally:
+            self._total -= self._algebra.spent
+
+
+def _shape(key: str) -> str:
+    if key[:1] in "([" and key[-1:] in ")]" and "," in key:
+        return "tuple"
+    return "set" if r"\pm" in key or ("," in key and "(" not in key) else ""
+
+
+def _make_class(rows: Iterable[tuple[int, Answer, float]]) -> AnswerClass:
+    rows = list(rows)
+    spellings: defaultdict[str, float] = defaultdict(float)
+    for _, answer, weight in rows:
+        spellings[answer.text] += weight
+    text = min(spellings, key=lambda spelling: (-spellings[spelling], len(spelling), spelling))
+    answer = next(a for _, a, _ in rows if a.text == text)
+    members = tuple(candidate for candidate, _, _ in rows)
+    return AnswerClass(answer, members, math.fsum(weight for _, _, weight in rows))
