@@ -29,10 +29,16 @@ fi
 generator=()
 if command -v ninja >/dev/null; then generator=(-G Ninja); fi
 
+# zig links its C++ library into every shared library; without -Bsymbolic one frees what another
+# allocated, and llama-server aborts at its start.
+linker=-Wl,-Bsymbolic
+if [ "$(uname)" = Darwin ]; then linker=; fi
+
 # The web interface is left out: by default its assets would be fetched from a model hub.
 # shellcheck disable=SC2086  # CMAKE_ARGS is a list
 cmake -S "$source_tree" -B "$folder/cmake" ${generator[@]+"${generator[@]}"} \
     -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
+    -DCMAKE_SHARED_LINKER_FLAGS="$linker" \
     -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON -DCMAKE_INSTALL_RPATH='$ORIGIN' \
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
     -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF \

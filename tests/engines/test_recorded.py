@@ -246,8 +246,9 @@ def test_what_was_not_recorded_is_refused() -> None:
             with pytest.raises(UsageError, match="all are taken"):
                 session.grow(requests(session, 1))
             # The score of the whole candidate says nothing about one that was cut.
+            assert await session.score([ScoreRow(grown[0].branch, ASKED, LABELS)]) == [()]
             with pytest.raises(EngineError, match="no recorded score"):
-                await session.score([ScoreRow(grown[0].branch, ASKED, LABELS)])
+                await session.score([ScoreRow(grown[0].branch, (Span("Other?"),), LABELS)])
 
     asyncio.run(refuse())
 

@@ -37,7 +37,7 @@ def load(path: Path, part: str | None = None) -> list[Question]:
     """
     chosen = _slice(part)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The questions in {path} cannot be read: {error}.") from error
     questions = [

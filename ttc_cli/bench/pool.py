@@ -36,8 +36,9 @@ FORMAT = "ttc-pool/1"
 class PoolHeader:
     """How every sample of a pool was drawn: what must agree for pools to be joined.
 
-    ``prompt_format`` is the hash of the rendered prompt of a fixed question; ``build`` tells
-    which engine and compiler drew the samples; ``seed`` is the pool's own.
+    ``prompt_format`` is the hash of what the prompts of a fixed question look like; ``build``
+    tells which library drew the samples; ``seed`` is the pool's own. ``parallel`` and
+    ``settings`` (threads, KV layout) bear on the speed alone.
     """
 
     model: str
@@ -47,6 +48,7 @@ class PoolHeader:
     parallel: int
     chat_template: str | None
     control_tokens: dict[str, str]
+    template_arguments: dict[str, Any]
     prompt_format: str
     sampling: Sampling
     max_tokens: int
@@ -148,6 +150,12 @@ class PoolWriter:
         self._file = file
         self.pool = pool
 
+    def missing(self, id: str, samples: int) -> list[int]:
+        """Which of the sample indices 0 … ``samples`` − 1 question ``id`` does not have yet."""
+        known = self.pool.questions.get(id)
+        there = {sample.recorded.index for sample in known.samples} if known else set()
+        return [index for index in range(samples) if index not in there]
+
     def append(self, question: PoolQuestion) -> None:
         """Write one line and wait until it is on the disk.
 
@@ -191,7 +199,6 @@ def _write_line(file: BinaryIO, row: dict[str, Any]) -> None:
 
 
 def _refuse_other(found: PoolHeader, wanted: PoolHeader, path: Path) -> None:
-    # `parallel` and `settings` change the speed of drawing, not what is drawn.
     free = {"parallel", "settings"}
     old, new = asdict(found), asdict(wanted)
     differing = [name for name in old if name not in free and old[name] != new[name]]

@@ -280,28 +280,30 @@ class RecordedSession:
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
         """The recorded probabilities, charged with the recorded suffix tokens.
 
-        Nothing is read once a cap is reached: each row then gives ``()``.
+        A candidate that was cut shorter than it was recorded gives ``()``: what a verifier said of
+        the whole says nothing about a part. So does every row once a cap is reached.
 
         Raises:
-            EngineError: this verifier's question was not recorded, or not for this candidate.
+            EngineError: this verifier's question was not recorded for this candidate.
         """
         await asyncio.sleep(0)
         if self._engine.interrupted or self._meter.exhausted():
             return [()] * len(rows)
-        found: list[RecordedScore] = []
+        found: list[RecordedScore | None] = []
         reused = 0
         for row in rows:
             run = self._grown.get(row.branch)
             score = run.sample.scores.get(row_key(row)) if run else None
-            if run is None or score is None or run.grown < run.sample.tokens:
+            if run is None or score is None:
                 raise EngineError(
                     "The pool holds no recorded score for this candidate and verifier question.",
                     hint="python benchmarks/record_pool.py --judge …",
                 )
-            found.append(score)
-            reused += self._question.prompt_tokens + run.grown
-        read = sum(score.suffix_tokens for score in found)
-        if found:
+            whole = run.grown >= run.sample.tokens
+            found.append(score if whole else None)
+            reused += self._question.prompt_tokens + run.grown if whole else 0
+        read = sum(score.suffix_tokens for score in found if score)
+        if read:
             self._meter.charge(
                 Role.VERIFIER,
                 prompt_tokens=read,
@@ -309,7 +311,7 @@ class RecordedSession:
                 decode_calls=1,
                 flops=self._flops_a_token * read,
             )
-        return [score.probabilities for score in found]
+        return [score.probabilities if score else () for score in found]
 
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these; growing ones are cancelled first."""

@@ -1,0 +1,185 @@
+"""Draws the samples of a pool on a live engine, through the protocol that every search uses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from ttc_cli.answers import detect
+from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
+from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
+from ttc_cli.engines.recorded import RecordedSample, RecordedScore, prompt_key, row_key
+from ttc_cli.events import Grew
+from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import build_messages
+from ttc_cli.search.sample import derive_seed, read_answer
+from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Sampling
+from ttc_cli.verifiers.base import Leaf, Verifier
+
+if TYPE_CHECKING:
+    from ttc_cli.prompts import Chat
+
+
+def describe(
+    engine: Engine,
+    chat: Chat,
+    *,
+    sha256: str,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    build: str,
+    template_arguments: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> PoolHeader:
+    """The header of a pool that ``engine`` draws through ``chat``.
+
+    Args:
+        engine: the live engine.
+        chat: its chat template.
+        sha256: of the model file.
+        sampling: how tokens are drawn.
+        max_tokens: the limit of a candidate.
+        seed: of the pool.
+        build: the library and its version.
+        template_arguments: what ``chat`` was made with.
+        settings: what else a reader may want to know of the run.
+    """
+    info = engine.info
+    return PoolHeader(
+        model=info.model,
+        sha256=sha256,
+        parameters=info.parameters,
+        context=info.context,
+        parallel=info.parallel,
+        chat_template=info.chat_template,
+        control_tokens=dict(info.control_tokens),
+        template_arguments=template_arguments or {},
+        prompt_format=prompt_format(chat),
+        sampling=sampling,
+        max_tokens=max_tokens,
+        seed=seed,
+        build=build,
+        settings=settings or {},
+    )
+
+
+def prompt_format(chat: Chat) -> str:
+    """A hash of how ``chat`` and the instructions of each answer type dress a question."""
+    types = [kind for kind in AnswerType if kind is not AnswerType.AUTO]
+    keys = [prompt_key(chat.render(build_messages(Problem("?", kind)))) for kind in types]
+    return hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
+
+
+async def record_question(
+    engine: Engine,
+    chat: Chat,
+    problem: Problem,
+    *,
+    id: str,
+    indices: Sequence[int],
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    judge: Verifier | None = None,
+) -> PoolQuestion:
+    """Draw the samples ``indices`` of one question, and let ``judge`` score those that answer.
+
+    The seed of a sample follows from ``seed``, ``id`` and its index alone. ``seconds`` of the
+    result is 0: only the caller knows what else was drawn meanwhile.
+
+    Raises:
+        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
+    """
+    if problem.answer_type is AnswerType.AUTO:
+        problem = replace(problem, answer_type=detect(problem.text))
+    prompt = chat.render(build_messages(problem))
+    ledger, pieces = Ledger(Budget()), _Pieces()
+    async with await engine.open(prompt, ledger, pieces.add) as session:
+        usage = ledger.usage().generator
+        prompt_tokens = usage.prompt_tokens + usage.reused_tokens
+        requests = [
+            Grow(branch, max_tokens, sampling, derive_seed(seed, id, index), index)
+            for index, branch in zip(indices, session.fork(session.root, len(indices)), strict=True)
+        ]
+        growths = {growth.label: growth async for growth in session.grow(requests)}
+        leaves = [_leaf(growths[index], problem.answer_type) for index in indices]
+        listener = _Listener(session, ledger)
+        judged: dict[int, float] = {}
+        if judge is not None and (answered := [leaf for leaf in leaves if leaf.candidate.answer]):
+            scores = await judge.score(cast(Session, listener), problem, answered)
+            judged = {
+                leaf.candidate.id: score.value
+                for leaf, score in zip(answered, scores, strict=True)
+                if score is not None
+            }
+    samples = tuple(
+        PoolSample(
+            RecordedSample(
+                request.label,
+                growth.text,
+                growth.tokens,
+                growth.finish,
+                pieces.of(growth),
+                growth.confidence,
+                listener.heard.get(growth.branch.id, {}),
+            ),
+            request.seed,
+            leaf.candidate.answer,
+            judged.get(request.label),
+        )
+        for request, leaf in zip(requests, leaves, strict=True)
+        for growth in (growths[request.label],)
+    )
+    return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples)
+
+
+def _leaf(growth: Growth, answer_type: AnswerType) -> Leaf:
+    answer = read_answer(growth.text, growth.finish, answer_type)
+    candidate = Candidate(growth.label, growth.text, growth.tokens, growth.finish, answer)
+    return Leaf(candidate, growth.branch)
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """The number of characters each token added, as the ``Grew`` events tell."""
+
+    lengths: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(self, event: Grew) -> None:
+        for label, text in event.texts.items():
+            self.lengths.setdefault(label, []).append(len(text))
+
+    def of(self, growth: Growth) -> tuple[int, ...]:
+        """One number a token; characters that no event told of are the last token's."""
+        lengths = self.lengths.get(growth.label, [])[: growth.tokens]
+        lengths += [0] * (growth.tokens - len(lengths))
+        if lengths:
+            lengths[-1] += len(growth.text) - sum(lengths)
+        return tuple(lengths)
+
+
+class _Listener:
+    """A session that remembers what was scored and what reading it cost."""
+
+    def __init__(self, session: Session, ledger: Ledger) -> None:
+        self._session = session
+        self._ledger = ledger
+        self.heard: dict[int, dict[str, RecordedScore]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
+        before = self._ledger.usage().verifier.prompt_tokens
+        found = await self._session.score(rows)
+        read = self._ledger.usage().verifier.prompt_tokens - before
+        # One verifier asks all candidates the same, so that the rows share the cost evenly.
+        each = round(read / len(rows)) if rows else 0
+        for row, probabilities in zip(rows, found, strict=True):
+            if probabilities:
+                told = self.heard.setdefault(row.branch.id, {})
+                told[row_key(row)] = RecordedScore(tuple(probabilities), each)
+        return found

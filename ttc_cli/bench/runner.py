@@ -1,0 +1,135 @@
+"""Puts labelled questions to strategies: on a recorded pool, or live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.pool import Pool, PoolQuestion
+from ttc_cli.bench.report import Outcome
+from ttc_cli.engines.base import Engine
+from ttc_cli.engines.recorded import RecordedEngine
+from ttc_cli.policy.run import solve
+from ttc_cli.prompts import Chat
+from ttc_cli.types import Budget, Sampling
+
+if TYPE_CHECKING:
+    from ttc_cli.answers import Comparer
+
+
+async def put(
+    questions: Iterable[Question],
+    engine: Engine,
+    chat: Chat,
+    comparer: Comparer,
+    *,
+    strategy: str = "auto",
+    level: str = "normal",
+    samples: int | None = None,
+    max_tokens: int = 768,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    done: Callable[[Question, Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Solve each question in turn and grade it.
+
+    Args:
+        questions: labelled ones.
+        engine: live or recorded.
+        chat: the engine's chat template.
+        comparer: decides which answers mean the same, the label's included.
+        strategy: ``auto`` or a fixed one.
+        level: the budget's name.
+        samples: as in ``solve``.
+        max_tokens: the limit of a candidate.
+        sampling: how tokens are drawn.
+        seed: of every run.
+        done: called after each question.
+    """
+    outcomes = []
+    for question in questions:
+        result = await solve(
+            question.problem,
+            engine,
+            chat=chat,
+            comparer=comparer,
+            strategy=strategy,
+            budget=Budget(level=level, tokens_per_candidate=max_tokens),
+            samples=samples,
+            seed=seed,
+            sampling=sampling,
+        )
+        outcome = Outcome(
+            question.id,
+            comparer.grade(result.answer, question.answer),
+            any(comparer.grade(each.answer, question.answer) for each in result.candidates),
+            len(result.candidates),
+            result.usage.tokens,
+            result.usage.flops,
+            result.usage.seconds,
+            result.stop_reason,
+        )
+        outcomes.append(outcome)
+        if done is not None:
+            done(question, outcome)
+    return outcomes
+
+
+async def simulate(
+    pool: Pool,
+    questions: Sequence[Question],
+    comparer: Comparer,
+    *,
+    strategy: str,
+    level: str = "normal",
+    samples: int,
+    trajectories: int = 1,
+    parallel: int | None = None,
+) -> list[Outcome]:
+    """As ``put``, on ``pool``: each question once a trajectory, another order of samples each.
+
+    Seconds are estimated: tokens over the pool's own rate, which had its batch always full, so
+    that a live run of one question takes longer. None where the pool was not timed.
+    """
+    header, recording = pool.header, pool.recording()
+    rate = pool.tokens_a_second()
+    outcomes: list[Outcome] = []
+    for trajectory in range(trajectories):
+        engine = RecordedEngine(recording, trajectory=trajectory, parallel=parallel)
+        chat = Chat(engine.info, header.template_arguments)
+        found = await put(
+            questions,
+            engine,
+            chat,
+            comparer,
+            strategy=strategy,
+            level=level,
+            samples=samples,
+            max_tokens=header.max_tokens,
+            sampling=header.sampling,
+            seed=trajectory,
+        )
+        outcomes += [_with_seconds(outcome, rate) for outcome in found]
+    return outcomes
+
+
+def single(
+    pool: Pool, questions: Sequence[Question], comparer: Comparer, samples: int
+) -> list[Outcome]:
+    """One outcome a recorded sample, as if it were the only one: their mean is pass@1."""
+    rate, flops = pool.tokens_a_second(), 2.0 * pool.header.parameters
+    outcomes = []
+    for question in questions:
+        drawn: PoolQuestion = pool.questions[question.id]
+        for sample in drawn.samples[:samples]:
+            right = comparer.grade(sample.answer, question.answer)
+            tokens = drawn.prompt_tokens + sample.recorded.tokens
+            outcome = Outcome(question.id, right, right, 1, tokens, flops * tokens)
+            outcomes.append(_with_seconds(outcome, rate))
+    return outcomes
+
+
+def _with_seconds(outcome: Outcome, rate: float | None) -> Outcome:
+    return replace(outcome, seconds=outcome.tokens / rate if rate else None)
