@@ -1,0 +1,74 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ttc_cli.engines.llamacpp.memory import plan_memory
+from ttc_cli.errors import MemoryShort
+from ttc_cli.models.gguf import GgufInfo
+
+GIB = 2**30
+
+INFO = GgufInfo(
+    path=Path("some.gguf"),
+    file_bytes=GIB,
+    version=3,
+    architecture="qwen2",
+    name=None,
+    parameters=1_500_000_000,
+    context_length=32_768,
+    layers=28,
+    heads=12,
+    kv_heads=2,
+    key_length=128,
+    value_length=128,
+    embedding_length=1536,
+    vocab_size=151_936,
+    chat_template=None,
+    tensor_types={},
+    bos_token_id=None,
+    eos_token_id=None,
+    bos_token=None,
+    eos_token=None,
+    add_bos_token=None,
+)
+
+
+def plan(free: float, **wanted: object):
+    settings = {"parallel": 16, "path": 4096, "answer": 768} | wanted
+    return plan_memory(INFO, free_bytes=int(free * GIB), **settings)  # type: ignore[arg-type]
+
+
+def test_the_kv_cache_is_counted_in_layers_heads_and_bytes():
+    made = plan(8)
+    assert made.cells >= 16 * 768 + 4096 - 768
+    assert made.kv == made.cells * 28 * 2 * (128 + 128) * 2
+    assert made.total == made.weights + made.kv + made.compute
+
+
+def test_a_short_machine_gets_fewer_branches_then_a_smaller_cache():
+    roomy, short = plan(8), plan(1.5)
+    assert (roomy.parallel, roomy.kv_type) == (16, "f16")
+    assert short.parallel < 16
+    assert short.total <= 1.5 * GIB
+    tight = plan_memory(
+        replace(INFO, layers=200), free_bytes=int(2.6 * GIB), parallel=16, path=4096, answer=768
+    )
+    assert tight.kv_type == "q8_0"
+
+
+def test_what_cannot_fit_says_so_with_sizes_and_a_way_out():
+    with pytest.raises(MemoryShort, match=r"1\.0 GiB of weights") as caught:
+        plan(0.5)
+    assert caught.value.exit_code == 5
+    assert "ttc models list" in (caught.value.hint or "")
+
+
+def test_what_the_user_fixed_is_not_changed_behind_their_back():
+    with pytest.raises(MemoryShort, match="64 branches"):
+        plan(1.8, parallel=64, fixed=True)
+
+
+def test_the_split_layout_gives_every_sequence_a_whole_path():
+    made = plan(16, unified=False, parallel=8)
+    assert made.cells == 4096 * made.sequences
