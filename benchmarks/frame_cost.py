@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -29,7 +30,8 @@ from ttc_cli.views.tree import LiveTree
 
 WIDTH, HEIGHT = 120, 30
 GROWING, ALL = 32, 64
-WORDS = "Let x be the number of apples, so 3 × x + 4 = 19 and therefore x = 5.\n\n".split(" ")
+TEXT = "Let x be the number of apples, so 3 × x + 4 = 19 and therefore x = 5.\n\n"
+WORDS = TEXT.split(" ")
 
 
 def fill(tree: LiveTree) -> None:
@@ -98,24 +100,23 @@ def main() -> None:
     tree = LiveTree(terminal())
     fill(tree)
     fold = measure(frames, lambda i: tree(grew(i, range(GROWING))))
-    console, live = tree._terminal, tree._live
-    live.auto_refresh = False
 
     def draw_tree(frame: int) -> None:
-        live.refresh()
-
-    def draw_plain(frame: int) -> None:
-        plain.update(Text("\n".join(line[frame % 40 :][:WIDTH] for line in lines)), refresh=True)
+        tree(grew(frame, range(GROWING)))
+        tree.refresh()
 
     with tree:
-        for i in range(frames):  # alternate, so that both see the same machine
-            tree(grew(i, range(GROWING)))
-        tree_ms = measure(frames, draw_tree)
-    tree = LiveTree(terminal())
-    console = tree._terminal
+        tree_ms = measure(frames, draw_tree) - fold
     lines = ["The quick brown fox jumps over the lazy dog. " * 4] * 28
-    with Live(console=console, auto_refresh=False, transient=True) as plain:
-        plain_ms = measure(frames, draw_plain)
+    with os.fdopen(terminal(), "w") as file:
+        console = Console(file=file, force_terminal=True, width=WIDTH, height=HEIGHT)
+        with Live(console=console, auto_refresh=False, transient=True) as plain:
+
+            def draw_plain(frame: int) -> None:
+                text = Text("\n".join(line[frame % 40 :][:WIDTH] for line in lines))
+                plain.update(text, refresh=True)
+
+            plain_ms = measure(frames, draw_plain)
     print(f"plain 28-line frame   {plain_ms:6.2f} ms")
     print(f"live tree frame       {tree_ms:6.2f} ms   {tree_ms / plain_ms:.2f} × plain")
     print(f"fold one decode step  {fold:6.2f} ms   ({GROWING} growing branches)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -87,9 +89,11 @@ def start() -> Iterator[Timed]:
             parallel=8,
         ),
     )
-    yield 0.1, events.WaveStarted(1, "majority", 8, "a first look at the question")
+    reason = "probe: 8 candidates to see how hard this is"
+    yield 0.1, events.Decided("wave", reason)
+    yield 0.1, events.WaveStarted(0, "sample", 8, reason)
     for i in range(8):
-        yield 0.1, events.CandidateStarted(i, 1)
+        yield 0.1, events.CandidateStarted(i, 0)
 
 
 def middle() -> Iterator[Timed]:
@@ -99,7 +103,7 @@ def middle() -> Iterator[Timed]:
     ends = [(0, "6"), (1, "6"), (2, "4"), (3, "6"), (4, None), (5, "3.6"), (6, "6"), (7, "4")]
     for n, (id_, text) in enumerate(ends):
         finish = Finish.LOOP if text is None else Finish.STOP
-        yield 6.2 + n / 10, events.CandidateEnded(candidate(id_, text, finish=finish, wave=1))
+        yield 6.2 + n / 10, events.CandidateEnded(candidate(id_, text, finish=finish, wave=0))
         if text is not None:
             value = {"6": 0.91, "4": 0.38, "3.6": 0.12}[text] - id_ / 100
             yield 6.2 + n / 10, events.Scored(id_, Score("judge", value))
@@ -108,11 +112,11 @@ def middle() -> Iterator[Timed]:
         events.Voted(classes(("6", (0, 1, 3, 6), 3.5), ("4", (2, 7), 0.7), ("3.6", (5,), 0.1)), 8),
     )
     yield 7.0, events.Spent(usage(700, 7.0))
-    reason = "4 of 8 agree on 6, settled 0.81 < 0.90: 6 more samples"
+    reason = "4 of 8 agree (4 to 2), estimate 0.81 < 0.90: 6 more"
     yield 7.0, events.Decided("wave", reason, Estimate(0.81, 0.5, 3))
-    yield 7.1, events.WaveStarted(2, "majority", 6, reason)
+    yield 7.1, events.WaveStarted(1, "sample", 6, reason)
     for i in range(8, 14):
-        yield 7.1, events.CandidateStarted(i, 2)
+        yield 7.1, events.CandidateStarted(i, 1)
     yield from _grow(7.2, range(8, 13), 0, 34)
     yield 10.6, events.Warned("the judge separates right from wrong poorly: its weight is 0.3")
 
@@ -121,14 +125,14 @@ def whole() -> Iterator[Timed]:
     """To the end: the second wave settles it."""
     yield from middle()
     for n, id_ in enumerate((8, 9)):
-        yield 10.7 + n, events.CandidateEnded(candidate(id_, "6", wave=2))
+        yield 10.7 + n, events.CandidateEnded(candidate(id_, "6", wave=1))
         yield 10.7 + n, events.Scored(id_, Score("judge", 0.93 - n / 50))
     for id_ in range(10, 14):
-        yield 11.8, events.Pruned(id_, "no remaining vote can change the leader", cancelled=True)
-        ended = candidate(id_, None, finish=Finish.CANCELLED, wave=2, tokens=40)
+        yield 11.8, events.Pruned(id_, "6 of 10 agree, estimate 0.94 ≥ 0.90", cancelled=True)
+        ended = candidate(id_, None, finish=Finish.CANCELLED, wave=1, tokens=40)
         yield 11.8, events.CandidateEnded(ended)
     yield 11.9, events.Voted(final_classes(), 14)
-    reason = "6 of 10 agree on 6, settled 0.94 ≥ 0.90"
+    reason = "6 of 10 agree, estimate 0.94 ≥ 0.90: stop"
     yield 11.9, events.Decided("stop", reason, Estimate(0.94, 0.58, 3))
     yield 12.0, events.Spent(usage(1_084, 12.0))
     yield 12.0, events.RunEnded(result())
@@ -141,11 +145,11 @@ def final_classes() -> tuple[AnswerClass, ...]:
 def result() -> Result:
     ends = [(0, "6"), (1, "6"), (2, "4"), (3, "6"), (4, None), (5, "3.6"), (6, "6"), (7, "4")]
     first = [
-        candidate(i, text, wave=1, finish=Finish.LOOP if text is None else Finish.STOP)
+        candidate(i, text, wave=0, finish=Finish.LOOP if text is None else Finish.STOP)
         for i, text in ends
     ]
-    second = [candidate(i, "6", wave=2).with_scores(Score("judge", 0.93)) for i in (8, 9)]
-    gone = [candidate(i, None, finish=Finish.CANCELLED, wave=2, tokens=40) for i in range(10, 14)]
+    second = [candidate(i, "6", wave=1).with_scores(Score("judge", 0.93)) for i in (8, 9)]
+    gone = [candidate(i, None, finish=Finish.CANCELLED, wave=1, tokens=40) for i in range(10, 14)]
     return Result(
         answer=answer("6"),
         solution="".join(STEPS),
@@ -154,7 +158,7 @@ def result() -> Result:
         agreement=6 / 14,
         score=0.93,
         estimate=Estimate(0.94, 0.58, 3),
-        stop_reason="6 of 10 agree on 6, settled 0.94 ≥ 0.90",
+        stop_reason="6 of 10 agree, estimate 0.94 ≥ 0.90: stop",
         strategy="auto",
         candidates=(*first, *second, *gone),
         classes=final_classes(),
@@ -165,24 +169,24 @@ def result() -> Result:
 def branching() -> Iterator[Timed]:
     """A search over steps: branches of branches, most of them pruned."""
     yield from list(start())[:1]
-    yield 0.1, events.WaveStarted(1, "beam", 4, "medium: search step by step")
+    yield 0.1, events.WaveStarted(0, "beam", 4, "medium: search step by step")
     for i in range(4):
-        yield 0.1, events.CandidateStarted(i, 1)
+        yield 0.1, events.CandidateStarted(i, 0)
     parents = {4: 1, 5: 1, 6: 2, 7: 2, 8: 5, 9: 5, 10: 6, 11: 8, 12: 8, 13: 11}
     yield from _grow(0.2, range(4), 0, 12)
     for i in range(4):
-        paused = candidate(i, None, finish=Finish.STEP, wave=1, tokens=12)
+        paused = candidate(i, None, finish=Finish.STEP, wave=0, tokens=12)
         yield 1.5, events.CandidateEnded(paused)
         yield 1.5, events.Scored(i, Score("judge", (0.31, 0.82, 0.74, 0.22)[i], step=0))
     for i in (0, 3):
         yield 1.6, events.Pruned(i, "step score among the lowest half")
     for id_, parent in parents.items():
-        yield 1.7, events.CandidateStarted(id_, 2, parent)
+        yield 1.7, events.CandidateStarted(id_, 1, parent)
     yield from _grow(1.8, [8, 9, 10, 12, 13], 4, 30)
     for id_ in (4, 7):
         yield 4.8, events.Pruned(id_, "step score among the lowest half")
     for id_ in (5, 6, 11):
-        paused = candidate(id_, None, finish=Finish.STEP, wave=2, tokens=24)
+        paused = candidate(id_, None, finish=Finish.STEP, wave=1, tokens=24)
         yield 4.8, events.CandidateEnded(replace(paused, parent=parents[id_]))
     for id_, value in ((5, 0.88), (6, 0.61), (8, 0.9), (11, 0.93)):
         yield 4.8, events.Scored(id_, Score("judge", value, step=1))
@@ -190,3 +194,19 @@ def branching() -> Iterator[Timed]:
 
 
 STORIES = {"start": start, "middle": middle, "whole": whole, "branching": branching}
+
+
+def play(name: str, speed: float = 1.0) -> None:
+    """Show a story in the live tree of this terminal: ``python tests/views/story.py whole``."""
+    from ttc_cli.views.tree import LiveTree
+
+    with LiveTree() as tree:
+        last = 0.0
+        for at, event in STORIES[name]():
+            time.sleep(max(0.0, (at - last) / speed))
+            last = at
+            tree(event)
+
+
+if __name__ == "__main__":
+    play(*sys.argv[1:2] or ["whole"])

@@ -14,23 +14,31 @@ from rich.segment import Segment
 from rich.style import Style
 
 
+@lru_cache(maxsize=4096)
+def _size(char: str) -> int:
+    """Cells of one code point. Half a flag takes two where a terminal knows no flags."""
+    return 2 if "\U0001f1e6" <= char <= "\U0001f1ff" else get_character_cell_size(char)
+
+
 def cells(text: str) -> int:
     """How many terminal cells ``text`` takes at most."""
-    return len(text) if text.isascii() else sum(map(get_character_cell_size, text))
+    return len(text) if text.isascii() else sum(map(_size, text))
+
+
+def _fit(text: str, width: int) -> int:
+    """How many characters of ``text`` fit in ``width`` cells."""
+    for i, char in enumerate(text):
+        width -= _size(char)
+        if width < 0:
+            return i
+    return len(text)
 
 
 def cut(text: str, width: int) -> str:
     """The start of ``text``, in at most ``width`` cells, ``…`` where something is missing."""
     if cells(text) <= width:
         return text
-    if width <= 0:
-        return ""
-    left, kept = width - 1, 0
-    for kept, char in enumerate(text):  # noqa: B007 (kept is read after the loop)
-        left -= get_character_cell_size(char)
-        if left < 0:
-            break
-    return text[:kept].rstrip() + "…"
+    return text[: _fit(text, width - 1)].rstrip() + "…" if width > 0 else ""
 
 
 def cut_front(text: str, width: int) -> str:
@@ -40,7 +48,7 @@ def cut_front(text: str, width: int) -> str:
     if width <= 0:
         return ""
     left, first = width - 1, len(text)
-    while first and left >= (size := get_character_cell_size(text[first - 1])):
+    while first and left >= (size := _size(text[first - 1])):
         left -= size
         first -= 1
     kept = text[first:]
@@ -55,14 +63,13 @@ def wrap(text: str, width: int, lines: int) -> tuple[str, ...]:
     """``text`` (one line) broken at spaces into at most ``lines`` lines of ``width`` cells."""
     out: list[str] = []
     rest = text
-    while rest and len(out) < lines - 1 and cells(rest) > width:
-        head = cut(rest, width + 1).removesuffix("…")
-        if rest[len(head) : len(head) + 1] not in ("", " ") and " " in head:
-            head = head[: head.rindex(" ")]
-        if not head:
-            break
-        out.append(head.rstrip())
-        rest = rest[len(head) :].lstrip()
+    while len(out) < lines - 1 and (end := _fit(rest, width)) < len(rest):
+        if rest[end] != " " and " " in rest[:end]:
+            end = rest.rindex(" ", 0, end)
+        if not end:
+            break  # not even one character fits
+        out.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
     if rest and lines > 0:
         out.append(cut(rest, width))
     return tuple(out)

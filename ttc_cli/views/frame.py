@@ -7,6 +7,7 @@ back. Colour only repeats what numbers, bars and signs already say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from rich.segment import Segment
 from ttc_cli.types import AnswerClass, AnswerType
 from ttc_cli.views import words
 from ttc_cli.views.branches import branch_rows
-from ttc_cli.views.cells import Row, cut, wrap
+from ttc_cli.views.cells import Row, cells, cut, wrap
 from ttc_cli.views.state import Status, ViewState
 from ttc_cli.views.styles import BOLD, CALM, DIM, GOOD, RULE, WARN
 
@@ -49,6 +50,10 @@ class Frame:
     def text(self) -> str:
         """The frame without its styles."""
         return "\n".join(row.text.rstrip() for row in self.rows)
+
+    def wrapped(self, width: int) -> int:
+        """How many rows it takes on a terminal of ``width`` cells that wraps it."""
+        return sum(max(1, math.ceil(cells(row.text) / width)) for row in self.rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         line = Segment.line()
@@ -146,9 +151,10 @@ def _model(state: ViewState, width: int) -> Row:
 def _budget(state: ViewState, width: int) -> Row:
     """What is burnt, of what. Bars where there is a cap, as long as they fit."""
     budget, row = state.budget, _label("budget", width)
+    flops = state.flops or budget.max_flops is not None
     burns = [
         _burn(state.tokens, budget.max_tokens, words.count, "tokens"),
-        _burn(state.flops, budget.max_flops, words.flops),
+        *([_burn(state.flops, budget.max_flops, words.flops)] if flops else []),
         _burn(state.seconds, budget.max_seconds, words.seconds),
     ]
     capped = [share for _, share in burns if share is not None]
@@ -184,11 +190,11 @@ def _bar_room(burns: list[_Burn], room: int) -> int:
 
 def _difficulty(state: ViewState, width: int) -> Row:
     row = _label("difficulty", width)
+    if not _gutter(width):
+        row.add("difficulty ", DIM)
     estimate = state.estimate
     if estimate is None:
         return row.add("not known yet: the first answers will tell", DIM)
-    if not _gutter(width):
-        row.add("difficulty ", DIM)
     level = min(5, max(0, estimate.difficulty))
     settled = "probability right" if estimate.calibrated else "settled"
     row.add("●" * level + "○" * (5 - level)).add(f" {estimate.difficulty} of 5")
@@ -220,11 +226,12 @@ def _vote(state: ViewState, width: int, rows: int) -> list[Row]:
     total = sum(max(0.0, c.weight) for c in classes) or 1.0
     answers = [words.shorten(c.answer.text, 40) or "(empty)" for c in shown]
     name = max(4, min(max(map(len, answers)), (width - _gutter(width)) // 4))
+    heard = state.heard or state.ended
     weighted = any(abs(c.weight - c.votes) > 1e-6 for c in classes)
     out = []
     for i, (answer_class, answer) in enumerate(zip(shown, answers, strict=True)):
         row = _label("" if i else "vote", width)
-        votes = f"{answer_class.votes} of {max(state.ended, answer_class.votes)}"
+        votes = f"{answer_class.votes} of {max(heard, answer_class.votes)}"
         if weighted:
             votes += f", weight {answer_class.weight:.2f}"
         if not i:
@@ -282,7 +289,9 @@ def _narrow(state: ViewState, width: int) -> list[Row]:
     classes = _shown_classes(state)
     if classes:
         leader = words.shorten(classes[0].answer.text, 40)
-        lead = f"{leader}: {classes[0].votes} of {max(state.ended, classes[0].votes)}"
+        lead = (
+            f"{leader}: {classes[0].votes} of {max(state.heard or state.ended, classes[0].votes)}"
+        )
     else:
         lead = _no_vote(state)
     lines = [

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from ttc_cli import events
 from ttc_cli.sanitise import clean
-from ttc_cli.types import AnswerClass, Candidate, Estimate, Result, Score
+from ttc_cli.types import AnswerClass, Candidate, Estimate, Finish, Result, Score
 from ttc_cli.views import words
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
@@ -22,16 +22,18 @@ _ANSWER_CHARS = 60
 class PlainLines:
     """A reader of the event stream that writes one line a milestone to ``stream``.
 
-    Scores and votes come often and in small parts: they are held back and written as one line
-    before the next milestone. A stream that is closed is left alone from then on.
+    Scores, votes and dropped candidates come often and in small parts: they are held back and
+    written as one line each before the next milestone. A stream that is closed is left alone
+    from then on.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._scores: list[events.Scored] = []
+        self._dropped: dict[tuple[str, str], list[int]] = {}
         self._vote = ""
         self._vote_written = ""
-        self._last_reason = ""
+        self._reason = ""
         self._open = True
 
     def __call__(self, event: events.Event) -> None:
@@ -42,40 +44,48 @@ class PlainLines:
                     self._scores.append(event)
             case events.Voted():
                 self._vote = vote_line(event.classes, event.total)
+            case events.Pruned():
+                verb = "cancelled" if event.cancelled else "pruned"
+                self._dropped.setdefault((verb, event.reason), []).append(event.id)
+            case events.CandidateEnded():
+                if event.candidate.finish is not Finish.CANCELLED:
+                    self._write(ended_line(event.candidate))
             case events.RunStarted():
                 self._write(started_line(event))
             case events.WaveStarted():
                 self._flush()
-                again = event.reason and event.reason == self._last_reason
-                reason = "" if again or not event.reason else f": {words.one_line(event.reason)}"
-                samples = words.plural(event.samples, "sample")
-                strategy = words.one_line(event.strategy)
-                self._write(f"wave {event.wave}: {samples}, {strategy}{reason}")
-            case events.CandidateEnded():
-                self._write(ended_line(event.candidate))
-            case events.Pruned():
-                verb = "cancelled" if event.cancelled else "pruned"
-                self._write(f"#{event.id} {verb}: {words.one_line(event.reason)}")
+                if not event.reason or event.reason != self._reason:
+                    self._write(
+                        words.one_line(
+                            words.wave_words(
+                                event.wave, event.strategy, event.samples, event.reason
+                            )
+                        )
+                    )
             case events.Decided():
                 self._flush()
-                self._last_reason = event.reason
+                self._reason = event.reason
                 self._write(decided_line(event))
             case events.Warned():
                 self._write(f"warning: {words.one_line(event.message)}")
             case events.RunEnded():
                 self._flush()
-                self._write(f"ended: {words.one_line(event.result.stop_reason)}")
+                stop = event.result.stop_reason
+                why = f": {words.one_line(stop)}" if stop != self._reason else ""
+                self._write(f"ended after {words.spent(event.result.usage)}{why}")
             case _:
                 pass
 
     def _flush(self) -> None:
         if self._scores:
-            parts = [f"#{s.id} {score_words(s.score)}" for s in self._scores]
-            self._scores = []
+            parts = [f"#{scored.id} {score_words(scored.score)}" for scored in self._scores]
             self._write("scores: " + ", ".join(parts))
+        for (verb, reason), ids in self._dropped.items():
+            names = ", ".join(f"#{id_}" for id_ in ids)
+            self._write(f"{verb} {names}: {words.one_line(reason)}")
         if self._vote != self._vote_written:
-            self._vote_written = self._vote
             self._write(self._vote)
+        self._scores, self._dropped, self._vote_written = [], {}, self._vote
 
     def _write(self, line: str) -> None:
         if not self._open:
@@ -103,7 +113,7 @@ def ended_line(candidate: Candidate) -> str:
     if candidate.confidence is not None:
         parts.append(f"mean log-prob {candidate.confidence.mean_logprob:.2f}")
     parts += [score_words(score) for score in candidate.scores if score.step is None]
-    return f"#{candidate.id} " + ", ".join(parts)
+    return f"#{candidate.id}: " + ", ".join(parts)
 
 
 def decided_line(event: events.Decided) -> str:
@@ -120,7 +130,7 @@ def vote_line(classes: Sequence[AnswerClass], total: int, shown: int = 5) -> str
     for one in classes[:shown]:
         answer = words.shorten(one.answer.text, _ANSWER_CHARS)
         weight = f" (weight {one.weight:.2f})" if abs(one.weight - one.votes) > 1e-6 else ""
-        parts.append(f"{answer} {one.votes} of {max(total, one.votes)}{weight}")
+        parts.append(f"{answer}: {one.votes} of {max(total, one.votes)}{weight}")
     if len(classes) > shown:
         parts.append(words.plural(len(classes) - shown, "other answer"))
     return "vote: " + " · ".join(parts)
@@ -149,23 +159,24 @@ def summary_line(result: Result) -> str:
     if result.score is not None:
         parts.append(f"score {result.score:.2f}")
     parts.append(words.spent(result.usage))
-    parts.append(f"stopped: {words.one_line(result.stop_reason)}")
+    parts.append("stopped: " + words.one_line(result.stop_reason).removesuffix(": stop"))
     if result.interrupted:
         parts.append("interrupted, best so far")
     return " · ".join(part for part in parts if part)
 
 
 def _agreement(result: Result) -> str:
-    total = len(result.candidates)
-    candidates = words.plural(total, "candidate")
-    if result.answer is None and result.winner is None:
-        return f"none of {candidates} gave an answer"
-    if total <= 1:
-        return candidates
-    chosen = "" if result.decided_by == "vote" else f", chosen by {result.decided_by}"
-    if result.classes and result.decided_by == "vote":
-        return f"{round(result.agreement * total)} of {candidates} agree"
-    return candidates + chosen
+    cancelled = sum(each.finish is Finish.CANCELLED for each in result.candidates)
+    heard = len(result.candidates) - cancelled
+    more = f" ({cancelled} cancelled)" if cancelled else ""
+    candidates = words.plural(heard, "candidate")
+    if result.answer is None:
+        return f"no answer from {candidates}{more}"
+    if result.decided_by == "vote" and result.classes:
+        return f"{result.classes[0].votes} of {candidates} agree{more}"
+    if result.decided_by == "verifier":
+        return f"the verifier chose #{result.winner} of {candidates}{more}"
+    return candidates + more
 
 
 def explain(result: Result, decisions: Sequence[events.Decided]) -> str:

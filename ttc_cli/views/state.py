@@ -28,7 +28,7 @@ from ttc_cli.types import (
     Score,
     Usage,
 )
-from ttc_cli.views.words import whole_score
+from ttc_cli.views import words
 
 TAIL_CHARS = 2_000
 """Characters of a text's end that are kept (up to twice as many between two cuts)."""
@@ -80,7 +80,7 @@ class Node:
     @property
     def score(self) -> Score | None:
         """The score that stands for the candidate, see ``words.whole_score``."""
-        return whole_score(self.scores)
+        return words.whole_score(self.scores)
 
     @property
     def dropped(self) -> bool:
@@ -166,6 +166,12 @@ class ViewState:
         return sum(n for _, n in recent) / max(self.now - recent[0][0], RATE_BUCKET)
 
     @property
+    def heard(self) -> int:
+        """Candidates that had their say: ended, and not cancelled on the way."""
+        counted = (Status.FINISHED, Status.UNFINISHED, Status.PRUNED)
+        return sum(node.status in counted for node in self.nodes.values())
+
+    @property
     def best(self) -> int | None:
         """The candidate that would be the answer now: the best-scored one of the leading class.
 
@@ -216,11 +222,10 @@ def _(event: events.RunStarted, state: ViewState) -> ViewState:
 
 @_fold.register
 def _(event: events.WaveStarted, state: ViewState) -> ViewState:
-    what = f"wave {event.wave}: {event.samples} × {event.strategy}"
     said = state.words
     if event.reason and said and said[-1].reason == event.reason:
         said = said[:-1]  # the decision that led to this wave: say it once
-    word = Word("wave", f"{event.reason} → {what}" if event.reason else what)
+    word = Word("wave", words.wave_words(event.wave, event.strategy, event.samples, event.reason))
     return replace(state, wave=event.wave, words=(*said, word)[-WORDS_KEPT:])
 
 

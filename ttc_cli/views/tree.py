@@ -6,11 +6,13 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, ConsoleRenderable
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlCode, ControlType, Segment
 
 from ttc_cli.events import Event
 from ttc_cli.views.frame import Frame, render
@@ -37,6 +39,32 @@ class _Terminal(Console):
         raise AttributeError("the terminal has the size it has")
 
 
+class _EraseBelow:
+    """Clears from the cursor to the end of the screen, which Rich has no control for."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        yield Segment("\x1b[J", None, [(ControlType.ERASE_IN_LINE, 0)])
+
+
+class _Live(Live):
+    """A live display that clears what a resized terminal made of its last frame.
+
+    Most terminals wrap the lines they show when they get narrower: the last frame then takes
+    more rows than Rich believes. ``stale`` is how many more, None where nothing was resized.
+    """
+
+    stale: int | None = None
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        if self.stale is None:
+            return super().process_renderables(renderables)
+        up: list[ControlCode] = [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)]
+        reset = Control(*up * self.stale)
+        self.stale = None
+        back, *rest = super().process_renderables(renderables)
+        return [reset, back, _EraseBelow(), *rest]
+
+
 class LiveTree:
     """A reader of the event stream that shows the run while it is on, and leaves nothing behind.
 
@@ -56,6 +84,8 @@ class LiveTree:
         self._clock = clock
         self._state = ViewState()
         self._lock = threading.Lock()
+        self._last = Frame(())
+        self._last_size = (0, 0)
         self._file = os.fdopen(os.dup(fd), "w", encoding="utf-8", errors="replace")
         self._terminal = _Terminal(
             file=self._file,
@@ -68,7 +98,7 @@ class LiveTree:
             highlight=False,
             legacy_windows=False,
         )
-        self._live = Live(
+        self._live = _Live(
             get_renderable=self._draw,
             console=self._terminal,
             refresh_per_second=FRAMES_PER_SECOND,
@@ -90,7 +120,15 @@ class LiveTree:
 
     def _draw(self) -> Frame:
         width, height = self._terminal.size
-        return render(tick(self._state, self._clock()), width, height)
+        if (width, height) != self._last_size and self._last.rows:
+            self._live.stale = self._last.wrapped(width) - len(self._last.rows)
+        self._last = render(tick(self._state, self._clock()), width, height)
+        self._last_size = (width, height)
+        return self._last
+
+    def refresh(self) -> None:
+        """Draw a frame now."""
+        self._live.refresh()
 
     def __enter__(self) -> LiveTree:
         self._live.start()

@@ -87,6 +87,12 @@ def whole_score(scores: Iterable[Score]) -> Score | None:
     return best
 
 
+def wave_words(wave: int, strategy: str, samples: int, reason: str) -> str:
+    """A wave (counted from 0 in events, from 1 for people) and why it is grown."""
+    name = f"wave {wave + 1}" if strategy == "sample" else f"wave {wave + 1}, {strategy}"
+    return f"{name} · {reason or plural(samples, 'sample')}"
+
+
 def outcome(candidate: Candidate) -> str:
     """How a candidate ended, in a word or two: its answer, or why it has none."""
     if candidate.answer is not None and candidate.answer.type is not AnswerType.FREE:

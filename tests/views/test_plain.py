@@ -1,0 +1,112 @@
+import io
+
+import story
+
+from ttc_cli import events
+from ttc_cli.types import Answer, AnswerType, Candidate, Estimate, Finish, Score
+from ttc_cli.views.plain import PlainLines, best_path, explain, summary_line
+
+
+def told(timed):
+    stream = io.StringIO()
+    lines = PlainLines(stream)
+    for _, event in timed:
+        lines(event)
+    return stream.getvalue().splitlines()
+
+
+def test_a_run_in_plain_lines(snapshot):
+    assert "\n".join(told(story.whole())) == snapshot
+
+
+def test_nothing_is_written_for_a_token():
+    grown = [(0.0, events.Grew({0: "a", 1: "b"}, 2, 0, 1, 9))] * 50
+    assert told(grown) == []
+
+
+def test_the_dropped_are_named_once_with_the_reason():
+    lines = told(story.whole())
+    assert [line for line in lines if "#11" in line] == [
+        "cancelled #10, #11, #12, #13: 6 of 10 agree, estimate 0.94 ≥ 0.90"
+    ]
+
+
+def test_lines_are_clean_and_one_each():
+    bad = "a\nb\x1b[2J\x1b]52;c;x\x07\u202ec"
+    lines = told(
+        [
+            (0.0, events.Warned(bad)),
+            (0.0, events.Decided("stop", bad)),
+            (0.0, events.WaveStarted(0, bad, 1, bad + "2")),
+            (
+                0.0,
+                events.CandidateEnded(
+                    Candidate(0, bad, 1, Finish.STOP, Answer(bad, bad, AnswerType.TEXT))
+                ),
+            ),
+        ]
+    )
+    assert len(lines) == 4
+    assert all("a bc" in line and line.isprintable() for line in lines)
+
+
+def test_a_closed_stream_is_left_alone():
+    stream = io.StringIO()
+    lines = PlainLines(stream)
+    stream.close()
+    lines(events.Warned("nobody listens"))
+
+
+def test_the_summary_says_how_how_sure_and_at_what_cost():
+    assert summary_line(story.result()) == (
+        "auto · difficulty 3 of 5 · 6 of 10 candidates agree (4 cancelled) · score 0.93 · "
+        "1,084 tokens, 3.9 TFLOP, 12 s · stopped: 6 of 10 agree, estimate 0.94 ≥ 0.90"
+    )
+
+
+def with_changes(**changes):
+    from dataclasses import replace
+
+    return replace(story.result(), **changes)
+
+
+def test_the_summary_of_an_interrupted_run_without_an_answer():
+    line = summary_line(
+        with_changes(answer=None, winner=None, classes=(), estimate=None, interrupted=True)
+    )
+    assert "no answer from 10 candidates" in line
+    assert line.endswith("interrupted, best so far")
+
+
+def test_the_summary_of_a_free_form_question_names_the_chosen():
+    assert "the verifier chose #8 of 10 candidates" in summary_line(
+        with_changes(decided_by="verifier", classes=())
+    )
+
+
+def test_explaining_tells_every_decision_the_vote_and_the_cost(snapshot):
+    decisions = [event for _, event in story.whole() if isinstance(event, events.Decided)]
+    assert explain(story.result(), decisions) == snapshot
+
+
+def test_explaining_says_when_nothing_was_decided_or_calibrated():
+    text = explain(with_changes(strategy="majority"), [])
+    assert "majority takes no decisions" in text
+    assert "agreement is not the chance of being right" in text
+    calibrated = Estimate(0.9, 0.8, 1, calibrated=True)
+    assert "not the chance" not in explain(with_changes(estimate=calibrated), [])
+
+
+def test_the_best_path_shows_each_step_with_its_score():
+    first = Candidate(1, "Try.\n\nFail.", 4, Finish.STEP)
+    last = Candidate(2, "Better.\n\n\x1b[2JDone.", 6, Finish.STOP, story.answer("6"), parent=1)
+    last = last.with_scores(Score("judge", 0.25, step=0), Score("judge", 0.75, step=1))
+    path = best_path(with_changes(winner=2, candidates=(last, first))).splitlines()
+    assert path[0].startswith("#1: paused")
+    assert path[4].startswith("#2: 6")
+    assert path[4].endswith("(from #1)")
+    assert path[5:] == ["  1. Better.  [judge 0.25]", "  2. Done.  [judge 0.75]"]
+
+
+def test_the_best_path_of_nothing_is_empty():
+    assert best_path(with_changes(winner=None)) == ""

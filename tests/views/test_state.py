@@ -1,0 +1,170 @@
+import time
+
+import pytest
+import story
+
+from ttc_cli import events
+from ttc_cli.types import AnswerClass, Candidate, Finish, Score
+from ttc_cli.views.state import TAIL_CHARS, Status, Tail, ViewState, reduce, tick
+
+
+def fold(timed, state=None):
+    state = state or ViewState()
+    for at, event in timed:
+        state = reduce(state, event, at)
+    return state
+
+
+def grew(**texts):
+    named = {int(name[1:]): text for name, text in texts.items()}
+    return events.Grew(named, len(named), 0, 0, 0)
+
+
+def test_a_candidate_goes_from_queued_over_growing_to_finished():
+    state = reduce(ViewState(), events.CandidateStarted(3, 0))
+    assert state.nodes[3].status is Status.QUEUED
+    state = reduce(state, grew(c3="So "), 1.0)
+    assert state.nodes[3].status is Status.GROWING
+    state = reduce(state, events.CandidateEnded(story.candidate(3, "6")), 2.0)
+    assert state.nodes[3].status is Status.FINISHED
+    assert state.nodes[3].answer == story.answer("6")
+    assert state.tails[3].tokens == 96
+
+
+@pytest.mark.parametrize(
+    ("finish", "status"),
+    [
+        (Finish.LENGTH, Status.UNFINISHED),
+        (Finish.CONTEXT, Status.UNFINISHED),
+        (Finish.LOOP, Status.UNFINISHED),
+        (Finish.BUDGET, Status.UNFINISHED),
+        (Finish.CANCELLED, Status.CANCELLED),
+        (Finish.STEP, Status.PAUSED),
+    ],
+)
+def test_how_a_candidate_ends_decides_its_status(finish, status):
+    ended = events.CandidateEnded(story.candidate(0, None, finish=finish))
+    assert reduce(ViewState(), ended).nodes[0].status is status
+
+
+def test_a_paused_branch_grows_on_and_a_dropped_one_stays_dropped():
+    state = reduce(ViewState(), events.CandidateEnded(story.candidate(0, None, finish=Finish.STEP)))
+    state = reduce(state, events.Pruned(1, "weak", cancelled=True))
+    state = reduce(state, grew(c0="more", c1="more"))
+    cancelled = story.candidate(1, None, finish=Finish.CANCELLED)
+    state = reduce(state, events.CandidateEnded(cancelled))
+    assert state.nodes[0].status is Status.GROWING
+    assert (state.nodes[1].status, state.nodes[1].reason) == (Status.CANCELLED, "weak")
+
+
+def test_a_pruned_candidate_keeps_its_answer_and_the_reason():
+    state = reduce(ViewState(), events.CandidateEnded(story.candidate(0, "6")))
+    state = reduce(state, events.Pruned(0, "worse than its siblings"))
+    node = state.nodes[0]
+    assert (node.status, node.reason) == (Status.PRUNED, "worse than its siblings")
+    assert node.answer is not None
+
+
+def test_steps_are_counted_wherever_the_tokens_are_cut():
+    text = "one\nstill one\n\ntwo\n \nthree\n\n\nfour\n\n"
+    for size in (1, 2, 3, 5, len(text)):
+        state = ViewState()
+        for i in range(0, len(text), size):
+            state = reduce(state, grew(c0=text[i : i + size]))
+        assert state.tails[0].steps == 4, size
+
+
+def test_only_the_end_of_a_text_is_kept():
+    state = ViewState()
+    for i in range(3_000):
+        state = reduce(state, grew(c0=f"{i:04} "))
+    tail = state.tails[0]
+    assert TAIL_CHARS <= len(tail.text) <= 2 * TAIL_CHARS
+    assert tail.text.endswith("2998 2999 ")
+    assert tail.tokens == 3_000
+
+
+def test_earlier_states_are_left_as_they_were():
+    before = fold(story.middle())
+    nodes, tails = dict(before.nodes), dict(before.tails)
+    reduce(before, grew(c8="x"))
+    reduce(before, events.Pruned(8, "why"))
+    assert (before.nodes, before.tails) == (nodes, tails)
+
+
+def test_tokens_per_second_is_of_the_last_seconds_and_falls_to_zero():
+    state = ViewState()
+    for i in range(100):
+        state = reduce(state, grew(c0="a", c1="b"), i * 0.1)
+    assert state.tokens_per_second == pytest.approx(20, rel=0.1)
+    assert tick(state, 12.0).tokens_per_second < 16
+    assert tick(state, 30.0).tokens_per_second == 0
+
+
+def test_burn_goes_on_between_two_reports_of_the_ledger():
+    state = reduce(ViewState(), events.Spent(story.usage(100, 2.0)), 2.0)
+    flops = state.flops
+    for i in range(10):
+        state = reduce(state, grew(c0="a", c1="b"), 2.0 + i / 10)
+    assert state.tokens == 120
+    assert state.flops > flops
+    assert tick(state, 5.0).seconds == pytest.approx(5.0)
+    state = reduce(state, events.Spent(story.usage(118, 4.0)), 4.0)
+    assert (state.tokens, state.seconds) == (118, 4.0)
+
+
+def test_the_best_is_the_best_scored_of_the_leading_class():
+    assert fold(story.middle()).best == 0
+    assert fold(story.whole()).best == story.result().winner
+
+
+def test_without_a_vote_the_best_scored_finished_candidate_leads():
+    state = ViewState()
+    for id_, value in ((0, 0.2), (1, 0.9), (2, 0.4)):
+        state = reduce(state, events.CandidateEnded(Candidate(id_, "t", 1, Finish.STOP)))
+        state = reduce(state, events.Scored(id_, Score("judge", value)))
+    assert state.best == 1
+
+
+def test_confidence_counts_only_where_no_verifier_spoke():
+    state = reduce(ViewState(), events.Scored(0, Score("judge", 0.3)))
+    state = reduce(state, events.Scored(0, Score("confidence", 0.9)))
+    assert state.nodes[0].score == Score("judge", 0.3)
+
+
+def test_a_decision_and_the_wave_it_starts_are_said_once():
+    state = reduce(ViewState(), events.Decided("wave", "too close to call"))
+    state = reduce(state, events.WaveStarted(1, "sample", 4, "too close to call"))
+    assert [word.reason for word in state.words] == ["wave 2 · too close to call"]
+
+
+def test_a_result_tells_of_candidates_that_no_event_told_of():
+    state = reduce(ViewState(), events.RunEnded(story.result()), 1.0)
+    assert len(state.nodes) == 14
+    assert state.nodes[13].status is Status.CANCELLED
+    assert state.seconds == 12.0
+
+
+def test_a_new_run_starts_from_nothing():
+    state = fold(story.whole())
+    again = next(story.start())[1]
+    assert reduce(state, again, 20.0).nodes == {}
+
+
+def test_the_vote_may_name_candidates_that_are_unknown():
+    one = AnswerClass(story.answer("6"), (7, 8), 2.0)
+    assert reduce(ViewState(), events.Voted((one,), 2)).best is None
+
+
+def test_a_decode_step_costs_the_same_whatever_the_length_of_the_texts():
+    def cost(length):
+        ids = range(64)
+        state = ViewState(tails={i: Tail("x" * length) for i in ids})
+        step = events.Grew(dict.fromkeys(ids, " word"), 64, 0, 0, 0)
+        begun = time.thread_time()
+        for _ in range(300):
+            state = reduce(state, step)
+        return time.thread_time() - begun
+
+    cost(10)
+    assert cost(100_000) < 4 * cost(10) + 0.05
