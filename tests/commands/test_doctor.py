@@ -1,0 +1,207 @@
+"""``ttc doctor``: every finding from made-up readings, and the command as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from ttc_cli import errors
+from ttc_cli.commands import doctor
+from ttc_cli.commands.doctor import GIB, Status
+from ttc_cli.engines.llamacpp import selftest
+from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
+from ttc_cli.main import main
+from ttc_cli.models import files, hardware
+from ttc_cli.models.default import speed_of
+from ttc_cli.models.hardware import Accelerator, BusyProcess, Contention, Cpu, Memory
+from ttc_cli.models.registry import load_registry
+
+QUIET = Contention((), 0.0)
+BUSY = Contention((BusyProcess(77, "blender", 3.9),), 0.0)
+
+
+def test_memory_below_the_smallest_models_need_fails() -> None:
+    short = doctor.judge_memory(Memory(4 * GIB, GIB, limited=True), smallest=GIB)
+    assert short.status is Status.FAILED
+    assert "limited by a cgroup" in short.detail
+    assert short.fix
+    assert doctor.judge_memory(Memory(4 * GIB, 3 * GIB), smallest=GIB).status is Status.OK
+    assert doctor.judge_memory(Memory(4 * GIB, GIB), smallest=None).status is Status.WARNING
+
+
+@pytest.mark.parametrize(
+    ("free", "status"),
+    [(GIB // 8, Status.FAILED), (GIB, Status.WARNING), (9 * GIB, Status.OK)],
+)
+def test_disk(free: int, status: Status) -> None:
+    found = doctor.judge_disk("models", Path("/there"), free)
+    assert found.status is status
+    assert (found.fix is None) is (status is Status.OK)
+
+
+def test_a_busy_program_is_named_with_its_cure() -> None:
+    assert doctor.judge_contention(QUIET).status is Status.OK
+    found = doctor.judge_contention(BUSY)
+    assert found.status is Status.WARNING
+    assert "blender (pid 77)" in found.detail
+    assert found.fix == "renice -n 19 -p 77"
+    stolen = doctor.judge_contention(Contention((), 0.7))
+    assert stolen.status is Status.WARNING
+    assert "hypervisor" in stolen.detail
+
+
+def test_an_unused_instruction_set_is_a_warning() -> None:
+    cpu = Cpu("Xeon", "x86_64", frozenset({"avx2", "avx512f", "amx_int8"}))
+    slow = doctor.judge_instructions("CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 0 | ", cpu)
+    assert slow.status is Status.WARNING
+    assert "AMX_INT8" in slow.detail
+    assert "AVX512" not in slow.detail
+    assert slow.fix == "./install.sh --rebuild"
+    full = doctor.judge_instructions("CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 1 | ", cpu)
+    assert full.status is Status.OK
+
+
+def test_a_gpu_that_the_build_ignores_is_a_warning() -> None:
+    gpu = Accelerator("cuda", "H100", 80 * GIB)
+    assert doctor.judge_accelerators((), offloads=False).status is Status.OK
+    assert doctor.judge_accelerators((gpu,), offloads=True).status is Status.OK
+    ignored = doctor.judge_accelerators((gpu,), offloads=False)
+    assert ignored.status is Status.WARNING
+    assert ignored.fix == "./install.sh --rebuild --accelerator cuda"
+
+
+def test_speed() -> None:
+    fast, slow = Speed(200, 17, 100, 2), Speed(20, 1.7, 5, 2)
+    assert doctor.judge_speed("m", fast, QUIET).status is Status.OK
+    assert doctor.judge_speed("m", slow, QUIET).status is Status.WARNING
+    assert "other programs" in doctor.judge_speed("m", fast, BUSY).detail
+
+
+def test_a_missing_build_fails_and_an_untested_one_is_skipped() -> None:
+    missing = doctor.judge_without_models(installed=False)
+    assert (missing.status, missing.fix) == (Status.FAILED, "./install.sh")
+    untested = doctor.judge_without_models(installed=True)
+    assert untested.status is Status.SKIPPED
+    assert untested.fix is not None
+    assert untested.fix.startswith("ttc models pull smollm2-135m")
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, a quiet machine with room, and a build that passes."""
+    monkeypatch.setenv("TTC_HOME", str(tmp_path))
+    monkeypatch.delenv("TTC_MODEL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hardware, "read_memory", lambda: Memory(16 * GIB, 12 * GIB))
+    monkeypatch.setattr(hardware, "read_free_disk", lambda path: 99 * GIB)
+    monkeypatch.setattr(hardware, "watch_contention", lambda: QUIET)
+    monkeypatch.setattr(hardware, "find_accelerators", lambda: ())
+    monkeypatch.setattr(hardware, "read_cpu", lambda: Cpu("Xeon", "x86_64", frozenset({"avx2"})))
+    passed = BuildCheck("0.3", "CPU : AVX2 = 1", offloads=False, fresh=True)
+    monkeypatch.setattr(selftest, "check_build", lambda path, fresh: passed)
+    monkeypatch.setattr(selftest, "measure_speed", lambda path: Speed(200.0, 17.0, 100.0, 2))
+    return tmp_path
+
+
+@pytest.fixture
+def model(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Path:
+    """A small model of the user's own, recorded as it was downloaded, and the default."""
+    path = files.folder_of("mine") / "mine.gguf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(tiny_model.read_bytes())
+    (home / "config").mkdir()
+    (home / "config/models.toml").write_text(
+        f'[models.mine]\ntitle = "Mine"\nsources = [{{ type = "file", path = "{path}" }}]\n'
+    )
+    monkeypatch.setenv("TTC_MODEL", "mine")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    files.record_file("mine", path, digest, None)
+    return path
+
+
+@pytest.fixture
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest sound GGUF: a header with an architecture and a name."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    fields = b""
+    for key, value in (("general.architecture", "llama"), ("general.name", "tiny")):
+        fields += text(key) + struct.pack("<I", 8) + text(value)
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + fields
+    path.write_bytes(header + bytes(-len(header) % 32))  # data begins at a multiple of 32
+    return path
+
+
+def checks(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str | None]]:
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert report["v"] == 1
+    assert report["ok"] == all(check["status"] != "failed" for check in report["checks"])
+    return {check["name"]: check for check in report["checks"]}
+
+
+@pytest.mark.usefixtures("home")
+def test_without_models_it_fails_and_says_what_to_pull(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "--json"]) == 1
+    found = checks(capsys)
+    assert found["models"]["fix"] == "ttc models pull qwen2.5-coder-1.5b"
+    assert found["build"]["status"] == "skipped"
+    assert "speed" not in found
+
+
+@pytest.mark.usefixtures("model")
+def test_a_sound_machine_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "Ready."
+    assert "17 tokens/s alone" in printed.out
+    assert printed.err == ""
+    assert speed_of(load_registry().require("mine"), 1) == (17.0, True)
+
+
+def test_a_changed_model_fails_with_its_cure(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(model.read_bytes())
+    data[-1] ^= 1
+    model.write_bytes(data)
+    assert main(["doctor", "--json"]) == 1
+    found = checks(capsys)
+    assert found["model"]["status"] == "failed"
+    assert found["model"]["fix"]
+
+
+@pytest.mark.usefixtures("model")
+def test_quick_neither_hashes_nor_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--quick", "--json"]) == 0
+    found = checks(capsys)
+    assert "model" not in found
+    assert "speed" not in found
+    assert found["build"]["status"] == "ok"
+
+
+@pytest.mark.usefixtures("model")
+def test_a_crashing_build_fails_with_the_next_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def crash(path: Path, fresh: bool) -> BuildCheck:
+        raise errors.NativeCrash("it crashes (SIGILL)", "./install.sh --rebuild")
+
+    monkeypatch.setattr(selftest, "check_build", crash)
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  build" in out
+    assert "fix: ./install.sh --rebuild" in out
+    assert out.splitlines()[-1].endswith("failed.")
