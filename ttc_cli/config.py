@@ -44,7 +44,7 @@ KEYS: dict[str, Key] = {
     "gpu_layers": Key(int, least=-1),
     "parallel": Key(int, least=1),
     "context": Key(int, least=1),
-    "kv_type": Key(str, ("auto", "f16", "q8_0")),
+    "kv_type": Key(str, ("f16", "q8_0", "q4_0")),
     "view": Key(str, ("auto", "tree", "plain", "none")),
     "color": Key(str, ("auto", "always", "never")),
 }

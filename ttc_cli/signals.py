@@ -84,6 +84,10 @@ class Interruption:
             }
         )
 
+    def rest(self) -> None:
+        """The search is over: a first Ctrl-C now may not cost the answer about to be printed."""
+        self.stop = lambda: None
+
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.stop is None or self.happened:
             leave(130)

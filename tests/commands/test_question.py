@@ -107,7 +107,7 @@ def test_a_dash_after_the_prompt_waits_for_a_slow_pipe(read):
     ],
 )
 def test_what_is_no_question_is_a_usage_error(read, words, stdin, said):
-    with pytest.raises(UsageError, match=".") as caught:
+    with pytest.raises(UsageError) as caught:
         read(*words, stdin=stdin)
     assert said in caught.value.message
     assert caught.value.exit_code == 2

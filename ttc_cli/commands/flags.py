@@ -135,8 +135,8 @@ Context = Annotated[
     ),
 ]
 KvType = Annotated[
-    Literal["auto", "f16", "q8_0"] | None,
-    _model(help="How the KV cache is stored.  [default: auto]"),
+    Literal["f16", "q8_0", "q4_0"] | None,
+    _model(help="How the KV cache is stored.  [default: f16, or q8_0 where memory is short]"),
 ]
 
 Json = Annotated[bool, _output("--json", help="The whole result as one JSON object.")]

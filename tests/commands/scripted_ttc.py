@@ -1,0 +1,49 @@
+"""``ttc`` with a scripted engine in place of a model, for tests that need a process of their own.
+
+``SCENARIO`` in the environment holds the engine's arguments as JSON; ``wedged`` makes it ignore
+every request to stop.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from ttc_cli.commands import planning, thinking
+from ttc_cli.engines.scripted import Reply, ScriptedEngine
+from ttc_cli.main import main
+from ttc_cli.models.registry import Entry, FileSource
+from ttc_cli.models.store import Model
+from ttc_cli.types import Finish
+
+FOREVER = "forever: "
+"""A text with this before it goes on and on instead of ending the model's turn."""
+
+
+def make_model():
+    source = FileSource("script.gguf")
+    return Model("script", Entry("script", "A script", (source,)), Path(source.path))
+
+
+def make_engine(texts, **options):
+    replies = [
+        Reply(text.removeprefix(FOREVER) + " ", Finish.LENGTH)
+        if text.startswith(FOREVER)
+        else Reply(text)
+        for text in texts
+    ]
+    return ScriptedEngine(replies, **options)
+
+
+class Wedged(ScriptedEngine):
+    def interrupt(self):
+        print("asked to stop", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    scenario = json.loads(os.environ["SCENARIO"])
+    if scenario.pop("wedged", False):
+        ScriptedEngine.interrupt = Wedged.interrupt
+    planning.choose_model = lambda name: make_model()
+    thinking.open_engine = lambda path, settings, name: make_engine(**scenario)
+    sys.exit(main())

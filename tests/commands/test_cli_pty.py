@@ -1,0 +1,209 @@
+"""``ttc solve`` on a terminal: the bytes it gets, the screen it ends with, signals."""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pyte
+import pytest
+
+CHILD = Path(__file__).parent / "scripted_ttc.py"
+FOUR = "Two and two make four.\n\nThe final answer is 4."
+ON_AND_ON = "forever: and so on"
+
+
+class Terminal:
+    """A child process on a pseudo-terminal, and the screen it draws."""
+
+    def __init__(self, arguments, scenario, *, rows=24, columns=80, stdout=None, stdin=None):
+        self.ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self.bytes = b""
+        self.child = subprocess.Popen(
+            [sys.executable, str(CHILD), "solve", *arguments],
+            stdin=theirs if stdin is None else stdin,
+            stdout=theirs if stdout is None else stdout,
+            stderr=theirs,
+            start_new_session=True,
+            env={**os.environ, "SCENARIO": json.dumps(scenario), "TERM": "xterm-256color"},
+        )
+        os.close(theirs)
+
+    def read(self, seconds=0.0):
+        """Feed what has come, waiting up to ``seconds``; False at the end."""
+        if not select.select([self.ours], [], [], seconds)[0]:
+            return True
+        try:
+            data = os.read(self.ours, 1 << 16)
+        except OSError:  # Linux: EIO once the other side is closed
+            return False
+        self.bytes += data
+        self._stream.feed(data)
+        return bool(data)
+
+    def wait_for(self, text, seconds=20.0):
+        """Read until the screen shows ``text``."""
+        end = time.monotonic() + seconds
+        while text not in self.shown:
+            assert time.monotonic() < end, f"{text!r} never came:\n{self.shown}"
+            assert self.read(0.1), f"ended before {text!r}:\n{self.shown}"
+
+    def finish(self, seconds=20.0):
+        """Read to the end; returns the exit code."""
+        end = time.monotonic() + seconds
+        while self.read(0.1):
+            assert time.monotonic() < end, f"never ended:\n{self.shown}"
+        return self.child.wait(timeout=5)
+
+    @property
+    def shown(self):
+        return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+
+    def close(self):
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        os.close(self.ours)
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("TTC_") or name in ("NO_COLOR", "FORCE_COLOR"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def terminal():
+    with contextlib.ExitStack() as stack:
+
+        def open_terminal(*arguments, texts=(FOUR,), size=(24, 80), scenario=None, **options):
+            scenario = {"texts": list(texts), "pause": 0.01, **(scenario or {})}
+            made = Terminal(arguments, scenario, rows=size[0], columns=size[1], **options)
+            stack.callback(made.close)
+            return made
+
+        yield open_terminal
+
+
+def test_the_tree_shows_the_run_and_leaves_answer_and_summary(terminal):
+    run = terminal("What is 2+2?", texts=[FOUR, ON_AND_ON], scenario={"pause": 0.03})
+    run.wait_for("What is 2+2?")
+    assert run.screen.cursor.hidden
+    assert run.finish() == 0
+    lines = run.shown.splitlines()
+    assert lines[0] == "4"
+    assert "stopped: " in " ".join(lines[1:])
+    assert "What is 2+2?" not in run.shown
+    assert not run.screen.cursor.hidden
+
+
+def test_the_tree_goes_to_the_terminal_though_stdout_is_a_file(terminal, tmp_path):
+    with open(tmp_path / "out.txt", "wb") as out:
+        run = terminal("What is 2+2?", stdout=out, scenario={"pause": 0.03})
+        run.wait_for("What is 2+2?")
+        assert run.finish() == 0
+    assert (tmp_path / "out.txt").read_bytes() == b"4\n"
+
+
+def test_ctrl_c_gives_the_best_answer_so_far(terminal):
+    run = terminal("What is 2+2?", texts=[FOUR, ON_AND_ON])
+    run.wait_for("What is 2+2?")
+    time.sleep(1.0)  # the first candidate ends after a dozen steps of 10 ms
+    run.child.send_signal(signal.SIGINT)
+    assert run.finish() == 130
+    assert run.shown.splitlines()[0] == "4"
+    assert "interrupted" in run.shown
+    assert not run.screen.cursor.hidden
+
+
+def test_ctrl_c_before_any_answer_prints_none(terminal, tmp_path):
+    with open(tmp_path / "out.txt", "wb") as out:
+        run = terminal("What is 2+2?", texts=[ON_AND_ON], stdout=out)
+        run.wait_for("What is 2+2?")
+        run.child.send_signal(signal.SIGINT)
+        assert run.finish() == 130
+    assert (tmp_path / "out.txt").read_bytes() == b""
+
+
+def test_a_second_ctrl_c_leaves_at_once(terminal):
+    run = terminal("What is 2+2?", texts=[ON_AND_ON], scenario={"wedged": True})
+    run.wait_for("What is 2+2?")
+    run.child.send_signal(signal.SIGINT)
+    run.wait_for("asked to stop")
+    started = time.monotonic()
+    run.child.send_signal(signal.SIGINT)
+    assert run.finish() == 130
+    assert time.monotonic() - started < 2
+    assert not run.screen.cursor.hidden
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_termination_restores_the_terminal(terminal, number, code):
+    run = terminal("What is 2+2?", texts=[ON_AND_ON])
+    run.wait_for("What is 2+2?")
+    run.child.send_signal(number)
+    assert run.finish() == code
+    assert run.shown == ""
+    assert not run.screen.cursor.hidden
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 10), (5, 20), (24, 39), (3, 200)])
+def test_a_tiny_terminal_still_gets_the_answer(terminal, tmp_path, size):
+    with open(tmp_path / "out.txt", "wb") as out:
+        run = terminal("What is 2+2?", texts=[FOUR, ON_AND_ON], size=size, stdout=out)
+        assert run.finish() == 0
+    assert (tmp_path / "out.txt").read_bytes() == b"4\n"
+    assert b"Traceback" not in run.bytes
+
+
+def test_hostile_text_never_reaches_the_terminal(terminal):
+    hostile = (
+        "\x1b]0;owned\x07\x1b]52;c;cm0gLXJm\x07\x1b[2J\x1b[?1049h\x9b31m[/bold][link=x]\u202e\x07"
+        "\n\nThe final answer is \x1b]0;owned\x07\u202e4."
+    )
+    run = terminal(
+        "What?\x1b]0;owned\x07", "-v", "--explain", "--solution", texts=[hostile], size=(60, 100)
+    )
+    assert run.finish() == 0
+    for bad in (b"\x1b]", b"\x1b[2J", b"\x1b[?1049h", b"\x07", b"\xc2\x9b", "\u202e".encode()):
+        assert bad not in run.bytes
+    assert "owned" not in run.shown
+
+
+def test_a_terminal_and_no_question_shows_the_help(terminal):
+    run = terminal()
+    assert run.finish() == 2
+    assert b"Usage: ttc solve" in run.bytes
+
+
+def test_a_dumb_terminal_and_no_color_get_no_escape_sequences(terminal, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    run = terminal("What is 2+2?", "--view", "plain", "--model", "x", "--samples", "2")
+    assert run.finish() == 0
+    assert b"\x1b[3" not in run.bytes
+    assert b"started: " in run.bytes
+
+
+def test_an_idle_pipe_beside_a_prompt_does_not_hang(terminal):
+    out, into = os.pipe()
+    try:
+        run = terminal("What is 2+2?", stdin=out)
+        assert run.finish() == 0
+    finally:
+        os.close(out)
+        os.close(into)
+    assert b"sent nothing for 5 s" in run.bytes

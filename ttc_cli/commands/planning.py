@@ -1,0 +1,194 @@
+"""Before anything is computed: which model, is it here, will it fit, what may it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttc_cli.errors import UsageError
+from ttc_cli.types import Budget, Sampling
+
+if TYPE_CHECKING:
+    from ttc_cli.commands.thinking import Request
+    from ttc_cli.models.store import Model
+    from ttc_cli.output import Output
+
+
+def check_names(strategy: str, verifiers: Sequence[str]) -> None:
+    """Make sure that both exist, before anything is downloaded or loaded.
+
+    Raises:
+        UsageError: one does not; the hint lists those that do.
+    """
+    from ttc_cli.search import registry as strategies
+    from ttc_cli.verifiers import registry as judges
+
+    for kind, wanted, known in (
+        ("strategy", (strategy,), ("auto", *strategies.names())),
+        ("verifier", verifiers, judges.names()),
+    ):
+        for name in wanted:
+            if name not in known:
+                raise UsageError(
+                    f"There is no {kind} called {name!r}.", f"choose one of {', '.join(known)}"
+                )
+
+
+def choose_model(name: str | None) -> Model:
+    """The model called ``name``, or the default one for this machine; ``path`` None if not here.
+
+    Raises:
+        UsageError: there is no model of that name.
+        ModelError: a path without a file, or a file that is not what it should be.
+    """
+    from ttc_cli.models import store
+
+    return store.resolve(name or store.default_model())
+
+
+def obtain_model(model: Model, *, yes: bool, ask: Callable[[str], bool] | None) -> Path:
+    """The file of ``model``, downloaded where it is missing and that is wanted.
+
+    Args:
+        model: what to get.
+        yes: download without asking.
+        ask: puts a question to the user; None where nobody is there to answer.
+
+    Raises:
+        ModelMissing: not here, and not wanted.
+        ModelCorrupt, NetworkError, DiskFull, MemoryShort: the download failed.
+    """
+    if model.path is not None:
+        return model.path
+    from ttc_cli.models import store
+    from ttc_cli.models.progress import format_bytes, show_progress
+
+    def confirm(plan: store.Plan) -> bool:
+        size = "" if plan.bytes is None else f" ({format_bytes(plan.bytes)})"
+        return yes or (
+            ask is not None
+            and ask(f"The model {model.name}{size} is not on this machine. Download it?")
+        )
+
+    with show_progress() as report:
+        return store.ensure(model.name, confirm=confirm, report=report)
+
+
+def label_model(model: Model) -> str:
+    """What to call ``model`` in views and results: a file by its name alone."""
+    return model.path.stem if model.path is not None and model.entry.own else model.name
+
+
+def choose_sampling(model: Model, temperature: float | None) -> Sampling:
+    """The model's own sampling, at ``temperature`` where one is given."""
+    own = model.entry.sampling
+    return own if temperature is None else replace(own, temperature=temperature)
+
+
+def estimate_context(question: str, budget: Budget) -> int | None:
+    """Tokens to make room for where ``question`` outgrows the default context, else None.
+
+    Two bytes a token is on the safe side for text (four in English); the template adds its own.
+    """
+    from ttc_cli.engines.llamacpp import CONTEXT
+
+    wanted = len(question.encode()) // 2 + budget.tokens_per_candidate + 256
+    return wanted if wanted > CONTEXT else None
+
+
+def show_plan(request: Request, out: Output, *, as_json: bool) -> None:
+    """Print what a run would do and take: model, memory, strategy, and the most it can cost.
+
+    Raises:
+        ModelCorrupt, ModelUnsupported: the file is there and no good.
+        MemoryShort: it does not fit this machine.
+    """
+    plan = make_plan(request)
+    if as_json:
+        out.document(plan)
+        return
+    out.answer("\n".join(f"{key:<11}{value}" for key, value in _word_plan(plan).items()))
+
+
+def make_plan(request: Request) -> dict[str, Any]:
+    """The plan as ``--dry-run --json`` prints it. ``memory`` is None before the download."""
+    from ttc_cli.policy.table import SHIPPED
+
+    budget, model = request.budget, request.model
+    row = SHIPPED.row(budget.level)
+    samples = 1 if request.strategy == "greedy" else request.samples or row.cap
+    samples = min(samples, budget.max_samples or samples)
+    tokens = samples * budget.tokens_per_candidate
+    tokens = min(tokens, budget.max_tokens or tokens)
+    plan: dict[str, Any] = {
+        "v": 1,
+        "type": "plan",
+        "model": model.name,
+        "path": None if model.path is None else str(model.path),
+        "bytes": model.entry.size,
+        "strategy": request.strategy,
+        "verifiers": list(request.verifiers),
+        "budget": budget.level,
+        "max_samples": samples,
+        "max_tokens": tokens,
+        "max_seconds": budget.max_seconds,
+        "max_flops": budget.max_flops,
+        "seed": request.seed,
+        "memory": None,
+    }
+    if request.strategy == "auto":
+        plan |= {"first_wave": min(row.probe, samples), "stop_at": row.threshold}
+    if model.path is not None:
+        from ttc_cli.engines import llamacpp
+        from ttc_cli.models import gguf, hardware
+
+        info = gguf.read_header(model.path)
+        memory = llamacpp.plan(info, request.settings, hardware.read_memory().free)
+        flops = 2.0 * info.parameters * tokens
+        plan["max_flops"] = min(flops, budget.max_flops or flops)
+        plan["memory"] = {
+            "total": memory.total,
+            "free": memory.free,
+            "weights": memory.weights,
+            "kv": memory.kv,
+            "compute": memory.compute,
+            "kv_type": memory.kv_type,
+            "parallel": memory.parallel,
+            "context": memory.path,
+        }
+    return plan
+
+
+def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
+    from ttc_cli.models.progress import format_bytes
+    from ttc_cli.views import words
+
+    size = "" if plan["bytes"] is None else f", {format_bytes(plan['bytes'])}"
+    where = plan["path"] or "not on this machine: ttc models pull " + plan["model"]
+    strategy = plan["strategy"]
+    if "first_wave" in plan:
+        until = f"until settled at {plan['stop_at']:.2f}" if plan["stop_at"] else "never early"
+        strategy += f", first {plan['first_wave']} candidates, then waves {until}"
+    lines = {
+        "model": f"{plan['model']}{size} ({where})",
+        "strategy": strategy,
+        "verifiers": ", ".join(plan["verifiers"]) or "the strategy's own",
+        "budget": plan["budget"],
+    }
+    memory = plan["memory"]
+    if memory is not None:
+        parts = {name: format_bytes(memory[name]) for name in ("total", "free", "weights", "kv")}
+        lines["memory"] = (
+            f"{parts['total']} of {parts['free']} free ({parts['weights']} weights, "
+            f"{parts['kv']} {memory['kv_type']} KV for {memory['parallel']} candidates at once, "
+            f"{memory['context']:,} tokens the longest)"
+        )
+    cost = [words.plural(plan["max_samples"], "candidate"), f"{plan['max_tokens']:,} tokens"]
+    if plan["max_flops"] is not None:
+        cost.append(words.flops(plan["max_flops"]))
+    if plan["max_seconds"] is not None:
+        cost.append(words.seconds(plan["max_seconds"]))
+    lines["at most"] = ", ".join(cost)
+    return lines

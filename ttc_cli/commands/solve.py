@@ -1,0 +1,221 @@
+"""``ttc solve``: one question, one answer on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ttc_cli.commands import flags
+from ttc_cli.commands.panels import PanelCommand
+from ttc_cli.commands.question import read_question
+from ttc_cli.config import load_config
+from ttc_cli.errors import NoAnswer, TtcError, UsageError
+from ttc_cli.output import Output, print_error
+from ttc_cli.sanitise import clean
+from ttc_cli.signals import Interruption
+from ttc_cli.types import AnswerType, Budget, Problem, Result
+
+if TYPE_CHECKING:
+    from ttc_cli.commands.thinking import Thought
+
+EPILOG = """\
+\b
+Examples:
+  ttc solve "What is 17 * 23?"
+  echo "What is 17 * 23?" | ttc solve
+  cat notes.txt | ttc solve "Summarise in one sentence:"
+  ttc solve --budget deep --explain "How many primes are below 100?"
+  ttc solve --json "Is 91 prime?" | jq -r .answer
+  ttc solve --max-seconds 30 --strategy majority --samples 16 --file question.txt
+
+With a prompt, stdin is added to it where it is a file or a pipe; a pipe that sends nothing for
+five seconds is left out with a warning, and '-' after the prompt waits for it without limit.
+
+Ctrl-C stops at the next token and prints the best answer so far; pressed twice it leaves at once.
+
+Defaults can be set as TTC_MODEL, TTC_BUDGET, TTC_THREADS … or, as model = "…", in ttc.toml of the
+project and config.toml of the user.
+
+See 'ttc --help' for the exit codes.
+"""
+
+app = typer.Typer()
+
+
+@app.command(cls=PanelCommand, epilog=EPILOG, context_settings={"allow_extra_args": True})
+def solve(
+    ctx: typer.Context,
+    prompt: flags.Prompt = None,
+    dash: flags.Dash = None,
+    file: flags.File = None,
+    strategy: flags.Strategy = None,
+    verifier: flags.Verifier = None,
+    samples: flags.Samples = None,
+    temperature: flags.Temperature = None,
+    seed: flags.Seed = 0,
+    answer_type: flags.AnswerKind = AnswerType.AUTO,
+    system: flags.System = None,
+    min_score: flags.MinScore = None,
+    budget: flags.Level = None,
+    max_tokens: flags.MaxTokens = None,
+    max_seconds: flags.MaxSeconds = None,
+    max_flops: flags.MaxFlops = None,
+    max_samples: flags.MaxSamples = None,
+    model: flags.Model = None,
+    yes: flags.Yes = False,
+    threads: flags.Threads = None,
+    gpu_layers: flags.GpuLayers = None,
+    parallel: flags.Parallel = None,
+    context: flags.Context = None,
+    kv_type: flags.KvType = None,
+    as_json: flags.Json = False,
+    as_jsonl: flags.Jsonl = False,
+    view: flags.View = None,
+    solution: flags.Solution = False,
+    explain: flags.Explain = False,
+    quiet: flags.Quiet = False,
+    verbose: flags.Verbose = False,
+    dry_run: flags.DryRun = False,
+    color: flags.Color = None,
+) -> int:
+    """Answer one question, with as much thought as it is worth.
+
+    Several candidate solutions grow in parallel and are scored and compared; thinking goes on
+    only while it changes the answer. The answer alone goes to stdout.
+    """
+    from ttc_cli.commands import planning, thinking
+    from ttc_cli.engines.llamacpp import Settings
+    from ttc_cli.views.jsonl import error_json
+
+    config = load_config()
+
+    def option(key: str, default: Any = None) -> Any:
+        return config.get(key, ctx.params.get(key), default)
+
+    out = Output(quiet, option("color", "auto"))
+    _refuse_together({"--json": as_json, "--jsonl": as_jsonl})
+    _refuse_together({"--quiet": quiet, "--verbose": verbose})
+    _refuse_together({"--quiet": quiet, "--explain": explain})
+    words = [word for word in (prompt, dash, *ctx.args) if word is not None]
+    question = read_question(words, file, stdin=_stdin(), warn=out.warn)
+    if question is None:  # a terminal, and nothing to answer
+        sys.stderr.write(ctx.get_help() + "\n")
+        return 2
+    strategy = option("strategy", "auto")
+    verifiers = _names(verifier or option("verifier"))
+    planning.check_names(strategy, verifiers)
+    caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
+    limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
+    try:
+        chosen = planning.choose_model(option("model"))
+        request = thinking.Request(
+            problem=Problem(question, answer_type, system),
+            model=chosen,
+            strategy=strategy,
+            verifiers=verifiers,
+            samples=samples,
+            seed=seed,
+            sampling=planning.choose_sampling(chosen, option("temperature")),
+            budget=limits,
+            settings=Settings(
+                threads=option("threads"),
+                gpu_layers=option("gpu_layers"),
+                parallel=option("parallel"),
+                context=option("context") or planning.estimate_context(question, limits),
+                answer=limits.tokens_per_candidate,
+                kv_type=option("kv_type"),
+            ),
+        )
+        if dry_run:
+            planning.show_plan(request, out, as_json=as_json or as_jsonl)
+            return 0
+        path = planning.obtain_model(chosen, yes=yes, ask=_ask if _is_somebody_there() else None)
+        interruption = Interruption()
+        with interruption.installed():
+            seen = thinking.choose_view(option("view", "auto"), quiet)
+            thought = thinking.think(request, path, out, interruption, view=seen, lines=as_jsonl)
+            if as_json:
+                out.document(thinking.describe(thought, request))
+            elif not as_jsonl and _is_answer(thought.result, min_score):
+                out.answer(_text(thought.result, whole=solution))
+            _comment(thought, out, path=verbose, why=explain)
+            return _judge(thought.result, min_score)
+    except TtcError as error:
+        if as_json or as_jsonl:
+            out.document(error_json(error.message, error.hint, error.exit_code))
+        raise
+
+
+def _stdin() -> int | None:
+    try:
+        return sys.stdin.fileno()
+    except (AttributeError, OSError):  # closed, or not backed by a descriptor
+        return None
+
+
+def _is_somebody_there() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def _ask(question: str) -> bool:
+    sys.stderr.write(f"{clean(question)} [Y/n] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().lower() in ("\n", "y\n", "yes\n")
+
+
+def _refuse_together(flags: Mapping[str, bool]) -> None:
+    given = [name for name, value in flags.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} contradict each other.", "leave one out")
+
+
+def _names(given: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Verifiers from flags, or from a setting with commas between them."""
+    parts = [given] if isinstance(given, str) else given or []
+    return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
+
+
+def _score(result: Result) -> float:
+    return result.agreement if result.score is None else result.score
+
+
+def _is_answer(result: Result, min_score: float | None) -> bool:
+    return result.answer is not None and (min_score is None or _score(result) >= min_score)
+
+
+def _text(result: Result, *, whole: bool) -> str:
+    assert result.answer is not None
+    return (result.solution or result.answer.text) if whole else result.answer.text
+
+
+def _comment(thought: Thought, out: Output, *, path: bool, why: bool) -> None:
+    """What the user may want to know about the answer, on stderr; the summary comes last."""
+    from ttc_cli.views import plain
+
+    if path:
+        out.say(plain.best_path(thought.result))
+    if why:
+        out.say(plain.explain(thought.result, thought.decisions))
+    out.say(plain.summary_line(thought.result))
+
+
+def _judge(result: Result, min_score: float | None) -> int:
+    """The exit code, with a word on why there is no answer where there is none."""
+    if result.interrupted:
+        return 130
+    if _is_answer(result, min_score):
+        return 0
+    if result.answer is None:
+        print_error(
+            f"No candidate stated an answer ({result.stop_reason}).",
+            "--budget deep thinks longer; --answer-type free takes any finished text",
+        )
+    else:
+        print_error(
+            f"The best answer has score {_score(result):.2f}, below --min-score {min_score:g}.",
+            "--budget deep thinks longer; --json shows every candidate",
+        )
+    return NoAnswer.exit_code

@@ -1,0 +1,187 @@
+"""Runs one search with everything around it: engine, view, machine output, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from ttc_cli.engines.base import Engine
+from ttc_cli.engines.llamacpp import Settings
+from ttc_cli.events import Decided, Event, EventStream
+from ttc_cli.models.store import Model
+from ttc_cli.output import Output, use_color
+from ttc_cli.signals import Interruption
+from ttc_cli.types import Budget, Problem, Result, Sampling
+
+Reader = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for: flags, configuration and the registry's entry put together.
+
+    ``budget.tokens_per_candidate`` is also the room that ``settings`` keeps for an answer.
+    """
+
+    problem: Problem
+    model: Model
+    strategy: str
+    verifiers: tuple[str, ...]
+    samples: int | None
+    seed: int
+    sampling: Sampling
+    budget: Budget
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What a run came to: the result, and the policy's decisions on the way."""
+
+    result: Result
+    decisions: tuple[Decided, ...]
+
+
+def describe(thought: Thought, request: Request) -> dict[str, Any]:
+    """The object that ``--json`` prints."""
+    from ttc_cli.views.jsonl import result_json
+
+    return result_json(
+        thought.result,
+        question=request.problem.text,
+        model=request.model.name,
+        seed=request.seed,
+    )
+
+
+def open_engine(path: Path, settings: Settings, name: str) -> Engine:
+    """Load the model at ``path``; the build is tested first where that was never done.
+
+    Raises:
+        NativeCrash: the build of llama.cpp does not run on this processor.
+        ModelError: the file is damaged, or no model that a search can use.
+        MemoryShort: it does not fit, however it is laid out.
+    """
+    from ttc_cli.engines.llamacpp import load
+    from ttc_cli.engines.llamacpp.selftest import check_build
+
+    check_build(path)
+    return load(path, settings, name=name)
+
+
+def choose_view(view: str, quiet: bool) -> str:
+    """``tree``, ``plain`` or ``none``; ``auto`` is the tree where the cursor can be moved."""
+    if quiet:
+        return "none"
+    if view == "auto":
+        return "tree" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    return view
+
+
+@contextlib.contextmanager
+def show(view: str, color: str) -> Iterator[Reader | None]:
+    """The reader that shows a run on stderr while the context is open."""
+    if view == "tree":
+        from ttc_cli.views.tree import LiveTree
+
+        with LiveTree(colour=use_color(sys.stderr, color)) as tree:
+            yield tree
+    elif view == "plain":
+        from ttc_cli.views.plain import PlainLines
+
+        yield PlainLines(sys.stderr)
+    else:
+        yield None
+
+
+def think(
+    request: Request,
+    path: Path,
+    out: Output,
+    interruption: Interruption,
+    *,
+    view: str,
+    lines: bool,
+) -> Thought:
+    """Load the model at ``path`` and search; ``lines`` writes the events to stdout as JSON.
+
+    ``interruption`` must be installed: a first Ctrl-C then ends the search with what it has
+    (``result.interrupted``).
+
+    Raises:
+        TtcError: as ``open_engine`` and ``policy.run.solve``.
+        OSError: the JSON lines cannot be written: a closed pipe, a full disk.
+    """
+    return asyncio.run(_think(request, path, out, interruption, view, lines))
+
+
+class _Stdout:
+    """Stdout that keeps the error which its reader swallows: a closed pipe or a full disk."""
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Written through already."""
+
+
+async def _think(
+    request: Request, path: Path, out: Output, interruption: Interruption, view: str, lines: bool
+) -> Thought:
+    from ttc_cli.answers import Comparer
+    from ttc_cli.policy.run import solve
+    from ttc_cli.prompts import Chat
+    from ttc_cli.verifiers import registry
+
+    model = request.model
+    out.status(f"loading {model.name} …")
+    # In a thread of its own, so that the main thread is free to answer signals meanwhile.
+    engine = await asyncio.to_thread(open_engine, path, request.settings, model.name)
+    out.status("")
+    events = EventStream()
+    decisions: list[Decided] = []
+    pipe = _Stdout()
+    events.subscribe(lambda event: decisions.append(event) if type(event) is Decided else None)
+    try:
+        interruption.stop = engine.interrupt
+        if lines:
+            from ttc_cli.views.jsonl import JsonLines
+
+            events.subscribe(JsonLines(cast(TextIO, pipe), on_broken=engine.interrupt))
+        chat = Chat(engine.info, model.entry.template_arguments)
+        with Comparer() as comparer, show(view, out.color) as reader:
+            if reader is not None:
+                events.subscribe(reader)
+            result = await solve(
+                request.problem,
+                engine,
+                chat=chat,
+                comparer=comparer,
+                strategy=request.strategy,
+                budget=request.budget,
+                samples=request.samples,
+                seed=request.seed,
+                sampling=request.sampling,
+                verifiers=registry.build(request.verifiers, chat),
+                events=events,
+            )
+    finally:
+        interruption.rest()
+        engine.close()
+    if pipe.error is not None:
+        raise pipe.error
+    return Thought(result, tuple(decisions))
