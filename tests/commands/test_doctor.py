@@ -128,7 +128,7 @@ def model(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Path
 
 @pytest.fixture
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smallest sound GGUF: a header with an architecture and a name."""
+    """The smallest sound GGUF: an architecture, a name and one tensor."""
 
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value)) + value.encode()
@@ -137,8 +137,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for key, value in (("general.architecture", "llama"), ("general.name", "tiny")):
         fields += text(key) + struct.pack("<I", 8) + text(value)
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + fields
-    path.write_bytes(header + bytes(-len(header) % 32))  # data begins at a multiple of 32
+    tensor = text("token_embd.weight") + struct.pack("<IQIQ", 1, 32, 0, 0)  # 32 float32
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + fields + tensor
+    path.write_bytes(header + bytes(-len(header) % 32) + bytes(128))
     return path
 
 
