@@ -76,7 +76,9 @@ def test_no_draws_no_confidence():
     assert ConfidenceTrace().summarise() is None
 
 
-@given(st.lists(st.integers(0, 50), max_size=20), st.lists(st.integers(0, 9), min_size=1, max_size=30))
+@given(
+    st.lists(st.integers(0, 50), max_size=20), st.lists(st.integers(0, 9), min_size=1, max_size=30)
+)
 def test_a_phrase_said_over_and_over_is_found(before: list[int], phrase: list[int]):
     rounds = -(-64 // len(phrase)) + 4
     assert repeats(before + phrase * rounds)

@@ -9,7 +9,7 @@ names the sizes. ``free_bytes`` is what the operating system and the cgroup woul
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ttc_cli.errors import MemoryShort
 from ttc_cli.models.gguf import GgufInfo
@@ -17,7 +17,7 @@ from ttc_cli.models.gguf import GgufInfo
 ELEMENT_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 """Bytes an element of a KV cache takes, block scales included (ggml-common.h)."""
 
-FEWEST = 2
+FEWEST = 4
 """Branches below which a quantised cache is preferred to fewer still."""
 
 SLACK = 64 << 20
@@ -86,9 +86,9 @@ def plan_memory(
     )
     if plan.total <= free_bytes or fixed:
         return _accept(plan, info)
-    for kind in dict.fromkeys((kv_type, "q8_0")):
+    for kind, fewest in ((kv_type, FEWEST), ("q8_0", 1)):
         count = parallel
-        while count >= FEWEST:
+        while count >= fewest:
             smaller = _measure(
                 info, count, path, answer, kind, unified, batch, most_sequences, free_bytes
             )
@@ -145,11 +145,6 @@ def _measure(
         batch=batch,
         unified=unified,
     )
-
-
-def with_free(plan: MemoryPlan, free_bytes: int) -> MemoryPlan:
-    """The same plan held against other free memory."""
-    return replace(plan, free=free_bytes)
 
 
 def _gib(count: int) -> str:
