@@ -20,8 +20,8 @@ from ttc_cli.policy.stopping import cannot_change, count_votes_to_settle, expect
 from ttc_cli.policy.table import Row, Table
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, Wave, sample_wave, show_vote, verify
-from ttc_cli.search.vote import rank, vote
+from ttc_cli.search.sample import Pool, Wave, count_pool, sample_wave, show_vote, verify
+from ttc_cli.search.vote import rank
 from ttc_cli.types import AnswerClass, AnswerType, Candidate, Estimate
 
 
@@ -78,9 +78,9 @@ class _Run:
         )
         self.waves += 1
 
-    def _watch(self, wave: Wave, ended: Candidate) -> None:
+    async def _watch(self, wave: Wave, ended: Candidate) -> None:
         """Look at a candidate that ended: is the matter settled, is a sibling running away?"""
-        self.classes = show_vote(self.context, self.pool)
+        self.classes = await show_vote(self.context, self.pool)
         if not wave.growing or wave.cancelled:
             return
         settled = self._find_settled()
@@ -174,9 +174,9 @@ class _Run:
             await verify(self.context, self.pool, ids)
             places = rank([self.pool.leaves[id].candidate for id in ids])
             tilt = self.table.tilt
-            self.classes = vote(
-                self.pool.answered,
-                self.context.comparer,
+            self.classes = await count_pool(
+                self.context,
+                self.pool,
                 lambda each: 1.0 + tilt * places.get(each.id, 0.0),
             )
             reason = f"{reason}; {len(contested)} answers close enough for the verifier to tell"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from ttc_cli.search.conclude import conclude_by_verifier
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, sample_all, verify
-from ttc_cli.search.vote import vote
-from ttc_cli.types import AnswerType
+from ttc_cli.search.sample import Pool, count_pool, sample_all, verify
 
 
 async def best_of_n(context: SearchContext) -> Outcome:
@@ -17,7 +15,6 @@ async def best_of_n(context: SearchContext) -> Outcome:
     pool = Pool()
     await sample_all(context, pool)
     await verify(context, pool, [each.id for each in pool.answered])
-    free = context.problem.answer_type is AnswerType.FREE
-    classes = () if free else vote(pool.answered, context.comparer)
+    classes = await count_pool(context, pool)
     reason = pool.halted or f"{context.samples} candidates asked for"
     return conclude_by_verifier(context, pool, classes, reason)

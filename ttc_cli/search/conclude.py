@@ -14,8 +14,11 @@ from ttc_cli.types import AnswerClass, Candidate, Finish
 def conclude_by_vote(
     context: SearchContext, pool: Pool, classes: Sequence[AnswerClass], stop_reason: str
 ) -> Outcome:
-    """The class of greatest weight wins; its best member speaks for it."""
-    winner = None
+    """The class of greatest weight wins; its best member speaks for it.
+
+    A free-form question has no classes: the first candidate that ended by itself wins.
+    """
+    winner = represent(pool.answered) if pool.answered else None
     if classes:
         context.events.emit(Voted(tuple(classes), len(pool.leaves)))
         winner = represent([pool.leaves[id].candidate for id in classes[0].members])

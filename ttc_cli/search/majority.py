@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ttc_cli.search.conclude import conclude_by_vote
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, sample_all
-from ttc_cli.search.vote import vote
+from ttc_cli.search.sample import Pool, count_pool, sample_all
 
 
 async def majority(context: SearchContext) -> Outcome:
@@ -16,6 +15,6 @@ async def majority(context: SearchContext) -> Outcome:
     """
     pool = Pool()
     await sample_all(context, pool)
-    classes = vote(pool.answered, context.comparer)
+    classes = await count_pool(context, pool)
     reason = pool.halted or f"{context.samples} candidates asked for"
     return conclude_by_vote(context, pool, classes, reason)

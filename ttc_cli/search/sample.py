@@ -7,7 +7,7 @@ may look at each candidate that ends and cancel the others or lower their token 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.answers import extract
@@ -24,7 +24,7 @@ from ttc_cli.events import (
     WaveStarted,
 )
 from ttc_cli.search.context import SearchContext
-from ttc_cli.search.vote import vote
+from ttc_cli.search.vote import Weigh, count_one, count_votes
 from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Finish, Sampling
 from ttc_cli.verifiers.base import Leaf
 
@@ -73,7 +73,7 @@ class Wave:
         self.context.session.limit(self.growing.values(), max_tokens)
 
 
-Watcher = Callable[[Wave, Candidate], None]
+Watcher = Callable[[Wave, Candidate], Awaitable[None]]
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
@@ -83,17 +83,8 @@ def derive_seed(seed: int, *path: int | str) -> int:
 
 
 def read_answer(text: str, finish: Finish, answer_type: AnswerType) -> Answer | None:
-    """The final answer that a candidate stated, or None.
-
-    Of a text that was cut off, only whole lines are read: ``#### 12`` may have been on its way to
-    ``#### 120``. A free-form answer must have been ended by the model.
-    """
-    if answer_type is AnswerType.FREE:
-        stated = text.strip()
-        return Answer(stated, stated, answer_type) if finish is Finish.STOP and stated else None
-    if finish is not Finish.STOP:
-        text = text[: text.rfind("\n") + 1]
-    return extract(text, answer_type)
+    """The final answer that a candidate stated, or None; one cut off may still have stated it."""
+    return extract(text, answer_type, finished=finish is Finish.STOP)
 
 
 async def sample_wave(
@@ -144,7 +135,7 @@ async def sample_wave(
             events.emit(CandidateEnded(candidate))
             events.emit(Spent(context.ledger.usage()))
             if watch is not None:
-                watch(state, candidate)
+                await watch(state, candidate)
     except EngineError as error:
         if not pool.leaves:
             raise
@@ -159,18 +150,27 @@ async def sample_all(context: SearchContext, pool: Pool) -> None:
     size = context.samples
     context.events.emit(WaveStarted(0, "sample", size, f"{size} independent candidates"))
 
-    def watch(wave: Wave, candidate: Candidate) -> None:
-        show_vote(context, pool)
+    async def watch(wave: Wave, candidate: Candidate) -> None:
+        await show_vote(context, pool)
 
     await sample_wave(context, pool, size, watch=watch)
 
 
-def show_vote(context: SearchContext, pool: Pool) -> tuple[AnswerClass, ...]:
-    """Emit the unweighted vote as it stands, and return it; a free-form question has none."""
+async def count_pool(
+    context: SearchContext, pool: Pool, weigh: Weigh = count_one
+) -> tuple[AnswerClass, ...]:
+    """The vote of ``pool``; a free-form question has none."""
     if context.problem.answer_type is AnswerType.FREE:
         return ()
-    classes = vote(pool.answered, context.comparer)
-    context.events.emit(Voted(classes, len(pool.leaves)))
+    seconds = context.ledger.remaining_seconds()
+    return await count_votes(pool.answered, context.comparer, weigh, seconds)
+
+
+async def show_vote(context: SearchContext, pool: Pool) -> tuple[AnswerClass, ...]:
+    """Emit the unweighted vote as it stands, and return it."""
+    classes = await count_pool(context, pool)
+    if classes:
+        context.events.emit(Voted(classes, len(pool.leaves)))
     return classes
 
 

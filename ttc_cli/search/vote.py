@@ -6,46 +6,55 @@ candidate, with the lowest id, which is no better than any other rule and always
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ttc_cli.types import Answer, AnswerClass, Candidate, Finish
+from ttc_cli.types import AnswerClass, Candidate, Finish
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
 
+GRACE_SECONDS = 0.5
+"""What the last comparison may take after a time cap: less than the second that caps allow."""
+
+Weigh = Callable[[Candidate], float]
+
+
+def count_one(candidate: Candidate) -> float:
+    """The weight of a plain vote."""
+    return 1.0
+
 
 def vote(
+    candidates: Sequence[Candidate], comparer: Comparer, weigh: Weigh = count_one
+) -> tuple[AnswerClass, ...]:
+    """Classes of equal answers, greatest weight first. Those without an answer have no vote.
+
+    May block while algebra decides: on an event loop use ``count_votes``.
+    """
+    return comparer.classify(
+        [(each.id, each.answer, weigh(each)) for each in candidates if each.answer is not None]
+    )
+
+
+async def count_votes(
     candidates: Sequence[Candidate],
     comparer: Comparer,
-    weigh: Callable[[Candidate], float] = lambda candidate: 1.0,
+    weigh: Weigh = count_one,
+    seconds: float | None = None,
 ) -> tuple[AnswerClass, ...]:
-    """Classes of equal answers, greatest weight first. Those without an answer have no vote."""
-    voters = sorted(
-        (each for each in candidates if each.answer is not None), key=lambda each: each.id
-    )
-    answers = [each.answer for each in voters if each.answer is not None]
-    classes = [
-        _make_class([voters[place] for place in group], weigh)
-        for group in comparer.classify(answers)
-    ]
-    return tuple(sorted(classes, key=lambda each: (-each.weight, each.members[0])))
+    """As ``vote``, off the event loop.
 
-
-def _make_class(members: Sequence[Candidate], weigh: Callable[[Candidate], float]) -> AnswerClass:
-    members = sorted(members, key=lambda each: each.id)
-    return AnswerClass(
-        answer=_most_common([each.answer for each in members if each.answer is not None]),
-        members=tuple(each.id for each in members),
-        weight=math.fsum(map(weigh, members)),
-    )
-
-
-def _most_common(answers: Sequence[Answer]) -> Answer:
-    """The form most members wrote; among equals the first by id."""
-    return Counter(answers).most_common(1)[0][0]
+    After ``seconds`` answers that are not compared yet count as different.
+    """
+    counting = asyncio.ensure_future(asyncio.to_thread(vote, candidates, comparer, weigh))
+    if seconds is not None:
+        done, _ = await asyncio.wait([counting], timeout=max(seconds, GRACE_SECONDS))
+        if not done:
+            comparer.interrupt()
+    return await counting
 
 
 def merit(candidate: Candidate) -> float | None:

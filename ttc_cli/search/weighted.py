@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ttc_cli.search.conclude import conclude_by_vote
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, sample_all, verify
-from ttc_cli.search.vote import merit, vote
+from ttc_cli.search.sample import Pool, count_pool, sample_all, verify
+from ttc_cli.search.vote import merit
 
 
 async def weighted(context: SearchContext) -> Outcome:
@@ -22,9 +22,9 @@ async def weighted(context: SearchContext) -> Outcome:
     scores = [score for each in pool.answered if (score := merit(each)) is not None]
     average = sum(scores) / len(scores) if scores else 1.0
 
-    classes = vote(
-        pool.answered,
-        context.comparer,
+    classes = await count_pool(
+        context,
+        pool,
         lambda each: average if (score := merit(each)) is None else score,
     )
     reason = pool.halted or f"{context.samples} candidates asked for"

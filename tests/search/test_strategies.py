@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ttc_cli.answers import Comparer
+from ttc_cli.engines.scripted import Reply, ScriptedEngine
+from ttc_cli.errors import UsageError
+from ttc_cli.events import CandidateEnded, EventStream, RunEnded, RunStarted, Scored, Voted
+from ttc_cli.policy.run import solve, strategies
+from ttc_cli.prompts import Chat
+from ttc_cli.types import AnswerType, Budget, Confidence, Finish, Problem, Result
+
+QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
+FREE = Problem("Write a poem about apples.", AnswerType.FREE)
+
+
+def says(answer: object, finish: Finish = Finish.STOP, tail: float = -0.5) -> Reply:
+    text = f"Tom counts.\n\nThe final answer is {answer}."
+    return Reply(text, finish, Confidence(-0.3, tail, 5.0, 5.0))
+
+
+UNSURE = Reply("Tom goes on and on about apples. ", Finish.LENGTH)
+
+
+def think(texts, *, problem: Problem = QUESTION, yes=lambda text: 0.5, parallel=4, **options):
+    events = EventStream()
+    seen: list[object] = []
+    events.subscribe(seen.append)
+    engine = ScriptedEngine(texts, yes=yes, parallel=parallel)
+    with Comparer() as comparer:
+        result = asyncio.run(
+            solve(
+                problem,
+                engine,
+                chat=Chat(engine.info),
+                comparer=comparer,
+                events=events,
+                **options,
+            )
+        )
+    assert isinstance(seen[0], RunStarted)
+    assert seen[-1] == RunEnded(result)
+    return result, seen
+
+
+def answer(result: Result) -> str | None:
+    return None if result.answer is None else result.answer.text
+
+
+def test_greedy_is_one_candidate_at_temperature_0() -> None:
+    asked = []
+
+    def script(ask):
+        asked.append(ask)
+        return says(7)
+
+    result, _ = think(script, strategy="greedy", samples=9)
+    assert (answer(result), result.decided_by, len(result.candidates)) == ("7", "single", 1)
+    assert [(ask.seed, ask.sample) for ask in asked] == [(0, 0)]
+    assert result.solution == says(7).text
+
+
+def test_majority_takes_the_most_frequent_answer() -> None:
+    result, seen = think([says(1), says(2), says(2), says(3)], strategy="majority", samples=4)
+    assert (answer(result), result.winner, result.decided_by) == ("2", 1, "vote")
+    assert result.agreement == 0.5
+    assert [each.votes for each in result.classes] == [2, 1, 1]
+    assert [each.total for each in seen if isinstance(each, Voted)][-1] == 4
+    assert result.usage.verifier.prompt_tokens == 0
+
+
+def test_majority_grows_all_it_was_asked_for_even_when_settled() -> None:
+    result, _ = think([says(4)], strategy="majority", budget=Budget("normal"))
+    assert len(result.candidates) == 16
+    assert result.agreement == 1.0
+
+
+def test_best_of_n_takes_the_verifiers_favourite() -> None:
+    result, seen = think(
+        [says(1), says(1), says(2)],
+        strategy="best-of-n",
+        samples=3,
+        yes=lambda text: 0.9 if "is 2" in text else 0.6,
+    )
+    assert (answer(result), result.decided_by, result.score) == ("2", "verifier", 0.9)
+    assert sum(isinstance(each, Scored) for each in seen) == 3
+    assert result.usage.verifier.prompt_tokens > 0
+
+
+def test_best_of_one_is_one_sample() -> None:
+    one, _ = think([says(1)], strategy="best-of-n", samples=1)
+    other, _ = think([says(1)], strategy="majority", samples=1)
+    assert [(each.text, each.answer) for each in one.candidates] == [
+        (each.text, each.answer) for each in other.candidates
+    ]
+    assert one.answer == other.answer
+    assert one.decided_by == other.decided_by == "single"
+
+
+def test_weighted_adds_up_scores() -> None:
+    texts = [says(1), says(1), says(2)]
+    loved, _ = think(
+        texts, strategy="weighted", samples=3, yes=lambda text: 0.9 if "is 2" in text else 0.1
+    )
+    assert (answer(loved), loved.decided_by) == ("2", "vote")
+    liked, _ = think(
+        texts, strategy="weighted", samples=3, yes=lambda text: 0.9 if "is 2" in text else 0.6
+    )
+    assert answer(liked) == "1"
+
+
+def test_a_free_question_goes_to_the_verifier_and_to_no_vote() -> None:
+    poems = [Reply("Red apples."), Reply("Green apples, sweet."), UNSURE]
+    result, _ = think(
+        poems,
+        problem=FREE,
+        strategy="best-of-n",
+        samples=3,
+        yes=lambda text: 0.8 if "Green" in text else 0.4,
+        budget=Budget(tokens_per_candidate=40),
+    )
+    assert (answer(result), result.decided_by) == ("Green apples, sweet.", "verifier")
+    assert result.classes == ()
+    with pytest.raises(UsageError):
+        think(poems, problem=FREE, strategy="majority")
+    alone, _ = think(poems, problem=FREE, strategy="greedy")
+    assert answer(alone) == "Red apples."
+
+
+@pytest.mark.parametrize("strategy", strategies())
+def test_candidates_that_state_nothing_never_win(strategy: str) -> None:
+    budget = Budget(tokens_per_candidate=30)
+    result, _ = think([UNSURE], strategy=strategy, budget=budget, samples=4)
+    assert (result.answer, result.solution, result.winner) == (None, None, None)
+    assert result.agreement == 0.0
+    some, _ = think(
+        [UNSURE if i % 4 else says(5) for i in range(8)],
+        strategy=strategy,
+        budget=budget,
+        samples=8,
+    )
+    assert answer(some) == "5"
+
+
+@pytest.mark.parametrize("strategy", strategies())
+def test_a_spent_cap_gives_the_best_answer_so_far(strategy: str) -> None:
+    texts = [says(5), UNSURE, UNSURE, UNSURE]
+    result, seen = think(texts, strategy=strategy, budget=Budget(max_tokens=100), samples=4)
+    assert answer(result) == "5"
+    if strategy != "greedy":
+        assert "token cap of 100 reached" in result.stop_reason
+        assert result.usage.generated_tokens <= 103
+        ended = [each.candidate for each in seen if isinstance(each, CandidateEnded)]
+        assert [each.finish for each in ended].count(Finish.BUDGET) == 3
+
+
+@pytest.mark.parametrize("strategy", strategies())
+def test_an_interrupt_gives_the_best_answer_so_far(strategy: str) -> None:
+    engine = ScriptedEngine([says(5), UNSURE, UNSURE, UNSURE])
+    events = EventStream()
+
+    def stop(event: object) -> None:
+        if isinstance(event, CandidateEnded):
+            engine.interrupt()
+
+    events.subscribe(stop)
+    with Comparer() as comparer:
+        result = asyncio.run(
+            solve(
+                QUESTION,
+                engine,
+                chat=Chat(engine.info),
+                comparer=comparer,
+                strategy=strategy,
+                samples=4,
+                events=events,
+            )
+        )
+    assert answer(result) == "5"
+    if strategy != "greedy":
+        assert result.interrupted
+        assert result.stop_reason == "interrupted"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    strategy=st.sampled_from(strategies()),
+    texts=st.lists(st.sampled_from([says(1), says(2), says(3), UNSURE]), min_size=1, max_size=6),
+    cap=st.integers(1, 400),
+    samples=st.integers(1, 10),
+    parallel=st.integers(1, 5),
+)
+def test_no_run_exceeds_its_caps_and_every_run_repeats(
+    strategy, texts, cap, samples, parallel
+) -> None:
+    budget = Budget(max_tokens=cap, max_samples=samples, tokens_per_candidate=60)
+    runs = [
+        think(texts, strategy=strategy, budget=budget, parallel=parallel, seed=3)[0]
+        for _ in range(2)
+    ]
+    for result in runs:
+        assert result.usage.generated_tokens <= cap + parallel - 1
+        assert len(result.candidates) <= samples
+        if result.winner is not None:
+            by_id = {each.id: each for each in result.candidates}
+            assert by_id[result.winner].answer is not None
+    first, second = runs
+    assert first.candidates == second.candidates
+    assert (first.answer, first.winner, first.stop_reason) == (
+        second.answer,
+        second.winner,
+        second.stop_reason,
+    )
+
+
+def test_wrong_names_and_numbers_are_usage_errors() -> None:
+    with pytest.raises(UsageError, match="no strategy called 'beem'"):
+        think([says(1)], strategy="beem")
+    with pytest.raises(UsageError, match="no budget called 'tiny'"):
+        think([says(1)], budget=Budget("tiny"))
+    with pytest.raises(UsageError):
+        think([says(1)], samples=0)
+    with pytest.raises(UsageError):
+        think([says(1)], budget=Budget(max_samples=0))
