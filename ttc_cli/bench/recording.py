@@ -153,9 +153,14 @@ class _Pieces:
             self.lengths.setdefault(label, []).append(len(text))
 
     def of(self, growth: Growth) -> tuple[int, ...]:
-        """One number a token; characters that no event told of are the last token's."""
+        """One number a token.
+
+        Where there were fewer steps than tokens, the first tokens came together: the first of all
+        is drawn from the prompt's own row, and told of with the second. Characters that no event
+        told of are the last token's.
+        """
         lengths = self.lengths.get(growth.label, [])[: growth.tokens]
-        lengths += [0] * (growth.tokens - len(lengths))
+        lengths = [0] * (growth.tokens - len(lengths)) + lengths
         if lengths:
             lengths[-1] += len(growth.text) - sum(lengths)
         return tuple(lengths)

@@ -1,0 +1,167 @@
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ttc_cli.answers import Comparer
+from ttc_cli.bench import pool, runner
+from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.recording import describe, prompt_format, record_question
+from ttc_cli.bench.report import summarise
+from ttc_cli.engines.base import EngineInfo
+from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
+from ttc_cli.prompts import Chat
+from ttc_cli.types import AnswerType, Finish, Problem, Sampling
+from ttc_cli.verifiers.judge import JudgeVerifier
+
+SAMPLING = Sampling(temperature=0.6)
+QUESTIONS = [
+    Question(f"q{number}", Problem(f"What is {number} + {number}?", AnswerType.NUMBER), str(answer))
+    for number, answer in ((1, 2), (2, 4), (3, 6))
+]
+SAMPLES = 6
+
+
+def say(ask: Ask) -> Reply | str:
+    """1 + 1 is always right; 2 + 2 only twice of six; 3 + 3 is never answered."""
+    if "What is 1 + 1" in ask.text:
+        return f"{'Adding up. ' * (ask.sample + 1)}\n\nThe final answer is 2."
+    if "What is 2 + 2" in ask.text:
+        return f"Hm, well.\n\nThe final answer is {4 if ask.sample in (1, 4) else 5}."
+    return Reply("and on and on ", Finish.LENGTH)
+
+
+def likes(text: str) -> float:
+    return 0.9 if "answer is 4" in text or "answer is 2" in text else 0.3
+
+
+@pytest.fixture
+def comparer() -> Iterator[Comparer]:
+    with Comparer() as made:
+        yield made
+
+
+def record(path: Path, *, judge: bool = True) -> pool.Pool:
+    async def draw() -> None:
+        engine = ScriptedEngine(say, yes=likes, parallel=4)
+        chat = Chat(engine.info, {})
+        header = describe(
+            engine, chat, sha256="0" * 64, sampling=SAMPLING, max_tokens=80, seed=1, build="script"
+        )
+        with pool.write(path, header) as writer:
+
+            async def one(question: Question) -> None:
+                writer.append(
+                    await record_question(
+                        engine,
+                        chat,
+                        question.problem,
+                        id=question.id,
+                        indices=writer.missing(question.id, SAMPLES),
+                        sampling=SAMPLING,
+                        max_tokens=80,
+                        seed=1,
+                        judge=JudgeVerifier(chat) if judge else None,
+                    )
+                )
+
+            await asyncio.gather(*map(one, QUESTIONS))
+
+    asyncio.run(draw())
+    return pool.read(path)
+
+
+def test_a_pool_holds_what_the_engine_said(tmp_path: Path) -> None:
+    drawn = record(tmp_path / "pool.jsonl").questions
+    assert sorted(drawn) == ["q1", "q2", "q3"]
+    for question in drawn.values():
+        assert [sample.recorded.index for sample in question.samples] == list(range(SAMPLES))
+        assert len({sample.seed for sample in question.samples}) == SAMPLES
+        assert question.prompt_tokens > 0
+        for sample in question.samples:
+            recorded = sample.recorded
+            assert len(recorded.pieces) == recorded.tokens
+            assert sum(recorded.pieces) == len(recorded.text)
+            assert 0 < len(recorded.text_until(2)) < len(recorded.text)
+    assert [sample.answer.key if sample.answer else None for sample in drawn["q2"].samples] == [
+        *("5", "4", "5", "5", "4", "5")
+    ]
+    assert [sample.judge for sample in drawn["q2"].samples] == pytest.approx(
+        [0.3, 0.9, 0.3, 0.3, 0.9, 0.3]
+    )
+    lost = drawn["q3"].samples
+    assert {(each.recorded.finish, each.answer, each.judge) for each in lost} == {
+        (Finish.LENGTH, None, None)
+    }
+
+
+def test_every_strategy_runs_on_the_pool_as_it_would_live(
+    tmp_path: Path, comparer: Comparer
+) -> None:
+    recorded = record(tmp_path / "pool.jsonl")
+
+    def accuracy(strategy: str, oracle: bool = False, **options: int) -> float:
+        outcomes = asyncio.run(
+            runner.simulate(
+                recorded, QUESTIONS, comparer, strategy=strategy, samples=SAMPLES, **options
+            )
+        )
+        return summarise(strategy, outcomes, oracle=oracle).accuracy
+
+    assert accuracy("majority") == pytest.approx(1 / 3)
+    assert accuracy("majority", oracle=True) == pytest.approx(2 / 3)
+    # The judge, whose probabilities were recorded, prefers the right answer.
+    assert accuracy("best-of-n") == pytest.approx(2 / 3)
+    assert 1 / 3 <= accuracy("auto", trajectories=5) <= 2 / 3
+    alone = summarise("pass@1", runner.single(recorded, QUESTIONS, comparer, SAMPLES))
+    assert alone.accuracy == pytest.approx((1 + 2 / 6 + 0) / 3)
+
+
+def test_simulated_runs_cost_what_live_runs_cost(tmp_path: Path, comparer: Comparer) -> None:
+    recorded = record(tmp_path / "pool.jsonl")
+
+    async def both(strategy: str) -> tuple[list[int], list[int]]:
+        simulated = await runner.simulate(
+            recorded, QUESTIONS, comparer, strategy=strategy, samples=SAMPLES, parallel=4
+        )
+        engine = ScriptedEngine(say, yes=likes, parallel=4)
+        live = await runner.put(
+            QUESTIONS,
+            engine,
+            Chat(engine.info, {}),
+            comparer,
+            strategy=strategy,
+            samples=SAMPLES,
+            max_tokens=80,
+            sampling=SAMPLING,
+        )
+        assert [outcome.flops for outcome in simulated] == [outcome.flops for outcome in live]
+        return [o.tokens for o in simulated], [o.tokens for o in live]
+
+    for strategy in ("majority", "best-of-n"):
+        simulated, live = asyncio.run(both(strategy))
+        assert simulated == live
+
+
+def test_auto_spends_less_where_samples_agree(tmp_path: Path, comparer: Comparer) -> None:
+    recorded = record(tmp_path / "pool.jsonl")
+    outcomes = asyncio.run(
+        runner.simulate(
+            recorded, QUESTIONS, comparer, strategy="auto", samples=SAMPLES, trajectories=4
+        )
+    )
+    samples = {
+        name: [o.samples for o in outcomes if o.question == name] for name in ("q1", "q2", "q3")
+    }
+    assert max(samples["q1"]) < SAMPLES
+    assert sum(samples["q3"]) > sum(samples["q1"])
+
+
+def test_the_format_of_prompts_is_told_apart() -> None:
+    def info(template: str) -> EngineInfo:
+        return EngineInfo("x", "x", 1, 1, 1, template)
+
+    plain = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    assert prompt_format(Chat(info(plain), {})) == prompt_format(Chat(info(plain), {}))
+    assert prompt_format(Chat(info(plain), {})) != prompt_format(Chat(info(plain + "!"), {}))
