@@ -1,11 +1,9 @@
-import time
-
 import pytest
 import story
 
 from ttc_cli import events
 from ttc_cli.types import AnswerClass, Candidate, Finish, Score
-from ttc_cli.views.state import TAIL_CHARS, Status, Tail, ViewState, reduce, tick
+from ttc_cli.views.state import TAIL_CHARS, Status, ViewState, reduce, tick
 
 
 def fold(timed, state=None):
@@ -154,17 +152,3 @@ def test_a_new_run_starts_from_nothing():
 def test_the_vote_may_name_candidates_that_are_unknown():
     one = AnswerClass(story.answer("6"), (7, 8), 2.0)
     assert reduce(ViewState(), events.Voted((one,), 2)).best is None
-
-
-def test_a_decode_step_costs_the_same_whatever_the_length_of_the_texts():
-    def cost(length):
-        ids = range(64)
-        state = ViewState(tails={i: Tail("x" * length) for i in ids})
-        step = events.Grew(dict.fromkeys(ids, " word"), 64, 0, 0, 0)
-        begun = time.thread_time()
-        for _ in range(300):
-            state = reduce(state, step)
-        return time.thread_time() - begun
-
-    cost(10)
-    assert cost(100_000) < 4 * cost(10) + 0.05
