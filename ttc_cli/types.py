@@ -65,7 +65,7 @@ class Problem:
 class Sampling:
     """How the next token is drawn. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 are off."""
 
-    temperature: float = 0.7
+    temperature: float = 0.5
     top_p: float = 0.95
     top_k: int = 40
     min_p: float = 0.0
