@@ -1,0 +1,246 @@
+r"""What the model is asked: instructions, messages, and their rendering by its chat template.
+
+Only the template may write control tokens. Messages are rendered with placeholders for their
+contents; the contents are put back as spans that an engine reads as plain text, so that a user
+who types ``<|im_end|>`` gets those characters.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from ttc_cli.engines.base import EngineInfo, Prompt, Span
+from ttc_cli.errors import TemplateError
+from ttc_cli.templates import Template
+from ttc_cli.types import AnswerType, Problem
+
+Place = Literal["system", "user"]
+"""Which turn carries the answer-format instruction."""
+
+JUDGE_QUESTION = "Is the answer above correct? Check it and reply with one word, Yes or No."
+
+_STEPS = "Think step by step, with a blank line between steps."
+_INSTRUCTIONS = {
+    AnswerType.NUMBER: rf"{_STEPS} End with the final answer, a number, in \boxed{{}}.",
+    AnswerType.LATEX: rf"{_STEPS} End with the final answer in \boxed{{}}.",
+    AnswerType.CHOICE: rf"{_STEPS} End with the letter of the right option in \boxed{{}}.",
+    AnswerType.BOOLEAN: rf"{_STEPS} End with \boxed{{Yes}} or \boxed{{No}}.",
+    AnswerType.TEXT: rf"{_STEPS} End with the final answer, in as few words as possible, "
+    r"in \boxed{}.",
+    AnswerType.FREE: "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+def instructions(type: AnswerType) -> str:
+    """How an answer of this type is to be reached and stated; empty for ``FREE``."""
+    return _INSTRUCTIONS[AnswerType.LATEX if type is AnswerType.AUTO else type]
+
+
+def build_messages(problem: Problem, place: Place = "system") -> list[Message]:
+    """The conversation that asks ``problem``; its answer type should be resolved.
+
+    Args:
+        problem: its own ``system`` text comes before the instruction.
+        place: the turn that the instruction is written into.
+    """
+    system, user = problem.system or "", problem.text
+    instruction = instructions(problem.answer_type)
+    if place == "system":
+        system = _join(system, instruction)
+    else:
+        user = _join(user, instruction)
+    turns = [Message("system", system)] if system else []
+    return [*turns, Message("user", user)]
+
+
+def format_hash(place: Place = "system") -> str:
+    """A hash of every instruction and the judge's question: policies hold for one format."""
+    texts = [place, JUDGE_QUESTION, *(f"{type}={text}" for type, text in _INSTRUCTIONS.items())]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+class Chat:
+    """A model's chat template, ready to render messages into prompts.
+
+    Args:
+        info: of the engine; gives the template and the control tokens' spellings.
+        arguments: variables for the template, such as ``enable_thinking``.
+        now: the clock of templates that write the date. One that moves makes another prompt,
+            and so another text from the same seed, tomorrow.
+
+    Raises:
+        TemplateError: the model has no template, or one that does not compile.
+    """
+
+    def __init__(
+        self,
+        info: EngineInfo,
+        arguments: Mapping[str, object] | None = None,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        if not info.chat_template:
+            raise TemplateError(
+                f"{info.model} has no chat template: it was not made for instructions, "
+                "and ttc cannot know how to ask it.",
+                "Choose an instruct model with: ttc models list",
+            )
+        self._template = _compile(info.chat_template)
+        tokens = {"bos_token": "", "eos_token": "", **info.control_tokens}
+        self._variables = {**tokens, **(arguments or {})}
+        self._now = now
+
+    def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> Prompt:
+        """The prompt for ``messages``: contents as plain spans, all else as control spans.
+
+        A template without a system role gets the system text at the head of the first user turn.
+
+        Raises:
+            TemplateError: it refuses these messages, fails, or exceeds its bounds.
+        """
+        messages = [each for each in messages if each.content or each.role != "system"]
+        merged = _merge_system(messages)
+        for attempt in [messages, merged] if merged != messages else [messages]:
+            try:
+                text = self._write(_mark(attempt), add_generation_prompt)
+            except TemplateError:
+                if attempt is merged or merged == messages:
+                    raise
+                continue
+            if _find_missing(text, attempt) == set():
+                return _split(text, attempt)
+        return self._render_neutralised(merged, add_generation_prompt)
+
+    def follow_up(self, text: str) -> Prompt:
+        """What ends the model's turn, says ``text`` as the user and opens its next turn.
+
+        The conversation before is in the KV cache; this is what comes after it.
+
+        Raises:
+            TemplateError: the template cannot be rendered, or shows no assistant turn.
+        """
+        turns = [Message("user", "?"), Message("assistant", "!"), Message("user", text)]
+        rendered = self._write(_mark(turns), add_generation_prompt=True)
+        _, found, after = rendered.rpartition(_placeholder(1))
+        if not found:
+            raise TemplateError(
+                "The model's chat template shows no assistant turn, so that nothing can be asked "
+                "after one.",
+                "Do without it: --verifier confidence",
+            )
+        if text.strip() and _placeholder(2) not in after:
+            raise TemplateError("The model's chat template drops a user turn.", None)
+        return _split(after, turns)
+
+    def _write(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        turns = [{"role": each.role, "content": each.content} for each in messages]
+        variables = {
+            **self._variables,
+            "messages": turns,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        return self._template.render(variables, self._now)
+
+    def _render_neutralised(
+        self, messages: Sequence[Message], add_generation_prompt: bool
+    ) -> Prompt:
+        """For a template that changes contents: no content in it can spell a control token."""
+        harmless = [Message(each.role, _neutralise(each.content)) for each in messages]
+        text = self._write(harmless, add_generation_prompt)
+        spans, position = [], 0
+        for core in filter(None, (each.content.strip() for each in harmless)):
+            start = text.find(core, position)
+            if start >= 0:
+                spans += [Span(text[position:start], control=True), Span(core)]
+                position = start + len(core)
+        return _tidy([*spans, Span(text[position:], control=True)])
+
+
+@functools.lru_cache(maxsize=8)
+def _compile(source: str) -> Template:
+    return Template(source)
+
+
+def _join(*texts: str) -> str:
+    return "\n\n".join(text for text in texts if text)
+
+
+def _merge_system(messages: Sequence[Message]) -> list[Message]:
+    """The same conversation with the system text at the head of the first user turn."""
+    system = _join(*(each.content for each in messages if each.role == "system"))
+    rest = [each for each in messages if each.role != "system"]
+    if system and rest and rest[0].role == "user":
+        return [Message("user", _join(system, rest[0].content)), *rest[1:]]
+    return list(messages)
+
+
+_PLACEHOLDER = re.compile("\ue000([0-9]{1,6})\ue001")
+
+
+def _placeholder(index: int) -> str:
+    return f"\ue000{index}\ue001"
+
+
+def _mark(messages: Sequence[Message]) -> list[Message]:
+    """Placeholders for contents; white space around stays, for templates that trim it."""
+    marked = []
+    for index, each in enumerate(messages):
+        core = each.content.strip()
+        lead, trail = each.content.split(core, 1) if core else (each.content, "")
+        marked.append(Message(each.role, lead + (_placeholder(index) if core else "") + trail))
+    return marked
+
+
+def _find_missing(text: str, messages: Sequence[Message]) -> set[int]:
+    """Which non-empty contents the template did not show."""
+    expected = {index for index, each in enumerate(messages) if each.content.strip()}
+    return expected - {int(index) for index in _PLACEHOLDER.findall(text)}
+
+
+def _split(text: str, messages: Sequence[Message]) -> Prompt:
+    """The template's text as control spans, with the contents in their places."""
+    spans = []
+    for index, piece in enumerate(_PLACEHOLDER.split(text)):
+        if index % 2 == 0:
+            spans.append(Span(piece, control=True))
+        elif int(piece) < len(messages):
+            spans.append(Span(messages[int(piece)].content.strip()))
+    return _tidy(spans)
+
+
+def _tidy(spans: Sequence[Span]) -> Prompt:
+    """No empty spans, no two of a kind in a row; blanks before a content belong to it.
+
+    Tokenisers join a blank with the word after it, and a span is tokenised by itself.
+    """
+    tidy: list[Span] = []
+    for span in spans:
+        text = span.text
+        if tidy and tidy[-1].control and not span.control and text:
+            before = tidy.pop().text
+            kept = before.rstrip(" ")
+            text = before[len(kept) :] + text
+            tidy += [Span(kept, control=True)] if kept else []
+        if tidy and tidy[-1].control == span.control:
+            text = tidy.pop().text + text
+        if text:
+            tidy.append(Span(text, span.control))
+    return tuple(tidy)
+
+
+def _neutralise(text: str) -> str:
+    """``text`` with what could begin a control token (``<|``, ``</s``, ``[INST]``) respelt."""
+    return re.sub(r"\[(?=/?[A-Z_]{2,})", "(", re.sub(r"<(?=[|/｜▁\w])", "‹", text))
