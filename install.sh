@@ -482,7 +482,7 @@ prebuilt_folder() {
 # read_profile "COMPILER INSTRUCTIONS": sets CC, CXX, FLAGS, LABEL, KEY and KEY_TEXT.
 read_profile() {
   local compiler="${1% *}" instructions="${1##* }" version accelerator="$ACCELERATOR"
-  AMX_HEADER=0
+  local cured=""
   CC="$compiler"
   CXX=""
   case "$compiler" in
@@ -500,9 +500,8 @@ read_profile() {
       FLAGS=""
       version="$(compiler_version "$compiler")"
       version="${version:-$(basename "$compiler")}"
-      # gcc ≤ 12 declares 8 of the 64 bytes that _tile_loadconfig reads: see amx_header.
       case "$version" in
-        "gcc "[0-9] | "gcc 1"[0-2]) if [ "$ARCH" = x86_64 ]; then AMX_HEADER=1; fi ;;
+        "gcc "[0-9] | "gcc 1"[0-2]) if has_feature amx_tile; then cured=", AMX cure"; fi ;;
       esac
       ;;
   esac
@@ -513,10 +512,10 @@ read_profile() {
     if [ "$accelerator" != cpu ]; then FLAGS="$FLAGS $(accelerator_flags)"; fi
     FLAGS="${FLAGS# } -DLLAVA_BUILD=OFF"
     LABEL="$version, $instructions instructions"
-    if [ "$AMX_HEADER" = 1 ] && [ "$instructions" = native ]; then LABEL="$LABEL, AMX cure"; fi
+    if [ "$instructions" = native ]; then LABEL="$LABEL$cured"; fi
     if [ "$accelerator" != cpu ]; then LABEL="$LABEL, $accelerator"; fi
   fi
-  KEY_TEXT="llama-cpp-python $LLAMA | $OS $ARCH | $version | $instructions | $accelerator | amx header $AMX_HEADER | $FLAGS | ${CMAKE_ARGS:-} | ${CFLAGS:-} | ${CXXFLAGS:-} | $FEATURES"
+  KEY_TEXT="llama-cpp-python $LLAMA | $OS $ARCH | $version | $instructions | $accelerator | fixes 1 | $FLAGS | ${CMAKE_ARGS:-} | ${CFLAGS:-} | ${CXXFLAGS:-} | $FEATURES"
   KEY="$LLAMA-$(printf '%s-%s-%s' "$accelerator" "$version" "$instructions" | tr ' /' '__')-$(printf '%s' "$KEY_TEXT" | cksum | cut -d ' ' -f 1)"
 }
 
@@ -587,11 +586,17 @@ fetch_source() {
   rm -f "$BUILD/$name.tar.gz"
 }
 
-# gcc ≤ 12 (bug 105304's family) takes the operand of ldtilecfg for a pointer, so the optimiser
-# drops most of the tile configuration and the first decode on an AMX machine faults.
-amx_header() {
+# Two cures for what llama.cpp and its compilers do, included in front of every file.
+#
+# gcc ≤ 12 takes the operand of ldtilecfg for a pointer, so the optimiser drops most of the tile
+# configuration, and the first decode on an AMX machine faults.
+#
+# Without OpenMP, a decode thread that waits for the others spins and never yields: beside any
+# busy program each of the hundreds of barriers of a step costs a time slice (measured: 5 tokens/s
+# at 16 streams, 57 to 74 with this).
+fixes_header() {
   cat <<'EOF'
-#if defined(__AMX_TILE__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+#if defined(__cplusplus) && defined(__AMX_TILE__) && !defined(__clang__) && __GNUC__ < 13
 #include <immintrin.h>
 static inline void ttc_tile_loadconfig(const void *config) {
     struct tile_config { unsigned char bytes[64]; };
@@ -599,18 +604,32 @@ static inline void ttc_tile_loadconfig(const void *config) {
 }
 #define _tile_loadconfig ttc_tile_loadconfig
 #endif
+
+#if !defined(__cplusplus) && defined(__x86_64__)
+#include <immintrin.h>
+#include <sched.h>
+static inline void ttc_pause(void) {
+    static __thread unsigned spins;
+    __builtin_ia32_pause();
+    if ((++spins & 1023u) == 0) {
+        sched_yield();
+    }
+}
+#define _mm_pause ttc_pause
+#endif
 EOF
 }
 
 # Read by CMake right after project(): plain variables there win over upstream's forced cache
 # entries (policy CMP0126). The common library is the servers' and half of the compile time.
 cmake_overrides() {
-  say 'set(LLAMA_BUILD_COMMON OFF)'
+  cat <<'EOF'
+set(LLAMA_BUILD_COMMON OFF)
+set(include_fixes " -include \"${CMAKE_CURRENT_LIST_DIR}/fixes.h\"")
+string(APPEND CMAKE_C_FLAGS "${include_fixes}")
+string(APPEND CMAKE_CXX_FLAGS "${include_fixes}")
+EOF
   if [ "$OS" = Darwin ] && [ "$ACCELERATOR" = cpu ]; then say 'set(GGML_METAL OFF)'; fi
-  if [ "$AMX_HEADER" = 1 ]; then
-    # shellcheck disable=SC2016 # CMake's variables, not the shell's
-    say 'string(APPEND CMAKE_CXX_FLAGS " -include \"${CMAKE_CURRENT_LIST_DIR}/amx_tile.h\"")'
-  fi
 }
 
 # build_wheel "COMPILER INSTRUCTIONS": leaves the wheel in $WHEELS/$KEY. False if it cannot.
@@ -630,7 +649,7 @@ build_wheel() {
         || { rm -rf "$new"; return 1; }
     fi
     fetch_source || { rm -rf "$new"; return 1; }
-    amx_header >"$work/amx_tile.h"
+    fixes_header >"$work/fixes.h"
     cmake_overrides >"$work/overrides.cmake"
     # Upstream installs into its source tree as well: another profile's libraries must not stay.
     rm -rf "$SOURCE/llama_cpp/lib"
@@ -694,7 +713,7 @@ fetch_check_model() {
   CHECK_FILE=""
   if [ "$MODELS" = 0 ]; then return; fi
   step "Fetching the smallest model, for the test"
-  if ttc models pull "$CHECK_MODEL"; then CHECK_FILE="$(ttc models path "$CHECK_MODEL")"; fi
+  CHECK_FILE="$(ttc models pull "$CHECK_MODEL")" || CHECK_FILE=""
 }
 
 check_decode() {
@@ -838,21 +857,22 @@ EOF
 }
 
 fetch_default_model() {
+  MODEL_FILE=""
   if [ "$MODELS" = 0 ]; then return; fi
   step "Fetching ${MODEL:-the model that suits this machine}"
   # Without a name, pull takes the default.
-  if ! ttc models pull ${MODEL:+"$MODEL"}; then
+  if ! MODEL_FILE="$(ttc models pull --yes ${MODEL:+"$MODEL"})"; then
     fail "ttc is set up, but its model could not be fetched." ".venv/bin/ttc models pull ${MODEL}"
   fi
 }
 
 measure_speed() {
-  SPEED=""
-  if [ -z "$CHECK_FILE" ]; then return; fi
+  local speed=""
+  if [ -z "$MODEL_FILE" ]; then return; fi
   step "Measuring its speed (5 seconds)"
-  SPEED="$("$VENV/bin/python" -m ttc_cli.engines.llamacpp.selftest --speed \
-    "$(ttc models path ${MODEL:+"$MODEL"} 2>>"$LOG" || say "$CHECK_FILE")" 2>>"$LOG" | tail -n 1)" || SPEED=""
-  if [ -n "$SPEED" ]; then say "speed=$SPEED" >>"$STAMP"; fi
+  speed="$("$VENV/bin/python" -m ttc_cli.engines.llamacpp.selftest "$MODEL_FILE" --speed \
+    2>>"$LOG")" || warn "the speed could not be measured: .venv/bin/ttc doctor says why"
+  if [ -n "$speed" ]; then say "speed=$(basename "$MODEL_FILE"): $speed" >>"$STAMP"; fi
 }
 
 summarise() {

@@ -154,7 +154,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
             except TtcError as error:
                 yield judge_failure("speed", error)
             else:
-                remember_speed(record.name, speed)
+                selftest.remember_speed(record.path, speed)
                 yield judge_speed(record.name, speed, contention)
 
 
@@ -283,16 +283,6 @@ def judge_speed(model: str, speed: Speed, contention: Contention) -> Check:
             "speed", Status.WARNING, f"{detail}: slow", "ttc models pull qwen2.5-coder-0.5b"
         )
     return Check("speed", Status.OK, detail)
-
-
-def remember_speed(model: str, speed: Speed) -> None:
-    """Keep it for the choice of a default; a cache that cannot be written does not matter."""
-    from contextlib import suppress
-
-    from ttc_cli.models.default import record_speed
-
-    with suppress(OSError):
-        record_speed(model, speed.single)
 
 
 def _gib(count: int) -> str:

@@ -123,6 +123,20 @@ def measure_speed(
     return Speed(float(found["prompt"]), float(found["single"]), float(found["batched"]), wanted)
 
 
+def remember_speed(model: Path, speed: Speed) -> None:
+    """Keep what was measured for the choice of a default model.
+
+    Does nothing for a file that is not one of ttc's own models. A cache that cannot be written
+    only costs a guess later.
+    """
+    from ttc_cli.models import default, files
+
+    for record in files.list_records():
+        if record.path == model:
+            with contextlib.suppress(OSError):
+                default.record_speed(record.name, speed.single)
+
+
 def is_installed() -> bool:
     """Whether there is any build to test. Does not load it."""
     return importlib.util.find_spec("llama_cpp") is not None
@@ -383,7 +397,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         if "--speed" in flags:
-            print(measure_speed(Path(names[0])))
+            speed = measure_speed(Path(names[0]))
+            print(speed)
+            remember_speed(Path(names[0]), speed)
         else:
             passed = check_build(Path(names[0]), fresh="--fresh" in flags)
             print(f"llama-cpp-python {passed.version} decodes here. {passed.system}")
