@@ -144,7 +144,7 @@ class _Transfer:
             f"bytes {self._done}-"
         ):
             raise NetworkError("The hub answered with another part of the file than asked for.")
-        for chunk in response.iter_raw(CHUNK):
+        for chunk in response.iter_raw():
             if self._remote.size is not None and self._done + len(chunk) > self._remote.size:
                 raise ModelCorrupt(
                     f"The hub sends more of {self._remote.name} than the "

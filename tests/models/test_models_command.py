@@ -1,0 +1,186 @@
+"""``ttc models …`` as the user meets it: what goes to stdout, what to stderr, the exit code."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_hub import FakeHub
+from tiny_gguf import gguf
+
+from ttc_cli.main import main
+from ttc_cli.models import files
+from ttc_cli.models.hardware import Memory
+from ttc_cli.models.registry import user_file
+
+TINY = gguf({"general.name": "evil\x1b]0;owned\x07"})
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, capsys: Capture) -> Path:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(TINY)
+    assert main(["models", "add", str(path)]) == 0
+    assert capsys.readouterr().out == "tiny\n"
+    return path
+
+
+def test_list_says_what_is_here(tiny: Path, capsys: Capture) -> None:
+    assert main(["models", "list"]) == 0
+    out = capsys.readouterr().out
+    lines = {line.split()[0 if not line.startswith("*") else 1]: line for line in out.splitlines()}
+    assert "here" in lines["tiny"]
+    assert "missing" in lines["qwen2.5-coder-1.5b"]
+    assert "1.12 GB" in lines["qwen2.5-coder-1.5b"]
+    assert "smollm2-135m" not in lines
+    assert main(["models", "list", "--all"]) == 0
+    assert "smollm2-135m" in capsys.readouterr().out
+
+
+def test_list_as_json_is_one_object(tiny: Path, capsys: Capture) -> None:
+    assert main(["models", "list", "--json"]) == 0
+    captured = capsys.readouterr()
+    rows = {row["name"]: row for row in json.loads(captured.out)["models"]}
+    assert rows["tiny"]["status"] == "here"
+    assert [name for name, row in rows.items() if row["default"]] == ["tiny"]
+    assert captured.err == ""
+    tiny.write_bytes(TINY + b"1")
+    assert main(["models", "list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
+    assert rows["tiny"]["status"] == "changed"
+
+
+def test_show(tiny: Path, capsys: Capture) -> None:
+    assert main(["models", "show", "tiny", "--json"]) == 0
+    details = json.loads(capsys.readouterr().out)
+    assert details["sha256"] == hashlib.sha256(TINY).hexdigest()
+    assert details["architecture"] == "llama"
+    assert details["tensors"] == {"F32": 1}
+    assert details["path"] == str(tiny)
+    assert main(["models", "show", "qwen3-1.7b"]) == 0
+    out = capsys.readouterr().out
+    assert "hub ggml-org/Qwen3-1.7B-GGUF/Qwen3-1.7B-Q4_K_M.gguf@daeb8e2d528a" in out
+    assert "Never decode it greedily" in out
+
+
+def test_path_is_the_path_and_nothing_else(tiny: Path, capsys: Capture) -> None:
+    assert main(["models", "path", "tiny"]) == 0
+    assert capsys.readouterr() == (f"{tiny}\n", "")
+    assert main(["models", "path", "qwen2.5-0.5b"]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "hint: ttc models pull qwen2.5-0.5b" in err
+
+
+def test_verify(tiny: Path, capsys: Capture) -> None:
+    assert main(["models", "verify"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"ok      tiny  {hashlib.sha256(TINY).hexdigest()}\n"
+    assert "checking tiny" in err
+    tiny.write_bytes(TINY[:-1] + b"\x01")
+    assert main(["models", "verify", "-q"]) == 3
+    out, err = capsys.readouterr()
+    assert out == "FAILED  tiny\n"
+    assert "checking" not in err
+    assert "hint: ttc models pull --force tiny" in err
+
+
+def test_rm_wants_a_yes(tiny: Path, capsys: Capture) -> None:
+    assert main(["models", "rm", "tiny"]) == 2
+    assert "--yes" in capsys.readouterr().err
+    assert main(["models", "rm", "tiny", "--yes"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"stays: {tiny}" in err
+    assert tiny.is_file()
+    assert not files.folder_of("tiny").exists()
+    assert "tiny" not in user_file().read_text()
+    assert main(["models", "rm", "tiny", "--yes"]) == 2
+    assert main(["models", "rm", "qwen3-8b", "--yes"]) == 3
+    assert main(["models", "rm", str(tiny), "--yes"]) == 2
+    assert tiny.is_file()
+
+
+def test_default(tiny: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["models", "default"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "tiny\n"
+    assert "Chosen because" in err
+    assert main(["models", "default", "qwen2.5-0.5b"]) == 0
+    assert "ttc models pull qwen2.5-0.5b" in capsys.readouterr().err
+    assert main(["models", "default"]) == 0
+    assert capsys.readouterr().out == "qwen2.5-0.5b\n"
+    monkeypatch.setenv("TTC_MODEL", "tiny")
+    assert main(["models", "default", "qwen2.5-0.5b"]) == 0
+    assert "tiny is still used here: set in TTC_MODEL" in capsys.readouterr().err
+
+
+def test_prune(tiny: Path, capsys: Capture) -> None:
+    part = files.folder_of("tiny") / "x.part"
+    part.write_bytes(b"123")
+    assert main(["models", "prune", "--dry-run"]) == 0
+    assert "3 B" in capsys.readouterr().out
+    assert main(["models", "prune"]) == 2
+    assert part.is_file()
+    assert main(["models", "prune", "--yes"]) == 0
+    assert "Freed 3 B" in capsys.readouterr().err
+    assert not part.exists()
+    assert main(["models", "prune"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_pull_of_what_is_here_asks_nobody(tiny: Path, capsys: Capture) -> None:
+    assert main(["models", "pull", "tiny"]) == 0
+    assert capsys.readouterr().out == f"{tiny}\n"
+
+
+def test_pull_checks_the_memory_first(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ttc_cli.models.pull.read_memory", lambda: Memory(2 * 10**9, 10**9))
+    assert main(["models", "pull", "qwen3-14b"]) == 5
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "needs about 9.87 GB of memory, this machine has 2.00 GB" in err
+    assert "hint: ttc models pull qwen2.5-coder-1.5b" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["models", "show", "qwen2.5-coder-1.5"], 2, "Did you mean qwen2.5-coder-1.5b?"),
+        (["models", "pull", "/none.gguf"], 3, "There is no file"),
+        (["models", "add", "nothing at all"], 2, "neither a file nor a hub reference"),
+        (["models", "list", "--jason"], 2, "--jason"),
+        (["models", "lst"], 2, "lst"),
+    ],
+)
+def test_mistakes(arguments: list[str], code: int, words: str, capsys: Capture) -> None:
+    assert main(arguments) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+
+
+def test_a_broken_users_file_is_named(capsys: Capture) -> None:
+    user_file().parent.mkdir(parents=True)
+    user_file().write_text("[models.a]\nsources = []\n")
+    assert main(["models", "list"]) == 2
+    assert f"{user_file()}: models.a" in capsys.readouterr().err
+
+
+def test_a_pull_in_a_script_prints_plain_lines(
+    server: FakeHub, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    server.files[("user/tiny", "tiny-Q4_K_M.gguf")] = TINY
+    process = start("pull", "user/tiny")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert Path(out.strip()).read_bytes() == TINY
+    assert "\x1b" not in err
+    assert "Ready: user/tiny" in err
+    process = start("rm", "-y", "user/tiny")
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert not Path(out.strip()).exists()

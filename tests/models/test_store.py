@@ -1,0 +1,303 @@
+"""Names to files: what is here, what was tampered with, what is chosen when nobody says."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tiny_gguf import gguf
+
+from ttc_cli.errors import (
+    MemoryShort,
+    ModelCorrupt,
+    ModelMissing,
+    ModelUnsupported,
+    TtcError,
+    UsageError,
+)
+from ttc_cli.models import cleaning, default, files, store
+from ttc_cli.models.hardware import Memory
+from ttc_cli.models.locks import lock
+from ttc_cli.models.own import add_entry
+from ttc_cli.models.pull import Plan, check_memory
+from ttc_cli.models.registry import load_registry, user_file
+
+TINY = gguf()
+GB = 10**9
+
+
+@pytest.fixture
+def own(home: Path, tmp_path: Path) -> Path:
+    """A file of the user's, registered as ``tiny``."""
+    path = tmp_path / "Tiny Model.gguf"
+    path.write_bytes(TINY)
+    assert add_entry(str(path), name="tiny").name == "tiny"
+    return path
+
+
+def install(name: str, content: bytes = TINY) -> Path:
+    """Put ``content`` where the registry's model ``name`` belongs, with a record."""
+    folder = files.folder_of(name)
+    folder.mkdir(parents=True)
+    path = folder / f"{name}.gguf"
+    path.write_bytes(content)
+    sha256 = load_registry().require(name).sha256 or hashlib.sha256(content).hexdigest()
+    files.record_file(name, path, sha256, None)
+    return path
+
+
+def test_a_path_is_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(TINY)
+    model = store.resolve(str(path))
+    assert model.path == path
+    assert store.resolve("x.gguf").path == path  # relative to the working directory
+    assert store.ensure(str(path)) == path
+
+
+@pytest.mark.parametrize("name", ["none.gguf", "/no/where/at.gguf", "./folder/x", "a/b.gguf"])
+def test_a_path_without_a_file(name: str) -> None:
+    with pytest.raises(ModelMissing):
+        store.resolve(name)
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "qwen2.5", "a/b/c:d:e", "..", "../../etc"])
+def test_names_that_mean_nothing(name: str) -> None:
+    with pytest.raises((UsageError, ModelMissing)):
+        store.resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "repo", "wanted", "revision"),
+    [
+        ("user/repo", "user/repo", "Q4_K_M", "main"),
+        ("user/repo:Q8_0", "user/repo", "Q8_0", "main"),
+        ("user/repo:sub/f.gguf@abc", "user/repo", "sub/f.gguf", "abc"),
+        ("hf.co/user/repo.gguf", "user/repo.gguf", "Q4_K_M", "main"),
+        ("https://huggingface.co/user/repo:Q2_K", "user/repo", "Q2_K", "main"),
+    ],
+)
+def test_hub_references(text: str, repo: str, wanted: str, revision: str) -> None:
+    model = store.resolve(text)
+    assert model.path is None
+    assert model.reference == files.HubReference(repo, wanted, revision)
+    assert files.parse_hub_reference(model.name) == model.reference
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "a/b/c", "/a/b", "a/b.gguf", "a/b:c:d", "../b", "a/../b"]
+)
+def test_no_hub_references(text: str) -> None:
+    assert files.parse_hub_reference(text) is None
+
+
+def test_an_untouched_file_is_hashed_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+    inner = files.check_file
+
+    def counted(path: Path, *rest: object) -> str:
+        hashed.append(path)
+        return inner(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files, "check_file", counted)
+    assert store.find("tiny") == own
+    assert hashed == []
+    os.utime(own, (1, 1))  # same bytes, another time: hashed once more
+    assert store.find("tiny") == own
+    assert store.find("tiny") == own
+    assert hashed == [own]
+
+
+def test_a_changed_byte_of_the_right_size_is_caught(own: Path) -> None:
+    own.write_bytes(TINY[:-1] + b"\x01")
+    with pytest.raises(ModelCorrupt, match="not what it should be") as caught:
+        store.resolve("tiny")
+    assert caught.value.hint == "ttc models pull --force tiny"
+
+
+def test_verify_finds_what_the_stamp_hides(own: Path) -> None:
+    status = own.stat()
+    own.write_bytes(TINY[:-1] + b"\x01")
+    os.utime(own, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert store.find("tiny") == own  # size and time are what they were
+    with pytest.raises(ModelCorrupt):
+        store.verify("tiny")
+
+
+def test_a_truncated_file_is_caught(own: Path) -> None:
+    own.write_bytes(TINY[:-100])
+    with pytest.raises(ModelCorrupt):
+        store.resolve("tiny")
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"name": 1}', "\x00"])
+def test_a_damaged_record_only_costs_hashing(own: Path, record: str) -> None:
+    (files.folder_of("tiny") / files.RECORD).write_text(record)
+    assert store.find("tiny") == own
+    assert files.read_record(files.folder_of("tiny")) is not None
+
+
+def test_a_finished_download_without_a_record_is_adopted(home: Path) -> None:
+    digest = hashlib.sha256(TINY).hexdigest()
+    user_file().parent.mkdir(parents=True)
+    user_file().write_text(
+        f'[models.m]\nsha256 = "{digest}"\n'
+        'sources = [{ type = "hub", repo = "a/b", file = "f.gguf" }]\n'
+    )
+    folder = files.folder_of("m")
+    folder.mkdir(parents=True)
+    (folder / "f.gguf").write_bytes(TINY)  # killed between the two
+    assert store.find("m") == folder / "f.gguf"
+    assert files.read_record(folder) is not None
+
+
+def test_ensure_asks_and_takes_no_for_an_answer() -> None:
+    asked: list[Plan] = []
+
+    def no(plan: Plan) -> bool:
+        asked.append(plan)
+        return False
+
+    with pytest.raises(ModelMissing) as caught:
+        store.ensure("qwen2.5-0.5b", confirm=no)
+    assert caught.value.hint == "ttc models pull qwen2.5-0.5b"
+    assert asked[0].bytes == 491400032
+
+
+def test_memory_is_checked_before_a_download() -> None:
+    entry = load_registry().require("qwen3-14b")
+    check_memory(entry, 32 * GB)
+    with pytest.raises(MemoryShort) as caught:
+        check_memory(entry, 4 * GB)
+    assert "These fit: qwen2.5-coder-1.5b" in caught.value.message
+    assert "qwen3-8b" not in caught.value.message
+    assert caught.value.exit_code == 5
+    with pytest.raises(MemoryShort):
+        check_memory(entry, 1)
+
+
+@pytest.mark.parametrize(
+    ("memory", "cores", "name"),
+    [
+        (24, 2, "qwen2.5-coder-1.5b"),
+        (4, 2, "qwen2.5-coder-1.5b"),
+        (2, 2, "qwen2.5-coder-0.5b"),
+        (1, 2, "qwen2.5-coder-0.5b"),
+    ],
+)
+def test_the_default_fits_the_machine(memory: int, cores: int, name: str) -> None:
+    room = Memory(memory * GB, memory * GB)
+    found = default.choose_default(memory=room, cores=cores)
+    assert found.name == name
+    assert found.reason
+
+
+def test_a_measured_speed_counts() -> None:
+    room = Memory(24 * GB, 24 * GB)
+    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-coder-1.5b"
+    default.record_speed("qwen2.5-coder-1.5b", 1.5)
+    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
+    default.record_speed("qwen2.5-coder-1.5b", 15.5)
+    chosen = default.choose_default(memory=room, cores=2)
+    assert chosen.name == "qwen2.5-coder-1.5b"
+    assert "measured at 16 tok/s" in chosen.reason
+
+
+def test_what_is_here_is_used_before_what_is_not() -> None:
+    room = Memory(24 * GB, 24 * GB)
+    install("smollm2-135m")  # for tests only: never chosen
+    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-coder-1.5b"
+    install("qwen2.5-1.5b")
+    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-1.5b"
+    install("qwen2.5-coder-0.5b")
+    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
+    assert default.choose_default(memory=room, cores=2, here=False).name == "qwen2.5-coder-1.5b"
+
+
+def test_settings_decide_before_the_machine(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    assert default.set_default("QWEN2.5-0.5B") == "qwen2.5-0.5b"
+    assert store.default_model() == "qwen2.5-0.5b"
+    assert 'model = "qwen2.5-0.5b"' in (home / "config" / "config.toml").read_text()
+    monkeypatch.setenv("TTC_MODEL", "qwen3-8b")
+    found = default.find_default()
+    assert (found.name, found.reason) == ("qwen3-8b", "set in TTC_MODEL")
+
+
+def test_setting_a_default_keeps_the_other_settings(home: Path) -> None:
+    (home / "config").mkdir(parents=True)
+    (home / "config" / "config.toml").write_text('budget = "deep"\n')
+    default.set_default("qwen2.5-0.5b")
+    assert 'budget = "deep"' in (home / "config" / "config.toml").read_text()
+    with pytest.raises(UsageError, match="verifier"):
+        default.set_default("rlhflow-prm-8b")
+    with pytest.raises(UsageError):
+        default.set_default("no-such-model")
+
+
+def test_adding_keeps_what_the_user_wrote(own: Path) -> None:
+    user_file().write_text("# mine\n" + user_file().read_text())
+    other = own.with_name("other.gguf")
+    other.write_bytes(gguf({"general.name": "other"}))
+    entry = add_entry(str(other), verifier_format="rlhflow", thinks=True)
+    assert entry.name == "other"
+    assert (entry.kind, entry.format, entry.thinks) == ("verifier", "rlhflow", True)
+    assert user_file().read_text().startswith("# mine\n")
+    assert set(load_registry().entries) >= {"tiny", "other"}
+    assert load_registry().require("other").context == 64
+
+
+def test_adding_refuses_what_is_wrong(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="already"):
+        add_entry(str(own), name="tiny")
+    with pytest.raises(UsageError, match="verifier format"):
+        add_entry(str(own), name="t2", verifier_format="vibes")
+    with pytest.raises(ModelCorrupt):
+        add_entry(str(own), name="t2", sha256="0" * 64)
+    with pytest.raises(UsageError, match="neither a file"):
+        add_entry("nothing at all")
+    hybrid = tmp_path / "hybrid.gguf"
+    hybrid.write_bytes(gguf({"general.architecture": "jamba"}))
+    with pytest.raises(ModelUnsupported):
+        add_entry(str(hybrid))
+    assert "t2" not in load_registry().entries
+
+
+def test_pruning_takes_what_nobody_needs(home: Path) -> None:
+    path = install("qwen2.5-0.5b")
+    old = install("qwen2.5-1.5b")
+    record = json.loads((old.parent / files.RECORD).read_text())
+    (old.parent / files.RECORD).write_text(json.dumps(record | {"sha256": "0" * 64}))
+    part = path.parent / "x.gguf.0123.part"
+    part.write_bytes(b"12345")
+    parts = files.folder_of("qwen3-8b") / "mirror.parts"
+    parts.mkdir(parents=True)
+    (parts / "joined.part").write_bytes(b"1234567")
+    leftovers = cleaning.find_leftovers()
+    assert sorted((item.path, item.bytes) for item in leftovers) == sorted(
+        [(part, 5), (parts, 7), (old.parent, len(TINY))]
+    )
+    assert cleaning.prune(leftovers) == 12 + len(TINY)
+    assert path.is_file()
+    assert not any(place.exists() for place in (part, parts.parent, old.parent))
+    assert cleaning.find_leftovers() == []
+
+
+def test_nothing_is_taken_from_under_a_download() -> None:
+    path = install("qwen2.5-0.5b")
+    (path.parent / "x.part").write_bytes(b"1")
+    with lock("qwen2.5-0.5b"):
+        assert cleaning.prune(cleaning.find_leftovers()) == 0
+        with pytest.raises(TtcError, match="Another process"):
+            cleaning.remove("qwen2.5-0.5b")
+    assert (path.parent / "x.part").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../config", ".locks", "absent"])
+def test_removing_stays_inside(home: Path, name: str) -> None:
+    install("qwen2.5-0.5b")
+    (home / "config").mkdir(exist_ok=True)
+    with pytest.raises(ModelMissing):
+        cleaning.remove(name)
+    assert (home / "config").is_dir()
+    assert len(list(files.list_records())) == 1
