@@ -45,7 +45,7 @@ def server() -> Iterator[FakeHub]:
 @pytest.fixture
 def hub(server: FakeHub, tmp_path: Path) -> Hub:
     """The way to ``server``."""
-    return Hub(server.url, tmp_path / "hf" / "hub")
+    return Hub(server.url, tmp_path / "hf" / "hub", patience=60)  # a loaded machine is slow
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ notice that nobody answers, and check sizes instead of hashes.
 
 from __future__ import annotations
 
+import glob
 import re
 import threading
 import time
@@ -57,11 +58,15 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A hub at ``endpoint``, with the user's download cache at ``cache``."""
+    """A hub at ``endpoint``, with the user's download cache at ``cache``.
+
+    ``patience``: the seconds it may take to answer at all.
+    """
 
     endpoint: str
     cache: Path
     offline: bool = False
+    patience: float = PROBE_SECONDS
 
     @classmethod
     def from_environment(cls) -> Hub:
@@ -84,35 +89,36 @@ class Hub:
         if sha256 is None:
             snapshots = [folder / "snapshots" / revision / source.file]
         else:
-            snapshots = sorted(folder.glob(f"snapshots/*/{source.file}"))
+            snapshots = sorted(folder.glob(f"snapshots/*/{glob.escape(source.file)}"))
             # A matching blob first; where links are not supported, any copy may be the one.
             snapshots.sort(key=lambda path: path.resolve().name != sha256)
         return next((path for path in snapshots if path.is_file()), None)
 
-    def probe(self, seconds: float = PROBE_SECONDS) -> None:
-        """Find out within ``seconds`` whether the hub answers, whatever it says.
+    def probe(self) -> None:
+        """Find out within ``patience`` whether the hub answers, whatever it says.
 
         Raises:
             Unreachable: it does not, or HF_HUB_OFFLINE forbids to ask.
         """
         if self.offline:
             raise Unreachable("The hub is switched off by HF_HUB_OFFLINE.", "unset HF_HUB_OFFLINE")
+        from huggingface_hub import get_session
+
+        session = get_session()  # imports and certificates come before the clock starts
         failures: list[str] = []
         answered = threading.Event()
 
         def ask() -> None:
-            from huggingface_hub import get_session
-
             try:
-                get_session().head(self.endpoint, timeout=seconds, follow_redirects=False)
+                session.head(self.endpoint, timeout=self.patience, follow_redirects=False)
             except Exception as error:  # whatever it was: no answer
                 failures.append(str(error))
             answered.set()
 
         # A thread, because no timeout of the client covers a name server that is silent.
         threading.Thread(target=ask, daemon=True).start()
-        if not answered.wait(seconds) or failures:
-            reason = failures[0] if failures else f"no answer within {seconds:g} s"
+        if not answered.wait(self.patience) or failures:
+            reason = failures[0] if failures else f"no answer within {self.patience:g} s"
             raise Unreachable(
                 f"The model hub {self.endpoint} cannot be reached ({reason}).",
                 "check the network, HTTPS_PROXY and HF_ENDPOINT, then repeat the command",
