@@ -5,6 +5,8 @@ and is charged the tokens that the recorded samples really had. Live branches ad
 one token a decode step, over ``parallel`` slots, so that a cancellation costs what it would have
 cost. Each request draws, without replacement, one of the question's recorded samples.
 
+``Grew`` events come once a jump: what grew between two ends of candidates is one event.
+
 What is not covered: only whole candidates from the root were recorded, so there are no steps and
 no growing on from a candidate, and sampling other than the recorded one is refused. No time
 passes: wall seconds in the ledger are those of the simulation and mean nothing.
@@ -339,7 +341,7 @@ class RecordedSession:
         self._end([run for run in self._running() if run.outbox is outbox])
 
     def advance(self) -> None:
-        """Decode until at least one run ends: in one jump where nobody counts single steps."""
+        """Decode until at least one run ends: in one jump where no cap asks for single steps."""
         if self._engine.interrupted or self._closed:
             self._end(self._running())
             return
@@ -349,8 +351,7 @@ class RecordedSession:
             self._end(self._running(), Finish.BUDGET)
             return
         least = min(run.end - run.grown for run in self._live)
-        single = self._observe is not None or not _uncapped(self._meter)
-        steps = min(least, 1) if single else least
+        steps = least if _uncapped(self._meter) else min(least, 1)
         if steps:
             tokens = steps * len(self._live)
             self._meter.charge(
