@@ -273,8 +273,8 @@ def _budget(budget: Budget) -> Json:
     return {
         "level": budget.level,
         "max_tokens": budget.max_tokens,
-        "max_seconds": budget.max_seconds,
-        "max_flops": budget.max_flops,
+        "max_seconds": _number(budget.max_seconds),
+        "max_flops": _number(budget.max_flops),
         "max_samples": budget.max_samples,
         "tokens_per_candidate": budget.tokens_per_candidate,
     }
