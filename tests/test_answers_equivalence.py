@@ -144,7 +144,7 @@ def test_hostile_latex_is_survived_and_the_worker_comes_back(hostile: str) -> No
 
 
 def test_spent_time_makes_undecided_answers_different() -> None:
-    with Comparer(total_seconds=0) as comparer:
+    with Comparer(call_seconds=0) as comparer:
         assert not comparer.same(latex(r"\sqrt{12}"), latex(r"2\sqrt3"))
         assert comparer.same(latex("1,000"), latex("1000.0"))
 
@@ -175,7 +175,7 @@ def test_an_interrupt_ends_a_comparison_at_once() -> None:
         timer.start()
         assert not comparer.same(latex("9^{9^{9^{9}}}"), latex("5"))
         assert time.monotonic() - started < 20
-        assert not comparer.same(latex("2(k+1)"), latex("2k+2"))
+        assert comparer.same(latex("2(k+1)"), latex("2k+2"))
 
 
 SPELLINGS = ["2", "2.0", r"\frac{4}{2}", r"\sqrt{4}", "3", "k+1", "1+k", "(1,2)", "(1, 2)", "x"]

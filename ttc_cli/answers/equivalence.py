@@ -7,12 +7,25 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from ttc_cli.answers.algebra import Algebra, WorkerLostError
 from ttc_cli.answers.extract import read_answer
 from ttc_cli.answers.normalise import is_literal, is_number
 from ttc_cli.types import Answer, AnswerClass, AnswerType
+
+
+class _UndecidedError(Exception):
+    """The call was interrupted or spent its allowance before a pair was decided."""
+
+
+@dataclass(slots=True)
+class _Allowance:
+    """What one call may still take: CPU seconds, until the next interruption."""
+
+    seconds: float
+    epoch: int
 
 
 class Comparer:
@@ -26,13 +39,14 @@ class Comparer:
 
     Args:
         limit_seconds: CPU seconds that one request may take.
-        total_seconds: CPU seconds that all requests together may take. Once spent, pairs not
-            decided yet count as different, so that hostile answers cannot stall a search.
+        call_seconds: CPU seconds that one call may take. Once spent, its undecided pairs count
+            as different, so that hostile answers cannot stall a search.
     """
 
-    def __init__(self, limit_seconds: float = 2.0, total_seconds: float = 60.0) -> None:
+    def __init__(self, limit_seconds: float = 2.0, call_seconds: float = 30.0) -> None:
         self._algebra = Algebra(limit_seconds)
-        self._total = total_seconds
+        self._call_seconds = call_seconds
+        self._epoch = 0
         self._lock = threading.Lock()
         self._values: dict[str, str | None] = {}
         self._pairs: dict[tuple[str, str], bool] = {}
@@ -55,11 +69,11 @@ class Comparer:
             self._algebra.start()
 
     def interrupt(self) -> None:
-        """Abandon the comparison under way; undecided pairs count as different from now on.
+        """End the calls under way; what they had not decided counts as different, for them.
 
-        Safe to call from a signal handler or another thread.
+        Later calls decide afresh. Safe to call from a signal handler or another thread.
         """
-        self._total = 0.0
+        self._epoch += 1
         self._algebra.kill()
 
     def close(self) -> None:
@@ -70,11 +84,7 @@ class Comparer:
 
     def same(self, first: Answer, second: Answer) -> bool:
         """Whether two answers mean the same. Symmetric; whole texts only if identical."""
-        if first.key == second.key:
-            return True
-        if not {first.type, second.type} <= {AnswerType.NUMBER, AnswerType.LATEX}:
-            return False
-        return self._same_keys(*sorted((first.key, second.key)))
+        return self._same(first, second, self._allow())
 
     def classify(self, answers: Sequence[tuple[int, Answer, float]]) -> tuple[AnswerClass, ...]:
         """Group ``(candidate id, answer, weight)`` into classes, greatest weight first.
@@ -104,10 +114,22 @@ class Comparer:
         expected = read_answer(reference.rsplit("####", 1)[-1].strip(), answer.type)
         return expected is not None and self.same(answer, expected)
 
+    def _allow(self) -> _Allowance:
+        return _Allowance(self._call_seconds, self._epoch)
+
+    def _same(self, first: Answer, second: Answer, allowance: _Allowance) -> bool:
+        if first.key == second.key:
+            return True
+        if not {first.type, second.type} <= {AnswerType.NUMBER, AnswerType.LATEX}:
+            return False
+        one, other = sorted((first.key, second.key))
+        return self._same_keys(one, other, allowance)
+
     def _join(self, answers: dict[str, Answer]) -> dict[str, str]:
         """Union-find over all pairs of different keys; maps each key to its class's root."""
         keys = sorted(answers)
         parents = {key: key for key in keys}
+        allowance = self._allow()
 
         def root(key: str) -> str:
             while parents[key] != key:
@@ -116,11 +138,11 @@ class Comparer:
 
         for first, second in itertools.combinations(keys, 2):
             one, other = root(first), root(second)
-            if one != other and self.same(answers[first], answers[second]):
+            if one != other and self._same(answers[first], answers[second], allowance):
                 parents[max(one, other)] = min(one, other)
         return {key: root(key) for key in keys}
 
-    def _same_keys(self, first: str, second: str) -> bool:
+    def _same_keys(self, first: str, second: str, allowance: _Allowance) -> bool:
         if (is_number(first) and is_number(second)) or is_literal(first) or is_literal(second):
             return False
         shapes = {_shape(first), _shape(second)}
@@ -129,44 +151,50 @@ class Comparer:
         with self._lock:
             pair = (first, second)
             if pair not in self._pairs:
-                self._pairs[pair] = self._decide(first, second)
+                try:
+                    self._pairs[pair] = self._decide(first, second, allowance)
+                except WorkerLostError:
+                    self._pairs[pair] = False
+                except _UndecidedError:
+                    return False
             return self._pairs[pair]
 
-    def _decide(self, first: str, second: str) -> bool:
-        try:
-            one, other = self._value(first), self._value(second)
-            if one and other:
-                if one.removeprefix("at ") != other.removeprefix("at "):
-                    return False
-                if one == other and not one.startswith("at "):
-                    return True
-            if (one or other) and ("=" in first or "=" in second):
-                return False  # math-verify takes "x + y = 0" for its right-hand side
-            return self._ask("same", first, second) is True
-        except WorkerLostError:
-            return False
+    def _decide(self, first: str, second: str, allowance: _Allowance) -> bool:
+        one, other = self._value(first, allowance), self._value(second, allowance)
+        if one and other:
+            if one.removeprefix("at ") != other.removeprefix("at "):
+                return False
+            if one == other and not one.startswith("at "):
+                return True
+        if (one or other) and ("=" in first or "=" in second):
+            return False  # math-verify takes "x + y = 0" for its right-hand side
+        return self._ask(allowance, "same", first, second) is True
 
-    def _value(self, key: str) -> str | None:
+    def _value(self, key: str, allowance: _Allowance) -> str | None:
         if is_number(key):
             return f"{float(key):.10e} {0.0:.10e}"
         if key in self._hostile:
             raise WorkerLostError
         if key not in self._values:
             try:
-                value = self._ask("value", key)
+                value = self._ask(allowance, "value", key)
             except WorkerLostError:
                 self._hostile.add(key)
                 raise
             self._values[key] = value if isinstance(value, str) else None
         return self._values[key]
 
-    def _ask(self, *request: str) -> object:
-        if self._total <= 0:
-            raise WorkerLostError
+    def _ask(self, allowance: _Allowance, *request: str) -> object:
+        if allowance.seconds <= 0 or allowance.epoch != self._epoch:
+            raise _UndecidedError
         try:
             return self._algebra.ask(request)
+        except WorkerLostError:
+            if allowance.epoch != self._epoch:
+                raise _UndecidedError from None
+            raise
         finally:
-            self._total -= self._algebra.spent
+            allowance.seconds -= self._algebra.spent
 
 
 def _shape(key: str) -> str:
