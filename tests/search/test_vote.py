@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttc_cli.answers import Comparer
@@ -22,6 +22,7 @@ def candidate(id: int, answer: str | None, *scores: float, finish: Finish = Fini
 answers = st.lists(st.sampled_from(["1", "2", "3", None]), max_size=12)
 
 
+@settings(max_examples=40, deadline=None)
 @given(answers, st.randoms())
 def test_the_vote_does_not_depend_on_the_order(stated, order) -> None:
     candidates = [candidate(i, each) for i, each in enumerate(stated)]
@@ -31,6 +32,7 @@ def test_the_vote_does_not_depend_on_the_order(stated, order) -> None:
         assert vote(candidates, comparer) == vote(shuffled, comparer)
 
 
+@settings(max_examples=40, deadline=None)
 @given(answers)
 def test_only_stated_answers_have_a_vote(stated) -> None:
     candidates = [candidate(i, each) for i, each in enumerate(stated)]

@@ -81,7 +81,7 @@ class _Run:
     async def _watch(self, wave: Wave, ended: Candidate) -> None:
         """Look at a candidate that ended: is the matter settled, is a sibling running away?"""
         self.classes = await show_vote(self.context, self.pool)
-        if not wave.growing or wave.cancelled:
+        if not wave.growing or wave.cancelled is not None:
             return
         settled = self._find_settled()
         if settled is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ttc_cli.answers import Comparer, detect
 from ttc_cli.engines.base import Engine
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import TemplateError, UsageError
 from ttc_cli.events import EventStream, RunEnded, RunStarted
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.adaptive import solve_adaptively
@@ -126,7 +126,10 @@ def _resolve(problem: Problem) -> Problem:
 def _choose_verifiers(
     entry: registry.Entry | None, given: Sequence[Verifier], chat: Chat, engine: Engine
 ) -> tuple[Verifier, ...]:
-    """Those given, or the strategy's own: the judge, and confidence where that may break ties."""
+    """Those given, or the strategy's own: the judge, and beside it in ``auto`` confidence.
+
+    Where the model cannot be asked after its turn, confidence alone.
+    """
     if entry is not None and not entry.verifies:
         return ()
     if not engine.info.scores and any(each.needs_branch for each in given):
@@ -136,10 +139,14 @@ def _choose_verifiers(
         )
     if given:
         return tuple(given)
-    wanted = ["judge"] if engine.info.scores else []
-    if entry is None or not wanted:
-        wanted.append("confidence")
-    return build(wanted, chat)
+    own = build(["confidence"], chat)
+    if not engine.info.scores:
+        return own
+    try:
+        judge = build(["judge"], chat)
+    except TemplateError:  # it can be asked once, but not asked back
+        return own
+    return judge + own if entry is None else judge
 
 
 def _count_samples(samples: int | None, cap: int, budget: Budget, strategy: str) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ttc_cli.answers import extract
 from ttc_cli.engines.base import Branch, Grow, Growth
-from ttc_cli.errors import EngineError
+from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import (
     CandidateEnded,
     CandidateStarted,
@@ -59,13 +59,12 @@ class Wave:
     context: SearchContext
     number: int
     growing: dict[int, Branch]
-    cancelled: set[int] = field(default_factory=set)
+    cancelled: str | None = None
+    """Why the others were cancelled, once they were."""
 
     def cancel(self, reason: str) -> None:
-        """Stop all that still grow or wait."""
-        for id in self.growing.keys() - self.cancelled:
-            self.context.events.emit(Pruned(id, reason, cancelled=True))
-        self.cancelled |= self.growing.keys()
+        """Stop all that still grow or wait. One that ended in the same step counts as ended."""
+        self.cancelled = reason
         self.context.session.cancel(self.growing.values())
 
     def limit(self, max_tokens: int) -> None:
@@ -176,10 +175,9 @@ async def show_vote(context: SearchContext, pool: Pool) -> tuple[AnswerClass, ..
 
 def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Candidate:
     """Book one growth as a candidate of ``pool``."""
+    cancelled = growth.finish is Finish.CANCELLED and wave.cancelled is not None
     answer = (
-        read_answer(growth.text, growth.finish, context.problem.answer_type)
-        if growth.label not in wave.cancelled
-        else None
+        None if cancelled else read_answer(growth.text, growth.finish, context.problem.answer_type)
     )
     candidate = Candidate(
         id=growth.label,
@@ -192,7 +190,9 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
     )
     if growth.finish is Finish.BUDGET:
         pool.halted = context.ledger.exhausted() or "a cap was reached"
-    elif growth.finish is Finish.CANCELLED and growth.label not in wave.cancelled:
+    elif cancelled:
+        context.events.emit(Pruned(candidate.id, wave.cancelled or "", cancelled=True))
+    elif growth.finish is Finish.CANCELLED:
         pool.halted, pool.interrupted = "interrupted", True
     keep = answer is not None and any(each.needs_branch for each in context.verifiers)
     if not keep:
@@ -202,7 +202,10 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
 
 
 async def verify(context: SearchContext, pool: Pool, ids: Iterable[int]) -> None:
-    """Let every verifier score those of ``ids`` that it has not scored, unless a cap is reached."""
+    """Let every verifier score those of ``ids`` that it has not scored, unless a cap is reached.
+
+    A verifier that fails is warned of and left out: the candidates are worth more than it.
+    """
     wanted = sorted(ids)
     for verifier in context.verifiers:
         leaves = [
@@ -213,7 +216,11 @@ async def verify(context: SearchContext, pool: Pool, ids: Iterable[int]) -> None
         ]
         if not leaves or (verifier.needs_branch and context.ledger.exhausted()):
             continue
-        scores = await verifier.score(context.session, context.problem, leaves)
+        try:
+            scores = await verifier.score(context.session, context.problem, leaves)
+        except (EngineError, UsageError) as error:
+            context.events.emit(Warned(f"Going on without {verifier.name}: {error.message}"))
+            continue
         for leaf, score in zip(leaves, scores, strict=True):
             if score is not None:
                 candidate = leaf.candidate.with_scores(score)

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ttc_cli.engines.base import Prompt, ScoreRow, Session
+from ttc_cli.prompts import JUDGE_QUESTION
 from ttc_cli.types import Problem, Score
 from ttc_cli.verifiers.base import Leaf
 
-QUESTION = "Is the answer above correct? Check it and reply with one word, Yes or No."
 YES = ("Yes", " Yes", "yes", " yes")
 NO = ("No", " No", "no", " no")
 
@@ -36,7 +36,7 @@ class JudgeVerifier:
     name = "judge"
     needs_branch = True
 
-    def __init__(self, chat: Chat, question: str = QUESTION) -> None:
+    def __init__(self, chat: Chat, question: str = JUDGE_QUESTION) -> None:
         self._suffix = chat.follow_up(question)
 
     async def score(

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from ttc_cli.answers import Comparer
+from ttc_cli.engines.scripted import Reply, ScriptedEngine
+from ttc_cli.errors import EngineError
+from ttc_cli.events import Decided, EventStream, Pruned, Scored, Warned, WaveStarted
+from ttc_cli.ledger import Ledger
+from ttc_cli.policy.run import solve
+from ttc_cli.policy.table import SHIPPED
+from ttc_cli.prompts import Chat
+from ttc_cli.types import AnswerType, Budget, Confidence, Finish, Problem, Result
+
+QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
+
+
+def says(answer: object, words: int = 5, tail: float = -0.5) -> Reply:
+    text = "so " * words + f"\n\nThe final answer is {answer}."
+    return Reply(text, Finish.STOP, Confidence(-0.3, tail, 5.0, 5.0))
+
+
+UNSURE = Reply("Tom goes on and on about apples. ", Finish.LENGTH)
+
+
+def think(
+    texts, level: str = "normal", *, parallel: int = 4, engine=None, **options
+) -> tuple[Result, list[object]]:
+    events = EventStream()
+    seen: list[object] = []
+    events.subscribe(seen.append)
+    engine = engine or ScriptedEngine(texts, parallel=parallel)
+    options = {"problem": QUESTION, "budget": Budget(level), **options}
+    with Comparer() as comparer:
+        result = asyncio.run(
+            solve(
+                options.pop("problem"),
+                engine,
+                chat=Chat(engine.info),
+                comparer=comparer,
+                events=events,
+                **options,
+            )
+        )
+    return result, seen
+
+
+def reasons(seen: list[object], action: str) -> list[str]:
+    return [each.reason for each in seen if isinstance(each, Decided) and each.action == action]
+
+
+def test_an_easy_question_stops_after_the_probe_and_cancels_the_rest() -> None:
+    texts = [says(4), says(4), says(4), says(4, words=200)]
+    result, seen = think(texts)
+    assert result.answer is not None
+    assert result.answer.text == "4"
+    assert len(result.candidates) == 4
+    assert reasons(seen, "wave") == ["probe: 4 candidates to see how hard this is"]
+    assert reasons(seen, "cancel") == ["3 of 3 agree, estimate 0.94 ≥ 0.90: cancel 1 still growing"]
+    assert reasons(seen, "stop") == ["3 of 3 agree, estimate 0.94 ≥ 0.90: stop"]
+    assert result.stop_reason == reasons(seen, "stop")[0]
+    assert [each.id for each in seen if isinstance(each, Pruned)] == [3]
+    slow = result.candidates[3]
+    assert slow.finish is Finish.CANCELLED
+    assert 0 < slow.tokens < 100
+    assert result.agreement == 1.0
+    assert result.estimate is not None
+    assert result.estimate.difficulty == 2
+    spent = sum(each.tokens for each in result.candidates)
+    assert result.usage.generated_tokens == spent
+
+
+def test_a_unanimous_probe_of_equal_length_is_told_as_it_is() -> None:
+    result, _ = think([says(4)])
+    assert result.stop_reason == "4 of 4 agree, estimate 0.97 ≥ 0.90: stop"
+
+
+def test_an_uncertain_question_gets_more_waves_up_to_the_cap() -> None:
+    texts = [says(1), says(2)]
+    result, seen = think(texts)
+    waves = [each for each in seen if isinstance(each, WaveStarted)]
+    assert [each.wave for each in waves] == list(range(len(waves)))
+    assert len(waves) > 2
+    assert sum(each.samples for each in waves) == len(result.candidates) == 16
+    assert "all 16 candidates of this budget are grown" in result.stop_reason
+    assert {each.wave for each in result.candidates} == {each.wave for each in waves}
+    assert "tied" in waves[1].reason
+
+
+@pytest.mark.parametrize(("level", "cap"), [("quick", 8), ("normal", 16), ("deep", 64)])
+def test_each_level_has_its_cap(level: str, cap: int) -> None:
+    result, _ = think([says(1), says(2)], level, parallel=16)
+    assert len(result.candidates) == cap
+
+
+def test_more_thought_is_asked_for_at_deeper_levels() -> None:
+    counts = [len(think([says(4)], level)[0].candidates) for level in ("quick", "deep")]
+    assert counts[0] < counts[1]
+
+
+def test_max_goes_as_far_as_its_hard_cap_and_stops_when_nothing_can_change() -> None:
+    result, seen = think([says(4)], "max", budget=Budget("max", max_samples=20))
+    assert "cannot change that" in result.stop_reason
+    assert 10 < len(result.candidates) < 20
+    assert reasons(seen, "stop") == [result.stop_reason]
+    tied, _ = think([says(1), says(2)], "max", budget=Budget("max", max_samples=20))
+    assert len(tied.candidates) == 20
+
+
+def test_the_answer_that_catches_up_wins() -> None:
+    texts = [says(1), says(2), says(1), says(2)] + [says(2)] * 12
+    result, _ = think(texts)
+    assert result.answer is not None
+    assert result.answer.text == "2"
+    assert len(result.candidates) < 16
+
+
+def test_hopeless_questions_are_released_but_late() -> None:
+    scattered = [says(i) for i in range(64)]
+    row = replace(SHIPPED.rows["deep"], price=0.002)
+    table = replace(SHIPPED, rows={**SHIPPED.rows, "deep": row})
+    result, _ = think(scattered, "deep", parallel=8, table=table)
+    assert "below their price" in result.stop_reason
+    assert 16 < len(result.candidates) < 64
+    assert result.estimate is not None
+    assert result.estimate.difficulty == 5
+
+
+def test_runaways_are_cut_once_enough_siblings_answered() -> None:
+    texts = [says(1), says(2), says(3), UNSURE]
+    result, seen = think(texts, budget=Budget(max_samples=4))
+    lost = result.candidates[3]
+    assert (lost.finish, lost.tokens) == (Finish.LENGTH, SHIPPED.runaway_floor)
+    assert any("cut others at 128" in each for each in reasons(seen, "cancel"))
+    assert result.agreement == 0.25
+
+
+def test_later_waves_start_with_the_runaway_limit() -> None:
+    texts = [says(1), says(2), says(1), UNSURE, UNSURE, says(2), UNSURE, says(2)]
+    result, _ = think(texts, samples=8)
+    late = [each for each in result.candidates if each.wave and each.answer is None]
+    assert late
+    assert {each.tokens for each in late} == {SHIPPED.runaway_floor}
+
+
+def test_the_verifier_is_not_asked_when_it_cannot_change_the_choice() -> None:
+    result, seen = think([says(4)])
+    assert not any(isinstance(each, Scored) for each in seen)
+    assert result.usage.verifier.prompt_tokens == 0
+
+
+def test_the_verifier_breaks_ties_and_is_booked() -> None:
+    def judge(text: str) -> float:
+        return 0.9 if "is 2" in text else 0.8
+
+    engine = ScriptedEngine([says(1), says(2)], yes=judge)
+    result, seen = think((), engine=engine, samples=4)
+    assert result.answer is not None
+    assert result.answer.text == "2"
+    assert result.decided_by == "vote"
+    assert "2 answers close enough for the verifier to tell" in result.stop_reason
+    assert sum(isinstance(each, Scored) for each in seen) == 8
+    assert result.usage.verifier.prompt_tokens > 0
+
+
+def test_the_verifier_does_not_overrule_a_clear_vote() -> None:
+    engine = ScriptedEngine([says(1), says(1), says(2)], yes=lambda text: float("is 2" in text))
+    result, seen = think((), engine=engine, samples=3)
+    assert result.answer is not None
+    assert result.answer.text == "1"
+    assert not any(isinstance(each, Scored) for each in seen)
+
+
+def test_confidence_is_in_play_where_no_judge_can_be() -> None:
+    engine = ScriptedEngine([says(1, tail=-2.0), says(2, tail=-0.1)])
+    engine._info = replace(engine.info, scores=False)
+    result, seen = think((), engine=engine, samples=2)
+    assert result.answer is not None
+    assert result.answer.text == "2"
+    assert {each.score.verifier for each in seen if isinstance(each, Scored)} == {"confidence"}
+
+
+def test_a_free_question_is_the_verifiers_choice() -> None:
+    engine = ScriptedEngine(
+        [Reply("Red."), Reply("Green."), Reply("Blue.")],
+        yes=lambda text: 0.2 + ("Blue" in text) / 2,
+    )
+    problem = Problem("A colour?", AnswerType.FREE)
+    result, _ = think((), engine=engine, problem=problem)
+    assert result.solution == "Blue."
+    assert result.decided_by == "verifier"
+    assert "free-form" in result.stop_reason
+
+
+def test_nothing_stated_is_no_answer() -> None:
+    result, _ = think([UNSURE], budget=Budget(tokens_per_candidate=30))
+    assert result.answer is None
+    assert result.solution is None
+    assert result.classes == ()
+    assert result.estimate is not None
+    assert (result.estimate.settled, result.estimate.difficulty) == (0.0, 5)
+
+
+def test_the_time_cap_ends_a_run_with_what_it_has() -> None:
+    ticks = iter(range(100_000))
+    ledger = Ledger(Budget(max_seconds=150), clock=lambda: float(next(ticks)))
+    result, _ = think([says(1), UNSURE], ledger=ledger)
+    assert result.answer is not None
+    assert result.answer.text == "1"
+    assert "time cap of 150 s reached" in result.stop_reason
+
+
+def test_an_engine_that_fails_loses_nothing_that_was_grown() -> None:
+    class Failing(ScriptedEngine):
+        def _step(self) -> None:
+            if self._steps > 40:
+                raise EngineError("the library crashed")
+            super()._step()
+
+    engine = Failing([says(1), UNSURE])
+    result, seen = think((), engine=engine)
+    assert result.answer is not None
+    assert result.answer.text == "1"
+    assert result.stop_reason == "the engine failed"
+    assert any(isinstance(each, Warned) for each in seen)
+    with pytest.raises(EngineError):
+        think((), engine=Failing([UNSURE]))
+
+
+def test_several_questions_at_once_are_solved_as_each_alone() -> None:
+    engine = ScriptedEngine([says(1), says(2), says(2), UNSURE], parallel=6)
+    alone, _ = think((), engine=engine)
+
+    async def work(comparer: Comparer) -> list[Result]:
+        chat = Chat(engine.info)
+        return await asyncio.gather(
+            *(solve(QUESTION, engine, chat=chat, comparer=comparer) for _ in range(5))
+        )
+
+    with Comparer() as comparer:
+        together = asyncio.run(work(comparer))
+    for each in together:
+        assert each.answer == alone.answer
