@@ -84,10 +84,14 @@ def test_the_trajectory_and_the_seeds_decide_which_sample_comes_first() -> None:
     assert len(set(firsts(range(40), 1))) > 4
 
 
+@pytest.mark.parametrize("jump", [True, False])
 @pytest.mark.parametrize("budget", [Budget(), Budget(max_tokens=10**6)])
-def test_charges_are_the_recorded_tokens_whether_jumped_or_stepped(budget: Budget) -> None:
+def test_charges_are_the_recorded_tokens_whether_jumped_or_stepped(
+    budget: Budget, jump: bool
+) -> None:
     ledger = Ledger(budget)
-    asyncio.run(whole(RecordedEngine(recording([3, 1, 5, 2]), parallel=2), 4, ledger))
+    engine = RecordedEngine(recording([3, 1, 5, 2]), parallel=2, jump=jump)
+    asyncio.run(whole(engine, 4, ledger))
     usage = ledger.usage()
     assert usage.generator.prompt_tokens == 10
     assert usage.generator.generated_tokens == 11
@@ -170,9 +174,11 @@ def test_a_second_wave_may_start_while_the_first_grows() -> None:
     assert sorted(order) == [0, 1, 2, 99]
 
 
-def test_a_cap_is_exceeded_by_less_than_one_step() -> None:
+@pytest.mark.parametrize("jump", [True, False])
+def test_a_cap_is_exceeded_by_less_than_one_step(jump: bool) -> None:
     ledger = Ledger(Budget(max_tokens=30))
-    grown = asyncio.run(whole(RecordedEngine(recording([50] * 4), parallel=4), 4, ledger))
+    engine = RecordedEngine(recording([50] * 4), parallel=4, jump=jump)
+    grown = asyncio.run(whole(engine, 4, ledger))
     assert 30 <= ledger.usage().generated_tokens < 34
     assert {growth.finish for growth in grown} == {Finish.BUDGET}
 
@@ -194,7 +200,8 @@ def test_interrupting_ends_everything_until_the_session_is_closed() -> None:
     assert Finish.CANCELLED not in second
 
 
-def test_grew_events_spell_the_texts() -> None:
+@pytest.mark.parametrize("jump", [True, False])
+def test_grew_events_spell_the_texts(jump: bool) -> None:
     async def spell() -> None:
         spelled: dict[int, str] = {}
 
@@ -203,9 +210,8 @@ def test_grew_events_spell_the_texts() -> None:
             for label, text in event.texts.items():
                 spelled[label] = spelled.get(label, "") + text
 
-        async with await RecordedEngine(recording([2, 5]), parallel=1).open(
-            PROMPT, Ledger(Budget()), add
-        ) as session:
+        engine = RecordedEngine(recording([2, 5]), parallel=1, jump=jump)
+        async with await engine.open(PROMPT, Ledger(Budget()), add) as session:
             texts = {g.label: g.text async for g in session.grow(requests(session, 2))}
         assert len(texts) == 2
         assert spelled == texts

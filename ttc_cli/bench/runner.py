@@ -97,7 +97,7 @@ async def simulate(
     rate = pool.tokens_a_second()
     outcomes: list[Outcome] = []
     for trajectory in range(trajectories):
-        engine = RecordedEngine(recording, trajectory=trajectory, parallel=parallel)
+        engine = RecordedEngine(recording, trajectory=trajectory, parallel=parallel, jump=True)
         chat = Chat(engine.info, header.template_arguments)
         found = await put(
             questions,

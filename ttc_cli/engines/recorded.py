@@ -5,8 +5,6 @@ and is charged the tokens that the recorded samples really had. Live branches ad
 one token a decode step, over ``parallel`` slots, so that a cancellation costs what it would have
 cost. Each request draws, without replacement, one of the question's recorded samples.
 
-``Grew`` events come once a jump: what grew between two ends of candidates is one event.
-
 What is not covered: only whole candidates from the root were recorded, so there are no steps and
 no growing on from a candidate, and sampling other than the recorded one is refused. No time
 passes: wall seconds in the ledger are those of the simulation and mean nothing.
@@ -15,12 +13,10 @@ passes: wall seconds in the ledger are those of the simulation and mean nothing.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from ttc_cli.engines.base import (
     Branch,
@@ -32,75 +28,29 @@ from ttc_cli.engines.base import (
     ScoreRow,
     Until,
 )
+from ttc_cli.engines.recording import (
+    RecordedQuestion,
+    RecordedSample,
+    RecordedScore,
+    Recording,
+    prompt_key,
+    row_key,
+)
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
-from ttc_cli.types import Confidence, Finish, Role, Sampling
+from ttc_cli.types import Finish, Role
 
-
-@dataclass(frozen=True, slots=True)
-class RecordedScore:
-    """What ``Session.score`` gave for one row: a probability a label group, and its cost."""
-
-    probabilities: tuple[float, ...]
-    suffix_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedSample:
-    """One candidate as the live engine drew it.
-
-    ``pieces`` holds the number of characters each token added to ``text``, so that a lower token
-    limit can be served exactly. ``scores`` is keyed by ``row_key``.
-    """
-
-    index: int
-    text: str
-    tokens: int
-    finish: Finish
-    pieces: tuple[int, ...]
-    confidence: Confidence | None = None
-    scores: Mapping[str, RecordedScore] = field(default_factory=dict)
-
-    def text_until(self, tokens: int) -> str:
-        """The text after the first ``tokens`` tokens."""
-        return self.text if tokens >= self.tokens else self.text[: sum(self.pieces[:tokens])]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedQuestion:
-    """A prompt, by its ``prompt_key``, and the samples drawn for it."""
-
-    key: str
-    prompt_tokens: int
-    samples: tuple[RecordedSample, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """Everything ``RecordedEngine`` serves: questions by ``prompt_key``, all drawn alike."""
-
-    info: EngineInfo
-    sampling: Sampling
-    max_tokens: int
-    questions: Mapping[str, RecordedQuestion]
-
-
-def prompt_key(prompt: Prompt) -> str:
-    """A hash that tells prompts apart; how text is cut into spans of one kind does not matter."""
-    merged: list[tuple[bool, str]] = []
-    for span in prompt:
-        if merged and merged[-1][0] == span.control:
-            merged[-1] = (span.control, merged[-1][1] + span.text)
-        elif span.text:
-            merged.append((span.control, span.text))
-    return hashlib.sha256(json.dumps(merged).encode()).hexdigest()[:32]
-
-
-def row_key(row: ScoreRow) -> str:
-    """A hash of what a verifier asked: the suffix and the label groups, not the branch."""
-    asked = json.dumps([prompt_key(row.suffix), row.labels])
-    return hashlib.sha256(asked.encode()).hexdigest()[:32]
+__all__ = [
+    "RecordedEngine",
+    "RecordedQuestion",
+    "RecordedSample",
+    "RecordedScore",
+    "RecordedSession",
+    "Recording",
+    "prompt_key",
+    "row_key",
+]
 
 
 class RecordedEngine:
@@ -110,12 +60,20 @@ class RecordedEngine:
         recording: what was drawn.
         trajectory: another number serves the samples in another order.
         parallel: how many branches grow at once; None is what the live engine had.
+        jump: go from one end of a candidate to the next at once where no cap asks for single
+            steps. ``Grew`` events then come once a jump, not once a step: for thousands of runs.
     """
 
     def __init__(
-        self, recording: Recording, *, trajectory: int = 0, parallel: int | None = None
+        self,
+        recording: Recording,
+        *,
+        trajectory: int = 0,
+        parallel: int | None = None,
+        jump: bool = False,
     ) -> None:
         known, self._recording = recording.info, recording
+        self._jump = jump
         self._trajectory = trajectory
         self._interrupted = False
         self._open: set[RecordedSession] = set()
@@ -146,6 +104,11 @@ class RecordedEngine:
     def trajectory(self) -> int:
         """The number that the order of the samples follows from."""
         return self._trajectory
+
+    @property
+    def jump(self) -> bool:
+        """Whether steps between two ends are taken at once."""
+        return self._jump
 
     @property
     def interrupted(self) -> bool:
@@ -341,7 +304,7 @@ class RecordedSession:
         self._end([run for run in self._running() if run.outbox is outbox])
 
     def advance(self) -> None:
-        """Decode until at least one run ends: in one jump where no cap asks for single steps."""
+        """Decode until at least one run ends: or one step."""
         if self._engine.interrupted or self._closed:
             self._end(self._running())
             return
@@ -351,7 +314,7 @@ class RecordedSession:
             self._end(self._running(), Finish.BUDGET)
             return
         least = min(run.end - run.grown for run in self._live)
-        steps = least if _uncapped(self._meter) else min(least, 1)
+        steps = least if self._engine.jump and _uncapped(self._meter) else min(least, 1)
         if steps:
             tokens = steps * len(self._live)
             self._meter.charge(

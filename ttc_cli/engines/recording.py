@@ -1,0 +1,76 @@
+"""What a recording holds, and the keys by which a prompt and a verifier's question are found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ttc_cli.engines.base import EngineInfo, Prompt, ScoreRow
+from ttc_cli.types import Confidence, Finish, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedScore:
+    """What ``Session.score`` gave for one row: a probability a label group, and its cost."""
+
+    probabilities: tuple[float, ...]
+    suffix_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSample:
+    """One candidate as the live engine drew it.
+
+    ``pieces`` holds the number of characters each token added to ``text``, so that a lower token
+    limit can be served exactly. ``scores`` is keyed by ``row_key``.
+    """
+
+    index: int
+    text: str
+    tokens: int
+    finish: Finish
+    pieces: tuple[int, ...]
+    confidence: Confidence | None = None
+    scores: Mapping[str, RecordedScore] = field(default_factory=dict)
+
+    def text_until(self, tokens: int) -> str:
+        """The text after the first ``tokens`` tokens."""
+        return self.text if tokens >= self.tokens else self.text[: sum(self.pieces[:tokens])]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedQuestion:
+    """A prompt, by its ``prompt_key``, and the samples drawn for it."""
+
+    key: str
+    prompt_tokens: int
+    samples: tuple[RecordedSample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Everything ``RecordedEngine`` serves: questions by ``prompt_key``, all drawn alike."""
+
+    info: EngineInfo
+    sampling: Sampling
+    max_tokens: int
+    questions: Mapping[str, RecordedQuestion]
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """A hash that tells prompts apart; how text is cut into spans of one kind does not matter."""
+    merged: list[tuple[bool, str]] = []
+    for span in prompt:
+        if merged and merged[-1][0] == span.control:
+            merged[-1] = (span.control, merged[-1][1] + span.text)
+        elif span.text:
+            merged.append((span.control, span.text))
+    return hashlib.sha256(json.dumps(merged).encode()).hexdigest()[:32]
+
+
+def row_key(row: ScoreRow) -> str:
+    """A hash of what a verifier asked: the suffix and the label groups, not the branch."""
+    asked = json.dumps([prompt_key(row.suffix), row.labels])
+    return hashlib.sha256(asked.encode()).hexdigest()[:32]
