@@ -22,6 +22,7 @@ readonly ZIG="0.17"
 # Exit status of the self-test that means "this build is bad", as opposed to "this model is".
 readonly BAD_BUILD=70
 readonly NEEDED_MB=3000
+readonly UNTESTED="not tested: no model here yet"
 
 ACCELERATOR="auto"
 COMPILER="auto"
@@ -33,6 +34,7 @@ PREBUILT=0
 REBUILD=0
 DRY_RUN=0
 JOBS=""
+WATCHER=""
 
 usage() {
   cat <<EOF
@@ -634,7 +636,7 @@ EOF
 
 # build_wheel "COMPILER INSTRUCTIONS": leaves the wheel in $WHEELS/$KEY. False if it cannot.
 build_wheel() {
-  local compiler="${1% *}" instructions="${1##* }" work="$BUILD/$KEY" new watcher="" status=0
+  local compiler="${1% *}" instructions="${1##* }" work="$BUILD/$KEY" new status=0
   mkdir -p "$work" "$WHEELS"
   new="$(mktemp -d "$WHEELS/.new-XXXXXX")"
   if [ "$compiler" = prebuilt ]; then
@@ -655,7 +657,7 @@ build_wheel() {
     rm -rf "$SOURCE/llama_cpp/lib"
     if [ -t 2 ]; then
       show_progress &
-      watcher=$!
+      WATCHER=$!
     fi
     # pip's own cache knows nothing of CMAKE_ARGS: it would hand back a crashing wheel.
     CC="$CC" CXX="$CXX" CMAKE_BUILD_PARALLEL_LEVEL="$JOBS" SKBUILD_BUILD_DIR="$work/cmake" \
@@ -664,9 +666,10 @@ build_wheel() {
       CMAKE_ARGS="$FLAGS '-DCMAKE_PROJECT_llama_cpp_INCLUDE=$work/overrides.cmake' ${CMAKE_ARGS:-}" \
       logged "compile" pip_in "$BUILD/tools" wheel -v --no-build-isolation --no-deps \
       --no-cache-dir -w "$new" "$SOURCE" || status=1
-    if [ -n "$watcher" ]; then
-      kill "$watcher" 2>/dev/null || true
-      wait "$watcher" 2>/dev/null || true
+    if [ -n "$WATCHER" ]; then
+      kill "$WATCHER" 2>/dev/null || true
+      wait "$WATCHER" 2>/dev/null || true
+      WATCHER=""
       printf '\r\033[K' >&2
     fi
   fi
@@ -681,6 +684,26 @@ build_wheel() {
 }
 
 # --- setting up -----------------------------------------------------------------------------
+
+# Two clones share one cache.
+take_lock() {
+  local lock="$CACHE/install.lock" holder
+  if ! mkdir "$lock" 2>/dev/null; then
+    holder="$(cat "$lock/pid" 2>/dev/null || true)"
+    if [ -n "$holder" ] && kill -0 "$holder" 2>/dev/null; then
+      fail "Another $PROGRAM is at work (process $holder)." "$PROGRAM"
+    fi
+    rm -rf "$lock"
+    mkdir "$lock"
+  fi
+  printf '%s\n' "$$" >"$lock/pid"
+  trap clean_up EXIT
+}
+
+clean_up() {
+  if [ -n "$WATCHER" ]; then kill "$WATCHER" 2>/dev/null || true; fi
+  rm -rf "$CACHE/install.lock" "$WHEELS"/.new-*
+}
 
 make_venv() {
   if [ -x "$VENV/bin/python" ] && python_is_new_enough "$VENV/bin/python" \
@@ -708,12 +731,26 @@ install_ttc() {
 
 ttc() { "$VENV/bin/ttc" "$@"; }
 
-# Sets CHECK_FILE to the smallest model's file, or to nothing.
+# Sets CHECK_FILE to the smallest model's file, or that of the model to be used, or to nothing.
 fetch_check_model() {
   CHECK_FILE=""
   if [ "$MODELS" = 0 ]; then return; fi
   step "Fetching the smallest model, for the test"
-  CHECK_FILE="$(ttc models pull "$CHECK_MODEL")" || CHECK_FILE=""
+  if ! CHECK_FILE="$(ttc models pull "$CHECK_MODEL")"; then
+    fetch_model
+    CHECK_FILE="$MODEL_FILE"
+  fi
+}
+
+# Sets MODEL_FILE to the file of the model that will be used.
+fetch_model() {
+  MODEL_FILE=""
+  if [ "$MODELS" = 0 ]; then return; fi
+  step "Fetching ${MODEL:-the model that suits this machine}"
+  # Without a name, pull takes the default.
+  if ! MODEL_FILE="$(ttc models pull --yes ${MODEL:+"$MODEL"})"; then
+    fail "The model could not be fetched. What was built is kept." "$PROGRAM"
+  fi
 }
 
 check_decode() {
@@ -756,7 +793,7 @@ install_engine() {
       installed_ttc=1
     fi
     if [ -z "$CHECK_FILE" ]; then
-      CHECKED="not tested: no model here yet"
+      CHECKED="$UNTESTED"
       return
     fi
     step "Testing it: a real decode in a child process"
@@ -829,6 +866,7 @@ write_stamp() {
   cat >"$STAMP" <<EOF
 fingerprint=$(fingerprint)
 dev=$DEV
+model=$MODEL
 built=$LABEL
 key=$KEY
 checked=$CHECKED
@@ -856,16 +894,6 @@ $PROFILES
 EOF
 }
 
-fetch_default_model() {
-  MODEL_FILE=""
-  if [ "$MODELS" = 0 ]; then return; fi
-  step "Fetching ${MODEL:-the model that suits this machine}"
-  # Without a name, pull takes the default.
-  if ! MODEL_FILE="$(ttc models pull --yes ${MODEL:+"$MODEL"})"; then
-    fail "ttc is set up, but its model could not be fetched." ".venv/bin/ttc models pull ${MODEL}"
-  fi
-}
-
 measure_speed() {
   local speed=""
   if [ -z "$MODEL_FILE" ]; then return; fi
@@ -880,8 +908,20 @@ summarise() {
   say "Built    llama.cpp ($(stamped built))"
   say "Tested   $(stamped checked)"
   if [ -n "$(stamped speed)" ]; then say "Speed    $(stamped speed)"; fi
-  if [ "$MODELS" = 0 ]; then say "Next     .venv/bin/ttc models pull"; fi
+  if [ "$MODELS" = 0 ]; then say "Next     $PROGRAM (fetches a model and tests the build with it)"; fi
   say "Next     .venv/bin/ttc solve \"A farmer has 17 sheep and all but 9 run away. How many are left?\""
+}
+
+is_set_up() {
+  if [ "$REBUILD" = 1 ] || [ "$(stamped fingerprint)" != "$(fingerprint)" ] \
+    || [ "$(stamped dev)" != "$DEV" ]; then
+    return 1
+  fi
+  case "$(stamped checked)" in
+    "$UNTESTED") if [ "$MODELS" = 1 ]; then return 1; fi ;;
+  esac
+  "$VENV/bin/python" -c 'import ttc_cli; from importlib.metadata import version as v; v("llama-cpp-python")' \
+    2>>"$LOG"
 }
 
 main() {
@@ -902,21 +942,22 @@ main() {
   fi
   mkdir -p "$CACHE"
   printf '### %s\n' "$(date)" >"$LOG"
+  # A later run without options keeps what an earlier one was asked for.
   if [ "$(stamped dev)" = 1 ]; then DEV=1; fi
-  if [ "$REBUILD" = 0 ] && [ "$(stamped fingerprint)" = "$(fingerprint)" ] \
-    && [ "$(stamped dev)" = "$DEV" ] \
-    && "$VENV/bin/python" -c 'import ttc_cli, importlib.metadata as m; m.version("llama-cpp-python")' 2>>"$LOG"; then
+  MODEL="${MODEL:-$(stamped model)}"
+  if is_set_up; then
     step "ttc is set up already"
-    CHECK_FILE=""
-    fetch_default_model
+    fetch_model
+    if [ -z "$(stamped speed)" ]; then measure_speed; fi
     summarise
     return
   fi
+  take_lock
   make_venv
   rm -f "$STAMP"
   install_engine
   write_stamp
-  fetch_default_model
+  fetch_model
   measure_speed
   rm -rf "$BUILD"
   summarise

@@ -70,7 +70,7 @@ TTC = r"""#!/bin/sh
 echo "ttc $*" >>"$FAKE/log"
 case "$*" in
   "models pull"*)
-    test -z "$FAKE_NO_NETWORK" || exit 6
+    case "$*" in *"${FAKE_NO_NETWORK:-nothing}"*) exit 6 ;; esac
     for last; do :; done
     echo "/models/${last#--yes}.gguf" ;;
 esac
@@ -412,21 +412,47 @@ def test_without_models_nothing_is_fetched_and_nothing_tested(machine: Machine) 
     done = machine.install("--no-models")
     assert done.returncode == 0, done.stderr
     assert not [line for line in machine.log() if line.startswith("ttc ") or "selftest" in line]
-    assert "ttc models pull" in done.stdout
+    assert "not tested" in done.stdout
+    machine.clear_log()
+    assert "not tested" not in machine.install().stdout  # made good as soon as models may come
+    assert any("selftest" in line and "--fresh" in line for line in machine.log())
 
 
 def test_a_model_that_cannot_be_fetched_is_an_error_with_the_next_command(
     machine: Machine,
 ) -> None:
-    done = machine.install(FAKE_NO_NETWORK="1")
+    done = machine.install(FAKE_NO_NETWORK="models")
     assert done.returncode == 1
-    assert ".venv/bin/ttc models pull" in done.stderr
-    assert machine.installed
+    assert "The model could not be fetched. What was built is kept." in done.stderr
+    machine.clear_log()
+    assert machine.install().returncode == 0
+    assert not [line for line in machine.log() if " wheel " in line]
+
+
+def test_without_the_smallest_model_the_default_one_tests_the_build(machine: Machine) -> None:
+    done = machine.install(FAKE_NO_NETWORK="smollm2")
+    assert done.returncode == 0, done.stderr
+    assert "Tested   a real decode" in done.stdout
+
+
+def test_two_installers_do_not_meet_in_the_cache(machine: Machine) -> None:
+    lock = machine.home / ".cache/ttc/install.lock"
+    lock.mkdir(parents=True)
+    (lock / "pid").write_text(f"{os.getpid()}\n")
+    done = machine.install()
+    assert done.returncode == 1
+    assert f"process {os.getpid()}" in done.stderr
+    (lock / "pid").write_text("99999999\n")  # its holder died
+    assert machine.install().returncode == 0
+    assert not lock.exists()
 
 
 def test_a_model_of_choice(machine: Machine) -> None:
     assert machine.install("--model", "qwen2.5-math-1.5b").returncode == 0
     assert "ttc models pull --yes qwen2.5-math-1.5b" in machine.log()
+    machine.clear_log()
+    assert machine.install().returncode == 0  # and the choice stays
+    assert machine.log()[-1] == "ttc models pull --yes qwen2.5-math-1.5b"
 
 
 def test_a_missing_venv_module_names_the_package(machine: Machine) -> None:

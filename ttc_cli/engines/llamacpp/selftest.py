@@ -325,7 +325,9 @@ class _Rows:
 
     def __init__(self, model_path: Path, threads: int) -> None:
         from ttc_cli.engines.llamacpp import native
+        from ttc_cli.models import gguf
 
+        gguf.read_header(model_path)  # says what is wrong with a file better than the library
         self._model = native.Model(model_path)
         text = "A train leaves at nine and travels for three hours. How far does it get? " * 12
         self._prompt = self._model.tokenise(text, control=False)[:_PROMPT]
