@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -244,3 +245,32 @@ def test_several_questions_at_once_are_solved_as_each_alone() -> None:
         together = asyncio.run(work(comparer))
     for each in together:
         assert each.answer == alone.answer
+
+
+def test_a_verifier_that_fails_is_left_out_with_a_warning() -> None:
+    class Mute(ScriptedEngine):
+        async def open(self, *given):
+            session = await super().open(*given)
+
+            async def score(rows):
+                raise EngineError("no logits")
+
+            session.score = score
+            return session
+
+    result, seen = think((), engine=Mute([says(1, tail=-2.0), says(2)]), samples=2)
+    assert result.answer is not None
+    assert result.answer.text == "2"
+    assert [each.message for each in seen if isinstance(each, Warned)] == [
+        "Going on without judge: no logits"
+    ]
+    assert {each.score.verifier for each in seen if isinstance(each, Scored)} == {"confidence"}
+
+
+def test_the_shipped_table_is_the_documented_one() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
+    for level, row in SHIPPED.rows.items():
+        threshold = "never" if row.threshold is None else f"{row.threshold:.2f}"
+        cap = f"{row.cap}, or `--max-samples`" if level == "max" else row.cap
+        line = f"| `{level}` | {row.probe} | {cap} | {threshold} | {row.price:g} | {row.free} |"
+        assert line in documented
