@@ -50,7 +50,7 @@ def spawn(monkeypatch):
 
     def run(*arguments, texts=(FOUR,), scenario=None, **options):
         monkeypatch.setenv("SCENARIO", json.dumps({"texts": list(texts), **(scenario or {})}))
-        options = {"capture_output": True, "timeout": 60, **options}
+        options = {"capture_output": True, "timeout": 120, **options}
         if "input" not in options:
             options.setdefault("stdin", subprocess.DEVNULL)
         command = [sys.executable, str(HERE / "scripted_ttc.py"), "solve", *arguments]
@@ -150,24 +150,24 @@ def test_no_answer_still_gives_the_json_result(solve):
 
 
 def test_an_answer_below_the_wanted_score_is_exit_4(solve):
-    low = {"yes": lambda text: 0.2}
-    code, out, err = solve("What is 2+2?", "--min-score", "0.9", "-q", **low)
+    arguments = ("What is 2+2?", "--strategy", "weighted", "--samples", "3")
+    arguments += ("--verifier", "judge", "--min-score", "0.9", "-q")
+    code, out, err = solve(*arguments, yes=lambda text: 0.2)
     assert (code, out) == (4, "")
     assert "below --min-score 0.9" in err
-    high = {"yes": lambda text: 0.95}
-    assert solve("What is 2+2?", "--min-score", "0.9", "-q", **high)[:2] == (0, "4\n")
+    assert solve(*arguments, yes=lambda text: 0.95) == (0, "4\n", "")
 
 
 def test_a_time_budget_that_runs_out_is_no_error(solve):
     code, out, _ = solve(
-        "What is 2+2?", "--json", "--max-seconds", "0.4", "--strategy", "majority",
+        "What is 2+2?", "--json", "--max-seconds", "2", "--strategy", "majority",
         texts=[FOUR, FOREVER + "and so on"], pause=0.01,
     )  # fmt: skip
     assert code == 0
     result = json.loads(out)
     assert result["answer"] == "4"
     assert "time cap" in result["stop_reason"]
-    assert result["usage"]["seconds"] < 1.4
+    assert result["usage"]["seconds"] < 3
 
 
 def test_a_prompt_longer_than_the_context_is_exit_5_in_tokens(solve):

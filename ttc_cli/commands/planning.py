@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,8 +78,8 @@ def obtain_model(model: Model, *, yes: bool, ask: Callable[[str], bool] | None) 
 
 
 def label_model(model: Model) -> str:
-    """What to call ``model`` in views and results: a file by its name alone."""
-    return model.path.stem if model.path is not None and model.entry.own else model.name
+    """What to call ``model`` in views and results: a file on disk by its bare name."""
+    return Path(model.name).stem if os.path.isabs(model.name) else model.name
 
 
 def choose_sampling(model: Model, temperature: float | None) -> Sampling:
@@ -125,9 +126,9 @@ def make_plan(request: Request) -> dict[str, Any]:
     plan: dict[str, Any] = {
         "v": 1,
         "type": "plan",
-        "model": model.name,
+        "model": label_model(model),
         "path": None if model.path is None else str(model.path),
-        "bytes": model.entry.size,
+        "bytes": model.entry.size if model.path is None else model.path.stat().st_size,
         "strategy": request.strategy,
         "verifiers": list(request.verifiers),
         "budget": budget.level,

@@ -211,7 +211,7 @@ def _judge(result: Result, min_score: float | None) -> int:
     if result.answer is None:
         print_error(
             f"No candidate stated an answer ({result.stop_reason}).",
-            "--budget deep thinks longer; --answer-type free takes any finished text",
+            "a higher cap or --budget deep thinks longer; --answer-type free takes any text",
         )
     else:
         print_error(

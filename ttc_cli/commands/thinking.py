@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from ttc_cli.commands.planning import label_model
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.events import Decided, Event, EventStream
@@ -55,7 +56,7 @@ def describe(thought: Thought, request: Request) -> dict[str, Any]:
     return result_json(
         thought.result,
         question=request.problem.text,
-        model=request.model.name,
+        model=label_model(request.model),
         seed=request.seed,
     )
 
@@ -147,10 +148,10 @@ async def _think(
     from ttc_cli.prompts import Chat
     from ttc_cli.verifiers import registry
 
-    model = request.model
-    out.status(f"loading {model.name} …")
+    model, name = request.model, label_model(request.model)
+    out.status(f"loading {name} …")
     # In a thread of its own, so that the main thread is free to answer signals meanwhile.
-    engine = await asyncio.to_thread(open_engine, path, request.settings, model.name)
+    engine = await asyncio.to_thread(open_engine, path, request.settings, name)
     out.status("")
     events = EventStream()
     decisions: list[Decided] = []

@@ -1,0 +1,56 @@
+"""Writes ``docs/cli.md`` from ``--help``: ``python -m ttc_cli.commands.docs [--check]``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ttc_cli.main import command_line
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+
+_HEAD = """\
+# The command line
+
+What `--help` prints, for every command. Made by `python -m ttc_cli.commands.docs`; a test keeps
+it up to date.
+"""
+
+
+def make_page() -> str:
+    """The whole page."""
+    sections = [
+        f"## {path}\n\n```text\n{text}\n```\n" for path, text in _walk(command_line(), "ttc", None)
+    ]
+    return "\n".join([_HEAD, *sections])
+
+
+def _walk(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:
+    width = {"max_content_width": 80, "terminal_width": 80}
+    settings = {**command.context_settings, **width}
+    context = command.context_class(command, info_name=name, parent=parent, **settings)
+    yield context.command_path, command.get_help(context).rstrip()
+    if hasattr(command, "list_commands"):
+        for below in command.list_commands(context):
+            found = command.get_command(context, below)
+            if not found.hidden:
+                yield from _walk(found, below, context)
+
+
+def main() -> int:
+    """Write the page, or with ``--check`` say whether it is the one that would be written."""
+    page = make_page()
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(page, encoding="utf-8")
+        return 0
+    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
+        return 0
+    sys.stderr.write(f"{os.path.relpath(PAGE)} is not up to date: {sys.executable} -m {__name__}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
