@@ -90,12 +90,24 @@ def test_caps_get_bars_and_what_has_none_gets_a_number():
     def budget_line(budget):
         state = reduce(ViewState(), events.RunStarted(Problem("q"), "m", "auto", (), budget, 0, 4))
         state = reduce(state, events.Spent(story.usage(600, 3.0)))
-        return next(x for x in render(state, 100, 24).text.splitlines() if "budget" in x)
+        return next(x for x in render(state, 100, 24).text.splitlines() if " tokens" in x)
 
     assert budget_line(Budget()).split(maxsplit=1)[1] == "600 tokens · 2.41 TFLOP · 3.0 s"
     half = budget_line(Budget(max_tokens=1_200))
     assert "600 of 1,200 tokens ━━━━━━──────" in half
     assert "0 of 16 samples ────────────" in budget_line(Budget(max_samples=16))
+
+
+def test_a_tie_has_no_leader():
+    voted = events.Voted(story.classes(("6", (0,), 1.0), ("4", (1,), 1.0)), 2)
+    text = render(reduce(ViewState(), voted), 80, 24).text
+    assert "◂ tied" in text
+    assert "leads" not in text
+
+
+def test_an_answer_stated_before_the_cut_is_shown():
+    ended = events.CandidateEnded(story.candidate(0, "6", finish=Finish.LENGTH))
+    assert "✓ 6" in render(reduce(ViewState(), ended), 80, 24).text
 
 
 def test_settled_is_called_a_probability_only_when_calibrated():

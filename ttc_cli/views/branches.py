@@ -155,9 +155,10 @@ def _status(node: Node, tail: Tail, best: bool) -> tuple[str, str, Style | None]
             return "·", "waiting", DIM
         case Status.PRUNED | Status.CANCELLED:
             return "×", node.status.value, DIM
-        case Status.UNFINISHED:
+        case Status.UNFINISHED if node.answer is None:
             return "✗", words.FINISH_WORDS[node.finish or Finish.LENGTH], BAD
-        case Status.FINISHED:
+        case Status.FINISHED | Status.UNFINISHED:
+            # One that was cut off after it stated an answer votes like a finished one.
             sign = "★" if best else "✓"
             if node.answer is None:
                 return "✗", "no answer", BAD

@@ -150,7 +150,8 @@ def _model(state: ViewState, width: int) -> Row:
 
 def _budget(state: ViewState, width: int) -> Row:
     """What is burnt, of what. Bars where there is a cap, as long as they fit."""
-    budget, row = state.budget, _label("budget", width)
+    budget = state.budget
+    row = _label("spent" if words.caps(budget) == "no cap" else "budget", width)
     flops = state.flops or budget.max_flops is not None
     burns = [
         _burn(state.tokens, budget.max_tokens, words.count, "tokens"),
@@ -235,7 +236,8 @@ def _vote(state: ViewState, width: int, rows: int) -> list[Row]:
         if weighted:
             votes += f", weight {answer_class.weight:.2f}"
         if not i:
-            votes += " ◂ leads"
+            tied = len(classes) > 1 and classes[1].weight == answer_class.weight
+            votes += " ◂ tied" if tied else " ◂ leads"
         length = max(3, min(40, row.left - name - 2 - (31 if weighted else 20)))
         row.add(answer, BOLD if not i else None, name).add("  ")
         row.add_bar(max(0.0, answer_class.weight) / total, length, CALM if i else GOOD, RULE)
