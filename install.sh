@@ -567,6 +567,7 @@ make_zig() {
     # Without a CPU, zig compiles for this one, whatever is switched on by name.
     cat >"$tools/zig-$wrapper" <<EOF
 #!/bin/sh
+export ZIG_GLOBAL_CACHE_DIR="$BUILD/zig-cache" ZIG_LOCAL_CACHE_DIR="$BUILD/zig-cache"
 exec "$tools/bin/python" -m ziglang $wrapper ${1:-} "\$@"
 EOF
     chmod +x "$tools/zig-$wrapper"
@@ -661,7 +662,6 @@ build_wheel() {
     fi
     # pip's own cache knows nothing of CMAKE_ARGS: it would hand back a crashing wheel.
     CC="$CC" CXX="$CXX" CMAKE_BUILD_PARALLEL_LEVEL="$JOBS" SKBUILD_BUILD_DIR="$work/cmake" \
-      ZIG_GLOBAL_CACHE_DIR="$BUILD/zig-cache" ZIG_LOCAL_CACHE_DIR="$BUILD/zig-cache" \
       PATH="$BUILD/tools/bin:$PATH" \
       CMAKE_ARGS="$FLAGS '-DCMAKE_PROJECT_llama_cpp_INCLUDE=$work/overrides.cmake' ${CMAKE_ARGS:-}" \
       logged "compile" pip_in "$BUILD/tools" wheel -v --no-build-isolation --no-deps \

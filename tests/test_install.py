@@ -281,6 +281,11 @@ def test_metal_on_apple_silicon(machine: Machine) -> None:
     assert "accelerator  metal" in done.stdout
     assert "-DGGML_METAL=on -DCMAKE_OSX_ARCHITECTURES=arm64" in done.stdout
     assert f"{machine.home}/Library/Caches/ttc" in done.stdout
+    done = machine.install()
+    assert done.returncode == 0, done.stderr
+    assert "Built    llama.cpp (clang 17, native instructions, metal)" in done.stdout
+    machine.install("--rebuild", "--accelerator", "cpu")
+    assert "set(GGML_METAL OFF)" in machine.installed
 
 
 def test_the_key_changes_with_flags_and_features_and_not_otherwise(machine: Machine) -> None:
