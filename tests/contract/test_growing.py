@@ -345,3 +345,27 @@ def test_a_search_may_grow_more_while_it_looks_at_a_growth(engine_factory: Maker
             assert sorted(labels) == [0, 1, 2, 3, 77]
 
     run(work())
+
+
+def test_a_search_that_is_abandoned_leaves_the_engine_usable(engine_factory: Maker) -> None:
+    engine = engine_factory()
+    grown = asyncio.Event()
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+
+        def tell(event: Grew) -> None:
+            loop.call_soon_threadsafe(grown.set)
+
+        async def search() -> None:
+            async with await engine.open(STORY, Ledger(Budget()), tell) as session:
+                await grow(session, requests(session.fork(session.root, 6), 200))
+
+        task = asyncio.create_task(search())
+        await grown.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(await sample(engine, SUM, 2, 8)) == 2
+
+    run(work())
