@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ttc_cli import errors, paths
 from ttc_cli.models import hardware
@@ -242,22 +242,27 @@ def _run_child(command: Sequence[str], timeout: float) -> dict[str, Any]:
     return report
 
 
-def _raise_crash(number: int, stderr: str) -> None:
+_MEANING: dict[int, str] = {
+    signal.SIGILL: "it uses instructions that this processor does not have",
+    signal.SIGSEGV: "it was miscompiled for this processor",
+    signal.SIGBUS: "it was miscompiled for this processor",
+}
+
+
+def _raise_crash(number: int, stderr: str) -> NoReturn:
     try:
         name = signal.Signals(number).name
-    except ValueError:
+    except ValueError:  # a real-time signal
         name = f"signal {number}"
-    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        why = "usually because memory ran out" if number == signal.SIGKILL else "from outside"
-        raise errors.EngineError(f"The test was ended by {name}, {why}.", "ttc doctor")
-    meaning = {
-        signal.SIGILL: "it uses instructions that this processor does not have",
-        signal.SIGSEGV: "it was miscompiled for this processor",
-        signal.SIGBUS: "it was miscompiled for this processor",
-    }.get(signal.Signals(number), "it stopped itself")
+    if number == signal.SIGKILL:
+        raise errors.EngineError(
+            f"The test was ended by {name}, usually because memory ran out.", "ttc doctor"
+        )
+    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        raise errors.EngineError(f"The test was ended by {name}, from outside.")
     raise errors.NativeCrash(
-        f"This build of llama.cpp crashes at its first decode ({name}): {meaning}."
-        f"{_last_line(stderr)}",
+        f"This build of llama.cpp crashes at its first decode ({name}): "
+        f"{_MEANING.get(number, 'it stopped itself')}.{_last_line(stderr)}",
         rebuild_command(),
     )
 
