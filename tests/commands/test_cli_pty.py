@@ -21,6 +21,12 @@ FOUR = "Two and two make four.\n\nThe final answer is 4."
 ON_AND_ON = "forever: and so on"
 
 
+def _take_signals():
+    """A test run in the background ignores these, and its children with it."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Terminal:
     """A child process on a pseudo-terminal, and the screen it draws."""
 
@@ -36,6 +42,7 @@ class Terminal:
             stdout=theirs if stdout is None else stdout,
             stderr=theirs,
             start_new_session=True,
+            preexec_fn=_take_signals,
             env={**os.environ, "SCENARIO": json.dumps(scenario), "TERM": "xterm-256color"},
         )
         os.close(theirs)

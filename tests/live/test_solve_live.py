@@ -1,0 +1,183 @@
+"""``ttc solve`` on a real model: a solve, its limits and signals, and files that are no good.
+
+Needs the compiled engine and SmolLM2-135M: the file that ``TTC_LIVE_MODEL`` names, or ttc's own.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ttc_cli.errors import TtcError
+from ttc_cli.models import store
+
+ROOT = Path(__file__).resolve().parents[2]
+QUESTION = "What is 2 + 2?"
+
+pytestmark = pytest.mark.live
+
+
+def find_model():
+    named = os.environ.get("TTC_LIVE_MODEL")
+    if named:
+        return Path(named)
+    try:
+        return store.find("smollm2-135m")
+    except TtcError:
+        return None
+
+
+MODEL = find_model()
+if MODEL is None or importlib.util.find_spec("llama_cpp") is None:
+    pytest.skip("needs llama_cpp and smollm2-135m", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """A home of its own, so that the build is tested once for all of this module."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TTC_")}
+    home = str(tmp_path_factory.mktemp("home"))
+    return {**kept, "TTC_HOME": home, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    def take_signals():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where tests run in background
+
+    def run(*arguments, model=MODEL):
+        return subprocess.Popen(
+            [sys.executable, "-m", "ttc_cli", "solve", "-m", str(model), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=tmp_path,
+            text=True,
+            preexec_fn=take_signals,
+        )
+
+    return run
+
+
+@pytest.fixture
+def solve(start):
+    def run(*arguments, model=MODEL):
+        child = start(*arguments, model=model)
+        out, err = child.communicate(timeout=240)
+        return child.returncode, out, err
+
+    return run
+
+
+def test_a_real_solve_keeps_its_cap_and_repeats_itself(solve):
+    arguments = (QUESTION, "--strategy", "majority", "--samples", "3", "--max-tokens", "150")
+    runs = []
+    for _ in range(2):
+        code, out, err = solve(*arguments, "--seed", "3", "--json")
+        assert code in (0, 4), err
+        runs.append(json.loads(out))
+    first, second = runs
+    assert first["model"] == MODEL.stem
+    assert 0 < first["usage"]["generated_tokens"] <= 150 + 3
+    assert len(first["candidates"]) == 3
+    assert [each["text"] for each in first["candidates"]] == [
+        each["text"] for each in second["candidates"]
+    ]
+
+
+def test_nothing_of_the_native_library_reaches_the_streams(solve):
+    code, out, err = solve(QUESTION, "--answer-type", "free", "--strategy", "greedy",
+                           "--max-tokens", "200", "-q")  # fmt: skip
+    if code == 0:
+        assert out.strip()
+        assert err == ""
+    else:
+        assert (code, out) == (4, "")
+        assert err.startswith("error: No candidate")
+
+
+def test_a_time_cap_holds_within_a_second(solve):
+    code, out, _ = solve(QUESTION, "--budget", "max", "--max-seconds", "2", "--json")
+    assert code in (0, 4)
+    assert json.loads(out)["usage"]["seconds"] < 3
+
+
+def test_ctrl_c_ends_a_real_decode_soon(start):
+    child = start("Write a very long story.", "--answer-type", "free", "--budget", "max")
+    for line in child.stderr:
+        if line.startswith("policy: wave"):
+            break
+    started = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert time.monotonic() - started < 20
+    assert "Traceback" not in err
+
+
+def test_a_truncated_file_is_exit_3(solve, tmp_path):
+    cut = tmp_path / "cut.gguf"
+    content = MODEL.read_bytes()
+    for size in (100_000, len(content) // 2):
+        cut.write_bytes(content[:size])
+        code, out, err = solve(QUESTION, "-q", model=cut)
+        assert (code, out) == (3, "")
+        assert "cut.gguf" in err
+        assert "Traceback" not in err
+
+
+def test_a_model_without_a_template_is_exit_2(solve, tmp_path):
+    plain = tmp_path / "plain.gguf"
+    plain.write_bytes(
+        MODEL.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatX")
+    )
+    code, out, err = solve(QUESTION, "-q", model=plain)
+    assert (code, out) == (2, "")
+    assert "plain has no chat template" in err
+    assert "ttc models list" in err
+
+
+def test_a_prompt_longer_than_the_context_is_exit_5_in_tokens(solve, tmp_path):
+    long = tmp_path / "long.txt"
+    long.write_text("How many words are these? " * 40_000)
+    code, out, err = solve("--file", str(long), "-q")
+    assert (code, out) == (5, "")
+    assert "tokens" in err
+    assert "context" in err
+
+
+def test_too_little_memory_is_exit_5_in_bytes(environment, tmp_path):
+    script = (
+        "import sys\n"
+        "from ttc_cli.models import hardware\n"
+        "hardware.read_memory = lambda *paths: hardware.Memory(10**9, 5 * 10**7)\n"
+        "from ttc_cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "solve", "-m", str(MODEL), QUESTION, "-q"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        cwd=tmp_path,
+        text=True,
+        timeout=240,
+    )
+    assert (done.returncode, done.stdout) == (5, "")
+    assert "GiB of weights" in done.stderr
+
+
+def test_a_dry_run_plans_the_memory(solve):
+    code, out, err = solve(QUESTION, "--dry-run", "--json", "--parallel", "4")
+    assert (code, err) == (0, "")
+    plan = json.loads(out)
+    assert plan["memory"]["parallel"] == 4
+    assert plan["memory"]["weights"] >= MODEL.stat().st_size * 0.9
+    assert plan["max_flops"] > 0
