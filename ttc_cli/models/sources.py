@@ -148,7 +148,7 @@ def _summarise(entry: Entry, failures: list[tuple[Source, TtcError]]) -> TtcErro
     """The failure that tells most, with the others in its words."""
     order: tuple[type[TtcError], ...] = (AccessDenied, ModelCorrupt, NetworkError, ModelMissing)
     errors = [error for _, error in failures]
-    first = next((e for kind in order for e in errors if type(e) is kind), errors[0])
+    first = next((e for kind in order for e in errors if isinstance(e, kind)), errors[0])
     if len(failures) == 1:
         return first
     if all(isinstance(error, Unreachable) for error in errors):
