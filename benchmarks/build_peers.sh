@@ -9,7 +9,7 @@
 #   CC=clang CXX=clang++ CMAKE_ARGS="-DGGML_OPENMP=OFF" benchmarks/build_peers.sh
 # LLAMA_CPP_SOURCE names an unpacked llama.cpp instead, PYTHON the interpreter whose pip fetches the
 # release. Needs cmake; takes minutes. At run time the speed benchmarks put the wheel's own
-# libllama and libggml before the ones built here.
+# libggml before the one built here.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import platform
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +40,12 @@ class Line:
 
     @property
     def ratio(self) -> float:
+        """Ours over theirs."""
         return self.ours / self.theirs if self.theirs else float("nan")
 
     @property
     def met(self) -> bool:
+        """Whether the ratio is at least, or at most, the target."""
         return self.ratio >= self.target if self.better == "high" else self.ratio <= self.target
 
 
@@ -71,11 +75,23 @@ def add_peers(options: argparse.ArgumentParser) -> None:
     )
 
 
-def peer_environment() -> dict[str, str]:
-    """The environment in which a peer loads the wheel's own libllama and libggml."""
+@functools.cache
+def _ggml_folder() -> tempfile.TemporaryDirectory[str]:
     import llama_cpp
 
-    libraries = str(Path(llama_cpp.__file__).parent / "lib")
+    folder = tempfile.TemporaryDirectory(prefix="ttc-peers-")
+    for library in (Path(llama_cpp.__file__).parent / "lib").glob("libggml*"):
+        (Path(folder.name) / library.name).symlink_to(library)
+    return folder
+
+
+def peer_environment() -> dict[str, str]:
+    """The environment in which a peer computes with the wheel's own libggml.
+
+    All computing is in there. libllama stays the peer's own, of the same source: C++ objects
+    cross between it and the peer, and the wheel's may bring another C++ library.
+    """
+    libraries = _ggml_folder().name
     return {**os.environ, "LD_LIBRARY_PATH": libraries, "DYLD_LIBRARY_PATH": libraries}
 
 
@@ -132,9 +148,11 @@ def print_lines(title: str, lines: Sequence[Line], facts: Mapping[str, object]) 
     for line in lines:
         sign = "≥" if line.better == "high" else "≤"
         verdict = "met" if line.met else "missed"
+        ours, theirs = f"{line.ours:.4g} {line.unit}", f"{line.theirs:.4g} {line.unit}"
+        remark = "; ".join(filter(None, (verdict, line.note)))
         print(
-            f"| {line.what} | {line.ours:.4g} {line.unit} | {line.theirs:.4g} {line.unit} "
-            f"| {line.ratio:.3f} | {sign} {line.target:g} | {verdict}{line.note and '; '}{line.note} |"
+            f"| {line.what} | {ours} | {theirs} | {line.ratio:.3f} | {sign} {line.target:g} "
+            f"| {remark} |"
         )
     known = {**facts, "processor": hardware.read_cpu().model, "system": platform.platform()}
     print("\n" + " · ".join(f"{name}: {value}" for name, value in known.items()))

@@ -4,7 +4,7 @@
     benchmarks/throughput.py bench  --model M.gguf        against llama-batched-bench
     benchmarks/throughput.py server --model M.gguf        against llama-server
 
-Both peers run on the wheel's own libraries. All candidates have the same number of tokens: the
+Both peers compute with the wheel's own libggml. All candidates have the same number of tokens: the
 prompt asks for more than the limit, the server is told to ignore the end of the turn. Only decode
 steps are timed: the prompt is read before (by the server in a first round, into its cache).
 llama-batched-bench draws no tokens, ours and the server do.
@@ -49,6 +49,7 @@ TOPIC = "Chapter one. It was late in the autumn when the old ship finally left t
 
 
 def main() -> None:
+    """Measure and print."""
     options = parser(__doc__)
     options.add_argument("peer", choices=("bench", "server"))
     add_model(options)
@@ -178,7 +179,7 @@ def _server(given: argparse.Namespace, count: int, prompt_tokens: int) -> Iterat
         *("-np", str(count), "-c", str(window * count)),
         *("-t", str(given.threads), "-tb", str(given.threads)),
         *([] if given.split_kv else ["-kvu"]),
-        *("--offline", "--no-webui"),
+        *("--offline", "--no-ui"),
     ]
     process = subprocess.Popen(
         command, env=peer_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -19,7 +19,7 @@ from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
 
 if TYPE_CHECKING:
-    from ttc_cli.prompts import Chat
+    from ttc_cli.prompts import Chat, Place
 
 
 def describe(
@@ -84,18 +84,20 @@ async def record_question(
     max_tokens: int,
     seed: int,
     judge: Verifier | None = None,
+    place: Place = "system",
 ) -> PoolQuestion:
     """Draw the samples ``indices`` of one question, and let ``judge`` score those that answer.
 
     The seed of a sample follows from ``seed``, ``id`` and its index alone. ``seconds`` of the
-    result is 0: only the caller knows what else was drawn meanwhile.
+    result is 0: only the caller knows what else was drawn meanwhile. ``place`` is the turn that
+    carries the instructions; ``solve`` knows the default one only.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
     if problem.answer_type is AnswerType.AUTO:
         problem = replace(problem, answer_type=detect(problem.text))
-    prompt = chat.render(build_messages(problem))
+    prompt = chat.render(build_messages(problem, place))
     ledger, pieces = Ledger(Budget()), _Pieces()
     async with await engine.open(prompt, ledger, pieces.add) as session:
         usage = ledger.usage().generator
