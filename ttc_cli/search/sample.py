@@ -82,8 +82,8 @@ def derive_seed(seed: int, *path: int | str) -> int:
 
 
 def read_answer(text: str, finish: Finish, answer_type: AnswerType) -> Answer | None:
-    """The final answer that a candidate stated, or None; one cut off may still have stated it."""
-    return extract(text, answer_type, finished=finish is Finish.STOP)
+    """The final answer that a candidate stated, or None: one that never ended states none."""
+    return extract(text, answer_type) if finish is Finish.STOP else None
 
 
 async def sample_wave(

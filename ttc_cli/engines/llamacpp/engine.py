@@ -9,10 +9,10 @@ composition depends on the requests alone, and no lock is needed between search 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow
 from ttc_cli.engines.llamacpp.cache import Node
@@ -34,7 +34,7 @@ class LlamaCppEngine:
         self._context = context
         self._info = info
         self._decoder = Decoder(model, context, info.parallel, info.context)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ttc-decode")
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="ttc-decode")
         self._sessions: list[LlamaCppSession] = []
         self._runner: asyncio.Task[None] | None = None
         self._stepping = False
@@ -183,15 +183,18 @@ class LlamaCppEngine:
             self._runner = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._everyone_waits() and not self._someone_ready():
                 if not self._decoder.has_work():
                     raise EngineError("every search waits, but there is nothing to decode")
                 self._stepping = True
+                steps = self._thread.submit(self._advance)
                 try:
-                    await loop.run_in_executor(self._thread, self._advance)
+                    await asyncio.wrap_future(steps)
                 finally:
+                    # Torn down in mid-step: the thread must be out before the queues change.
+                    self._attention = True
+                    concurrent.futures.wait([steps])
                     self._stepping = False
                     self._attention = False
                     deferred, self._deferred = self._deferred, []
