@@ -339,75 +339,103 @@ newest() {
   if [ -n "$best" ]; then say "$best"; fi
 }
 
-# Fills PROFILES: one "COMPILER INSTRUCTIONS" a line, best first. COMPILER is a path, "zig" or
-# "prebuilt"; INSTRUCTIONS is "native" or a level that is switched on by name.
+# Fills PROFILES, one "ACCELERATOR INSTRUCTIONS COMPILER" a line, best first. COMPILER is a path,
+# "zig" or "prebuilt"; INSTRUCTIONS is "native", a level that is switched on by name, or the
+# folder of the prebuilt library.
 plan_profiles() {
-  local compilers="" compiler clang gcc first level
   PROFILES=""
-  if [ "$PREBUILT" = 1 ]; then PROFILES="prebuilt $(prebuilt_folder)"$'\n'; fi
-  if [ "$PREBUILT" = 1 ] && [ "$ACCELERATOR" != cpu ]; then
-    # Without nvcc there is nothing to compile for this accelerator.
-    if [ "$FALL_BACK_TO_CPU" = 0 ]; then return; fi
+  if [ "$PREBUILT" = 1 ]; then
+    add_profile "$(prebuilt_folder)" prebuilt
+    # Without nvcc there is nothing to compile for this GPU.
+    if [ "$ACCELERATOR" != cpu ] && [ "$FALL_BACK_TO_CPU" = 0 ]; then return; fi
+  else
+    add_compiled_profiles
+    if [ "$ACCELERATOR" = cpu ] || [ "$FALL_BACK_TO_CPU" = 0 ]; then return; fi
   fi
+  local chosen="$ACCELERATOR"
+  ACCELERATOR=cpu
+  add_compiled_profiles
+  ACCELERATOR="$chosen"
+}
 
-  case "$COMPILER" in
-    auto)
-      if [ "$OS" = Darwin ]; then
-        if ! xcode-select -p >/dev/null 2>&1; then
-          if [ "$PREBUILT" = 1 ]; then return; fi
-          fail "The system's compiler is not installed." "xcode-select --install && $PROGRAM"
-        fi
-        compilers="$(command -v clang || true)"
-      elif [ "$ACCELERATOR" = sycl ]; then
-        compilers="$(command -v icx)"
-      else
-        clang="$(newest clang 17 30)"
-        if [ -n "$clang" ]; then
-          case "$(compiler_version "$clang")" in
-            "clang "[0-9] | "clang 1"[0-6]) clang="" ;;
-          esac
-        fi
-        gcc="$(newest gcc 11 20)"
-        if [ "$ACCELERATOR" = cuda ] && [ "$PREBUILT" = 0 ]; then
-          # nvcc trusts gcc most, and cannot drive zig.
-          compilers="$gcc"$'\n'"$clang"
-        else
-          compilers="${clang:-zig}"$'\n'"$gcc"
-        fi
-      fi
-      ;;
-    zig) compilers=zig ;;
-    clang | gcc)
-      compilers="$(newest "$COMPILER" 9 30)"
-      if [ -z "$compilers" ]; then
-        fail "No working $COMPILER found (a C++ compiler with its headers)." \
-          "$(install_hint "$(if [ "$COMPILER" = gcc ]; then echo g++; else echo clang; fi)" \
-            "$(if [ "$COMPILER" = gcc ]; then echo gcc-c++; else echo clang; fi)" "$COMPILER")"
-      fi
-      ;;
-    *)
-      compilers="$(command -v "$COMPILER" || true)"
-      if [ -z "$compilers" ] || ! compiles "$(cxx_of "$compilers")"; then
-        fail "$COMPILER does not compile C++ here." "$PROGRAM --compiler zig"
-      fi
-      ;;
-  esac
+add_profile() { PROFILES="$PROFILES$ACCELERATOR $1 $2"$'\n'; }
 
-  first=""
+add_compiled_profiles() {
+  local compilers compiler level
+  compilers="$(choose_compilers)"
   while IFS= read -r compiler; do
-    if [ -z "$compiler" ]; then continue; fi
-    first="${first:-$compiler}"
-    PROFILES="$PROFILES$compiler native"$'\n'
+    if [ -n "$compiler" ]; then add_profile native "$compiler"; fi
   done <<EOF
 $compilers
 EOF
   # A native build that crashes (a hypervisor that announces what it does not allow, a compiler's
   # fault) is followed by ever fewer instructions; which of them is safe only a decode can tell.
-  if [ -z "$first" ] || [ "$OS" = Darwin ]; then return; fi
+  if [ "$OS" = Darwin ] || [ "$ACCELERATOR" != cpu ]; then return; fi
   for level in $(named_levels); do
-    PROFILES="$PROFILES$first $level"$'\n'
-    if [ "$first" = zig ] && [ -n "${gcc:-}" ]; then PROFILES="$PROFILES$gcc $level"$'\n'; fi
+    while IFS= read -r compiler; do
+      if [ -n "$compiler" ]; then add_profile "$level" "$compiler"; fi
+    done <<EOF
+$compilers
+EOF
   done
+}
+
+# Prints the compilers to try for $ACCELERATOR, best first.
+choose_compilers() {
+  local clang="" gcc="" found package
+  case "$COMPILER" in
+    auto) ;;
+    zig)
+      say zig
+      return
+      ;;
+    clang | gcc)
+      found="$(newest "$COMPILER" 9 30)"
+      if [ -z "$found" ]; then
+        package="$COMPILER"
+        if [ "$COMPILER" = gcc ]; then package="g++"; fi
+        fail "No working $COMPILER found (a C++ compiler with its headers)." \
+          "$(install_hint "$package" "${package/g++/gcc-c++}" "$COMPILER")"
+      fi
+      say "$found"
+      return
+      ;;
+    *)
+      found="$(command -v "$COMPILER" || true)"
+      if [ -z "$found" ] || ! compiles "$(cxx_of "$found")"; then
+        fail "$COMPILER does not compile C++ here." "$PROGRAM --compiler zig"
+      fi
+      say "$found"
+      return
+      ;;
+  esac
+  if [ "$OS" = Darwin ]; then
+    if xcode-select -p >/dev/null 2>&1; then
+      command -v clang || true
+    elif [ "$PREBUILT" = 0 ]; then
+      fail "The system's compiler is not installed." "xcode-select --install && $PROGRAM"
+    fi
+    return
+  fi
+  if [ "$ACCELERATOR" = sycl ]; then
+    command -v icx
+    return
+  fi
+  clang="$(newest clang 17 30)"
+  if [ -n "$clang" ]; then
+    case "$(compiler_version "$clang")" in
+      "clang "[0-9] | "clang 1"[0-6]) clang="" ;;
+    esac
+  fi
+  gcc="$(newest gcc 11 20)"
+  if [ "$ACCELERATOR" = cuda ]; then
+    # nvcc trusts gcc most, and cannot drive zig.
+    say "$gcc"
+    say "$clang"
+  else
+    say "${clang:-zig}"
+    say "$gcc"
+  fi
 }
 
 named_levels() {
@@ -453,7 +481,7 @@ instruction_flags() {
 }
 
 accelerator_flags() {
-  case "$ACCELERATOR" in
+  case "$1" in
     cuda) say "-DGGML_CUDA=on" ;;
     metal) say "-DGGML_METAL=on -DCMAKE_OSX_ARCHITECTURES=$ARCH" ;;
     vulkan) say "-DGGML_VULKAN=on" ;;
@@ -481,10 +509,14 @@ prebuilt_folder() {
   esac
 }
 
-# read_profile "COMPILER INSTRUCTIONS": sets CC, CXX, FLAGS, LABEL, KEY and KEY_TEXT.
+# read_profile "ACCELERATOR INSTRUCTIONS COMPILER": sets these three (lower case), and CC, CXX,
+# FLAGS, LABEL, KEY and KEY_TEXT.
 read_profile() {
-  local compiler="${1% *}" instructions="${1##* }" version accelerator="$ACCELERATOR"
-  local cured=""
+  local version cured=""
+  accelerator="${1%% *}"
+  compiler="${1#* }"
+  instructions="${compiler%% *}"
+  compiler="${compiler#* }"
   CC="$compiler"
   CXX=""
   case "$compiler" in
@@ -508,10 +540,8 @@ read_profile() {
       ;;
   esac
   if [ "$compiler" != prebuilt ]; then
-    # After the prebuilt CUDA library failed, what is compiled here is for the CPU.
-    if [ "$PREBUILT" = 1 ]; then accelerator=cpu; fi
     FLAGS="$FLAGS $(instruction_flags "$instructions")"
-    if [ "$accelerator" != cpu ]; then FLAGS="$FLAGS $(accelerator_flags)"; fi
+    if [ "$accelerator" != cpu ]; then FLAGS="$FLAGS $(accelerator_flags "$accelerator")"; fi
     FLAGS="${FLAGS# } -DLLAVA_BUILD=OFF"
     LABEL="$version, $instructions instructions"
     if [ "$instructions" = native ]; then LABEL="$LABEL$cured"; fi
@@ -632,12 +662,12 @@ set(include_fixes " -include \"${CMAKE_CURRENT_LIST_DIR}/fixes.h\"")
 string(APPEND CMAKE_C_FLAGS "${include_fixes}")
 string(APPEND CMAKE_CXX_FLAGS "${include_fixes}")
 EOF
-  if [ "$OS" = Darwin ] && [ "$ACCELERATOR" = cpu ]; then say 'set(GGML_METAL OFF)'; fi
+  if [ "$OS" = Darwin ] && [ "$accelerator" = cpu ]; then say 'set(GGML_METAL OFF)'; fi
 }
 
-# build_wheel "COMPILER INSTRUCTIONS": leaves the wheel in $WHEELS/$KEY. False if it cannot.
+# Builds the profile that was read, and leaves its wheel in $WHEELS/$KEY. False if it cannot.
 build_wheel() {
-  local compiler="${1% *}" instructions="${1##* }" work="$BUILD/$KEY" new status=0
+  local work="$BUILD/$KEY" new status=0
   mkdir -p "$work" "$WHEELS"
   new="$(mktemp -d "$WHEELS/.new-XXXXXX")"
   if [ "$compiler" = prebuilt ]; then
@@ -773,11 +803,11 @@ install_engine() {
       step "llama.cpp was built before: $LABEL"
     else
       check_disk
-      case "$profile" in
-        prebuilt*) step "Fetching $LABEL" ;;
+      case "$compiler" in
+        prebuilt) step "Fetching $LABEL" ;;
         *) step "Compiling llama.cpp: $LABEL, $JOBS at once (minutes)" ;;
       esac
-      if ! build_wheel "$profile"; then
+      if ! build_wheel; then
         warn "that did not work ($LABEL); the log: $LOG"
         failed="$failed$LABEL; "
         continue

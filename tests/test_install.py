@@ -227,10 +227,20 @@ def test_a_gpu_with_nvcc_is_compiled_for_with_gcc_first(machine: Machine) -> Non
     machine.add("nvidia-smi", "#!/bin/sh\necho 'GPU 0: NVIDIA H100'\n")
     machine.add_gcc(12)
     machine.add_clang(19)
-    done = machine.install("--dry-run")
-    assert "accelerator  cuda" in done.stdout
-    assert machine.plan()[0] == "gcc 12, native instructions, AMX cure, cuda"
-    assert "-DGGML_CUDA=on" in done.stdout
+    assert machine.plan()[:4] == [
+        "gcc 12, native instructions, AMX cure, cuda",
+        "clang 19, native instructions, cuda",
+        "clang 19, native instructions",  # should CUDA fail
+        "gcc 12, native instructions, AMX cure",
+    ]
+    assert not any("cuda" in label for label in machine.plan()[2:])
+    assert machine.install().returncode == 0
+    assert "-DGGML_CUDA=on" in machine.installed
+    done = machine.install("--rebuild", FAKE_FAILS="GGML_CUDA")
+    assert done.returncode == 0, done.stderr
+    assert "-DGGML_CUDA=on" not in machine.installed
+    asked_for = machine.install("--rebuild", "--accelerator", "cuda", FAKE_FAILS="GGML_CUDA")
+    assert asked_for.returncode == 1  # what was asked for by name is not replaced
 
 
 def test_a_device_file_is_a_gpu_too(machine: Machine) -> None:
