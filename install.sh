@@ -892,11 +892,16 @@ fingerprint() {
 
 stamped() { sed -n "s/^$1=//p" "$STAMP" 2>/dev/null || true; }
 
+# stamp NAME VALUE
+stamp() {
+  { sed "/^$1=/d" "$STAMP"; say "$1=$2"; } >"$STAMP.new"
+  mv "$STAMP.new" "$STAMP"
+}
+
 write_stamp() {
   cat >"$STAMP" <<EOF
 fingerprint=$(fingerprint)
 dev=$DEV
-model=$MODEL
 built=$LABEL
 key=$KEY
 checked=$CHECKED
@@ -930,7 +935,7 @@ measure_speed() {
   step "Measuring its speed (5 seconds)"
   speed="$("$VENV/bin/python" -m ttc_cli.engines.llamacpp.selftest "$MODEL_FILE" --speed \
     2>>"$LOG")" || warn "the speed could not be measured: .venv/bin/ttc doctor says why"
-  if [ -n "$speed" ]; then say "speed=$(basename "$MODEL_FILE"): $speed" >>"$STAMP"; fi
+  if [ -n "$speed" ]; then stamp speed "$(basename "$MODEL_FILE"): $speed"; fi
 }
 
 summarise() {
@@ -977,7 +982,12 @@ main() {
   MODEL="${MODEL:-$(stamped model)}"
   if is_set_up; then
     step "ttc is set up already"
-    fetch_model
+    MODEL_FILE="$(stamped file)"
+    if [ ! -f "$MODEL_FILE" ] || [ "$MODEL" != "$(stamped model)" ]; then
+      fetch_model
+      stamp model "$MODEL"
+      stamp file "$MODEL_FILE"
+    fi
     if [ -z "$(stamped speed)" ]; then measure_speed; fi
     summarise
     return
@@ -988,6 +998,8 @@ main() {
   install_engine
   write_stamp
   fetch_model
+  stamp model "$MODEL"
+  stamp file "$MODEL_FILE"
   measure_speed
   rm -rf "$BUILD"
   summarise

@@ -154,7 +154,8 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
             except TtcError as error:
                 yield judge_failure("speed", error)
             else:
-                selftest.remember_speed(record.path, speed)
+                if not contention.cores:
+                    selftest.remember_speed(record.path, speed)
                 yield judge_speed(record.name, speed, contention)
 
 

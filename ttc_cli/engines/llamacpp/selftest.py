@@ -126,8 +126,8 @@ def measure_speed(
 def remember_speed(model: Path, speed: Speed) -> None:
     """Keep what was measured for the choice of a default model.
 
-    Does nothing for a file that is not one of ttc's own models. A cache that cannot be written
-    only costs a guess later.
+    Only for a quiet machine: what a busy one does says nothing about tomorrow. Does nothing for a
+    file that is not one of ttc's own models, or with a cache that cannot be written.
     """
     from ttc_cli.models import default, files
 
@@ -404,9 +404,11 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         if "--speed" in flags:
+            quiet = not hardware.watch_contention().cores
             speed = measure_speed(Path(names[0]))
-            print(speed)
-            remember_speed(Path(names[0]), speed)
+            if quiet:
+                remember_speed(Path(names[0]), speed)
+            print(f"{speed}{'' if quiet else ', while other programs compute'}")
         else:
             passed = check_build(Path(names[0]), fresh="--fresh" in flags)
             print(f"llama-cpp-python {passed.version} decodes here. {passed.system}")
