@@ -77,7 +77,7 @@ class Output:
 
     def status(self, text: str) -> None:
         """What is being waited for, on a terminal; the next ``status`` or line replaces it."""
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._stderr(f"\r\x1b[K{clean(text)}", end="")
 
     def say(self, text: str) -> None:

@@ -30,14 +30,24 @@ def _take_signals():
 class Terminal:
     """A child process on a pseudo-terminal, and the screen it draws."""
 
-    def __init__(self, arguments, scenario, *, rows=24, columns=80, stdout=None, stdin=None):
+    def __init__(
+        self,
+        arguments,
+        scenario,
+        *,
+        rows=24,
+        columns=80,
+        stdout=None,
+        stdin=None,
+        program=(str(CHILD),),
+    ):
         self.ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.bytes = b""
         self.child = subprocess.Popen(
-            [sys.executable, str(CHILD), "solve", *arguments],
+            [sys.executable, *program, "solve", *arguments],
             stdin=theirs if stdin is None else stdin,
             stdout=theirs if stdout is None else stdout,
             stderr=theirs,
@@ -65,6 +75,9 @@ class Terminal:
         while text.encode() not in self.bytes:
             assert time.monotonic() < end, f"{text!r} never came:\n{self.shown}"
             assert self.read(0.1), f"ended before {text!r}:\n{self.shown}"
+
+    def type(self, text):
+        os.write(self.ours, text.encode())
 
     def finish(self, seconds=20.0):
         """Read to the end; returns the exit code."""
@@ -214,3 +227,15 @@ def test_an_idle_pipe_beside_a_prompt_does_not_hang(terminal):
         os.close(out)
         os.close(into)
     assert b"sent nothing for 5 s" in run.bytes
+
+
+@pytest.mark.parametrize("reply", ["n\n", "\x04"])
+def test_a_missing_model_is_asked_about_and_not_fetched_unasked(terminal, monkeypatch, reply):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    arguments = ("q", "-m", "qwen2.5-coder-0.5b")
+    run = terminal(*arguments, program=("-m", "ttc_cli"))
+    run.wait_for("Download it? [Y/n]")
+    assert b"491 MB" in run.bytes
+    run.type(reply)
+    assert run.finish() == 3
+    assert b"hint: ttc models pull qwen2.5-coder-0.5b" in run.bytes

@@ -49,7 +49,8 @@ def environment(tmp_path_factory):
 @pytest.fixture
 def start(environment, tmp_path):
     def take_signals():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where tests run in background
+        for number in (signal.SIGINT, signal.SIGHUP):  # ignored where tests run in background
+            signal.signal(number, signal.SIG_DFL)
 
     def run(*arguments, model=MODEL):
         return subprocess.Popen(
@@ -119,6 +120,18 @@ def test_ctrl_c_ends_a_real_decode_soon(start):
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert time.monotonic() - started < 20
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_termination_ends_a_real_decode_soon(start, number, code):
+    child = start("Write a very long story.", "--answer-type", "free", "--budget", "max")
+    for line in child.stderr:
+        if line.startswith("policy: wave"):
+            break
+    child.send_signal(number)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (code, "")
     assert "Traceback" not in err
 
 

@@ -64,17 +64,14 @@ def obtain_model(model: Model, *, yes: bool, ask: Callable[[str], bool] | None) 
     if model.path is not None:
         return model.path
     from ttc_cli.models import store
-    from ttc_cli.models.progress import format_bytes, show_progress
+    from ttc_cli.models.progress import format_bytes
 
     def confirm(plan: store.Plan) -> bool:
         size = "" if plan.bytes is None else f" ({format_bytes(plan.bytes)})"
-        return yes or (
-            ask is not None
-            and ask(f"The model {model.name}{size} is not on this machine. Download it?")
-        )
+        question = f"The model {model.name}{size} is not on this machine. Download it?"
+        return yes or (ask is not None and ask(question))
 
-    with show_progress() as report:
-        return store.ensure(model.name, confirm=confirm, report=report)
+    return store.ensure(model, confirm=confirm)
 
 
 def label_model(model: Model) -> str:

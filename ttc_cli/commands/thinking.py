@@ -119,7 +119,9 @@ def think(
         TtcError: as ``open_engine`` and ``policy.run.solve``.
         OSError: the JSON lines cannot be written: a closed pipe, a full disk.
     """
-    return asyncio.run(_think(request, path, out, interruption, view, lines))
+    with contextlib.ExitStack() as stack:
+        # The engine is closed after the event loop: tasks that are torn down still use it.
+        return asyncio.run(_think(request, path, out, interruption, view, lines, stack))
 
 
 class _Stdout:
@@ -141,7 +143,13 @@ class _Stdout:
 
 
 async def _think(
-    request: Request, path: Path, out: Output, interruption: Interruption, view: str, lines: bool
+    request: Request,
+    path: Path,
+    out: Output,
+    interruption: Interruption,
+    view: str,
+    lines: bool,
+    stack: contextlib.ExitStack,
 ) -> Thought:
     from ttc_cli.answers import Comparer
     from ttc_cli.policy.run import solve
@@ -152,6 +160,7 @@ async def _think(
     out.status(f"loading {name} …")
     # In a thread of its own, so that the main thread is free to answer signals meanwhile.
     engine = await asyncio.to_thread(open_engine, path, request.settings, name)
+    stack.callback(engine.close)
     out.status("")
     events = EventStream()
     decisions: list[Decided] = []
@@ -182,7 +191,6 @@ async def _think(
             )
     finally:
         interruption.rest()
-        engine.close()
     if pipe.error is not None:
         raise pipe.error
     return Thought(result, tuple(decisions))
