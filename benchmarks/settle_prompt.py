@@ -18,14 +18,13 @@ import time
 from collections import deque
 from pathlib import Path
 
-from ttc_cli.answers import Comparer
+from ttc_cli.answers import Comparer, detect
 from ttc_cli.bench import datasets
-from ttc_cli.bench.pool import PoolQuestion
+from ttc_cli.bench.pool import PoolQuestion, PoolSample
 from ttc_cli.bench.recording import record_question
 from ttc_cli.bench.report import wilson
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
-from ttc_cli.engines.recorded import RecordedSample
 from ttc_cli.errors import TtcError
 from ttc_cli.models import hardware
 from ttc_cli.prompts import Chat, Place
@@ -122,8 +121,11 @@ def _row(
 ) -> str:
     right = finished = answered = tokens = count = 0
     for question in questions:
+        problem = question.problem
+        auto = problem.answer_type is AnswerType.AUTO
+        kind = detect(problem.text) if auto else problem.answer_type
         for sample in drawn[question.id].samples:
-            answer, finish = _cut(sample.recorded, limit, sample.answer)
+            answer, finish = _cut(sample, limit, kind)
             count += 1
             right += comparer.grade(answer, question.answer)
             finished += finish is Finish.STOP
@@ -136,12 +138,12 @@ def _row(
     )
 
 
-def _cut(sample: RecordedSample, limit: int, answer: Answer | None) -> tuple[Answer | None, Finish]:
+def _cut(sample: PoolSample, limit: int, kind: AnswerType) -> tuple[Answer | None, Finish]:
     """What the sample would have come to under ``limit``."""
-    if sample.tokens <= limit:
-        return answer, sample.finish
-    kind = answer.type if answer else AnswerType.NUMBER
-    return read_answer(sample.text_until(limit), Finish.LENGTH, kind), Finish.LENGTH
+    recorded = sample.recorded
+    if recorded.tokens <= limit:
+        return sample.answer, recorded.finish
+    return read_answer(recorded.text_until(limit), Finish.LENGTH, kind), Finish.LENGTH
 
 
 if __name__ == "__main__":
