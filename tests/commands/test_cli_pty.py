@@ -238,4 +238,5 @@ def test_a_missing_model_is_asked_about_and_not_fetched_unasked(terminal, monkey
     assert b"491 MB" in run.bytes
     run.type(reply)
     assert run.finish() == 3
-    assert b"hint: ttc models pull qwen2.5-coder-0.5b" in run.bytes
+    assert run.shown.splitlines()[-1] == "hint: ttc models pull qwen2.5-coder-0.5b"
+    assert run.shown.splitlines()[-2].startswith("error: ")

@@ -163,7 +163,10 @@ def _is_somebody_there() -> bool:
 def _ask(question: str) -> bool:
     sys.stderr.write(f"{clean(question)} [Y/n] ")
     sys.stderr.flush()
-    return sys.stdin.readline().lower() in ("\n", "y\n", "yes\n")
+    reply = sys.stdin.readline()
+    if not reply:  # end of input: no, and the next line starts on a line of its own
+        sys.stderr.write("\n")
+    return reply.lower() in ("\n", "y\n", "yes\n")
 
 
 def _refuse_together(flags: Mapping[str, bool]) -> None:
