@@ -84,6 +84,8 @@ def test_a_pool_holds_what_the_engine_said(tmp_path: Path) -> None:
             assert len(recorded.pieces) == recorded.tokens
             assert sum(recorded.pieces) == len(recorded.text)
             assert 0 < len(recorded.text_until(2)) < len(recorded.text)
+            if recorded.finish is Finish.STOP:  # the last token ends the turn and spells nothing
+                assert recorded.text_until(recorded.tokens - 1) == recorded.text
     assert [sample.answer.key if sample.answer else None for sample in drawn["q2"].samples] == [
         *("5", "4", "5", "5", "4", "5")
     ]

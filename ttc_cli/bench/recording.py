@@ -15,7 +15,7 @@ from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import build_messages
 from ttc_cli.search.sample import derive_seed, read_answer
-from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Sampling
+from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
 
 if TYPE_CHECKING:
@@ -157,11 +157,13 @@ class _Pieces:
     def of(self, growth: Growth) -> tuple[int, ...]:
         """One number a token.
 
-        Where there were fewer steps than tokens, the first tokens came together: the first of all
-        is drawn from the prompt's own row, and told of with the second. Characters that no event
-        told of are the last token's.
+        Engines need not tell of every token: the one that ends the turn spells nothing, and the
+        first, drawn from the prompt's own row, may be told of with the second. Characters that no
+        event told of are the last token's.
         """
         lengths = self.lengths.get(growth.label, [])[: growth.tokens]
+        if growth.finish is Finish.STOP and len(lengths) < growth.tokens:
+            lengths = [*lengths, 0]
         lengths = [0] * (growth.tokens - len(lengths)) + lengths
         if lengths:
             lengths[-1] += len(growth.text) - sum(lengths)
