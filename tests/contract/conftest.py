@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 from contract_engines import Maker, make_llamacpp, make_recorded, make_scripted
 
-NO_LIVE = "TTC_LIVE_MODEL" not in os.environ or importlib.util.find_spec("llama_cpp") is None
 
-
-@pytest.fixture(
-    params=[
-        "scripted",
-        "recorded",
-        pytest.param(
-            "llamacpp",
-            marks=[
-                pytest.mark.live,
-                pytest.mark.skipif(NO_LIVE, reason="needs llama_cpp and TTC_LIVE_MODEL"),
-            ],
-        ),
-    ]
-)
+@pytest.fixture(params=["scripted", "recorded", pytest.param("llamacpp", marks=pytest.mark.live)])
 def engine_factory(request: pytest.FixtureRequest) -> Iterator[Maker]:
-    makers = {
-        "scripted": Maker("scripted", make_scripted),
-        "recorded": Maker("recorded", make_recorded, free=False),
-        "llamacpp": Maker("llamacpp", make_llamacpp),
-    }
-    maker = makers[request.param]
+    if request.param == "scripted":
+        maker = Maker("scripted", make_scripted)
+    elif request.param == "recorded":
+        maker = Maker("recorded", make_recorded, free=False)
+    else:
+        model: Path = request.getfixturevalue("tiny_model")
+        maker = Maker("llamacpp", partial(make_llamacpp, model), exact=False)
     yield maker
     for engine in maker.made:
         engine.close()

@@ -178,17 +178,17 @@ def test_a_library_that_cannot_be_loaded_is_a_bad_build(build: Path) -> None:
 
 @pytest.mark.live
 def test_the_installed_build_decodes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model = os.environ.get("TTC_LIVE_MODEL")
-    if model is None:
-        pytest.skip("TTC_LIVE_MODEL is not set")
     monkeypatch.delenv("LLAMA_CPP_LIB_PATH")
-    assert selftest.main([model]) == 0
+    assert selftest.main([str(tiny_model)]) == 0
     assert "decodes here" in capsys.readouterr().out
-    speed = selftest.measure_speed(Path(model), seconds=0.3)
+    speed = selftest.measure_speed(tiny_model, seconds=0.3)
     assert min(speed.prompt, speed.single, speed.batched) > 0
     truncated = tmp_path / "truncated.gguf"
-    truncated.write_bytes(Path(model).read_bytes()[:100_000])
+    truncated.write_bytes(tiny_model.read_bytes()[:100_000])
     with pytest.raises(errors.ModelError):
         selftest.check_build(truncated, fresh=True)

@@ -1,9 +1,8 @@
 """``ttc solve`` on a real model: a solve, its limits and signals, and files that are no good.
 
-Needs the compiled engine and SmolLM2-135M: the file that ``TTC_LIVE_MODEL`` names, or ttc's own.
+Needs the compiled engine and SmolLM2-135M.
 """
 
-import importlib.util
 import json
 import os
 import signal
@@ -14,28 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ttc_cli.errors import TtcError
-from ttc_cli.models import store
-
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "What is 2 + 2?"
 
 pytestmark = pytest.mark.live
-
-
-def find_model():
-    named = os.environ.get("TTC_LIVE_MODEL")
-    if named:
-        return Path(named)
-    try:
-        return store.find("smollm2-135m")
-    except TtcError:
-        return None
-
-
-MODEL = find_model()
-if MODEL is None or importlib.util.find_spec("llama_cpp") is None:
-    pytest.skip("needs llama_cpp and smollm2-135m", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +28,12 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture
-def start(environment, tmp_path):
+def start(environment, tmp_path, tiny_model):
     def take_signals():
         for number in (signal.SIGINT, signal.SIGHUP):  # ignored where tests run in background
             signal.signal(number, signal.SIG_DFL)
 
-    def run(*arguments, model=MODEL):
+    def run(*arguments, model=tiny_model):
         return subprocess.Popen(
             [sys.executable, "-m", "ttc_cli", "solve", "-m", str(model), *arguments],
             stdin=subprocess.DEVNULL,
@@ -68,8 +49,8 @@ def start(environment, tmp_path):
 
 
 @pytest.fixture
-def solve(start):
-    def run(*arguments, model=MODEL):
+def solve(start, tiny_model):
+    def run(*arguments, model=tiny_model):
         child = start(*arguments, model=model)
         out, err = child.communicate(timeout=240)
         return child.returncode, out, err
@@ -77,7 +58,7 @@ def solve(start):
     return run
 
 
-def test_a_real_solve_keeps_its_cap_and_repeats_itself(solve):
+def test_a_real_solve_keeps_its_cap_and_repeats_itself(solve, tiny_model):
     arguments = (QUESTION, "--strategy", "majority", "--samples", "3", "--max-tokens", "150")
     runs = []
     for _ in range(2):
@@ -85,7 +66,7 @@ def test_a_real_solve_keeps_its_cap_and_repeats_itself(solve):
         assert code in (0, 4), err
         runs.append(json.loads(out))
     first, second = runs
-    assert first["model"] == MODEL.stem
+    assert first["model"] == tiny_model.stem
     assert 0 < first["usage"]["generated_tokens"] <= 150 + 3
     assert len(first["candidates"]) == 3
     assert [each["text"] for each in first["candidates"]] == [
@@ -135,9 +116,9 @@ def test_termination_ends_a_real_decode_soon(start, number, code):
     assert "Traceback" not in err
 
 
-def test_a_truncated_file_is_exit_3(solve, tmp_path):
+def test_a_truncated_file_is_exit_3(solve, tmp_path, tiny_model):
     cut = tmp_path / "cut.gguf"
-    content = MODEL.read_bytes()
+    content = tiny_model.read_bytes()
     for size in (100_000, len(content) // 2):
         cut.write_bytes(content[:size])
         code, out, err = solve(QUESTION, "-q", model=cut)
@@ -146,10 +127,10 @@ def test_a_truncated_file_is_exit_3(solve, tmp_path):
         assert "Traceback" not in err
 
 
-def test_a_model_without_a_template_is_exit_2(solve, tmp_path):
+def test_a_model_without_a_template_is_exit_2(solve, tmp_path, tiny_model):
     plain = tmp_path / "plain.gguf"
     plain.write_bytes(
-        MODEL.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatX")
+        tiny_model.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatX")
     )
     code, out, err = solve(QUESTION, "-q", model=plain)
     assert (code, out) == (2, "")
@@ -166,7 +147,7 @@ def test_a_prompt_longer_than_the_context_is_exit_5_in_tokens(solve, tmp_path):
     assert "context" in err
 
 
-def test_too_little_memory_is_exit_5_in_bytes(environment, tmp_path):
+def test_too_little_memory_is_exit_5_in_bytes(environment, tmp_path, tiny_model):
     script = (
         "import sys\n"
         "from ttc_cli.models import hardware\n"
@@ -175,7 +156,7 @@ def test_too_little_memory_is_exit_5_in_bytes(environment, tmp_path):
         "sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "solve", "-m", str(MODEL), QUESTION, "-q"],
+        [sys.executable, "-c", script, "solve", "-m", str(tiny_model), QUESTION, "-q"],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         env=environment,
@@ -187,10 +168,10 @@ def test_too_little_memory_is_exit_5_in_bytes(environment, tmp_path):
     assert "GiB of weights" in done.stderr
 
 
-def test_a_dry_run_plans_the_memory(solve):
+def test_a_dry_run_plans_the_memory(solve, tiny_model):
     code, out, err = solve(QUESTION, "--dry-run", "--json", "--parallel", "4")
     assert (code, err) == (0, "")
     plan = json.loads(out)
     assert plan["memory"]["parallel"] == 4
-    assert plan["memory"]["weights"] >= MODEL.stat().st_size * 0.9
+    assert plan["memory"]["weights"] >= tiny_model.stat().st_size * 0.9
     assert plan["max_flops"] > 0

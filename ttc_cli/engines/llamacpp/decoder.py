@@ -269,11 +269,11 @@ class Decoder:
         return row.borrowed.seat >= 0 or self.cache.seat(row.borrowed) is not None
 
     def _commit(self, feeds: list[Feed]) -> None:
-        for owner, node, piece, _complete in feeds:
+        for owner, node, piece, complete in feeds:
             node.held += len(piece)
             role = Role.VERIFIER if isinstance(owner, Scoring) else Role.GENERATOR
-            # A growing branch feeds the token it drew last; anything more is reading again.
-            read = len(piece) - (1 if isinstance(owner, Growing) and owner.drawn else 0)
+            # The last token that a growing branch feeds is one it drew; all before is read again.
+            read = len(piece) - (complete and isinstance(owner, Growing))
             self._count(owner.account.prompt, role, read)
             self._count(owner.account.rows, role, len(piece))
 

@@ -103,6 +103,7 @@ class LlamaCppEngine:
         self._closed = True
         self.interrupt()
         self._thread.shutdown(wait=True)
+        self._deferred.clear()
         self._context.close()
         self._model.close()
 
@@ -143,6 +144,8 @@ class LlamaCppEngine:
 
     def apply(self, change: Callable[[], None]) -> None:
         """Change the decoder's queues: now, or right after the step under way."""
+        if self._closed:
+            return
         if self._stepping:
             self._deferred.append(change)
             self._attention = True

@@ -264,6 +264,7 @@ class Context:
         """
         params = lib.llama_context_default_params()
         params.n_ctx = cells
+        batch = min(batch, cells)  # the library cuts it so, and aborts on a larger one
         params.n_batch = params.n_ubatch = batch
         params.n_seq_max = sequences
         params.n_outputs_max = min(batch, max(outputs, sequences))
