@@ -63,7 +63,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is drawn. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 are off."""
+    """How the next token is drawn: ``temperature`` 0 is greedy, ``top_k`` 0 and ``top_p`` 1 off."""
 
     temperature: float = 0.5
     top_p: float = 0.95
@@ -214,9 +214,10 @@ class Estimate:
     """What the policy believes after looking at the candidates so far.
 
     ``settled`` is the posterior that the leader stays ahead of the runner-up (for stopping only;
-    never below one half once there is a leader, 0 without one). ``pass_rate`` is the estimated chance that one more sample
-    gives the leader's answer; ``difficulty`` is the fifth, 1 (easy) to 5, that 1 − pass_rate
-    falls in. ``calibrated`` says whether ``settled`` may be called a probability of being right.
+    never below one half once there is a leader, 0 without one). ``pass_rate`` is the estimated
+    chance that one more sample gives the leader's answer; ``difficulty`` is the fifth, 1 (easy) to
+    5, that 1 − pass_rate falls in. ``calibrated`` says whether ``settled`` may be called a
+    probability of being right.
     """
 
     settled: float

@@ -16,6 +16,7 @@ INFO = GgufInfo(
     architecture="qwen2",
     name=None,
     parameters=1_500_000_000,
+    active_parameters=1_500_000_000,
     context_length=32_768,
     layers=28,
     heads=12,

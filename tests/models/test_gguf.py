@@ -37,6 +37,18 @@ def test_says_what_the_header_says(tmp_path: Path) -> None:
     assert info.file_bytes == len(content)
 
 
+def test_an_embedding_table_beside_an_output_matrix_is_looked_up_not_multiplied(
+    tmp_path: Path,
+) -> None:
+    table, output = ("token_embd.weight", (32, 4), 0), ("output.weight", (32, 4), 0)
+    path = tmp_path / "some.gguf"
+    path.write_bytes(gguf(tensors=[table]))
+    assert read_header(path).active_parameters == 32 * 4
+    path.write_bytes(gguf(tensors=[table, output]))
+    info = read_header(path)
+    assert (info.parameters, info.active_parameters) == (2 * 32 * 4, 32 * 4)
+
+
 def test_defaults_and_per_layer_heads(tmp_path: Path) -> None:
     info = read(
         tmp_path,

@@ -114,7 +114,8 @@ class Meter(Protocol):
 class EngineInfo:
     """What an engine is and can do.
 
-    ``parameters`` counts weights (FLOPs = 2 × parameters × tokens). ``parallel`` is how many
+    ``parameters`` counts the weights that a token is multiplied with (FLOPs = 2 × parameters ×
+    tokens). ``parallel`` is how many
     branches grow at once. ``forks``: branches share KV; ``scores``: ``score`` works;
     ``steps``: ``Until.STEP`` works.
     """

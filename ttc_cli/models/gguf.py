@@ -42,10 +42,12 @@ _STRING, _ARRAY = 8, 9
 class GgufInfo:
     """What a GGUF header says of its model.
 
-    ``parameters`` is the sum of all tensors' elements. ``kv_heads`` is the greatest over the
-    layers; ``key_length`` and ``value_length`` are a head's elements, so that the KV cache takes
-    ``layers × kv_heads × (key_length + value_length)`` elements a token. ``tensor_types`` counts
-    tensors by type name. Texts come from the file: clean them before they reach a terminal.
+    ``parameters`` is the sum of all tensors' elements; ``active_parameters`` leaves out an
+    embedding table that is only looked up: what a token is multiplied with. ``kv_heads`` is the
+    greatest over the layers; ``key_length`` and ``value_length`` are a head's elements, so that
+    the KV cache takes ``layers × kv_heads × (key_length + value_length)`` elements a token.
+    ``tensor_types`` counts tensors by type name. Texts come from the file: clean them before they
+    reach a terminal.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class GgufInfo:
     architecture: str
     name: str | None
     parameters: int
+    active_parameters: int
     context_length: int
     layers: int
     heads: int
@@ -202,7 +205,7 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
         raise _Damaged(f"it states {pair_count:,} fields and {tensor_count:,} tensors")
     fields = _read_fields(cursor, pair_count)
     architecture = _refuse_unsupported(path, fields)
-    types, parameters, vocab_rows = _read_tensors(path, cursor, tensor_count, fields, size)
+    types, parameters, active, vocab_rows = _read_tensors(path, cursor, tensor_count, fields, size)
     if not types:
         raise ModelUnsupported(f"{path.name} holds no tensors: a vocabulary, not a model.")
 
@@ -236,6 +239,7 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
         architecture=architecture,
         name=_text(fields.get("general.name")),
         parameters=parameters,
+        active_parameters=active,
         context_length=number("context_length"),
         layers=number("block_count"),
         heads=heads,
@@ -321,14 +325,14 @@ def _refuse_unsupported(path: Path, fields: Mapping[str, object]) -> str:
 
 def _read_tensors(
     path: Path, cursor: _Cursor, count: int, fields: Mapping[str, object], size: int
-) -> tuple[Counter[str], int, int]:
-    """Type histogram, elements in all, and rows of the embedding table; checks every extent."""
+) -> tuple[Counter[str], int, int, int]:
+    """Type histogram, elements in all and those a token meets, vocabulary; checks every extent."""
     alignment = fields.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
         raise _Damaged(f"it states an alignment of {alignment}")
     types: Counter[str] = Counter()
     names: set[str] = set()
-    parameters = vocab_rows = expected = end = 0
+    parameters = embedding = vocab_rows = expected = end = 0
     for _ in range(count):
         name = cursor.text(_MAX_TENSOR_NAME)
         if name in names:
@@ -360,7 +364,7 @@ def _read_tensors(
         types[type_name] += 1
         parameters += elements
         if name == "token_embd.weight" and rank == 2:
-            vocab_rows = shape[1]
+            embedding, vocab_rows = elements, shape[1]
     data_start = cursor.at + -cursor.at % alignment
     if data_start + end > size:
         raise ModelCorrupt(
@@ -368,4 +372,7 @@ def _read_tensors(
             f"the file has {size:,}.",
             _replace_hint(path),
         )
-    return types, parameters, vocab_rows
+    # A table that serves as output matrix too is multiplied; one beside an output matrix is only
+    # looked up, at no cost worth counting.
+    active = parameters - embedding if "output.weight" in names else parameters
+    return types, parameters, active, vocab_rows

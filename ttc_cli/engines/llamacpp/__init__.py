@@ -137,7 +137,7 @@ def load(
         EngineInfo(
             name="llama.cpp",
             model=name or path.stem,
-            parameters=model.n_params,
+            parameters=info.active_parameters,
             context=planned.path,
             parallel=planned.parallel,
             chat_template=model.chat_template(),

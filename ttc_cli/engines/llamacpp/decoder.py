@@ -104,14 +104,18 @@ class Decoder:
         context: the KV cache.
         parallel: branches that may grow at once.
         path_limit: longest path in tokens, prompt included.
+        parameters: weights that every token is multiplied with.
     """
 
-    def __init__(self, model: Model, context: Context, parallel: int, path_limit: int) -> None:
+    def __init__(
+        self, model: Model, context: Context, parallel: int, path_limit: int, parameters: int
+    ) -> None:
         self.model = model
         self.context = context
         self.cache = Cache(context)
         self.parallel = parallel
         self.path_limit = path_limit
+        self.flops_per_token = 2.0 * parameters
         self.accounts: list[Account] = []
         self.readings: list[Reading] = []
         self.scorings: list[Scoring] = []
@@ -401,7 +405,6 @@ class Decoder:
 
     def _book(self) -> None:
         """Charge every account for this step and tell its observer."""
-        cost = 2.0 * self.model.n_params
         for account in self.accounts:
             for role in Role:
                 rows = account.rows.pop(role, 0)
@@ -415,7 +418,7 @@ class Decoder:
                         generated_tokens=generated,
                         reused_tokens=reused,
                         decode_calls=1 if rows else 0,
-                        flops=cost * rows,
+                        flops=self.flops_per_token * rows,
                     )
             account.generated = 0
             if account.texts and account.observe is not None:

@@ -33,7 +33,7 @@ class LlamaCppEngine:
         self._model = model
         self._context = context
         self._info = info
-        self._decoder = Decoder(model, context, info.parallel, info.context)
+        self._decoder = Decoder(model, context, info.parallel, info.context, info.parameters)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="ttc-decode")
         self._sessions: list[LlamaCppSession] = []
         self._runner: asyncio.Task[None] | None = None

@@ -150,8 +150,6 @@ class Model:
                 )
         self._vocab: Any = lib.llama_model_get_vocab(self._model)
         self.n_vocab = int(lib.llama_vocab_n_tokens(self._vocab))
-        self.n_params = int(lib.llama_model_n_params(self._model))
-        self.n_ctx_train = int(lib.llama_model_n_ctx_train(self._model))
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
         self._buffer = ctypes.create_string_buffer(256)
