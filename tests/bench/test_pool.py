@@ -1,3 +1,4 @@
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,17 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert found.header == HEADER
     assert list(found.questions) == ["a", "b"]
     assert found.questions["a"] == question("a", 0, 1, seconds=2.5)
+
+
+def test_a_published_pool_is_compressed(tmp_path: Path) -> None:
+    path, packed = tmp_path / "pool.jsonl", tmp_path / "pool.jsonl.gz"
+    with pool.write(path, HEADER) as writer:
+        writer.append(question("a", 0, 1))
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert pool.read(packed).questions == pool.read(path).questions
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(UsageError, match="cannot be read"):
+        pool.read(packed)
 
 
 def test_recording_goes_on_where_it_was_killed(tmp_path: Path) -> None:

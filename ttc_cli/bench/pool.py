@@ -11,8 +11,10 @@ Text in a pool was written by a model: it is data and must not reach a terminal 
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -120,15 +122,18 @@ class Pool:
 
 
 def read(path: Path) -> Pool:
-    """Load a pool.
+    """Load a pool; one that is published as ``.jsonl.gz`` is read as it is.
 
     Raises:
         UsageError: no pool, one of another format, or one with a damaged line in its middle.
     """
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"The pool {path} cannot be read: {error.strerror}.") from error
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"The pool {path} cannot be read: {reason}.") from error
     lines = data[: data.rfind(b"\n") + 1].splitlines()
     if not lines:
         raise UsageError(f"{path} is empty: no pool was recorded there.")
