@@ -18,6 +18,7 @@ readonly ROOT VENV STAMP
 SYSTEM="${TTC_INSTALL_SYSTEM:-}"
 
 readonly CHECK_MODEL="smollm2-135m"
+readonly TEST_MODEL="qwen2.5-coder-0.5b"
 readonly ZIG="0.17"
 # Exit status of the self-test that means "this build is bad", as opposed to "this model is".
 readonly BAD_BUILD=70
@@ -783,6 +784,18 @@ fetch_model() {
   fi
 }
 
+# Models that the live tests solve on, the smallest that can reason among them.
+fetch_test_models() {
+  local name
+  if [ "$MODELS" = 0 ] || [ "$DEV" = 0 ]; then return; fi
+  step "Fetching the models of the tests"
+  for name in "$CHECK_MODEL" "$TEST_MODEL"; do
+    if ! ttc models pull --yes "$name" >/dev/null; then
+      warn "live tests will be skipped. Later: .venv/bin/ttc models pull $name"
+    fi
+  done
+}
+
 check_decode() {
   "$VENV/bin/python" -m ttc_cli.engines.llamacpp.selftest "$CHECK_FILE" --fresh >>"$LOG" 2>&1
 }
@@ -988,6 +1001,7 @@ main() {
       stamp model "$MODEL"
       stamp file "$MODEL_FILE"
     fi
+    fetch_test_models
     if [ -z "$(stamped speed)" ]; then measure_speed; fi
     summarise
     return
@@ -1000,6 +1014,7 @@ main() {
   fetch_model
   stamp model "$MODEL"
   stamp file "$MODEL_FILE"
+  fetch_test_models
   measure_speed
   rm -rf "$BUILD"
   summarise

@@ -74,6 +74,15 @@ def test_a_real_solve_keeps_its_cap_and_repeats_itself(solve, tiny_model):
     ]
 
 
+def test_a_small_model_answers_and_says_what_it_cost(solve, starter_model):
+    code, out, err = solve("What is 17 + 25?", "--budget", "quick", "--json", model=starter_model)
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["answer"] == "42"
+    assert len(result["candidates"]) >= 2
+    assert result["usage"]["flops"] >= 2 * 494_032_768 * result["usage"]["generated_tokens"] * 0.9
+
+
 def test_nothing_of_the_native_library_reaches_the_streams(solve):
     code, out, err = solve(QUESTION, "--answer-type", "free", "--strategy", "greedy",
                            "--max-tokens", "200", "-q")  # fmt: skip
