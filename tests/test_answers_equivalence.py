@@ -118,16 +118,14 @@ def test_grading_by_reference(comparer: Comparer) -> None:
 
 def test_plain_answers_need_no_worker_and_no_algebra() -> None:
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from ttc_cli.answers import Comparer, extract\n"
         "from ttc_cli.types import AnswerType as T\n"
         "import psutil\n"
         "with Comparer() as c:\n"
         "    rows = [(i, extract(f'#### {i % 7},000', T.NUMBER), 1.0) for i in range(64)]\n"
         "    assert len(c.classify(rows)) == 7\n"
-        "    started = time.perf_counter()\n"
         "    for _ in range(1000): c.same(rows[0][1], rows[1][1])\n"
-        "    assert time.perf_counter() - started < 0.5\n"
         "    assert not psutil.Process().children()\n"
         "assert 'sympy' not in sys.modules and 'math_verify' not in sys.modules\n"
     )

@@ -69,7 +69,7 @@ def test_an_open_silent_pipe_beside_a_prompt_is_left_out_with_a_warning(read):
     try:
         started = time.monotonic()
         assert read("What is 2+2?", stdin=out, patience=0.05) == "What is 2+2?"
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5  # it would wait without end
     finally:
         os.close(into)
         os.close(out)

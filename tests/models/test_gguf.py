@@ -122,10 +122,10 @@ def test_refuses_a_field_that_is_there_twice(tmp_path: Path) -> None:
 def test_absurd_counts_cost_no_time(tmp_path: Path, count_at: int, count: int) -> None:
     content = bytearray(gguf())
     struct.pack_into("<Q", content, count_at, count)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ModelCorrupt):
         read(tmp_path, bytes(content))
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 2  # counting that far takes minutes at the least
 
 
 @pytest.mark.parametrize("count", [1 << 20, 1 << 40, (1 << 64) - 1])
