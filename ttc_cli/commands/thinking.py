@@ -151,15 +151,21 @@ async def _think(
     lines: bool,
     stack: contextlib.ExitStack,
 ) -> Thought:
+    model, name = request.model, label_model(request.model)
+    out.status(f"loading {name} …")
+    # In a thread of its own, so that the main thread is free to answer signals meanwhile, and to
+    # import what the search needs while the weights are read.
+    loop = asyncio.get_running_loop()
+    loading = loop.run_in_executor(None, open_engine, path, request.settings, name)
     from ttc_cli.answers import Comparer
     from ttc_cli.policy.run import solve
     from ttc_cli.prompts import Chat
     from ttc_cli.verifiers import registry
 
-    model, name = request.model, label_model(request.model)
-    out.status(f"loading {name} …")
-    # In a thread of its own, so that the main thread is free to answer signals meanwhile.
-    engine = await asyncio.to_thread(open_engine, path, request.settings, name)
+    if view == "tree":
+        import ttc_cli.views.tree  # noqa: F401
+
+    engine = await loading
     stack.callback(engine.close)
     out.status("")
     events = EventStream()
