@@ -71,6 +71,19 @@ class Grew:
 
 
 @dataclass(frozen=True, slots=True)
+class Stepped:
+    """A candidate wrote its step number ``step`` (from 0 along its whole path) and pauses.
+
+    Its process score, if any, follows as a ``Scored`` whose score has that ``step``.
+    """
+
+    id: int
+    step: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateEnded:
     """A candidate stopped growing; ``candidate.finish`` says why."""
 
@@ -137,6 +150,7 @@ Event = (
     | WaveStarted
     | CandidateStarted
     | Grew
+    | Stepped
     | CandidateEnded
     | Scored
     | Pruned

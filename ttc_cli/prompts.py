@@ -24,6 +24,9 @@ Place = Literal["system", "user"]
 """Which turn carries the answer-format instruction."""
 
 JUDGE_QUESTION = "Is the answer above correct? Check it and reply with one word, Yes or No."
+JUDGE_STEP_QUESTION = (
+    "Is the reasoning above correct so far? Check it and reply with one word, Yes or No."
+)
 
 _STEPS = "Think step by step, with a blank line between steps."
 _INSTRUCTIONS = {

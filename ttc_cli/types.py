@@ -37,8 +37,14 @@ class Finish(StrEnum):
     """Its own token limit was reached."""
     CONTEXT = "context"
     """The model's context window is full."""
+    MARK = "mark"
+    """It wrote one of the texts it was told to stop at; it can go on from there."""
+    UNSURE = "unsure"
+    """Its confidence fell below the floor it was given; it can go on from there."""
     LOOP = "loop"
     """It repeated itself and would not have ended."""
+    PRUNED = "pruned"
+    """The search dropped it at a step boundary, in favour of others."""
     CANCELLED = "cancelled"
     """The search no longer wanted it."""
     BUDGET = "budget"
@@ -103,16 +109,34 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a verifier said: ``value`` in [0, 1], of one step, or of the whole (``step`` None)."""
+    """What a verifier said: ``value`` in [0, 1], of one step, or of the whole (``step`` None).
+
+    ``weight`` is how much it counts beside the scores of other verifiers; 0 is shown only.
+    """
 
     verifier: str
     value: float
     step: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a solution: what was written up to a step boundary, and its own tokens."""
+
+    text: str
+    tokens: int
+    confidence: Confidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One sampled solution. ``answer`` is None where it stated none: such a one never wins."""
+    """One sampled solution, or a part of one while a step-wise search grows it.
+
+    ``answer`` is None where it stated none: such a one never wins. ``text`` is the whole path;
+    ``tokens`` are those drawn for this candidate itself: what it took over from ``parent`` is
+    counted there. ``steps`` is the whole path too, and empty where it was grown in one go.
+    """
 
     id: int
     text: str
@@ -123,6 +147,7 @@ class Candidate:
     scores: tuple[Score, ...] = ()
     wave: int = 0
     parent: int | None = None
+    steps: tuple[Step, ...] = ()
 
     @property
     def finished(self) -> bool:

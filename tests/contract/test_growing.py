@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from contract_engines import GREEDY, SAMPLED, STORY, SUM, Maker, spell
 
-from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, Session, Until
+from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, Session, Span, Until
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
-from ttc_cli.types import Budget, Finish, Sampling
+from ttc_cli.types import Budget, Finish, Role, Sampling
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -369,5 +369,83 @@ def test_a_search_that_is_abandoned_leaves_the_engine_usable(engine_factory: Mak
         with pytest.raises(asyncio.CancelledError):
             await task
         assert len(await sample(engine, SUM, 2, 8)) == 2
+
+    run(work())
+
+
+def test_what_is_appended_is_read_like_a_prompt(free_factory: Maker) -> None:
+    async def work() -> None:
+        engine = free_factory()
+        ledger, whole = Ledger(Budget()), Ledger(Budget())
+        first, rest = STORY[:2], STORY[2:]
+        async with await engine.open(first, ledger) as session:
+            longer = session.append(session.root, rest)
+            assert session.meter is ledger
+            assert ledger.usage().generator.generated_tokens == 0
+            said = await grow(session, requests([longer], 12, GREEDY))
+            again = await grow(session, requests(session.fork(longer), 4, GREEDY))
+        async with await engine.open(STORY, whole) as session:
+            expected = await grow(session, requests(session.fork(session.root), 12, GREEDY))
+            more = await grow(session, requests([expected[0].branch], 4, GREEDY))
+        assert texts(said) == texts(expected)
+        assert texts(again) == texts(more)
+        read = ledger.usage().generator.prompt_tokens
+        assert read == pytest.approx(whole.usage().generator.prompt_tokens, abs=1)
+
+    run(work())
+
+
+def test_the_branch_that_is_appended_to_stays_as_it_is(free_factory: Maker) -> None:
+    async def work() -> None:
+        async with await free_factory().open(STORY, Ledger(Budget())) as session:
+            plain, other = session.fork(session.root, 2)
+            expected = await grow(session, requests([plain], 20, GREEDY))
+            start = await grow(session, requests([other], 8, GREEDY))
+            added = session.append(other, (Span("\n\nBut wait: "),))
+            await grow(session, requests([added], 6, GREEDY))
+            rest = await grow(session, requests([other], 12, GREEDY))
+            assert start[0].text + rest[0].text == expected[0].text
+
+    run(work())
+
+
+def test_growing_stops_at_a_mark_and_goes_on_behind_it(free_factory: Maker) -> None:
+    async def work() -> None:
+        async with await free_factory().open(STORY, Ledger(Budget())) as session:
+            plain, marked, unmarked = session.fork(session.root, 3)
+            expected = (await grow(session, requests([plain], 40, GREEDY)))[0].text
+            mark = expected[len(expected) // 2 :][:6]
+            marks = ("never said at all", mark)
+            first = await grow(
+                session,
+                [Grow(marked, 40, GREEDY, 0, 0, marks=marks), *requests([unmarked], 40, GREEDY)],
+            )
+            stopped = next(each for each in first if each.branch is marked)
+            assert stopped.finish is Finish.MARK
+            assert mark in stopped.text
+            assert len(stopped.text) < len(expected)
+            assert stopped.text.index(mark) + len(mark) + 12 > len(stopped.text)
+            rest = await grow(session, requests([marked], 40 - stopped.tokens, GREEDY))
+            assert stopped.text + rest[0].text == expected
+
+    run(work())
+
+
+def test_a_verifier_that_grows_pays_as_one(free_factory: Maker) -> None:
+    async def work() -> None:
+        ledger, engine = Ledger(Budget()), free_factory()
+        async with (
+            await engine.open(STORY, ledger) as search,
+            await engine.open(SUM, ledger, role=Role.VERIFIER) as critic,
+        ):
+            before = ledger.usage()
+            assert before.verifier.prompt_tokens > 0
+            # The search's own session is idle meanwhile; one run never waits for itself.
+            await grow(critic, requests(critic.fork(critic.root), 10))
+            after = ledger.usage()
+            assert after.generator == before.generator
+            assert after.verifier.generated_tokens == 10
+            await grow(search, requests(search.fork(search.root), 3))
+            assert ledger.usage().generator.generated_tokens == 3
 
     run(work())

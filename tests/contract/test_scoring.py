@@ -10,7 +10,7 @@ from contract_engines import GREEDY, SAMPLED, STORY, SUM, Maker
 from ttc_cli.engines.base import Branch, Grow, ScoreRow, Session, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
-from ttc_cli.types import Budget, Finish
+from ttc_cli.types import Budget, Finish, Role
 
 SUFFIX = (
     Span("<|im_end|>\n<|im_start|>user\n", control=True),
@@ -111,5 +111,79 @@ def test_nothing_is_read_after_an_interrupt(free_factory: Maker) -> None:
             await say(session, branch, 5)
             engine.interrupt()
             assert await session.score([row(branch)]) == [()]
+
+    asyncio.run(work())
+
+
+def test_scoring_step_by_step_costs_each_step_once(free_factory: Maker) -> None:
+    async def work() -> None:
+        engine = free_factory(context=512)
+        steps = [
+            (Span(f"\n\nStep {i}: the light turns once more over the water."),) for i in range(6)
+        ]
+        ledger, whole = Ledger(Budget()), Ledger(Budget())
+        async with await engine.open(STORY, ledger, role=Role.VERIFIER) as session:
+            branch, scores = session.root, []
+            for step in steps:
+                branch = session.append(branch, step)
+                scores += await session.score([ScoreRow(branch, (), LABELS)])
+            first = ledger.usage()
+            assert await session.score([ScoreRow(branch, (), LABELS)]) == [
+                pytest.approx(scores[-1], abs=2e-3)
+            ]
+        assert first.generator.prompt_tokens == 0
+        async with await engine.open(STORY, whole, role=Role.VERIFIER) as session:
+            once = session.append(session.root, tuple(span for step in steps for span in step))
+            (last,) = await session.score([ScoreRow(once, (), LABELS)])
+        assert last == pytest.approx(scores[-1], abs=2e-3)
+        assert first.verifier.prompt_tokens == pytest.approx(
+            whole.usage().verifier.prompt_tokens, abs=len(steps)
+        )
+
+    asyncio.run(work())
+
+
+def test_a_fork_of_a_scored_path_reads_only_its_own(free_factory: Maker) -> None:
+    async def work() -> None:
+        ledger = Ledger(Budget())
+        async with await free_factory().open(STORY, ledger, role=Role.VERIFIER) as session:
+            trunk = session.append(session.root, (Span("\n\nThe light turns once more." * 4),))
+            await session.score([ScoreRow(trunk, (), LABELS)])
+            before = ledger.usage().verifier.prompt_tokens
+            twigs = [session.append(trunk, (Span(word),)) for word in (" Yes.", " No.")]
+            found = await session.score([ScoreRow(twig, (), LABELS) for twig in twigs])
+            assert len(found) == 2
+            assert ledger.usage().verifier.prompt_tokens - before <= 8
+
+    asyncio.run(work())
+
+
+def test_hidden_states_tell_branches_apart_and_disturb_none(free_factory: Maker) -> None:
+    async def work() -> None:
+        engine, ledger = free_factory(), Ledger(Budget())
+        async with await engine.open(STORY, ledger) as session:
+            plain, read, twin = session.fork(session.root, 3)
+            expected = await say(session, plain, 10) + await say(session, plain, 10)
+            start = await say(session, read, 10)
+            before = ledger.usage().generator
+            first, root = await session.read_states([read, session.root])
+            assert ledger.usage().generator == before
+            assert len(first) == len(root) == engine.info.states > 0
+            assert first != root
+            assert ledger.usage().verifier.prompt_tokens <= 12
+            await say(session, twin, 10)
+            (same,) = await session.read_states([twin])
+            assert same == pytest.approx(first, abs=0.2)
+            assert start + await say(session, read, 10) == expected
+
+    asyncio.run(work())
+
+
+def test_hidden_states_are_not_read_after_the_cap(free_factory: Maker) -> None:
+    async def work() -> None:
+        async with await free_factory().open(STORY, Ledger(Budget(max_tokens=5))) as session:
+            branch = session.fork(session.root)[0]
+            await say(session, branch, 50)
+            assert await session.read_states([branch]) == [()]
 
     asyncio.run(work())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ttc_cli import events
 from ttc_cli.types import (
@@ -175,8 +174,7 @@ def branching() -> Iterator[Timed]:
     parents = {4: 1, 5: 1, 6: 2, 7: 2, 8: 5, 9: 5, 10: 6, 11: 8, 12: 8, 13: 11}
     yield from _grow(0.2, range(4), 0, 12)
     for i in range(4):
-        paused = candidate(i, None, finish=Finish.STEP, wave=0, tokens=12)
-        yield 1.5, events.CandidateEnded(paused)
+        yield 1.5, events.Stepped(i, 0, STEPS[0], 12)
         yield 1.5, events.Scored(i, Score("judge", (0.31, 0.82, 0.74, 0.22)[i], step=0))
     for i in (0, 3):
         yield 1.6, events.Pruned(i, "step score among the lowest half")
@@ -186,8 +184,7 @@ def branching() -> Iterator[Timed]:
     for id_ in (4, 7):
         yield 4.8, events.Pruned(id_, "step score among the lowest half")
     for id_ in (5, 6, 11):
-        paused = candidate(id_, None, finish=Finish.STEP, wave=1, tokens=24)
-        yield 4.8, events.CandidateEnded(replace(paused, parent=parents[id_]))
+        yield 4.8, events.Stepped(id_, 1, STEPS[1], 12)
     for id_, value in ((5, 0.88), (6, 0.61), (8, 0.9), (11, 0.93)):
         yield 4.8, events.Scored(id_, Score("judge", value, step=1))
     yield 4.9, events.Spent(usage(260, 4.9))

@@ -59,6 +59,16 @@ Verifier = Annotated[
         metavar="NAME",
     ),
 ]
+Knobs = Annotated[
+    list[str] | None,
+    _thinking(
+        "--option",
+        "-o",
+        help="A setting of the strategy, as width=4; may be repeated (docs/strategies.md).",
+        metavar="NAME=VALUE",
+        show_default=False,
+    ),
+]
 Samples = Annotated[
     int | None,
     _thinking(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,25 @@ if TYPE_CHECKING:
     from ttc_cli.output import Output
 
 
-def check_names(strategy: str, verifiers: Sequence[str]) -> None:
-    """Make sure that both exist, before anything is downloaded or loaded.
+def read_knobs(given: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` words as a mapping.
+
+    Raises:
+        UsageError: one is not of that form, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for word in given:
+        name, sign, value = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if not sign or not name or name in found:
+            wrong = "comes twice" if name in found else "is not of the form NAME=VALUE"
+            raise UsageError(f"--option {word!r} {wrong}.", "Write it as: --option width=4")
+        found[name] = value.strip()
+    return found
+
+
+def check_names(strategy: str, knobs: Mapping[str, str], verifiers: Sequence[str]) -> None:
+    """Make sure that all exist, before anything is downloaded or loaded.
 
     Raises:
         UsageError: one does not; the hint lists those that do.
@@ -35,6 +52,13 @@ def check_names(strategy: str, verifiers: Sequence[str]) -> None:
                 raise UsageError(
                     f"There is no {kind} called {name!r}.", f"choose one of {', '.join(known)}"
                 )
+    if strategy != "auto":
+        strategies.prepare(strategies.find(strategy), knobs)
+    elif knobs:
+        raise UsageError(
+            "The strategy auto takes no options of its own.",
+            "Name one with --strategy, or leave --option out.",
+        )
 
 
 def choose_model(name: str | None) -> Model:

@@ -52,6 +52,7 @@ def solve(
     dash: flags.Dash = None,
     file: flags.File = None,
     strategy: flags.Strategy = None,
+    knobs: flags.Knobs = None,
     verifier: flags.Verifier = None,
     samples: flags.Samples = None,
     temperature: flags.Temperature = None,
@@ -106,7 +107,8 @@ def solve(
         return 2
     strategy = option("strategy", "auto")
     verifiers = _names(verifier or option("verifier"))
-    planning.check_names(strategy, verifiers)
+    settings_of_strategy = planning.read_knobs(knobs or ())
+    planning.check_names(strategy, settings_of_strategy, verifiers)
     caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
     limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
     try:
@@ -115,6 +117,7 @@ def solve(
             problem=Problem(question, answer_type, system),
             model=chosen,
             strategy=strategy,
+            knobs=settings_of_strategy,
             verifiers=verifiers,
             samples=samples,
             seed=seed,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -33,6 +33,7 @@ class Request:
     problem: Problem
     model: Model
     strategy: str
+    knobs: Mapping[str, str]
     verifiers: tuple[str, ...]
     samples: int | None
     seed: int
@@ -188,6 +189,7 @@ async def _think(
                 chat=chat,
                 comparer=comparer,
                 strategy=request.strategy,
+                knobs=request.knobs,
                 budget=request.budget,
                 samples=request.samples,
                 seed=request.seed,

@@ -22,10 +22,15 @@ from ttc_cli.types import Confidence, Finish, Role, Sampling
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of a prompt. ``control``: control tokens written out in it are read as such."""
+    """A part of a prompt. ``control``: control tokens written out in it are read as such.
+
+    ``piece``: the text is one piece of the vocabulary, spelt as the vocabulary spells it
+    (SentencePiece's ``▁ки``), and is read as that token whatever the tokeniser would make of it.
+    """
 
     text: str
     control: bool = False
+    piece: bool = False
 
 
 Prompt = tuple[Span, ...]
@@ -49,7 +54,10 @@ class Branch:
 class Grow:
     """Let ``branch`` grow by at most ``max_tokens``, drawing with ``seed``.
 
-    ``label`` is the candidate id under which ``Grew`` events report its text.
+    ``label`` is the candidate id under which ``Grew`` events report its text. It ends as
+    ``Finish.MARK`` with the token that completes one of ``marks`` in this request's text, and as
+    ``Finish.UNSURE`` once the mean token confidence of its last ``window`` tokens (DeepConf's
+    group confidence, in nats) is below ``floor``.
     """
 
     branch: Branch
@@ -58,6 +66,9 @@ class Grow:
     seed: int
     label: int
     until: Until = Until.END
+    marks: tuple[str, ...] = ()
+    floor: float | None = None
+    window: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,8 @@ class Growth:
 class ScoreRow:
     """Append ``suffix`` to a fork of ``branch`` and read the next-token distribution.
 
-    ``labels`` are groups of vocabulary pieces, e.g. ``(("Yes", " Yes"), ("No", " No"))``.
+    ``labels`` are groups of texts, e.g. ``(("Yes", " Yes"), ("No", " No"))``; of each group those
+    that are one token count. A text that the vocabulary spells so itself (``▁+``) is that token.
     """
 
     branch: Branch
@@ -117,7 +129,8 @@ class EngineInfo:
     ``parameters`` counts the weights that a token is multiplied with (FLOPs = 2 × parameters ×
     tokens). ``parallel`` is how many
     branches grow at once. ``forks``: branches share KV; ``scores``: ``score`` works;
-    ``steps``: ``Until.STEP`` works.
+    ``steps``: ``Until.STEP`` works, and so do ``append``, ``marks`` and growing on; ``states``:
+    the length of the vectors that ``read_states`` gives, 0 where it does not work.
     """
 
     name: str
@@ -131,6 +144,7 @@ class EngineInfo:
     forks: bool = True
     scores: bool = True
     steps: bool = True
+    states: int = 0
 
 
 class Session(Protocol):
@@ -143,8 +157,19 @@ class Session(Protocol):
     def root(self) -> Branch:
         """The prompt itself, before any generated token."""
 
+    @property
+    def meter(self) -> Meter:
+        """Where this session books. Sessions of one run share it, over all their engines."""
+
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches that continue from where ``branch`` stands. Costs nothing by itself."""
+
+    def append(self, branch: Branch, text: Prompt) -> Branch:
+        """A new branch: all of ``branch``, then ``text``.
+
+        Costs nothing by itself: ``text`` is read, and booked, when the new branch is first grown
+        or scored. ``branch`` stays as it is.
+        """
 
     def grow(self, requests: Sequence[Grow]) -> AsyncIterator[Growth]:
         """Grow all, in as few batches as fit, yielding each as it ends, in a fixed order.
@@ -175,6 +200,16 @@ class Session(Protocol):
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free what they hold. Growing ones are cancelled first."""
 
+    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
+        """The model's last hidden state, after its final norm, at the last token of each branch.
+
+        Vectors of ``EngineInfo.states`` numbers; ``()`` where a cap or an interruption came first.
+        Charged to ``Role.VERIFIER``: one token a branch. A branch must not be growing.
+
+        Raises:
+            UsageError: the engine gives no hidden states.
+        """
+
     async def close(self) -> None:
         """Drop everything. Idempotent."""
 
@@ -195,10 +230,15 @@ class Engine(Protocol):
         prompt: Prompt,
         meter: Meter,
         observe: Callable[[Grew], None] | None = None,
+        role: Role = Role.GENERATOR,
     ) -> Session:
         """Read ``prompt`` once and return the session that grows from it.
 
-        ``observe`` gets one ``Grew`` per decode step, from the engine's thread.
+        ``observe`` gets one ``Grew`` per decode step, from the engine's thread. ``role`` is whom
+        reading and growing are booked on: a verifier that writes, or has a model of its own,
+        opens its sessions as ``Role.VERIFIER``. An engine decodes only when every *run* waits for
+        it, and a run is all sessions of one meter: one that scores beside a session that grows
+        need not wait for both.
 
         Raises:
             PromptTooLong: it leaves no room to answer in the context window.

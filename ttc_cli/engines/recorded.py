@@ -120,6 +120,7 @@ class RecordedEngine:
         prompt: Prompt,
         meter: Meter,
         observe: Callable[[Grew], None] | None = None,
+        role: Role = Role.GENERATOR,
     ) -> RecordedSession:
         """Find the recorded samples of ``prompt``.
 
@@ -210,6 +211,19 @@ class RecordedSession:
     def root(self) -> Branch:
         """The prompt itself."""
         return self._root
+
+    @property
+    def meter(self) -> Meter:
+        """Where it books."""
+        return self._meter
+
+    def append(self, branch: Branch, text: Prompt) -> Branch:
+        """Refused: nothing was recorded for it."""
+        raise UsageError("A recorded pool holds whole candidates: nothing can be added to them.")
+
+    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
+        """Refused: a pool holds no hidden states."""
+        raise UsageError("A recorded pool holds no hidden states.")
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches at ``branch``; those of a grown one can be scored, not grown."""

@@ -9,8 +9,9 @@ A script is a function from an ``Ask`` to what the model says next, or a list of
 
     engine = ScriptedEngine(["The final answer is 4.", "The final answer is 5."])
 
-Candidate *i* then says text *i* (cyclically). Not covered: a tokenizer (a token is a short piece
-of a word) and a chat model's behaviour (the prompt means only what the script makes of it).
+Candidate *i* then says text *i* (cyclically), and goes on where it was paused. Not covered: a
+tokenizer (a token is a short piece of a word) and a chat model's behaviour (the prompt means only
+what the script makes of it).
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow, Until
 from ttc_cli.engines.cells import Cache, Path, Plan, Segment
-from ttc_cli.engines.script import CHATML, Ask, Reply, Script, babble, pieces
+from ttc_cli.engines.script import (
+    CHATML,
+    Ask,
+    Reply,
+    Script,
+    babble,
+    imagine_state,
+    pieces,
+    recite,
+)
 from ttc_cli.errors import EngineError, PromptTooLong, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role
@@ -48,6 +58,7 @@ class ScriptedEngine:
         script: Script | Sequence[Reply | str] = babble,
         *,
         yes: Callable[[str], float] = lambda text: 0.5,
+        state: Callable[[str], tuple[float, ...]] | None = None,
         parallel: int = 4,
         context: int = 4096,
         kv_cells: int | None = None,
@@ -60,6 +71,8 @@ class ScriptedEngine:
             script: a function, or texts that candidates say in turn.
             yes: from everything before the scored token to the probability of the first label
                 group, in [0, 1]; the other groups share the rest.
+            state: from everything a branch holds to its hidden state; None gives a few numbers
+                that depend on that text alone.
             parallel: branches that grow at once.
             context: tokens of prompt and completion that fit one branch.
             kv_cells: cells that all branches share; None is room for all.
@@ -70,9 +83,9 @@ class ScriptedEngine:
         if callable(script):
             self._script = script
         else:
-            texts = tuple(script)
-            self._script = lambda ask: texts[ask.sample % len(texts)]
+            self._script = recite(script)
         self._yes = yes
+        self._state = state or imagine_state
         self._pause = pause
         self._info = EngineInfo(
             name="scripted",
@@ -82,6 +95,7 @@ class ScriptedEngine:
             parallel=parallel,
             chat_template=CHATML,
             control_tokens={"bos_token": "", "eos_token": "<|im_end|>"},
+            states=len(self._state("")),
         )
         self._cache = Cache(kv_cells if kv_cells is not None else context * 1024)
         self._sessions: list[ScriptedSession] = []
@@ -98,7 +112,11 @@ class ScriptedEngine:
         return self._info
 
     async def open(
-        self, prompt: Prompt, meter: Meter, observe: Callable[[Grew], None] | None = None
+        self,
+        prompt: Prompt,
+        meter: Meter,
+        observe: Callable[[Grew], None] | None = None,
+        role: Role = Role.GENERATOR,
     ) -> ScriptedSession:
         """Read ``prompt`` once."""
         text = "".join(span.text for span in prompt)
@@ -110,11 +128,11 @@ class ScriptedEngine:
                 "Shorten the question.",
             )
         root = Path(text, [Segment(size)])
-        session = ScriptedSession(self, root, meter, observe)
+        session = ScriptedSession(self, root, meter, observe, role)
         self._cache.room(size, session.pinned())
         self._cache.hold(root)
         self._sessions.append(session)
-        session.charge(Role.GENERATOR, read=size)
+        session.charge(role, read=size)
         return session
 
     def interrupt(self) -> None:
@@ -155,9 +173,9 @@ class ScriptedEngine:
         """Return after the next decode step, which is made when every session waits for it."""
         seen, session.waiting = self._steps, True
         while self._steps == seen:
-            if all(each.waiting for each in self._sessions):
+            if self._everyone_waits():
                 await asyncio.sleep(self._pause)
-                if self._steps == seen and all(each.waiting for each in self._sessions):
+                if self._steps == seen and self._everyone_waits():
                     self._step()
                     for each in self._sessions:
                         each.waiting = False
@@ -165,6 +183,11 @@ class ScriptedEngine:
                     self._wake()
             else:
                 await self._woken.wait()
+
+    def _everyone_waits(self) -> bool:
+        """Whether each run, that is all sessions of one meter, waits with at least one of them."""
+        waiting = {id(each.meter) for each in self._sessions if each.waiting}
+        return all(id(each.meter) in waiting for each in self._sessions)
 
     def _step(self) -> None:
         for session in self._sessions:
@@ -196,7 +219,7 @@ class ScriptedEngine:
             if self._cache.room(cells, keep):
                 self._queue.pop(0)
                 session = self._session_of(request)
-                session.charge(Role.GENERATOR, read=self._cache.hold(request.path))
+                session.charge(session.role, read=self._cache.hold(request.path))
                 self._running.append(request)
             elif self._running:
                 return
@@ -229,8 +252,12 @@ class ScriptedEngine:
         request.said.append(piece)
         if len(request.said) >= request.limit:
             self._end(request, Finish.LENGTH)
+        elif grow.marks and any(mark in "".join(request.said) for mark in grow.marks):
+            self._end(request, Finish.MARK)
         elif grow.until is Until.STEP and "\n\n" in piece:
             self._end(request, Finish.STEP)
+        elif _is_unsure(request, plan):
+            self._end(request, Finish.UNSURE)
         return piece
 
     def _draw_end(self, request: _Request, finish: Finish) -> str | None:
@@ -264,8 +291,10 @@ class ScriptedSession:
         root: Path,
         meter: Meter,
         observe: Callable[[Grew], None] | None,
+        role: Role,
     ) -> None:
         self.meter = meter
+        self.role = role
         self.waiting = False
         self.outstanding: list[_Request] = []
         self._engine = engine
@@ -278,6 +307,32 @@ class ScriptedSession:
     def root(self) -> Branch:
         """The prompt itself."""
         return self._root
+
+    def append(self, branch: Branch, text: Prompt) -> Branch:
+        """A new branch: ``branch``, then ``text``; the text is read when it is first used."""
+        said = "".join(span.text for span in text)
+        (longer,) = self.fork(branch)
+        if said:
+            path = self._paths[longer]
+            self._engine._cache.release(path)
+            path.plan = None
+            path.text += said
+            path.segments.append(Segment(len(pieces(said))))
+        return longer
+
+    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
+        """What the script's ``state`` makes of the text of each branch."""
+        found: list[tuple[float, ...]] = []
+        cache = self._engine._cache
+        for branch in branches:
+            path = self._path(branch)
+            if self._engine._interrupted or self.meter.exhausted():
+                found.append(())
+                continue
+            cache.room(cache.missing(path), [*self._engine._busy(), path])
+            self.charge(Role.VERIFIER, read=cache.hold(path) + 1)
+            found.append(self._engine._state(path.text))
+        return found
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches that continue from where ``branch`` stands."""
@@ -398,7 +453,7 @@ class ScriptedSession:
         mine = [request for request in self.outstanding if id(request) in drawn]
         if not mine:
             return
-        self.charge(Role.GENERATOR, drawn=len(mine))
+        self.charge(self.role, drawn=len(mine))
         if self._observe is not None:
             engine = self._engine
             self._observe(
@@ -424,6 +479,14 @@ class ScriptedSession:
             for request in self.outstanding
             if request.grow.branch in wanted and request.finish is None
         ]
+
+
+def _is_unsure(request: _Request, plan: Plan) -> bool:
+    """A reply that is to be less sure than the floor is so from its first full window on."""
+    floor, known = request.grow.floor, plan.confidence
+    if floor is None or known is None:
+        return False
+    return len(request.said) >= request.grow.window and known.lowest_group < floor
 
 
 def _growth(request: _Request) -> Growth:

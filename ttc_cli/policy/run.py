@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ttc_cli.answers import Comparer, detect
@@ -30,6 +30,7 @@ async def solve(
     chat: Chat,
     comparer: Comparer,
     strategy: str = "auto",
+    knobs: Mapping[str, str] | None = None,
     budget: Budget | None = None,
     samples: int | None = None,
     seed: int = 0,
@@ -47,6 +48,7 @@ async def solve(
         chat: the model's chat template; renders the question and the judge's question.
         comparer: groups answers that mean the same.
         strategy: one of ``strategies()``.
+        knobs: the strategy's own settings by name, as text.
         budget: the level and the hard caps; None is ``Budget()``. A ledger brings its own.
         samples: the N of a fixed strategy, or ``auto``'s greatest number of candidates. None:
             the level's own cap (``policy.table``). ``budget.max_samples`` holds beside it.
@@ -62,7 +64,8 @@ async def solve(
         (``result.interrupted``). ``answer`` is None when no candidate stated one.
 
     Raises:
-        UsageError: an unknown strategy, or a verifier that the engine cannot serve.
+        UsageError: an unknown strategy or knob, or a strategy or verifier that the engine cannot
+            serve.
         PromptTooLong: the question leaves no room to answer.
         EngineError: the native library failed and no candidate had ended before.
     """
@@ -71,11 +74,17 @@ async def solve(
     events = events or EventStream()
     row = table.row(budget.level)
     entry = None if strategy == "auto" else registry.find(strategy)
+    run = registry.prepare(entry, knobs or {}) if entry is not None else None
     problem = _resolve(problem)
     if entry is not None and entry.votes and problem.answer_type is AnswerType.FREE:
         raise UsageError(
             f"A free-form question has no final answers to count, as {strategy} does.",
             "Use --strategy best-of-n, or --answer-type to say what the answer is.",
+        )
+    if entry is not None and entry.steps and not engine.info.steps:
+        raise UsageError(
+            f"The engine {engine.info.name} cannot pause candidates at a step, as {strategy} does.",
+            "Use --strategy auto, majority, weighted or best-of-n.",
         )
     asked = _choose_verifiers(entry, verifiers, chat, engine)
     prompt = chat.render(build_messages(problem))
@@ -102,11 +111,16 @@ async def solve(
             seed=seed,
             samples=_count_samples(samples, row.cap, budget, strategy),
             parallel=engine.info.parallel,
+            chat=chat,
         )
-        if entry is None:
-            outcome = await solve_adaptively(context, table)
-        else:
-            outcome = await entry.run(context)
+        try:
+            if run is None:
+                outcome = await solve_adaptively(context, table)
+            else:
+                outcome = await run(context)
+        finally:
+            for verifier in asked:
+                await verifier.leave(session)
     result = _make_result(outcome, strategy, ledger, table)
     events.emit(RunEnded(result))
     return result

@@ -47,11 +47,11 @@ def conclude_by_verifier(
 def count_heard(candidates: Sequence[Candidate]) -> int:
     """Candidates that speak for or against the leader.
 
-    Scattered and unfinished ones do; those that were cancelled before they stated an answer do
-    not, because nobody knows what they would have said.
+    Scattered and unfinished ones do; those that were cancelled or pruned before they stated an
+    answer do not, because nobody knows what they would have said.
     """
     return sum(
-        candidate.answer is not None or candidate.finish is not Finish.CANCELLED
+        candidate.answer is not None or candidate.finish not in (Finish.CANCELLED, Finish.PRUNED)
         for candidate in candidates
     )
 

@@ -14,6 +14,7 @@ from ttc_cli.verifiers.base import Verifier
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
+    from ttc_cli.prompts import Chat
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class SearchContext:
     """The world as a strategy sees it.
 
     ``problem.answer_type`` is resolved. ``samples`` is the N of a fixed strategy and the cap of an
-    adaptive one; ``parallel`` is how many branches the engine grows at once.
+    adaptive one; ``parallel`` is how many branches the engine grows at once. ``chat`` words what
+    is said to the model after its turn; None where a search never does.
     """
 
     problem: Problem
@@ -34,6 +36,7 @@ class SearchContext:
     seed: int
     samples: int
     parallel: int
+    chat: Chat | None = None
 
     @property
     def budget(self) -> Budget:

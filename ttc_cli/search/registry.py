@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+import functools
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from ttc_cli.errors import UsageError
+from ttc_cli.search.beam import BeamKnobs, beam
 from ttc_cli.search.best_of_n import best_of_n
 from ttc_cli.search.context import Strategy
 from ttc_cli.search.greedy import greedy
@@ -16,15 +22,19 @@ from ttc_cli.search.weighted import weighted
 class Entry:
     """A strategy, one line on it, and what it needs.
 
-    ``verifies``: it asks verifiers. ``votes``: it counts answers, so that a free-form question
-    has nothing for it.
+    ``knobs`` is a dataclass of its own settings, which ``run`` takes as its second argument;
+    its ``__post_init__`` raises ``ValueError`` for values that make no sense. ``verifies``: it
+    asks verifiers. ``votes``: it counts answers, so that a free-form question has nothing for
+    it. ``steps``: it pauses candidates at step boundaries and grows on from there.
     """
 
     name: str
-    run: Strategy
+    run: Callable[..., Any]
     summary: str
+    knobs: type[Any] | None = None
     verifies: bool = False
     votes: bool = False
+    steps: bool = False
 
 
 _ENTRIES = {
@@ -39,6 +49,14 @@ _ENTRIES = {
             "N candidates, the answer with the greatest sum of scores",
             verifies=True,
             votes=True,
+        ),
+        Entry(
+            "beam",
+            beam,
+            "N beams, step by step, the best N/M each forked into M",
+            knobs=BeamKnobs,
+            verifies=True,
+            steps=True,
         ),
     )
 }
@@ -61,3 +79,51 @@ def find(name: str) -> Entry:
             f"Choose one of auto, {', '.join(_ENTRIES)}.",
         )
     return _ENTRIES[name]
+
+
+def prepare(entry: Entry, given: Mapping[str, str]) -> Strategy:
+    """The strategy of ``entry`` with its knobs set as ``given`` (by name, as text).
+
+    Raises:
+        UsageError: it has no such knob, or the value makes no sense.
+    """
+    if entry.knobs is None:
+        if given:
+            raise UsageError(f"The strategy {entry.name} takes no options of its own.")
+        return typing.cast(Strategy, entry.run)
+    kinds = typing.get_type_hints(entry.knobs)
+    known = [field.name for field in fields(entry.knobs)]
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise UsageError(
+                f"The strategy {entry.name} has no option {name!r}.",
+                f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}.",
+            )
+        values[name] = _read(entry.name, name, kinds[name], text)
+    try:
+        knobs = entry.knobs(**values)
+    except ValueError as error:
+        raise UsageError(f"{entry.name}: {error}.") from error
+    return functools.partial(entry.run, knobs=knobs)
+
+
+def _read(strategy: str, name: str, kind: Any, text: str) -> Any:
+    """``text`` as a value of the type ``kind``: int, float, bool or one of some words."""
+    words = typing.get_args(kind)
+    try:
+        if words:
+            if text not in words:
+                raise ValueError
+            return text
+        if kind is bool:
+            return {"yes": True, "true": True, "no": False, "false": False}[text.lower()]
+        return kind(text)
+    except (KeyError, ValueError) as error:
+        wanted = (
+            f"one of {', '.join(words)}"
+            if words
+            else {int: "a whole number"}.get(kind, "yes or no" if kind is bool else "a number")
+        )
+        raise UsageError(f"{strategy}: {name}={text!r} is not {wanted}.") from error

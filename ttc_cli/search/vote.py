@@ -58,9 +58,10 @@ async def count_votes(
 
 
 def merit(candidate: Candidate) -> float | None:
-    """The mean of its verifiers' scores of the whole, or None without any."""
-    scores = [score.value for score in candidate.scores if score.step is None]
-    return math.fsum(scores) / len(scores) if scores else None
+    """The mean of its verifiers' scores of the whole, by their weights, or None without any."""
+    scores = [each for each in candidate.scores if each.step is None and each.weight > 0]
+    total = math.fsum(each.weight for each in scores)
+    return math.fsum(each.value * each.weight for each in scores) / total if scores else None
 
 
 def represent(members: Sequence[Candidate]) -> Candidate:
@@ -77,7 +78,9 @@ def rank(candidates: Sequence[Candidate]) -> dict[int, float]:
     Only ranks are kept because an uncalibrated verifier's values mean nothing by themselves.
     A verifier that did not score a candidate leaves it at its average place, ½.
     """
-    names = sorted({score.verifier for each in candidates for score in each.scores})
+    names = sorted(
+        {s.verifier for each in candidates for s in each.scores if s.step is None and s.weight > 0}
+    )
     places: dict[int, list[float]] = {each.id: [] for each in candidates}
     for name in names:
         values = {

@@ -1,9 +1,9 @@
-"""What a verifier is: something that scores ended candidates in [0, 1]."""
+"""What a verifier is: something that scores candidates, or their steps, in [0, 1]."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ttc_cli.engines.base import Branch, Session
@@ -12,14 +12,20 @@ from ttc_cli.types import Candidate, Problem, Score
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A candidate that ended, and the branch its tokens lie on (None once it was dropped)."""
+    """A candidate, whole or in part, and the branch its tokens lie on (None once dropped)."""
 
     candidate: Candidate
     branch: Branch | None
 
 
 class Verifier(Protocol):
-    """Scores candidates. Knows nothing of the search that grew them."""
+    """Scores candidates. Knows nothing of the search that grew them.
+
+    ``session`` is the one that grew them. A verifier with a model of its own opens a session of
+    its own when it is first asked about it, books on ``session.meter`` as ``Role.VERIFIER``, and
+    closes it in ``leave``. One object may serve several questions at once: what it remembers, it
+    remembers by session.
+    """
 
     @property
     def name(self) -> str:
@@ -28,6 +34,10 @@ class Verifier(Protocol):
     @property
     def needs_branch(self) -> bool:
         """Whether it reads on from the candidate's branch, which must then be kept."""
+
+    @property
+    def grades_steps(self) -> bool:
+        """Whether ``score_steps`` works: whether it can guide a step-wise search."""
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
@@ -39,3 +49,72 @@ class Verifier(Protocol):
         Raises:
             UsageError: the engine's vocabulary or its abilities do not fit this verifier.
         """
+
+    async def score_steps(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """The process score of the last of ``candidate.steps`` of each leaf; else as ``score``.
+
+        ``Score.step`` is that step's place on the path. Steps before it may have been scored
+        already, for this leaf or for one that shares them: they are not paid for again.
+        """
+
+    async def leave(self, session: Session) -> None:
+        """The question is over: forget it, and close what was opened for it."""
+
+
+class WholeVerifier:
+    """For verifiers that score whole candidates only and remember nothing."""
+
+    grades_steps = False
+
+    async def score_steps(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """No process scores."""
+        return [None] * len(leaves)
+
+    async def leave(self, session: Session) -> None:
+        """Nothing is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedVerifier:
+    """``verifier``, whose scores count ``weight`` times beside those of others; 0 shows only."""
+
+    verifier: Verifier
+    weight: float
+
+    @property
+    def name(self) -> str:
+        """That of the verifier."""
+        return self.verifier.name
+
+    @property
+    def needs_branch(self) -> bool:
+        """That of the verifier."""
+        return self.verifier.needs_branch
+
+    @property
+    def grades_steps(self) -> bool:
+        """That of the verifier."""
+        return self.verifier.grades_steps
+
+    async def score(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """As the verifier, with the weight."""
+        return self._weigh(await self.verifier.score(session, problem, leaves))
+
+    async def score_steps(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """As the verifier, with the weight."""
+        return self._weigh(await self.verifier.score_steps(session, problem, leaves))
+
+    async def leave(self, session: Session) -> None:
+        """As the verifier."""
+        await self.verifier.leave(session)
+
+    def _weigh(self, scores: list[Score | None]) -> list[Score | None]:
+        return [each and replace(each, weight=self.weight) for each in scores]

@@ -33,6 +33,7 @@ class ConfidenceVerifier:
     statistic: Statistic = "tail"
     name: str = "confidence"
     needs_branch: bool = False
+    grades_steps: bool = True
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
@@ -44,6 +45,20 @@ class ConfidenceVerifier:
             else Score(self.name, rate(leaf.candidate.confidence, self.statistic))
             for leaf in leaves
         ]
+
+    async def score_steps(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """The same statistic over the last step's own tokens."""
+        return [
+            Score(self.name, rate(last.confidence, self.statistic), len(leaf.candidate.steps) - 1)
+            if leaf.candidate.steps and (last := leaf.candidate.steps[-1]).confidence is not None
+            else None
+            for leaf in leaves
+        ]
+
+    async def leave(self, session: Session) -> None:
+        """Nothing is held."""
 
 
 def rate(confidence: Confidence, statistic: Statistic = "tail") -> float:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ttc_cli.engines.base import Prompt, ScoreRow, Session
-from ttc_cli.prompts import JUDGE_QUESTION
+from ttc_cli.prompts import JUDGE_QUESTION, JUDGE_STEP_QUESTION
 from ttc_cli.types import Problem, Score
 from ttc_cli.verifiers.base import Leaf
 
@@ -35,19 +35,43 @@ class JudgeVerifier:
 
     name = "judge"
     needs_branch = True
+    grades_steps = True
 
-    def __init__(self, chat: Chat, question: str = JUDGE_QUESTION) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        question: str = JUDGE_QUESTION,
+        step_question: str = JUDGE_STEP_QUESTION,
+    ) -> None:
         self._suffix = chat.follow_up(question)
+        self._step_suffix = chat.follow_up(step_question)
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """As ``Verifier.score``; one batch for all leaves, None for one whose branch is gone."""
+        found = await self._ask(session, leaves, self._suffix)
+        return [each if each is None else Score(self.name, each) for each in found]
+
+    async def score_steps(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """Whether all is right so far, asked in the middle of the model's turn."""
+        found = await self._ask(session, leaves, self._step_suffix)
+        return [
+            each if each is None else Score(self.name, each, len(leaf.candidate.steps) - 1)
+            for leaf, each in zip(leaves, found, strict=True)
+        ]
+
+    async def leave(self, session: Session) -> None:
+        """Nothing is held."""
+
+    async def _ask(
+        self, session: Session, leaves: Sequence[Leaf], suffix: Prompt
+    ) -> list[float | None]:
         asked = [leaf for leaf in leaves if leaf.branch is not None]
         rows = [
-            ScoreRow(leaf.branch, self._suffix, (YES, NO))
-            for leaf in asked
-            if leaf.branch is not None
+            ScoreRow(leaf.branch, suffix, (YES, NO)) for leaf in asked if leaf.branch is not None
         ]
         read = await session.score(rows) if rows else []
         found = {
@@ -55,10 +79,7 @@ class JudgeVerifier:
             for leaf, row in zip(asked, read, strict=True)
             if (share := share_of_yes(row)) is not None
         }
-        return [
-            Score(self.name, found[leaf.candidate.id]) if leaf.candidate.id in found else None
-            for leaf in leaves
-        ]
+        return [found.get(leaf.candidate.id) for leaf in leaves]
 
 
 def share_of_yes(row: Sequence[float]) -> float | None:

@@ -67,6 +67,10 @@ def encode(event: events.Event) -> Json:
                 kv_used=event.kv_used,
                 kv_cells=event.kv_cells,
             )
+        case events.Stepped():
+            return _typed(
+                "stepped", id=event.id, step=event.step, text=event.text, tokens=event.tokens
+            )
         case events.CandidateEnded():
             return _typed("candidate_ended", candidate=_candidate(event.candidate))
         case events.Scored():
@@ -231,6 +235,14 @@ def _candidate(candidate: Candidate) -> Json:
         "scores": [_score(score) for score in candidate.scores],
         "wave": candidate.wave,
         "parent": candidate.parent,
+        "steps": [
+            {
+                "text": step.text,
+                "tokens": step.tokens,
+                "confidence": _confidence(step.confidence),
+            }
+            for step in candidate.steps
+        ],
     }
 
 

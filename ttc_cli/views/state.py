@@ -58,6 +58,8 @@ _ENDED_AS = {
     Finish.STOP: Status.FINISHED,
     Finish.STEP: Status.PAUSED,
     Finish.CANCELLED: Status.CANCELLED,
+    Finish.PRUNED: Status.PRUNED,
+    Finish.MARK: Status.PAUSED,
 }
 _DROPPED = (Status.CANCELLED, Status.PRUNED)
 _AWAKES = (Status.QUEUED, Status.PAUSED)
@@ -256,6 +258,12 @@ def _(event: events.Grew, state: ViewState) -> ViewState:
         grown=state.grown + len(event.texts),
         rate=_count_in(state.rate, state.now, len(event.texts)),
     )
+
+
+@_fold.register
+def _(event: events.Stepped, state: ViewState) -> ViewState:
+    node = state.nodes.get(event.id, Node(event.id))
+    return _place(state, replace(node, status=Status.PAUSED))
 
 
 @_fold.register

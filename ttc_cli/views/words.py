@@ -13,7 +13,10 @@ FINISH_WORDS: Mapping[Finish, str] = {
     Finish.STEP: "paused",
     Finish.LENGTH: "too long",
     Finish.CONTEXT: "context full",
+    Finish.MARK: "paused",
+    Finish.UNSURE: "too unsure",
     Finish.LOOP: "repeats itself",
+    Finish.PRUNED: "pruned",
     Finish.CANCELLED: "cancelled",
     Finish.BUDGET: "out of budget",
 }

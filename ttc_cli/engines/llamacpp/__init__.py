@@ -142,6 +142,7 @@ def load(
             parallel=planned.parallel,
             chat_template=model.chat_template(),
             control_tokens=model.control_text(),
+            states=model.width,
         ),
     )
     asked.append(engine.decoder.should_abort)

@@ -34,6 +34,10 @@ class Node:
         """A new node that continues from here."""
         return Node(tokens=list(self.tokens), origin=self, logits=self.logits)
 
+    def append(self, tokens: list[int]) -> Node:
+        """A new node that continues from here with ``tokens``."""
+        return Node(tokens=[*self.tokens, *tokens], origin=self) if tokens else self.fork()
+
 
 @dataclass(slots=True)
 class Cache:

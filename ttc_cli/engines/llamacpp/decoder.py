@@ -39,6 +39,7 @@ class Account:
 
     meter: Meter
     observe: Callable[[Grew], None] | None
+    role: Role = Role.GENERATOR
     texts: dict[int, str] = field(default_factory=dict)
     prompt: dict[Role, int] = field(default_factory=dict)
     generated: int = 0
@@ -73,6 +74,7 @@ class Growing:
     text: list[str] = field(default_factory=list)
     tail: bytes = b""
     spoken: bool = False
+    recent: str = ""
     utf8: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
@@ -91,7 +93,17 @@ class Scoring:
     value: tuple[float, ...] | None = None
 
 
-Owner = Reading | Scoring | Growing
+@dataclass(slots=True, eq=False)
+class StateReading:
+    """A hidden state to read at the last token of ``node``. ``value`` is () if it could not be."""
+
+    account: Account
+    node: Node
+    seated: bool = False
+    value: tuple[float, ...] | None = None
+
+
+Owner = Reading | Scoring | Growing | StateReading
 Feed = tuple[Owner, Node, list[int], bool]
 """Who decodes, on which node, which tokens, and whether the row behind them is wanted."""
 
@@ -119,6 +131,7 @@ class Decoder:
         self.accounts: list[Account] = []
         self.readings: list[Reading] = []
         self.scorings: list[Scoring] = []
+        self.states: list[StateReading] = []
         self.waiting: deque[Growing] = deque()
         self.growing: list[Growing] = []
         self.interrupted = False
@@ -131,7 +144,7 @@ class Decoder:
 
     def has_work(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self.readings or self.scorings or self.waiting or self.growing)
+        return bool(self.readings or self.scorings or self.states or self.waiting or self.growing)
 
     # -- what sessions ask for; never called during a step ----------------------------------
 
@@ -159,6 +172,9 @@ class Decoder:
         """Do one decode step. Errors of the library pass through; nothing recorded is lost."""
         self.cache.clock += 1
         self._end_exhausted()
+        if self.states and self._read_states():
+            self._book()
+            return
         self._admit()
         feeds = self._assemble()
         while feeds:
@@ -205,6 +221,8 @@ class Decoder:
                     self._settle(row, ())
             for reading in self.readings:
                 reading.done = reading.done or reading.account is account
+            for state in [state for state in self.states if state.account is account]:
+                self._settle_state(state, ())
         self.scorings = [row for row in self.scorings if row.value is None]
         self.readings = [reading for reading in self.readings if not reading.done]
 
@@ -217,7 +235,7 @@ class Decoder:
             if reused is None:
                 break
             if not seated_before:
-                self._count(job.account.reused, Role.GENERATOR, reused)
+                self._count(job.account.reused, job.account.role, reused)
             self.waiting.popleft()
             job.node.jobs += 1
             self.growing.append(job)
@@ -254,7 +272,62 @@ class Decoder:
         for reading in self.readings:
             if room and rows and self.cache.seat(reading.node) is not None:
                 feed(reading, reading.node, reading.node.tokens)
+        for state in self.states:
+            if not state.seated:
+                continue
+            node, before = state.node, len(state.node.tokens) - 1
+            if room and node.held < before:  # all but the last token, and no row
+                piece = node.tokens[node.held : min(before, node.held + room)]
+                feeds.append((state, node, piece, False))
+                room -= len(piece)
+                self.cache.touch(node)
         return feeds
+
+    def _read_states(self) -> bool:
+        """Decode the last token of all that are ready, hidden states on; False if none is.
+
+        With hidden states on every token of a batch becomes a row, so these have one of their own.
+        The rows of logits that come with them are kept: growing on then reads nothing again.
+        """
+        for state in self.states[: self.context.outputs]:
+            if not state.seated:
+                reused = self.cache.seat(state.node)
+                if reused is None:
+                    break
+                self._count(state.account.reused, Role.VERIFIER, reused)
+                state.seated = True
+                state.node.jobs += 1
+        ready = [s for s in self.states if s.seated and s.node.held >= len(s.node.tokens) - 1]
+        ready = ready[: min(self.context.outputs, self.context.batch)]
+        if not ready:
+            return False
+        for state in ready:
+            self.cache.trim(state.node, len(state.node.tokens) - 1)
+        self.deadline = self._nearest_deadline()
+        code = self.context.decode_states(
+            [state.node.tokens[-1] for state in ready],
+            [state.node.held for state in ready],
+            [state.node.seat for state in ready],
+        )
+        if code != 0:
+            self.cache.restore()
+            if code == NO_SLOT:
+                self._make_room()
+            return True
+        block, vectors = self.context.logits(len(ready)), self.context.states(len(ready))
+        for i, state in enumerate(ready):
+            state.node.held += 1
+            state.node.logits = block[i].copy()
+            self._count(state.account.prompt, Role.VERIFIER, 1)
+            self._count(state.account.rows, Role.VERIFIER, 1)
+            self._settle_state(state, tuple(vectors[i].tolist()))
+        return True
+
+    def _settle_state(self, state: StateReading, value: tuple[float, ...]) -> None:
+        state.value = value
+        self.states.remove(state)
+        if state.seated:
+            state.node.jobs -= 1
 
     def _place(self, row: Scoring) -> bool:
         """Seat a row: on the branch itself if it rests, else on a fork of it."""
@@ -275,7 +348,8 @@ class Decoder:
     def _commit(self, feeds: list[Feed]) -> None:
         for owner, node, piece, complete in feeds:
             node.held += len(piece)
-            role = Role.VERIFIER if isinstance(owner, Scoring) else Role.GENERATOR
+            scored = isinstance(owner, Scoring | StateReading)
+            role = Role.VERIFIER if scored else owner.account.role
             # The last token that a growing branch feeds is one it drew; all before is read again.
             read = len(piece) - (complete and isinstance(owner, Growing))
             self._count(owner.account.prompt, role, read)
@@ -334,7 +408,9 @@ class Decoder:
             boundary = boundary and job.spoken
             job.tail = piece[-1:] or job.tail
             job.spoken = job.spoken or bool(piece.strip())
-            if job.request.until is Until.STEP and boundary:
+            if job.request.marks and gained and _ends_at_mark(job, gained):
+                self._finish(job, Finish.MARK)
+            elif job.request.until is Until.STEP and boundary:
                 self._finish(job, Finish.STEP)
             elif job.drawn >= job.limit:
                 self._finish(job, Finish.LENGTH)
@@ -342,6 +418,10 @@ class Decoder:
                 self._finish(job, Finish.CONTEXT)
             elif job.drawn % LOOP_STRIDE == 0 and repeats(job.node.tokens[job.start :]):
                 self._finish(job, Finish.LOOP)
+            elif job.request.floor is not None:
+                group = job.trace.group(job.request.window)
+                if group is not None and group < job.request.floor:
+                    self._finish(job, Finish.UNSURE)
 
     def _finish(self, job: Growing, finish: Finish) -> None:
         if job.finish is not None:
@@ -354,7 +434,7 @@ class Decoder:
             self.waiting.remove(job)
         self._room = self.parallel
         job.sampler.close()
-        rest = job.utf8.decode(b"", final=finish is not Finish.STEP)
+        rest = job.utf8.decode(b"", final=finish not in (Finish.STEP, Finish.MARK))
         if rest:
             job.text.append(rest)
         job.ended.append(
@@ -389,6 +469,15 @@ class Decoder:
                 self.cache.unseat(node)
         elif self.scorings:
             self._settle(self.scorings.pop(0), ())
+        elif seated := [state for state in self.states if state.seated]:
+            # All but one wait for their turn; one that does not fit alone cannot be read.
+            for state in seated[1:]:
+                state.seated = False
+                state.node.jobs -= 1
+                self.cache.unseat(state.node)
+            if len(seated) == 1:
+                self.cache.unseat(seated[0].node)
+                self._settle_state(seated[0], ())
         elif self.readings:
             reading = self.readings.pop(0)
             self.cache.unseat(reading.node)
@@ -410,7 +499,7 @@ class Decoder:
                 rows = account.rows.pop(role, 0)
                 prompt = account.prompt.pop(role, 0)
                 reused = account.reused.pop(role, 0)
-                generated = account.generated if role is Role.GENERATOR else 0
+                generated = account.generated if role is account.role else 0
                 if rows or reused or generated:
                     account.meter.charge(
                         role,
@@ -432,3 +521,11 @@ class Decoder:
                     )
                 )
             account.texts = {}
+
+
+def _ends_at_mark(job: Growing, gained: str) -> bool:
+    """Whether ``gained`` completes one of the marks that ``job`` stops at."""
+    longest = max(map(len, job.request.marks))
+    seen = job.recent + gained
+    job.recent = seen[-(longest - 1) :] if longest > 1 else ""
+    return any(mark in seen for mark in job.request.marks)

@@ -67,6 +67,12 @@ class ConfidenceTrace:
         total = float(top.sum()) - missing * MARGIN - TOP * normaliser
         self.groups.append(-total / TOP)
 
+    def group(self, window: int) -> float | None:
+        """Mean token confidence of the last ``window`` draws; None before there are so many."""
+        if len(self.groups) < window:
+            return None
+        return sum(self.groups[-window:]) / window
+
     def summarise(self) -> Confidence | None:
         """The statistics over all draws noted, or None without any."""
         if not self.logprobs:

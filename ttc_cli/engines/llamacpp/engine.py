@@ -16,11 +16,18 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow
 from ttc_cli.engines.llamacpp.cache import Node
-from ttc_cli.engines.llamacpp.decoder import Account, Decoder, Growing, Reading, Scoring
+from ttc_cli.engines.llamacpp.decoder import (
+    Account,
+    Decoder,
+    Growing,
+    Reading,
+    Scoring,
+    StateReading,
+)
 from ttc_cli.engines.llamacpp.native import Context, Model, Sampler
 from ttc_cli.errors import EngineError, PromptTooLong, UsageError
 from ttc_cli.events import Grew
-from ttc_cli.types import Finish
+from ttc_cli.types import Finish, Role
 
 ROOM_TO_ANSWER = 16
 """A prompt must leave at least this many tokens of the context window."""
@@ -59,6 +66,7 @@ class LlamaCppEngine:
         prompt: Prompt,
         meter: Meter,
         observe: Callable[[Grew], None] | None = None,
+        role: Role = Role.GENERATOR,
     ) -> LlamaCppSession:
         """Read ``prompt`` and open a session on it, as ``Engine.open`` says."""
         tokens = self.tokenise(prompt)
@@ -71,7 +79,7 @@ class LlamaCppEngine:
                 f"{self._info.context:,} with its answer.",
                 hint="shorten it, or raise --context if the model allows more",
             )
-        account = Account(meter, observe)
+        account = Account(meter, observe, role)
         root = Node(tokens, keep=True)
         session = LlamaCppSession(self, account, root)
         reading = Reading(account, root)
@@ -113,15 +121,35 @@ class LlamaCppEngine:
         """Token ids of a prompt's spans, control tokens read in control spans alone."""
         tokens: list[int] = []
         for span in prompt:
-            tokens += self._model.tokenise(span.text, control=span.control)
+            if span.piece:
+                tokens.append(self._find_piece(span.text))
+            else:
+                tokens += self._model.tokenise(span.text, control=span.control)
         return tokens
+
+    def _find_piece(self, spelt: str) -> int:
+        token = self._model.find_piece(spelt)
+        if token is None:
+            found = self._model.tokenise(spelt, control=False)
+            if len(found) != 1:
+                raise UsageError(
+                    f"{spelt!r} is no single token of {self._info.model}: it cannot be used with "
+                    "this verifier.",
+                    hint="ttc verifiers list",
+                )
+            token = found[0]
+        return token
 
     def find_labels(self, pieces: tuple[str, ...]) -> list[int]:
         """Ids of those ``pieces`` that are one token each."""
         known = self._labels.get(pieces)
         if known is None:
             ids = [self._model.tokenise(piece, control=False) for piece in pieces]
-            known = sorted({found[0] for found in ids if len(found) == 1})
+            singles = {found[0] for found in ids if len(found) == 1}
+            if not singles:
+                spelt = (self._model.find_piece(piece) for piece in pieces)
+                singles = {token for token in spelt if token is not None}
+            known = sorted(singles)
             if not known:
                 raise UsageError(
                     f"none of {', '.join(map(repr, pieces))} is a single token of "
@@ -176,7 +204,11 @@ class LlamaCppEngine:
     # -- the runner --------------------------------------------------------------------------
 
     def _everyone_waits(self) -> bool:
-        return bool(self._sessions) and all(session.waiters for session in self._sessions)
+        """Whether each run, that is all sessions of one meter, waits with at least one of them."""
+        runs = {id(session.meter): False for session in self._sessions}
+        for session in self._sessions:
+            runs[id(session.meter)] |= bool(session.waiters)
+        return bool(runs) and all(runs.values())
 
     def _someone_ready(self) -> bool:
         return any(w.ready() for session in self._sessions for w in session.waiters)
@@ -246,6 +278,18 @@ class LlamaCppSession:
         """The prompt."""
         return self._root
 
+    @property
+    def meter(self) -> Meter:
+        """Where it books."""
+        return self._account.meter
+
+    def append(self, branch: Branch, text: Prompt) -> Branch:
+        """A new branch: ``branch``, then ``text``."""
+        self._count += 1
+        longer = Branch(self._count)
+        self._nodes[longer] = self._nodes[branch].append(self._engine.tokenise(text))
+        return longer
+
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches from where ``branch`` stands."""
         forked = []
@@ -308,6 +352,15 @@ class LlamaCppSession:
         await self._engine.wait(self, lambda: all(s.value is not None for s in scorings))
         return [scoring.value or () for scoring in scorings]
 
+    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
+        """Hidden states at the last token of each."""
+        if self._closed:
+            raise EngineError("the session is closed")
+        states = [StateReading(self._account, self._nodes[branch]) for branch in branches]
+        self._engine.apply(lambda: self._engine.decoder.states.extend(states))
+        await self._engine.wait(self, lambda: all(s.value is not None for s in states))
+        return [state.value or () for state in states]
+
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free their cells."""
         gone = [branch for branch in branches if branch in self._nodes]
@@ -333,6 +386,7 @@ class LlamaCppSession:
         def leave() -> None:
             decoder.scorings = [row for row in decoder.scorings if row.account is not account]
             decoder.readings = [row for row in decoder.readings if row.account is not account]
+            decoder.states = [row for row in decoder.states if row.account is not account]
             if account in decoder.accounts:
                 decoder.accounts.remove(account)
 

@@ -150,7 +150,9 @@ class Model:
                 )
         self._vocab: Any = lib.llama_model_get_vocab(self._model)
         self.n_vocab = int(lib.llama_vocab_n_tokens(self._vocab))
+        self.width = int(lib.llama_model_n_embd(self._model))
         self._pieces: dict[int, bytes] = {}
+        self._spelt: dict[str, int] = {}
         self._ends: dict[int, bool] = {}
         self._buffer = ctypes.create_string_buffer(256)
 
@@ -185,6 +187,14 @@ class Model:
         if count < 0:
             raise EngineError(f"the tokeniser refused a text of {len(data)} bytes")
         return list(tokens[:count])
+
+    def find_piece(self, spelt: str) -> int | None:
+        """The token that the vocabulary itself spells ``spelt`` (``▁ки``), or None."""
+        if not self._spelt:
+            for token in range(self.n_vocab):
+                text = lib.llama_vocab_get_text(self._vocab, token)
+                self._spelt.setdefault(text.decode("utf-8", "replace"), token)
+        return self._spelt.get(spelt)
 
     def begin_token(self) -> int | None:
         """The BOS token, if this vocabulary wants one in front of every prompt."""
@@ -287,6 +297,7 @@ class Context:
             )
         self._memory: Any = lib.llama_get_memory(self._ctx)
         self.n_vocab = model.n_vocab
+        self.width = model.width
         self.cells = int(lib.llama_n_ctx(self._ctx))
         self.sequences = sequences
         self.batch = batch
@@ -348,6 +359,24 @@ class Context:
         flat = (ctypes.c_float * (rows * self.n_vocab)).from_address(address)
         block: Row = np.ctypeslib.as_array(flat).reshape(rows, self.n_vocab)
         return block
+
+    def decode_states(self, tokens: list[int], positions: list[int], sequences: list[int]) -> int:
+        """As ``decode`` with every token a row, and hidden states beside the logits."""
+        lib.llama_set_embeddings(self._ctx, True)
+        try:
+            return self.decode(tokens, positions, sequences, list(range(len(tokens))))
+        finally:
+            lib.llama_set_embeddings(self._ctx, False)
+
+    def states(self, rows: int) -> Row:
+        """Hidden states of the last ``decode_states``, shape (rows, width): a copy."""
+        found = np.empty((rows, self.width), np.float32)
+        for row in range(rows):
+            pointer = lib.llama_get_embeddings_ith(self._ctx, row)
+            if not pointer:
+                raise EngineError("llama.cpp returned no hidden states")
+            found[row] = np.ctypeslib.as_array(pointer, (self.width,))
+        return found
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Let sequence ``target`` (empty) begin with the first ``length`` cells of ``source``.
