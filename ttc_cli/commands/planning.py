@@ -43,15 +43,12 @@ def check_names(strategy: str, knobs: Mapping[str, str], verifiers: Sequence[str
     from ttc_cli.search import registry as strategies
     from ttc_cli.verifiers import registry as judges
 
-    for kind, wanted, known in (
-        ("strategy", (strategy,), ("auto", *strategies.names())),
-        ("verifier", verifiers, judges.names()),
-    ):
-        for name in wanted:
-            if name not in known:
-                raise UsageError(
-                    f"There is no {kind} called {name!r}.", f"choose one of {', '.join(known)}"
-                )
+    for each in verifiers:
+        judges.parse(each)
+    if strategy not in (known := ("auto", *strategies.names())):
+        raise UsageError(
+            f"There is no strategy called {strategy!r}.", f"choose one of {', '.join(known)}"
+        )
     if strategy != "auto":
         strategies.prepare(strategies.find(strategy), knobs)
     elif knobs:

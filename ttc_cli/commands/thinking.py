@@ -194,7 +194,7 @@ async def _think(
                 samples=request.samples,
                 seed=request.seed,
                 sampling=request.sampling,
-                verifiers=registry.build(request.verifiers, chat),
+                verifiers=registry.build(request.verifiers, registry.Means(chat)),
                 events=events,
             )
     finally:

@@ -20,7 +20,7 @@ from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Budget, Problem, Result, Sampling
 from ttc_cli.verifiers.base import Verifier
-from ttc_cli.verifiers.registry import build
+from ttc_cli.verifiers.registry import Means, build
 
 
 async def solve(
@@ -153,11 +153,11 @@ def _choose_verifiers(
         )
     if given:
         return tuple(given)
-    own = build(["confidence"], chat)
+    own = build(["confidence"], Means(chat))
     if not engine.info.scores:
         return own
     try:
-        judge = build(["judge"], chat)
+        judge = build(["judge"], Means(chat))
     except TemplateError:  # it can be asked once, but not asked back
         return own
     return judge + own if entry is None else judge
