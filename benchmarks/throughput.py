@@ -21,7 +21,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
@@ -98,7 +98,9 @@ def _compare(given: argparse.Namespace, count: int, target: float) -> Line:
             sides = {"ttc": ours, "peer": lambda: _bench(given, count, prompt_tokens)}
             found = interleave(sides, given.rounds)
         else:
-            with _server(given, count, prompt_tokens) as url:
+            window = prompt_tokens + given.tokens + 16
+            with run_server(given, count, window, [] if given.split_kv else ["-kvu"]) as server:
+                url = f"{server}/completion"
                 _request_all(url, prompt, count, 1)
                 sides = {
                     "ttc": ours,
@@ -167,18 +169,20 @@ def _bench(given: argparse.Namespace, count: int, prompt_tokens: int) -> float:
 
 
 @contextmanager
-def _server(given: argparse.Namespace, count: int, prompt_tokens: int) -> Iterator[str]:
-    """llama-server with ``count`` slots, on a free port, ended on the way out."""
+def run_server(
+    given: argparse.Namespace, count: int, window: int, flags: Sequence[str] = ()
+) -> Iterator[str]:
+    """The address of a llama-server with ``count`` slots of ``window`` tokens, on a free port."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    window = -(-(prompt_tokens + given.tokens + 16) // 256) * 256
+    window = -(-window // 256) * 256
     command = [
         str(given.peers / "llama-server"),
         *("-m", str(given.model), "--host", "127.0.0.1", "--port", str(port)),
         *("-np", str(count), "-c", str(window * count)),
         *("-t", str(given.threads), "-tb", str(given.threads)),
-        *([] if given.split_kv else ["-kvu"]),
+        *flags,
         *("--offline", "--no-ui"),
     ]
     process = subprocess.Popen(
@@ -186,7 +190,7 @@ def _server(given: argparse.Namespace, count: int, prompt_tokens: int) -> Iterat
     )
     try:
         _await_health(process, f"http://127.0.0.1:{port}/health")
-        yield f"http://127.0.0.1:{port}/completion"
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(timeout=30)
