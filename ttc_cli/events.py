@@ -48,11 +48,15 @@ class WaveStarted:
 
 @dataclass(frozen=True, slots=True)
 class CandidateStarted:
-    """A candidate exists and waits or grows. ``parent`` is set for branches and revisions."""
+    """A candidate exists and waits or grows. ``parent`` is set for branches and revisions.
+
+    ``steps`` is how many of its parent's steps it goes on from; 0 where it starts anew.
+    """
 
     id: int
     wave: int
     parent: int | None = None
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

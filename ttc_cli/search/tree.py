@@ -118,7 +118,9 @@ class Tree:
             origin = partial.boundaries[steps - 1] if steps else self.context.session.root
         made = []
         for branch in self.context.session.fork(origin, count):
-            child = self._start(branch, partial.wave if wave is None else wave, partial.id)
+            child = self._start(
+                branch, partial.wave if wave is None else wave, partial.id, steps
+            )
             child.steps = partial.steps[:steps]
             child.boundaries = partial.boundaries[:steps]
             child.scores = tuple(s for s in partial.scores if s.step is not None and s.step < steps)
@@ -234,11 +236,13 @@ class Tree:
         classes = await count_pool(self.context, self.pool, weigh)
         return conclude_by_vote(self.context, self.pool, classes, reason)
 
-    def _start(self, branch: Branch, wave: int, parent: int | None = None) -> Partial:
+    def _start(
+        self, branch: Branch, wave: int, parent: int | None = None, steps: int = 0
+    ) -> Partial:
         made = Partial(self.pool.started, branch, parent, wave)
         self.pool.started += 1
         self.partials[made.id] = made
-        self.context.events.emit(CandidateStarted(made.id, wave, parent))
+        self.context.events.emit(CandidateStarted(made.id, wave, parent, steps))
         return made
 
     def _take(self, partial: Partial, growth: Growth, *, cut: int | None) -> None:

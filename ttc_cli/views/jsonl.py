@@ -57,7 +57,13 @@ def encode(event: events.Event) -> Json:
                 reason=event.reason,
             )
         case events.CandidateStarted():
-            return _typed("candidate_started", id=event.id, wave=event.wave, parent=event.parent)
+            return _typed(
+                "candidate_started",
+                id=event.id,
+                wave=event.wave,
+                parent=event.parent,
+                steps=event.steps,
+            )
         case events.Grew():
             return _typed(
                 "grew",
@@ -136,9 +142,10 @@ class JsonLines:
     """A reader of the event stream that writes each event as a line of JSON to ``stream``.
 
     ``Grew`` comes at every decode step; its texts are joined and written at most
-    ``GREW_PER_SECOND`` times a second. When a candidate ends, text of it that is still held back
-    is dropped: ``candidate_ended`` carries the whole. When the reader of ``stream`` goes away,
-    ``on_broken`` is called once, for the search to be ended; nothing is raised.
+    ``GREW_PER_SECOND`` times a second. When a candidate steps or ends, text of it that is still
+    held back is dropped: ``stepped`` carries the whole step, ``candidate_ended`` the whole text.
+    When the reader of ``stream`` goes away, ``on_broken`` is called once, for the search to be
+    ended; nothing is raised.
     """
 
     def __init__(
@@ -171,6 +178,9 @@ class JsonLines:
             case events.CandidateEnded():
                 self._write_grew()
                 self._held.pop(event.candidate.id, None)
+            case events.Stepped():
+                self._write_grew()
+                self._held.pop(event.id, None)
             case events.RunStarted():
                 known = {"question": event.problem.text, "model": event.model, "seed": event.seed}
                 self._meta = {**known, **self._meta}
@@ -258,7 +268,12 @@ def _confidence(confidence: Confidence | None) -> Json | None:
 
 
 def _score(score: Score) -> Json:
-    return {"verifier": score.verifier, "value": _number(score.value), "step": score.step}
+    return {
+        "verifier": score.verifier,
+        "value": _number(score.value),
+        "step": score.step,
+        "weight": _number(score.weight),
+    }
 
 
 def _class(answer_class: AnswerClass) -> Json:
