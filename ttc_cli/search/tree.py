@@ -118,9 +118,7 @@ class Tree:
             origin = partial.boundaries[steps - 1] if steps else self.context.session.root
         made = []
         for branch in self.context.session.fork(origin, count):
-            child = self._start(
-                branch, partial.wave if wave is None else wave, partial.id, steps
-            )
+            child = self._start(branch, partial.wave if wave is None else wave, partial.id, steps)
             child.steps = partial.steps[:steps]
             child.boundaries = partial.boundaries[:steps]
             child.scores = tuple(s for s in partial.scores if s.step is not None and s.step < steps)
@@ -378,4 +376,13 @@ def join_confidence(steps: Sequence[Step]) -> Confidence | None:
         tail_logprob=last.tail_logprob,
         lowest_group=min(each.lowest_group for _, each in found),
         tail_group=last.tail_group,
+        mean_group=_join([(share, each.mean_group) for share, each in found]),
+        bottom_group=_join([(share, each.bottom_group) for share, each in found]),
+        certainty=_join([(share, each.certainty) for share, each in found]),
     )
+
+
+def _join(parts: Sequence[tuple[float, float | None]]) -> float | None:
+    """The mean by shares; None where a part is not known. Of windows' tenths: near enough."""
+    known = [share * value for share, value in parts if value is not None]
+    return math.fsum(known) if len(known) == len(parts) else None
