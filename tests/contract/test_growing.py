@@ -10,7 +10,7 @@ import pytest
 from contract_engines import GREEDY, SAMPLED, STORY, SUM, Maker, spell
 
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, Session, Span, Until
-from ttc_cli.errors import PromptTooLong
+from ttc_cli.errors import PromptTooLong, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Finish, Role, Sampling
@@ -447,5 +447,95 @@ def test_a_verifier_that_grows_pays_as_one(free_factory: Maker) -> None:
             assert after.verifier.generated_tokens == 10
             await grow(search, requests(search.fork(search.root), 3))
             assert ledger.usage().generator.generated_tokens == 3
+
+    run(work())
+
+
+def test_what_goes_on_joins_the_batch(engine_factory: Maker) -> None:
+    """``then`` adds requests to the iteration under way, and sees each growth exactly once."""
+
+    async def work() -> None:
+        engine = engine_factory(parallel=4)
+        async with await engine.open(SUM, Ledger(Budget())) as session:
+            seen: list[int] = []
+
+            def then(growth: Growth) -> list[Grow]:
+                seen.append(growth.label)
+                if growth.label >= 4:
+                    return []
+                return [Grow(*_fresh(session), 6, SAMPLED, 50 + growth.label, growth.label + 10)]
+
+            first = requests(session.fork(session.root, 4), 6)
+            ended = [each.label async for each in session.grow(first, then)]
+            assert ended == seen
+            assert sorted(ended) == [0, 1, 2, 3, 10, 11, 12, 13]
+            assert ended.index(10) > ended.index(0)
+
+    run(work())
+
+
+def test_a_branch_that_goes_on_says_what_it_says_in_one_go(free_factory: Maker) -> None:
+    async def work() -> None:
+        async with await free_factory().open(STORY, Ledger(Budget())) as session:
+            whole, parts = session.fork(session.root, 2)
+            expected = (await grow(session, requests([whole], 30, GREEDY)))[0].text
+            left = [10, 10]
+
+            def then(growth: Growth) -> list[Grow]:
+                return [Grow(growth.branch, left.pop(), GREEDY, 0, 0)] if left else []
+
+            first = requests([parts], 10, GREEDY)
+            said = [each.text async for each in session.grow(first, then)]
+            assert (len(said), "".join(said)) == (3, expected)
+
+    run(work())
+
+
+def test_a_branch_can_be_cut_before_a_mark_and_goes_on_from_there(free_factory: Maker) -> None:
+    async def work() -> None:
+        ledger = Ledger(Budget())
+        async with await free_factory().open(STORY, ledger) as session:
+            plain, marked = session.fork(session.root, 2)
+            expected = (await grow(session, requests([plain], 40, GREEDY)))[0].text
+            place = expected.index(" ", len(expected) // 2)  # where a token begins
+            mark = expected[place : place + 5]
+            stopped = (await grow(session, [Grow(marked, 40, GREEDY, 0, 0, marks=(mark,))]))[0]
+            before = stopped.text[: stopped.text.rindex(mark)]
+            read = ledger.usage().generator.prompt_tokens
+            shorter = session.cut(marked, mark)
+            (again,) = await grow(session, requests([shorter], 12, GREEDY))
+            assert expected.startswith(before + again.text)
+            assert ledger.usage().generator.prompt_tokens <= read + 2
+            (rest,) = await grow(session, requests([marked], 6, GREEDY))
+            assert expected.startswith(stopped.text + rest.text)
+            with pytest.raises(UsageError):
+                session.cut(marked, "never said at all")
+
+    run(work())
+
+
+def test_a_cut_in_the_middle_of_a_token_keeps_what_stood_before_it(free_factory: Maker) -> None:
+    async def work() -> None:
+        async with await free_factory().open(STORY, Ledger(Budget())) as session:
+            (plain,) = session.fork(session.root)
+            said = (await grow(session, requests([plain], 30, GREEDY)))[0].text
+            word = max(said.split(), key=len)
+            shorter = session.cut(plain, word[1:])
+            again = session.append(shorter, (Span(word[1:] + said.rpartition(word)[2]),))
+            twice = [session.cut(again, word[1:]), session.cut(session.fork(plain)[0], word[1:])]
+            first, second = await grow(session, requests(twice, 8, GREEDY))
+            assert first.text == second.text
+
+    run(work())
+
+
+def test_a_recorded_candidate_is_not_cut(engine_factory: Maker) -> None:
+    if engine_factory.free:
+        pytest.skip("this engine can")
+
+    async def work() -> None:
+        async with await engine_factory().open(SUM, Ledger(Budget())) as session:
+            with pytest.raises(UsageError):
+                session.cut(session.root, "apples")
 
     run(work())

@@ -76,7 +76,9 @@ class Growth:
     """What a ``Grow`` came to. ``text`` and ``tokens`` are those of this request alone.
 
     ``tokens`` counts every token drawn, the one that ends the turn included. ``confidence`` is
-    over this request's tokens; None where the engine reads no logits.
+    over this request's tokens; None where the engine reads no logits. ``thought`` is how many
+    characters at the head of ``text`` are thinking and not answer; engines leave it at 0, and
+    ``search.thinking`` tells.
     """
 
     branch: Branch
@@ -85,6 +87,11 @@ class Growth:
     tokens: int
     finish: Finish
     confidence: Confidence | None = None
+    thought: int = 0
+
+
+Then = Callable[[Growth], Sequence[Grow]]
+"""From a growth that has just ended to the requests that go on in the same batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +178,23 @@ class Session(Protocol):
         or scored. ``branch`` stays as it is.
         """
 
-    def grow(self, requests: Sequence[Grow]) -> AsyncIterator[Growth]:
+    def cut(self, branch: Branch, mark: str) -> Branch:
+        """A new branch: ``branch`` up to where ``mark`` was last written, without the mark.
+
+        Costs nothing by itself; a token that began before the mark is read again in part.
+        ``branch``, which must not be growing, stays as it is.
+
+        Raises:
+            UsageError: nothing behind the prompt spells ``mark``, or the engine cannot cut.
+        """
+
+    def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Grow all, in as few batches as fit, yielding each as it ends, in a fixed order.
 
         While the caller looks at one growth, nothing is decoded; it may ``cancel``, ``limit``,
         ``score`` or start another ``grow``. Leaving the iterator early cancels what still grows.
+        ``then`` sees each growth right before it is yielded; the requests that it returns join
+        the batch, and this iterator yields them too: a branch can go on without others waiting.
 
         Raises:
             EngineError: the native library failed; growths yielded before stay valid.

@@ -104,6 +104,27 @@ class Cache:
             self.hold(child)
         return child
 
+    def cut(self, path: Path, text: str, lost: int, paths: Iterable[Path]) -> Path:
+        """A new path that holds ``text``: all but the last ``lost`` tokens of ``path``.
+
+        The segment in which it ends is split in two for all ``paths`` that run through it.
+        """
+        kept = list(path.segments)
+        while kept and kept[-1].tokens <= lost:
+            lost -= kept.pop().tokens
+        if kept and lost:
+            front = kept[-1]
+            back = Segment(lost, front.holders)
+            front.tokens -= lost
+            for each in paths:
+                places = [i for i, segment in enumerate(each.segments) if segment is front]
+                for place in places:
+                    each.segments.insert(place + 1, back)
+        child = Path(text, [*kept, Segment()])
+        if path.resident:
+            self.hold(child)
+        return child
+
     def room(self, cells: int, keep: Iterable[Path]) -> bool:
         """Evict the longest unused paths, but those in ``keep``, until ``cells`` are free."""
         if self.used + cells <= self.size:

@@ -26,6 +26,7 @@ from ttc_cli.engines.base import (
     Meter,
     Prompt,
     ScoreRow,
+    Then,
     Until,
 )
 from ttc_cli.engines.recording import (
@@ -235,14 +236,18 @@ class RecordedSession:
             self._fresh.update(branches)
         return branches
 
-    def grow(self, requests: Sequence[Grow]) -> AsyncIterator[Growth]:
+    def cut(self, branch: Branch, mark: str) -> Branch:
+        """Refused: a recorded candidate cannot go on from its middle."""
+        raise UsageError("A recorded pool holds whole candidates: none can be cut.")
+
+    def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Serve one untaken sample a request.
 
         Raises:
             UsageError: the recording cannot answer this truthfully: other sampling, a token limit
                 beyond the recorded one, a step, a branch that has grown, or no sample left.
         """
-        return _Growths(self, self._submit(requests))
+        return _Growths(self, requests, then)
 
     def cancel(self, branches: Iterable[Branch]) -> None:
         """Stop these now, charged for what they had grown."""
@@ -343,8 +348,8 @@ class RecordedSession:
         for run in [run for run in self._live if run.grown >= run.end]:
             self._end([run], run.natural_finish())
 
-    def _submit(self, requests: Sequence[Grow]) -> tuple[deque[Growth], int]:
-        outbox: deque[Growth] = deque()
+    def submit(self, requests: Sequence[Grow], outbox: deque[Growth]) -> int:
+        """Take a sample for each of ``requests``; they report to ``outbox``. Their number."""
         runs = []
         for request in requests:
             self._check(request)
@@ -354,7 +359,7 @@ class RecordedSession:
             self._grown[request.branch] = run
             runs.append(run)
         self._queue.extend(runs)
-        return outbox, len(runs)
+        return len(runs)
 
     def _check(self, request: Grow) -> None:
         recording = self._engine.recording
@@ -410,9 +415,15 @@ class RecordedSession:
 class _Growths(AsyncIterator[Growth]):
     """The iterator of one ``grow``. Dropping it, closing it or leaving it cancels the rest."""
 
-    def __init__(self, session: RecordedSession, submitted: tuple[deque[Growth], int]) -> None:
+    _left = 0
+
+    def __init__(
+        self, session: RecordedSession, requests: Sequence[Grow], then: Then | None
+    ) -> None:
         self._session = session
-        self._outbox, self._left = submitted
+        self._then = then
+        self._outbox: deque[Growth] = deque()
+        self._left = session.submit(requests, self._outbox)
 
     async def __anext__(self) -> Growth:
         await asyncio.sleep(0)
@@ -421,7 +432,10 @@ class _Growths(AsyncIterator[Growth]):
         while not self._outbox:
             self._session.advance()
         self._left -= 1
-        return self._outbox.popleft()
+        growth = self._outbox.popleft()
+        if self._then is not None:
+            self._left += self._session.submit(self._then(growth), self._outbox)
+        return growth
 
     async def aclose(self) -> None:
         """Cancel what still grows."""

@@ -21,7 +21,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow, Until
+from ttc_cli.engines.base import (
+    Branch,
+    EngineInfo,
+    Grow,
+    Growth,
+    Meter,
+    Prompt,
+    ScoreRow,
+    Then,
+    Until,
+)
 from ttc_cli.engines.cells import Cache, Path, Plan, Segment
 from ttc_cli.engines.script import (
     CHATML,
@@ -342,11 +352,26 @@ class ScriptedSession:
             self._paths[child] = self._engine._cache.split(path)
         return made
 
-    async def grow(self, requests: Sequence[Grow]) -> AsyncIterator[Growth]:
+    def cut(self, branch: Branch, mark: str) -> Branch:
+        """A new branch: ``branch`` up to where ``mark`` was last written."""
+        path, prompt = self._path(branch), self._paths[self._root].text
+        place = path.text.rfind(mark, len(prompt))
+        if place < 0:
+            raise UsageError(f"Nothing that was written here spells {mark!r}.")
+        shorter = Branch(len(self._paths))
+        gone = pieces(path.text[place:])
+        child = self._engine._cache.cut(path, path.text[:place], len(gone), self._paths.values())
+        if path.plan is not None:  # the same draw says the same again
+            plan = path.plan
+            child.plan = Plan(plan.key, deque([*gone, *plan.rest]), plan.finish, plan.confidence)
+        self._paths[shorter] = child
+        return shorter
+
+    async def grow(
+        self, requests: Sequence[Grow], then: Then | None = None
+    ) -> AsyncIterator[Growth]:
         """Grow all, yielding each as it ends."""
-        waiting = [_Request(each, self._path(each.branch), each.max_tokens) for each in requests]
-        self.outstanding += waiting
-        self._engine._submit(waiting)
+        waiting = self._submit(requests)
         try:
             while waiting:
                 ended = [request for request in waiting if request.finish is not None]
@@ -356,7 +381,10 @@ class ScriptedSession:
                 first = min(ended, key=lambda request: request.ended)
                 waiting.remove(first)
                 self.outstanding.remove(first)
-                yield _growth(first)
+                growth = _growth(first)
+                if then is not None:
+                    waiting += self._submit(then(growth))
+                yield growth
         finally:
             for request in waiting:
                 self._engine._end(request, Finish.CANCELLED)
@@ -465,6 +493,12 @@ class ScriptedSession:
                     kv_cells=engine._cache.size,
                 )
             )
+
+    def _submit(self, requests: Sequence[Grow]) -> list[_Request]:
+        wanted = [_Request(each, self._path(each.branch), each.max_tokens) for each in requests]
+        self.outstanding += wanted
+        self._engine._submit(wanted)
+        return wanted
 
     def _path(self, branch: Branch) -> Path:
         path = self._paths.get(branch)

@@ -14,7 +14,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow
+from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow, Then
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.decoder import (
     Account,
@@ -126,6 +126,20 @@ class LlamaCppEngine:
             else:
                 tokens += self._model.tokenise(span.text, control=span.control)
         return tokens
+
+    def cut(self, node: Node, mark: str, start: int) -> Node:
+        """``node`` up to where ``mark`` last begins, behind its first ``start`` tokens.
+
+        What the token that holds the mark's first byte spells before it is read again as text.
+        """
+        wanted, tail = mark.encode(), b""
+        for place in range(len(node.tokens) - 1, start - 1, -1):
+            tail = self._model.piece(node.tokens[place]) + tail
+            found = tail.rfind(wanted)
+            if found >= 0:
+                rest = self._model.tokenise(tail[:found].decode("utf-8", "ignore"), control=False)
+                return Node(tokens=[*node.tokens[:place], *rest], origin=node)
+        raise UsageError(f"nothing that was written here spells {mark!r}.")
 
     def _find_piece(self, spelt: str) -> int:
         token = self._model.find_piece(spelt)
@@ -300,11 +314,22 @@ class LlamaCppSession:
             forked.append(twin)
         return forked
 
-    def grow(self, requests: Sequence[Grow]) -> AsyncIterator[Growth]:
+    def cut(self, branch: Branch, mark: str) -> Branch:
+        """A new branch: ``branch`` up to where ``mark`` was last written."""
+        shorter = self._engine.cut(self._nodes[branch], mark, len(self._nodes[self._root].tokens))
+        self._count += 1
+        twin = Branch(self._count)
+        self._nodes[twin] = shorter
+        return twin
+
+    def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Grow all of ``requests``; iterate over the result to let it happen."""
+        return _GrowthStream(self, requests, then)
+
+    def submit(self, requests: Sequence[Grow], ended: deque[Growth]) -> list[Growing]:
+        """Queue ``requests``; their growths go to ``ended``."""
         if self._closed:
             raise EngineError("the session is closed")
-        ended: deque[Growth] = deque()
         jobs = []
         for request in requests:
             if request.branch in self._jobs and self._jobs[request.branch].finish is None:
@@ -323,7 +348,7 @@ class LlamaCppSession:
             self._jobs[request.branch] = job
             jobs.append(job)
         self._engine.apply(lambda: self._engine.decoder.waiting.extend(jobs))
-        return _GrowthStream(self, jobs, ended)
+        return jobs
 
     def cancel(self, branches: Iterable[Branch]) -> None:
         """Stop these now."""
@@ -414,10 +439,13 @@ class LlamaCppSession:
 class _GrowthStream:
     """Yields growths as they end; left early, it cancels the rest."""
 
-    def __init__(self, session: LlamaCppSession, jobs: list[Growing], ended: deque[Growth]) -> None:
+    def __init__(
+        self, session: LlamaCppSession, requests: Sequence[Grow], then: Then | None
+    ) -> None:
         self._session = session
-        self._jobs = jobs
-        self._ended = ended
+        self._then = then
+        self._ended: deque[Growth] = deque()
+        self._jobs = session.submit(requests, self._ended)
 
     def __aiter__(self) -> _GrowthStream:
         return self
@@ -426,6 +454,8 @@ class _GrowthStream:
         growth = await self._session.next_growth(self._jobs, self._ended)
         if growth is None:
             raise StopAsyncIteration
+        if self._then is not None:
+            self._jobs += self._session.submit(self._then(growth), self._ended)
         return growth
 
     async def aclose(self) -> None:
