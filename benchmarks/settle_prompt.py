@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """What prompt, temperature and length limit do to single samples, before any search is compared.
 
-    benchmarks/settle_prompt.py --model M.gguf --data QUESTIONS.jsonl --questions 100:130
+    benchmarks/settle_prompt.py --model M.gguf --data QUESTIONS.jsonl --questions 800:816
 
-Draw on questions that no result is reported on. Every pair of place (the turn that carries the
-instructions) and temperature is drawn once, at the greatest limit; what a lower limit would have
-given is read off the same samples.
+Draw on questions that no result is reported on. Every pair of prompt and temperature is drawn
+once, at the greatest limit; what a lower limit would have given is read off the same samples.
+
+    system     ttc's own: the instructions in the system turn
+    user       the same instructions behind the question
+    qwen       the wording that Qwen's own evaluations use, behind the question
+    example1   system, and one worked example, in few words, as a turn before
+    example2   the same with two
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import itertools
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from ttc_cli.answers import Comparer, detect
@@ -27,9 +33,51 @@ from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import TtcError
 from ttc_cli.models import hardware
-from ttc_cli.prompts import Chat, Place
+from ttc_cli.prompts import Chat, Message, build_messages
 from ttc_cli.search.sample import read_answer
-from ttc_cli.types import Answer, AnswerType, Finish, Sampling
+from ttc_cli.types import Answer, AnswerType, Finish, Problem, Sampling
+
+EXAMPLES = (
+    (
+        "A baker fills 5 trays with 12 rolls each. He keeps 8 rolls and sells the others for $2 "
+        "each. How many dollars does he take in?",
+        "The 5 trays hold 5 * 12 = 60 rolls.\n\nHe sells 60 - 8 = 52 rolls.\n\nHe takes in "
+        "52 * 2 = 104 dollars.\n\n\\boxed{104}",
+    ),
+    (
+        "Lena is 4 years older than twice Tom's age. Together they are 40 years old. How old is "
+        "Lena?",
+        "Let Tom be t years old. Then Lena is 2t + 4 years old.\n\nTogether: t + 2t + 4 = 40, so "
+        "3t = 36 and t = 12.\n\nLena is 2 * 12 + 4 = 28 years old.\n\n\\boxed{28}",
+    ),
+)
+
+
+def _ask_as_qwen(problem: Problem) -> list[Message]:
+    instruction = r"Please reason step by step, and put your final answer within \boxed{}."
+    return [Message("user", f"{problem.text}\n\n{instruction}")]
+
+
+def _ask_with_examples(count: int) -> Callable[[Problem], list[Message]]:
+    def ask(problem: Problem) -> list[Message]:
+        system, question = build_messages(problem)
+        shown = [
+            message
+            for asked, solved in EXAMPLES[:count]
+            for message in (Message("user", asked), Message("assistant", solved))
+        ]
+        return [system, *shown, question]
+
+    return ask
+
+
+PROMPTS: dict[str, Callable[[Problem], list[Message]]] = {
+    "system": build_messages,
+    "user": lambda problem: build_messages(problem, "user"),
+    "qwen": _ask_as_qwen,
+    "example1": _ask_with_examples(1),
+    "example2": _ask_with_examples(2),
+}
 
 
 def main() -> None:
@@ -41,7 +89,7 @@ def main() -> None:
     options.add_argument("--data", type=Path, required=True, help="labelled questions (JSONL)")
     options.add_argument("--questions", help="part of the data, as 100:130")
     options.add_argument("--samples", type=int, default=4)
-    options.add_argument("--places", nargs="+", choices=("system", "user"), default=["system"])
+    options.add_argument("--prompts", nargs="+", choices=tuple(PROMPTS), default=["system"])
     options.add_argument("--temperatures", nargs="+", type=float, default=[0.3, 0.7])
     options.add_argument("--limits", nargs="+", type=int, default=[384, 512, 768])
     options.add_argument("--parallel", type=int, default=32)
@@ -64,16 +112,17 @@ async def _settle(given: argparse.Namespace) -> None:
         ),
     )
     print(f"{given.model.name}, {len(questions)} questions × {given.samples} samples\n")
-    print("| instructions in | T | limit | pass@1 | 95 % interval | finished | answered | tokens |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    head = ("prompt", "T", "limit", "pass@1", "95 % interval", "majority", "oracle", "finished")
+    print("| " + " | ".join((*head, "answered", "tokens")) + " |")
+    print("|---|" + "---:|" * (len(head) + 1))
     try:
         with Comparer() as comparer:
-            for place, temperature in itertools.product(given.places, given.temperatures):
+            for prompt, temperature in itertools.product(given.prompts, given.temperatures):
                 started = time.monotonic()
-                drawn = await _draw(given, engine, questions, place, temperature, most)
+                drawn = await _draw(given, engine, questions, prompt, temperature, most)
                 print(f"drawn in {time.monotonic() - started:.0f} s", file=sys.stderr)
                 for limit in sorted(given.limits):
-                    print(_row(place, temperature, limit, questions, drawn, comparer), flush=True)
+                    print(_row(prompt, temperature, limit, questions, drawn, comparer), flush=True)
     finally:
         engine.close()
 
@@ -82,7 +131,7 @@ async def _draw(
     given: argparse.Namespace,
     engine: Engine,
     questions: list[datasets.Question],
-    place: Place,
+    prompt: str,
     temperature: float,
     limit: int,
 ) -> dict[str, PoolQuestion]:
@@ -102,7 +151,7 @@ async def _draw(
                 sampling=Sampling(temperature=temperature),
                 max_tokens=limit,
                 seed=given.seed,
-                place=place,
+                messages=PROMPTS[prompt](question.problem),
             )
 
     async with asyncio.TaskGroup() as group:
@@ -112,15 +161,17 @@ async def _draw(
 
 
 def _row(
-    place: Place,
+    prompt: str,
     temperature: float,
     limit: int,
     questions: list[datasets.Question],
     drawn: dict[str, PoolQuestion],
     comparer: Comparer,
 ) -> str:
-    right = finished = answered = tokens = count = 0
+    right = finished = answered = tokens = count = voted = found = 0
     for question in questions:
+        grown: list[Answer] = []
+        before = right
         problem = question.problem
         auto = problem.answer_type is AnswerType.AUTO
         kind = detect(problem.text) if auto else problem.answer_type
@@ -131,11 +182,16 @@ def _row(
             finished += finish is Finish.STOP
             answered += answer is not None
             tokens += min(limit, sample.recorded.tokens)
+            grown += [answer] if answer is not None else []
+        found += right > before
+        classes = comparer.classify([(i, each, 1.0) for i, each in enumerate(grown)])
+        voted += bool(classes) and comparer.grade(classes[0].answer, question.answer)
     low, high = wilson(right / count, len(questions))
-    return (
-        f"| {place} | {temperature:g} | {limit} | {right / count:.1%} | {low:.0%} – {high:.0%} "
-        f"| {finished / count:.0%} | {answered / count:.0%} | {tokens / count:.0f} |"
-    )
+    shares = [f"{voted / len(questions):.0%}", f"{found / len(questions):.0%}"]
+    shares += [f"{finished / count:.0%}", f"{answered / count:.0%}"]
+    cells = [prompt, f"{temperature:g}", str(limit), f"{right / count:.1%}"]
+    cells += [f"{low:.0%} – {high:.0%}", *shares, f"{tokens / count:.0f}"]
+    return "| " + " | ".join(cells) + " |"
 
 
 def _cut(sample: PoolSample, limit: int, kind: AnswerType) -> tuple[Answer | None, Finish]:

@@ -19,7 +19,7 @@ from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampli
 from ttc_cli.verifiers.base import Leaf, Verifier
 
 if TYPE_CHECKING:
-    from ttc_cli.prompts import Chat, Place
+    from ttc_cli.prompts import Chat, Message
 
 
 def describe(
@@ -84,20 +84,20 @@ async def record_question(
     max_tokens: int,
     seed: int,
     judge: Verifier | None = None,
-    place: Place = "system",
+    messages: Sequence[Message] | None = None,
 ) -> PoolQuestion:
     """Draw the samples ``indices`` of one question, and let ``judge`` score those that answer.
 
     The seed of a sample follows from ``seed``, ``id`` and its index alone. ``seconds`` of the
-    result is 0: only the caller knows what else was drawn meanwhile. ``place`` is the turn that
-    carries the instructions; ``solve`` knows the default one only.
+    result is 0: only the caller knows what else was drawn meanwhile. ``messages`` ask the question
+    in another way than ``solve`` does.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
     if problem.answer_type is AnswerType.AUTO:
         problem = replace(problem, answer_type=detect(problem.text))
-    prompt = chat.render(build_messages(problem, place))
+    prompt = chat.render(messages or build_messages(problem))
     ledger, pieces = Ledger(Budget()), _Pieces()
     async with await engine.open(prompt, ledger, pieces.add) as session:
         usage = ledger.usage().generator
