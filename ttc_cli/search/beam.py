@@ -1,17 +1,22 @@
 """Beam search over steps, guided by process rewards (Snell et al. 2024, arXiv 2408.03314, § 5.2).
 
 The form of huggingface/search-and-learn: N beams in all, of which the best N/M survive a step and
-go on M times each.
+go on M times each. Unlike there, what has ended keeps its place among the N and is not replaced,
+so that no more than N candidates are ever finished.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ttc_cli.engines.base import Until
 from ttc_cli.events import WaveStarted
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.tree import Aggregate, Partial, Tree
+
+Appraise = Callable[[Sequence[Partial]], Awaitable[Mapping[int, float]]]
+"""Scores beams that wrote a step, and gives the values, by id, of those that go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +39,51 @@ class BeamKnobs:
 
 
 async def beam(context: SearchContext, knobs: BeamKnobs = BeamKnobs()) -> Outcome:
-    """``samples`` (N) beams. What has ended keeps its place among the N and is not replaced.
+    """``samples`` (N) beams; the answer is the one whose finished beams' values add up to the most.
 
-    The answer is the one whose finished beams' values add up to the most; with no process score
-    at all (a cap came first) the vote is unweighted.
+    With no process score at all (a cap came first) the vote is unweighted.
     """
     tree = Tree(context, aggregate=knobs.aggregate)
-    live = tree.plant(context.samples)
-    done = 0
-    for depth in range(knobs.depth):
-        if not live or tree.halted:
-            break
-        reason = f"step {depth + 1} of {len(live)} beams"
-        context.events.emit(WaveStarted(depth, "beam", len(live), reason))
-        await tree.grow(live)
-        paused = [each for each in live if each.finish is None]
-        done += sum(each.finish is not None for each in live)
-        await tree.score(live)
-        if tree.halted:
-            break
-        live = _select(tree, paused, context.samples - done, knobs.width, depth + 1)
-    if live and not tree.halted:
-        await tree.grow(live, until=Until.END)
-        await tree.score(live)
+
+    async def appraise(beams: Sequence[Partial]) -> dict[int, float]:
+        await tree.score(beams)
+        return {each.id: tree.value(each) or 0.0 for each in beams if each.finish is None}
+
+    await grow_beams(tree, "beam", knobs.width, knobs.depth, appraise)
     return await tree.conclude(f"{context.samples} beams asked for")
 
 
-def _select(tree: Tree, paused: list[Partial], room: int, width: int, wave: int) -> list[Partial]:
-    """The best of ``paused``, each going on ``width`` times, ``room`` in all; others are pruned."""
-    if not paused or room < 1:
-        return paused
-    keep = max(1, room // width)
-    ranked = sorted(paused, key=lambda each: (-(tree.value(each) or 0.0), each.id))
-    tree.prune(ranked[keep:], f"not among the best {keep} of {len(paused)}")
+async def grow_beams(tree: Tree, name: str, width: int, depth: int, appraise: Appraise) -> None:
+    """Grow N beams in ``tree`` until all have ended; ``appraise`` says who is worth going on."""
+    beams = tree.plant(tree.context.samples)
+    for wave in range(depth):
+        if not beams or tree.halted:
+            return
+        reason = f"step {wave + 1} of {len(beams)} beams"
+        tree.context.events.emit(WaveStarted(wave, name, len(beams), reason))
+        await tree.grow(beams)
+        values = await appraise(beams)
+        if tree.halted:
+            return
+        paused = [each for each in beams if each.finish is None and each.id in values]
+        beams = select(tree, paused, values, max(1, len(paused) // width), wave + 1)
+    await tree.grow(beams, until=Until.END)
+    await tree.score(beams)
+
+
+def select(
+    tree: Tree, paused: Sequence[Partial], values: Mapping[int, float], keep: int, wave: int
+) -> list[Partial]:
+    """The ``keep`` best of ``paused`` and forks of them, as many as these were; others are pruned.
+
+    Where the places do not divide evenly, the better ones go on once more often. Of equals the
+    one with the lower id is the better.
+    """
+    ranked = sorted(paused, key=lambda each: (-values[each.id], each.id))
     best = ranked[:keep]
-    copies, extra = divmod(room, len(best))
+    tree.prune(ranked[keep:], f"not among the best {keep} of {len(paused)}")
+    copies, extra = divmod(len(paused), max(1, len(best)))
     grown = []
     for place, each in enumerate(best):
-        count = copies + (place < extra)
-        grown += [each, *tree.fork(each, count - 1, wave=wave)]
+        grown += [each, *tree.fork(each, copies + (place < extra) - 1, wave=wave)]
     return sorted(grown, key=lambda each: each.id)

@@ -10,11 +10,16 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ttc_cli.errors import UsageError
+from ttc_cli.search.backtrack import BacktrackKnobs, backtrack
 from ttc_cli.search.beam import BeamKnobs, beam
 from ttc_cli.search.best_of_n import best_of_n
 from ttc_cli.search.context import Strategy
+from ttc_cli.search.dvts import DvtsKnobs, dvts
 from ttc_cli.search.greedy import greedy
+from ttc_cli.search.lookahead import LookaheadKnobs, lookahead
 from ttc_cli.search.majority import majority
+from ttc_cli.search.mcts import MctsKnobs, mcts
+from ttc_cli.search.particle import ParticleKnobs, particle
 from ttc_cli.search.weighted import weighted
 
 
@@ -55,6 +60,46 @@ _ENTRIES = {
             beam,
             "N beams, step by step, the best N/M each forked into M",
             knobs=BeamKnobs,
+            verifies=True,
+            steps=True,
+        ),
+        Entry(
+            "dvts",
+            dvts,
+            "N/M subtrees, in each the best of M continuations goes on",
+            knobs=DvtsKnobs,
+            verifies=True,
+            steps=True,
+        ),
+        Entry(
+            "lookahead",
+            lookahead,
+            "beam, each step valued by a greedy roll-out of k steps",
+            knobs=LookaheadKnobs,
+            verifies=True,
+            steps=True,
+        ),
+        Entry(
+            "mcts",
+            mcts,
+            "tree search: PUCT chooses which partial solution goes on",
+            knobs=MctsKnobs,
+            verifies=True,
+            steps=True,
+        ),
+        Entry(
+            "particle",
+            particle,
+            "N particles, at each step drawn anew in proportion to their scores",
+            knobs=ParticleKnobs,
+            verifies=True,
+            steps=True,
+        ),
+        Entry(
+            "backtrack",
+            backtrack,
+            "N candidates, half of them cut at their weakest step and drawn anew",
+            knobs=BacktrackKnobs,
             verifies=True,
             steps=True,
         ),

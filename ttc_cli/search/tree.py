@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Until
@@ -26,14 +26,15 @@ from ttc_cli.events import (
     Voted,
     Warned,
 )
+from ttc_cli.search.aggregate import Aggregate, join_confidence, join_scores
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, count_pool, derive_seed, read_answer
-from ttc_cli.types import Candidate, Confidence, Finish, Sampling, Score, Step
+from ttc_cli.search.sample import Pool, count_pool, derive_seed, read_answer, verify
+from ttc_cli.search.vote import merit
+from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
 from ttc_cli.verifiers.base import Leaf
 
-Aggregate = Literal["last", "min", "mean", "prod"]
-"""How the process scores along a path become one number."""
+__all__ = ["Aggregate", "Partial", "Tree", "show_tree_vote"]
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +72,11 @@ class Tree:
     """The partial solutions of a run, and the pool of what has ended.
 
     ``aggregate`` makes one value of the process scores along a path; ``keep_boundaries`` keeps
-    a branch at the end of each step, from which ``fork`` can then start again.
+    a branch at the end of each step, from which ``fork`` can then start again, and the branches of
+    what has ended with them: the KV cache evicts what it has no room for.
+
+    Raises:
+        UsageError: no verifier grades steps, so that nothing would guide the search.
     """
 
     context: SearchContext
@@ -79,6 +84,17 @@ class Tree:
     keep_boundaries: bool = False
     pool: Pool = field(default_factory=Pool)
     partials: dict[int, Partial] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    """Verifiers that could not score, and are not asked again."""
+
+    def __post_init__(self) -> None:
+        if any(each.grades_steps for each in self.context.verifiers):
+            return
+        names = ", ".join(each.name for each in self.context.verifiers) or "nothing"
+        raise UsageError(
+            f"A step-wise search is guided by scores of single steps, and {names} gives none.",
+            "Add --verifier judge, or use --strategy best-of-n, which scores whole candidates.",
+        )
 
     @property
     def paused(self) -> list[Partial]:
@@ -87,13 +103,13 @@ class Tree:
 
     @property
     def halted(self) -> bool:
-        """Whether nothing more can be grown."""
-        return self.pool.halted is not None
+        """Whether nothing more can be grown: a cap, an interruption, a failure."""
+        return self.pool.halted is not None or self.context.ledger.exhausted() is not None
 
     def plant(self, count: int, *, wave: int = 0) -> list[Partial]:
         """New partial solutions at the prompt, as many of ``count`` as the ledger admits."""
         granted = self.context.ledger.admit(count)
-        if granted < count:
+        if not granted and count:
             self.pool.halted = self.context.ledger.exhausted() or "sample cap reached"
         session = self.context.session
         return [self._start(branch, wave) for branch in session.fork(session.root, granted)]
@@ -135,6 +151,8 @@ class Tree:
     ) -> None:
         """Let each write one step (or all the rest), in one batch; those that end are candidates.
 
+        Where a cap is reached already, nothing is asked for and all stay as they are.
+
         Args:
             partials: paused ones.
             until: ``Until.END`` grows to the end of the turn.
@@ -144,6 +162,9 @@ class Tree:
         Raises:
             EngineError: the engine failed before any candidate of the run had ended.
         """
+        if self.halted:
+            self._halt()
+            return
         limit = self.context.budget.tokens_per_candidate
         asked = {each.id: each for each in partials if each.finish is None}
         requests = []
@@ -169,7 +190,7 @@ class Tree:
     async def score(self, partials: Sequence[Partial]) -> None:
         """Ask the verifiers for the process score of the last step of each, where it is new."""
         for verifier in self.context.verifiers:
-            if not verifier.grades_steps:
+            if not verifier.grades_steps or verifier.name in self.failed:
                 continue
             new = [
                 each
@@ -188,6 +209,7 @@ class Tree:
                     self.context.session, self.context.problem, [self._leaf(each) for each in new]
                 )
             except (EngineError, UsageError) as error:
+                self.failed.add(verifier.name)
                 message = f"Going on without {verifier.name}: {error.message}"
                 self.context.events.emit(Warned(message))
                 continue
@@ -212,27 +234,39 @@ class Tree:
     async def conclude(self, reason: str, *, by: Literal["vote", "value"] = "vote") -> Outcome:
         """Prune what is still under way and choose among what has ended.
 
+        Verifiers that grade no steps score the candidates that stated an answer first; their
+        scores count beside the process scores, by their weights.
+
         Args:
             reason: why the search stops.
             by: ``vote``: the answer whose candidates' values add up to the most (best-of-N
-                weighted, arXiv 2408.03314); ``value``: the best single candidate.
+                weighted, arXiv 2408.03314); ``value``: the best single candidate, as always for a
+                free-form question.
         """
-        self.prune(self.paused, "the search ended")
+        if self.paused:
+            self._halt()
+        ending = self.pool.halted
+        self.prune(self.paused, "the search ended" + (f": {ending}" if ending else ""))
+        await self._score_whole()
         self._carry_values()
-        reason = self.pool.halted or reason
-        if by == "value":
+        reason = ending or reason
+        if by == "value" or self.context.problem.answer_type is AnswerType.FREE:
             classes = await count_pool(self.context, self.pool)
             return conclude_by_verifier(self.context, self.pool, classes, reason)
-        values = {each.id: self.value(each) for each in self.partials.values()}
+        values = {each.id: merit(each) for each in self.pool.answered}
         known = [value for value in values.values() if value is not None]
         average = math.fsum(known) / len(known) if known else 1.0
 
         def weigh(candidate: Candidate) -> float:
-            value = values.get(candidate.id)
+            value = values[candidate.id]
             return average if value is None else value
 
         classes = await count_pool(self.context, self.pool, weigh)
         return conclude_by_vote(self.context, self.pool, classes, reason)
+
+    def _halt(self) -> None:
+        """Note the cap that is reached, if any, as what ended the search."""
+        self.pool.halted = self.pool.halted or self.context.ledger.exhausted()
 
     def _start(
         self, branch: Branch, wave: int, parent: int | None = None, steps: int = 0
@@ -279,7 +313,7 @@ class Tree:
         partial.finish = finish
         answer = read_answer(partial.text, finish, self.context.problem.answer_type)
         keep = answer is not None and any(each.needs_branch for each in self.context.verifiers)
-        if not keep:
+        if not keep and not self.keep_boundaries:
             self.context.session.drop([partial.branch])
         candidate = Candidate(
             id=partial.id,
@@ -321,16 +355,24 @@ class Tree:
             scored = leaf.candidate.with_scores(*partial.scores[len(leaf.candidate.scores) :])
             self.pool.leaves[partial.id] = Leaf(scored, leaf.branch)
 
+    async def _score_whole(self) -> None:
+        """Ask those verifiers about the answers that could not say anything of a step."""
+        whole = tuple(each for each in self.context.verifiers if not each.grades_steps)
+        if whole and not self.pool.interrupted:
+            ids = [each.id for each in self.pool.answered]
+            await verify(replace(self.context, verifiers=whole), self.pool, ids)
+
     def _carry_values(self) -> None:
-        """Give each candidate that ended its value as a score of the whole."""
-        for each in self.partials.values():
-            value, leaf = self.value(each), self.pool.leaves.get(each.id)
-            if value is None or leaf is None or leaf.candidate.answer is None:
+        """Give each candidate with an answer its value as a score of the whole."""
+        for id, leaf in self.pool.leaves.items():
+            partial = self.partials[id]
+            value = self.value(partial)
+            if value is None or leaf.candidate.answer is None:
                 continue
-            if any(score.step is None for score in leaf.candidate.scores):
-                continue
-            scored = leaf.candidate.with_scores(Score(f"process ({self.aggregate})", value))
-            self.pool.leaves[each.id] = Leaf(scored, leaf.branch)
+            graded = {s.verifier: s.weight for s in partial.scores if s.step is not None}
+            score = Score(f"process ({self.aggregate})", value, weight=math.fsum(graded.values()))
+            self.pool.leaves[id] = Leaf(leaf.candidate.with_scores(score), leaf.branch)
+            self.context.events.emit(Scored(id, score))
 
 
 async def show_tree_vote(tree: Tree) -> None:
@@ -338,51 +380,3 @@ async def show_tree_vote(tree: Tree) -> None:
     classes = await count_pool(tree.context, tree.pool)
     if classes:
         tree.context.events.emit(Voted(classes, len(tree.pool.leaves)))
-
-
-def join_scores(scores: Sequence[Score], aggregate: Aggregate) -> float | None:
-    """One value of the process scores along a path, each step's averaged over its verifiers.
-
-    ``last`` (huggingface/search-and-learn), ``mean`` (RLHFlow), ``min`` (Math-Shepherd, and
-    Lightman et al. 2023, arXiv 2305.20050), ``prod``; a weight of 0 does not count.
-    """
-    steps: dict[int, list[Score]] = {}
-    for score in scores:
-        if score.step is not None and score.weight > 0:
-            steps.setdefault(score.step, []).append(score)
-    if not steps:
-        return None
-    values = [
-        math.fsum(s.value * s.weight for s in found) / math.fsum(s.weight for s in found)
-        for _, found in sorted(steps.items())
-    ]
-    if aggregate == "last":
-        return values[-1]
-    if aggregate == "min":
-        return min(values)
-    return math.prod(values) if aggregate == "prod" else math.fsum(values) / len(values)
-
-
-def join_confidence(steps: Sequence[Step]) -> Confidence | None:
-    """That of a whole path: means by tokens, the lowest of the lowest, the tail of the last."""
-    known = [step for step in steps if step.confidence is not None]
-    total = sum(step.tokens for step in known)
-    if not total:
-        return None
-    found = [(step.tokens / total, step.confidence) for step in known if step.confidence]
-    last = found[-1][1]
-    return Confidence(
-        mean_logprob=math.fsum(share * each.mean_logprob for share, each in found),
-        tail_logprob=last.tail_logprob,
-        lowest_group=min(each.lowest_group for _, each in found),
-        tail_group=last.tail_group,
-        mean_group=_join([(share, each.mean_group) for share, each in found]),
-        bottom_group=_join([(share, each.bottom_group) for share, each in found]),
-        certainty=_join([(share, each.certainty) for share, each in found]),
-    )
-
-
-def _join(parts: Sequence[tuple[float, float | None]]) -> float | None:
-    """The mean by shares; None where a part is not known. Of windows' tenths: near enough."""
-    known = [share * value for share, value in parts if value is not None]
-    return math.fsum(known) if len(known) == len(parts) else None
