@@ -93,6 +93,12 @@ class Confidence:
     """The least confident window of 32 tokens."""
     tail_group: float
     """Token confidence over the last 32 tokens."""
+    mean_group: float | None = None
+    """Token confidence over all tokens."""
+    bottom_group: float | None = None
+    """The mean of the least confident tenth of the windows of 32 tokens."""
+    certainty: float | None = None
+    """Self-certainty, −(1/nV) Σ log(V·p) (arXiv 2502.18581); None unless it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,7 @@ class Candidate:
     ``answer`` is None where it stated none: such a one never wins. ``text`` is the whole path;
     ``tokens`` are those drawn for this candidate itself: what it took over from ``parent`` is
     counted there. ``steps`` is the whole path too, and empty where it was grown in one go.
+    The first ``thought`` characters of ``text`` are thinking: no answer is read from them.
     """
 
     id: int
@@ -148,6 +155,7 @@ class Candidate:
     wave: int = 0
     parent: int | None = None
     steps: tuple[Step, ...] = ()
+    thought: int = 0
 
     @property
     def finished(self) -> bool:

@@ -523,7 +523,9 @@ def test_a_cut_in_the_middle_of_a_token_keeps_what_stood_before_it(free_factory:
             shorter = session.cut(plain, word[1:])
             again = session.append(shorter, (Span(word[1:] + said.rpartition(word)[2]),))
             twice = [session.cut(again, word[1:]), session.cut(session.fork(plain)[0], word[1:])]
-            first, second = await grow(session, requests(twice, 8, GREEDY))
+            both = [session.append(each, (Span("\n\nSo"),)) for each in twice]
+            first, second = await grow(session, requests(both, 8, GREEDY))
+            assert sorted((first.label, second.label)) == [0, 1]
             assert first.text == second.text
 
     run(work())

@@ -253,6 +253,7 @@ def _candidate(candidate: Candidate) -> Json:
             }
             for step in candidate.steps
         ],
+        "thought": candidate.thought,
     }
 
 
@@ -264,6 +265,9 @@ def _confidence(confidence: Confidence | None) -> Json | None:
         "tail_logprob": _number(confidence.tail_logprob),
         "lowest_group": _number(confidence.lowest_group),
         "tail_group": _number(confidence.tail_group),
+        "mean_group": _number(confidence.mean_group),
+        "bottom_group": _number(confidence.bottom_group),
+        "certainty": _number(confidence.certainty),
     }
 
 
