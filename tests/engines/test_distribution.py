@@ -8,6 +8,7 @@ from ttc_cli.engines.llamacpp.distribution import (
     label_probabilities,
     likely_tokens,
     repeats,
+    self_certainties,
 )
 
 
@@ -92,3 +93,32 @@ def test_text_without_repetition_is_not(tokens: list[int]):
 def test_a_table_whose_rows_differ_is_not_a_loop():
     table = [token for row in range(40) for token in (1, 2, 3, 4, 100 + row)]
     assert not repeats(table)
+
+
+def test_self_certainty_is_the_divergence_of_the_uniform_distribution_from_the_models():
+    block = np.random.default_rng(1).normal(0, 4, (3, 1000)).astype(np.float32)
+    exact = block.astype(np.float64)
+    logp = exact - np.log(np.exp(exact).sum(axis=1, keepdims=True))
+    wanted = -(np.log(1000) + logp).mean(axis=1)  # −(1/V) Σ log(V·p)
+    assert self_certainties(block) == pytest.approx(wanted, rel=1e-5)
+    assert self_certainties(np.full((1, 50), 3.0, dtype=np.float32)) == pytest.approx(0, abs=1e-6)
+
+
+def test_self_certainty_leaves_out_masked_tokens():
+    row = np.array([[1.0, 2.0, 3.0, -np.inf]], dtype=np.float32)
+    assert self_certainties(row) == pytest.approx(self_certainties(row[:, :3]))
+
+
+def test_groups_are_averaged_and_certainty_is_there_only_when_noted():
+    trace = ConfidenceTrace()
+    tokens = np.arange(30)
+    for sharp in [4.0] * 60 + [0.5] * 40:
+        trace.add(tokens, np.linspace(0, sharp, 30, dtype=np.float32), 29)
+    summary = trace.summarise()
+    assert summary.certainty is None
+    assert summary.lowest_group - 1e-9 <= summary.bottom_group < summary.mean_group
+    assert summary.mean_group == pytest.approx(np.mean(trace.groups))
+    windows = [np.mean(trace.groups[i : i + 32]) for i in range(69)]
+    assert summary.bottom_group == pytest.approx(np.mean(sorted(windows)[:7]))
+    trace.certainties += [1.0, 2.0]
+    assert trace.summarise().certainty == 1.5

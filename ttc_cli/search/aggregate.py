@@ -55,4 +55,13 @@ def join_confidence(steps: Sequence[Step]) -> Confidence | None:
         tail_logprob=last.tail_logprob,
         lowest_group=min(each.lowest_group for _, each in found),
         tail_group=last.tail_group,
+        mean_group=_average([(share, each.mean_group) for share, each in found]),
+        bottom_group=_average([(share, each.bottom_group) for share, each in found]),
+        certainty=_average([(share, each.certainty) for share, each in found]),
     )
+
+
+def _average(parts: Sequence[tuple[float, float | None]]) -> float | None:
+    """The mean by shares; None where a part is not known."""
+    known = [share * value for share, value in parts if value is not None]
+    return math.fsum(known) if len(known) == len(parts) else None

@@ -25,7 +25,8 @@ class Settings:
     """How a model is loaded. None means: chosen for this machine.
 
     ``context`` is the longest path in tokens (prompt and answer), ``answer`` the longest answer;
-    ``parallel`` branches grow at once. ``gpu_layers`` −1 is all of them.
+    ``parallel`` branches grow at once. ``gpu_layers`` −1 is all of them. ``certainty`` notes the
+    self-certainty of every draw, which takes two passes over each row of logits.
     """
 
     threads: int | None = None
@@ -40,6 +41,7 @@ class Settings:
     flash_attention: str = "auto"
     offload_kv: bool = True
     batch: int = 512
+    certainty: bool = False
 
 
 PARALLEL = 16
@@ -145,5 +147,6 @@ def load(
             states=model.width,
         ),
     )
+    engine.decoder.certainty = settings.certainty
     asked.append(engine.decoder.should_abort)
     return engine

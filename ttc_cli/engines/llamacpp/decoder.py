@@ -23,6 +23,7 @@ from ttc_cli.engines.llamacpp.distribution import (
     label_probabilities,
     likely_tokens,
     repeats,
+    self_certainties,
 )
 from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, Model, Row, Sampler
 from ttc_cli.errors import PromptTooLong
@@ -135,6 +136,7 @@ class Decoder:
         self.waiting: deque[Growing] = deque()
         self.growing: list[Growing] = []
         self.interrupted = False
+        self.certainty = False
         self.deadline = math.inf
         self._room = parallel
 
@@ -385,6 +387,9 @@ class Decoder:
         row.borrowed = None
 
     def _draw(self, jobs: list[Growing], block: Row) -> None:
+        if self.certainty:
+            for job, value in zip(jobs, self_certainties(block), strict=True):
+                job.trace.certainties.append(float(value))
         warmest = max(job.request.sampling.temperature for job in jobs)
         for job, (tokens, logits) in zip(jobs, likely_tokens(block, warmest), strict=True):
             token = job.sampler.draw(tokens, logits)

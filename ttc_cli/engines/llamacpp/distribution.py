@@ -21,6 +21,8 @@ MARGIN = 14.0
 MOST = 4096
 TOP = 20
 WINDOW = 32
+BOTTOM = 0.1
+"""DeepConf's bottom-10 % group confidence averages this share of the windows."""
 
 
 def likely_tokens(block: Row, temperature: float = 1.0) -> list[tuple[npt.NDArray[np.int64], Row]]:
@@ -48,12 +50,35 @@ def label_probabilities(row: Row, groups: list[list[int]]) -> tuple[float, ...]:
     return tuple(float(exact[group].sum() / total) for group in groups)
 
 
+def self_certainties(block: Row) -> npt.NDArray[np.float64]:
+    """Self-certainty of each row of ``block`` (rows, n_vocab), in nats; 0 for a flat row.
+
+    KL(U ‖ p) = −(1/V) Σ log(V·p_j) = log Σ exp l_j − mean l − log V (Kang et al. 2025, arXiv
+    2502.18581, eq. 8), of the model's own distribution, before temperature and cuts. Two passes
+    over the whole block: only for who asked for it. Logits of −∞ (masked tokens) are left out.
+    """
+    peaks = block.max(axis=1, keepdims=True)
+    shifted = block - peaks
+    means = shifted.mean(axis=1, dtype=np.float64)
+    sizes = np.full(len(block), block.shape[1], dtype=np.float64)
+    if not np.isfinite(means).all():
+        known = np.isfinite(shifted)
+        sizes = known.sum(axis=1).astype(np.float64)
+        means = np.where(known, shifted, 0.0).sum(axis=1, dtype=np.float64) / sizes
+    np.exp(shifted, out=shifted)
+    found: npt.NDArray[np.float64] = (
+        np.log(shifted.sum(axis=1, dtype=np.float64)) - means - np.log(sizes)
+    )
+    return found
+
+
 @dataclass(slots=True)
 class ConfidenceTrace:
     """Collects, token by token, what ``Confidence`` summarises at the end."""
 
     logprobs: list[float] = field(default_factory=list)
     groups: list[float] = field(default_factory=list)
+    certainties: list[float] = field(default_factory=list)
 
     def add(self, tokens: npt.NDArray[np.int64], logits: Row, drawn: int) -> None:
         """Note one draw from the likely ``tokens`` with their ``logits``."""
@@ -80,11 +105,16 @@ class ConfidenceTrace:
         logprobs, groups = np.array(self.logprobs), np.array(self.groups)
         window = min(WINDOW, len(groups))
         sliding = np.convolve(groups, np.full(window, 1 / window), mode="valid")
+        tenth = max(1, round(len(sliding) * BOTTOM))
+        lowest = sliding if tenth == len(sliding) else np.partition(sliding, tenth - 1)[:tenth]
         return Confidence(
             mean_logprob=float(logprobs.mean()),
             tail_logprob=float(logprobs[-WINDOW:].mean()),
             lowest_group=float(sliding.min()),
             tail_group=float(groups[-WINDOW:].mean()),
+            mean_group=float(groups.mean()),
+            bottom_group=float(lowest.mean()),
+            certainty=float(np.mean(self.certainties)) if self.certainties else None,
         )
 
 
