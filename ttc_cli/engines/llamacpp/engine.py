@@ -25,6 +25,7 @@ from ttc_cli.engines.llamacpp.decoder import (
     StateReading,
 )
 from ttc_cli.engines.llamacpp.native import Context, Model, Sampler
+from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
 from ttc_cli.errors import EngineError, PromptTooLong, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role
@@ -48,7 +49,7 @@ class LlamaCppEngine:
         self._attention = False
         self._deferred: list[Callable[[], None]] = []
         self._failure: BaseException | None = None
-        self._labels: dict[tuple[str, ...], list[int]] = {}
+        self._tokeniser = Tokeniser(model, info.model)
         self._closed = False
 
     @property
@@ -117,15 +118,9 @@ class LlamaCppEngine:
 
     # -- for sessions ------------------------------------------------------------------------
 
-    def tokenise(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt's spans, control tokens read in control spans alone."""
-        tokens: list[int] = []
-        for span in prompt:
-            if span.piece:
-                tokens.append(self._find_piece(span.text))
-            else:
-                tokens += self._model.tokenise(span.text, control=span.control)
-        return tokens
+    def tokenise(self, prompt: Prompt, after: int | None = None) -> list[int]:
+        """Token ids of ``prompt`` behind the token ``after``, as ``Tokeniser`` says."""
+        return self._tokeniser.tokenise(prompt, after)
 
     def cut(self, node: Node, mark: str, start: int) -> Node:
         """``node`` up to where ``mark`` last begins, behind its first ``start`` tokens.
@@ -141,37 +136,9 @@ class LlamaCppEngine:
                 return Node(tokens=[*node.tokens[:place], *rest], origin=node)
         raise UsageError(f"nothing that was written here spells {mark!r}.")
 
-    def _find_piece(self, spelt: str) -> int:
-        token = self._model.find_piece(spelt)
-        if token is None:
-            found = self._model.tokenise(spelt, control=False)
-            if len(found) != 1:
-                raise UsageError(
-                    f"{spelt!r} is no single token of {self._info.model}: it cannot be used with "
-                    "this verifier.",
-                    hint="ttc verifiers list",
-                )
-            token = found[0]
-        return token
-
     def find_labels(self, pieces: tuple[str, ...]) -> list[int]:
-        """Ids of those ``pieces`` that are one token each."""
-        known = self._labels.get(pieces)
-        if known is None:
-            ids = [self._model.tokenise(piece, control=False) for piece in pieces]
-            singles = {found[0] for found in ids if len(found) == 1}
-            if not singles:
-                spelt = (self._model.find_piece(piece) for piece in pieces)
-                singles = {token for token in spelt if token is not None}
-            known = sorted(singles)
-            if not known:
-                raise UsageError(
-                    f"none of {', '.join(map(repr, pieces))} is a single token of "
-                    f"{self._info.model}: it cannot be used with this verifier.",
-                    hint="ttc solve --verifier confidence …",
-                )
-            self._labels[pieces] = known
-        return known
+        """Ids of those ``pieces`` that are one token each, as ``Tokeniser`` says."""
+        return self._tokeniser.find_labels(pieces)
 
     def new_sampler(self, request: Grow) -> Sampler:
         """The sampler chain of one request."""
@@ -301,7 +268,9 @@ class LlamaCppSession:
         """A new branch: ``branch``, then ``text``."""
         self._count += 1
         longer = Branch(self._count)
-        self._nodes[longer] = self._nodes[branch].append(self._engine.tokenise(text))
+        node = self._nodes[branch]
+        after = node.tokens[-1] if node.tokens else None
+        self._nodes[longer] = node.append(self._engine.tokenise(text, after))
         return longer
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:

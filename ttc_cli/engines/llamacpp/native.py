@@ -103,6 +103,7 @@ class Model:
         main_gpu: int = 0,
         tensor_split: Sequence[float] = (),
         progress: Callable[[float], bool] | None = None,
+        vocab_only: bool = False,
     ) -> None:
         """Load ``path``.
 
@@ -112,6 +113,7 @@ class Model:
             main_gpu: index of the GPU that holds what is not split.
             tensor_split: share of the model for each GPU; empty lets the library choose.
             progress: called with 0…1; returning False stops the load.
+            vocab_only: no weights; the file may be one that holds none.
 
         Raises:
             ModelCorrupt: the library refused the file.
@@ -121,6 +123,7 @@ class Model:
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.main_gpu = main_gpu
+        params.vocab_only = vocab_only
         if tensor_split:
             shares = (ctypes.c_float * int(lib.llama_max_devices()))(*tensor_split)
             params.tensor_split = shares
@@ -153,6 +156,7 @@ class Model:
         self.width = int(lib.llama_model_n_embd(self._model))
         self._pieces: dict[int, bytes] = {}
         self._spelt: dict[str, int] = {}
+        self._lead: list[int] | None = None
         self._ends: dict[int, bool] = {}
         self._buffer = ctypes.create_string_buffer(256)
 
@@ -179,7 +183,10 @@ class Model:
         }
 
     def tokenise(self, text: str, *, control: bool) -> list[int]:
-        """Token ids of ``text``, without added BOS; control tokens are read only if ``control``."""
+        """Token ids of ``text``, without added BOS; control tokens are read only if ``control``.
+
+        As at the start of a text: SentencePiece vocabularies put a blank before it.
+        """
         data = text.encode("utf-8", "replace")
         size = len(data) + 16
         tokens = (lib.llama_token * size)()
@@ -187,6 +194,23 @@ class Model:
         if count < 0:
             raise EngineError(f"the tokeniser refused a text of {len(data)} bytes")
         return list(tokens[:count])
+
+    def tokenise_on(self, text: str) -> list[int]:
+        """Token ids of ``text`` in the middle of a text: without the blank of ``tokenise``."""
+        if self._lead is None:
+            # "blank, newline" where a blank is put before; no vocabulary that does so joins a
+            # newline with what follows it.
+            lead = self.tokenise("\n", control=False)
+            self._lead = lead if len(lead) == 2 and self.piece(lead[0]) == b" " else []
+        if not self._lead or not text:
+            return self.tokenise(text, control=False)
+        found = self.tokenise(f"\n{text}", control=False)
+        return found[2:] if found[:2] == self._lead else self.tokenise(text, control=False)
+
+    def spells(self, token: int) -> bool:
+        """Whether ``token`` stands for text: it is no control token."""
+        special = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
+        return not int(lib.llama_vocab_get_attr(self._vocab, token)) & int(special)
 
     def find_piece(self, spelt: str) -> int | None:
         """The token that the vocabulary itself spells ``spelt`` (``▁ки``), or None."""
