@@ -20,6 +20,7 @@ from ttc_cli.types import (
     Result,
     RoleUsage,
     Score,
+    Step,
     Usage,
 )
 
@@ -165,32 +166,172 @@ def result() -> Result:
     )
 
 
+BEAM_STEPS = (
+    (STEPS[0], "Let d be the distance. Both trains travel d miles in the end.\n\n"),
+    (STEPS[1], "The second train is 2 hours late, so it has travelled 90 × t + 180 miles.\n\n"),
+    (STEPS[2], "We add the speeds, 60 + 90 = 150 miles an hour.\n\n"),
+    (STEPS[3], "So t = 180 / 150 = 1.2. The final answer is \\boxed{1.2}."),
+)
+
+
+class _Search:
+    """What a beam search of four beams, two of which survive a step, says of itself."""
+
+    def __init__(self) -> None:
+        self.at = 0.1
+        self.steps: dict[int, tuple[Step, ...]] = {}
+        self.scores: dict[int, tuple[Score, ...]] = {}
+        self.parents: dict[int, tuple[int, int]] = {}
+        self.waves: dict[int, int] = {}
+        self.wave = 0
+        self.spent = 0
+
+    def start(self, id_: int, parent: int | None = None) -> Iterator[Timed]:
+        taken = len(self.steps[parent]) if parent is not None else 0
+        self.steps[id_] = self.steps[parent][:taken] if parent is not None else ()
+        self.scores[id_] = self.scores[parent][: 2 * taken] if parent is not None else ()
+        self.waves[id_] = self.wave
+        if parent is not None:
+            self.parents[id_] = (parent, taken)
+        yield self.at, events.CandidateStarted(id_, self.wave, parent, taken)
+
+    def announce(self, beams: int) -> Iterator[Timed]:
+        reason = f"step {self.wave + 1} of {beams} beams"
+        yield self.at, events.WaveStarted(self.wave, "beam", beams, reason)
+
+    def grow(self, ids: list[int], wrong: set[int], part: float = 1.0) -> Iterator[Timed]:
+        """A step of each, token by token, or its first ``part``."""
+        written = {i: BEAM_STEPS[len(self.steps[i])][i in wrong].split(" ") for i in ids}
+        longest = max(map(len, written.values()))
+        for n in range(round(part * longest)):
+            texts = {
+                i: words[n] + (" " if n + 1 < len(words) else "")
+                for i, words in written.items()
+                if n < len(words)
+            }
+            self.spent += len(texts)
+            yield self.at, events.Grew(texts, len(texts), 0, 160 + self.spent, 4096)
+            self.at += 0.1
+
+    def step(self, id_: int, *values: float, wrong: bool = False) -> Iterator[Timed]:
+        """It paused, and was scored by the judge and by its confidence."""
+        at = len(self.steps[id_])
+        text = BEAM_STEPS[at][wrong]
+        tokens = len(text.split(" "))
+        self.steps[id_] += (Step(text, tokens),)
+        if at < 3:
+            yield self.at, events.Stepped(id_, at, text, tokens)
+        for name, value in zip(("judge", "confidence"), values, strict=False):
+            score = Score(name, value, at, 1.0 if name == "judge" else 0.5)
+            self.scores[id_] += (score,)
+            yield self.at, events.Scored(id_, score)
+
+    def end(self, id_: int, finish: Finish, text: str | None = None) -> Iterator[Timed]:
+        parent, taken = self.parents.get(id_, (None, 0))
+        steps = self.steps[id_]
+        ended = Candidate(
+            id_,
+            "".join(step.text for step in steps),
+            sum(step.tokens for step in steps[taken:]),
+            finish,
+            answer(text) if text is not None else None,
+            Confidence(-0.21, -0.1, 9.5, 14.0),
+            self.scores[id_],
+            self.waves[id_],
+            parent,
+            steps,
+        )
+        yield self.at, events.CandidateEnded(ended)
+
+    def prune(self, *ids: int, of: int = 4) -> Iterator[Timed]:
+        for id_ in ids:
+            yield self.at, events.Pruned(id_, f"not among the best 2 of {of}")
+            yield from self.end(id_, Finish.PRUNED)
+
+
 def branching() -> Iterator[Timed]:
-    """A search over steps: branches of branches, most of them pruned."""
-    yield from list(start())[:1]
-    yield 0.1, events.WaveStarted(0, "beam", 4, "medium: search step by step")
-    for i in range(4):
-        yield 0.1, events.CandidateStarted(i, 0)
-    parents = {4: 1, 5: 1, 6: 2, 7: 2, 8: 5, 9: 5, 10: 6, 11: 8, 12: 8, 13: 11}
-    yield from _grow(0.2, range(4), 0, 12)
-    for i in range(4):
-        yield 1.5, events.Stepped(i, 0, STEPS[0], 12)
-        yield 1.5, events.Scored(i, Score("judge", (0.31, 0.82, 0.74, 0.22)[i], step=0))
-    for i in (0, 3):
-        yield 1.6, events.Pruned(i, "step score among the lowest half")
-    for id_, parent in parents.items():
-        yield 1.7, events.CandidateStarted(id_, 1, parent)
-    yield from _grow(1.8, [8, 9, 10, 12, 13], 4, 30)
-    for id_ in (4, 7):
-        yield 4.8, events.Pruned(id_, "step score among the lowest half")
-    for id_ in (5, 6, 11):
-        yield 4.8, events.Stepped(id_, 1, STEPS[1], 12)
-    for id_, value in ((5, 0.88), (6, 0.61), (8, 0.9), (11, 0.93)):
-        yield 4.8, events.Scored(id_, Score("judge", value, step=1))
-    yield 4.9, events.Spent(usage(260, 4.9))
+    """A search over steps in its fourth round: one beam has ended, three write their last step."""
+    yield from _search(_Search())
 
 
-STORIES = {"start": start, "middle": middle, "whole": whole, "branching": branching}
+def searched() -> Iterator[Timed]:
+    """The same to its end."""
+    search = _Search()
+    ended: dict[int, Candidate] = {}
+    for at, event in _search(search):
+        if isinstance(event, events.CandidateEnded):
+            ended[event.candidate.id] = event.candidate
+        yield at, event
+    for id_, text in ((1, "6"), (4, "1.2"), (8, "6")):
+        yield from search.step(id_, 0.9 if text == "6" else 0.4, 0.8, wrong=text != "6")
+        for at, event in search.end(id_, Finish.STOP, text):
+            ended[event.candidate.id] = event.candidate
+            yield at, event
+    shares = classes(("6", (1, 6, 8), 2.6), ("1.2", (4,), 0.5))
+    yield search.at, events.Voted(shares, len(ended))
+    yield (
+        search.at,
+        events.RunEnded(
+            Result(
+                answer=answer("6"),
+                solution=ended[1].text,
+                winner=1,
+                decided_by="vote",
+                agreement=0.75,
+                score=0.87,
+                estimate=Estimate(0.91, 0.7, 2),
+                stop_reason="4 beams asked for",
+                strategy="beam",
+                candidates=tuple(ended[id_] for id_ in sorted(ended)),
+                classes=shares,
+                usage=usage(search.spent, search.at),
+            )
+        ),
+    )
+
+
+def _search(search: _Search) -> Iterator[Timed]:
+    problem = Problem(QUESTION, AnswerType.NUMBER)
+    names = ("judge", "confidence")
+    yield 0.0, events.RunStarted(problem, "qwen2.5-coder-1.5b", "beam", names, BUDGET, 7, 8)
+    for i in range(4):
+        yield from search.start(i)
+    rounds = (
+        # who grows, who is wrong, the judge's and the confidence's word, who is pruned, who forks
+        ((0, 1, 2, 3), {0, 3}, (0.31, 0.82, 0.74, 0.22), (0.6, 0.9, 0.7, 0.5), (0, 3), (1, 2)),
+        ((1, 2, 4, 5), {5}, (0.88, 0.51, 0.84, 0.33), (0.9, 0.8, 0.8, 0.6), (2, 5), (1, 4)),
+        ((1, 4, 6, 7), {7}, (0.93, 0.79, 0.9, 0.12), (0.8, 0.7, 0.9, 0.5), (7,), (4,)),
+    )
+    new = 4
+    for grown, wrong, judged, sure, pruned, forked in rounds:
+        yield from search.announce(len(grown))
+        yield from search.grow(list(grown), wrong)
+        for id_, value, confidence in zip(grown, judged, sure, strict=True):
+            if id_ != 6:
+                yield from search.step(id_, value, confidence, wrong=id_ in wrong)
+        if 6 in grown:  # it says two steps in one and ends
+            text = STEPS[2].rstrip() + " " + STEPS[3]
+            search.steps[6] += (Step(text, 30),)
+            search.scores[6] += (Score("judge", 0.9, 2),)
+            yield from search.end(6, Finish.STOP, "6")
+            yield search.at, events.Scored(6, Score("judge", 0.9, 2))
+        yield search.at, events.Spent(usage(search.spent, search.at))
+        yield from search.prune(*pruned, of=len(grown))
+        search.wave += 1
+        for parent in forked:
+            yield from search.start(new, parent)
+            new += 1
+    yield from search.announce(3)
+    yield from search.grow([1, 4, 8], {4}, 0.6)
+
+
+STORIES = {
+    "start": start,
+    "middle": middle,
+    "whole": whole,
+    "branching": branching,
+    "searched": searched,
+}
 
 
 def play(name: str, speed: float = 1.0) -> None:

@@ -22,6 +22,7 @@ from ttc_cli.types import (
     Result,
     RoleUsage,
     Score,
+    Step,
     Usage,
 )
 from ttc_cli.views.frame import render
@@ -128,6 +129,92 @@ def test_a_free_form_run_shows_whom_the_verifier_prefers():
     assert re.search(r"1 ★ finished", text)
 
 
+def test_the_best_path_of_a_search_over_steps_is_told_step_by_step():
+    lines = render(fold("searched"), 120, 40).text.splitlines()
+    first = next(i for i, line in enumerate(lines) if "best #1" in line)
+    for number, (value, said) in enumerate(
+        (("0.85", "Let t be"), ("0.89", "The second"), ("0.89", "They meet"), ("0.87", "Therefore"))
+    ):
+        assert re.search(rf" {number + 1} {value}  {said}", lines[first + number])
+
+
+def test_a_branch_shows_its_step_how_it_was_scored_on_the_way_and_by_whom():
+    row = next(x for x in render(fold("branching"), 120, 40).text.splitlines() if "├─ 8" in x)
+    assert re.search(
+        r"8 ▸ step 4 +8 tok +0\.76 ▇▇▇ ● +0\.79/0\.70 +low 0\.76 +Therefore t = 6", row
+    )
+
+
+def test_paths_that_grow_stand_best_first_whether_they_pause_or_not():
+    state = ViewState()
+    for id_, value in ((0, 0.2), (1, 0.9), (2, 0.5)):
+        state = reduce(state, events.CandidateStarted(id_, 0))
+        state = reduce(state, events.Stepped(id_, 0, "We add.", 3))
+        state = reduce(state, events.Scored(id_, Score("judge", value, 0)))
+    state = reduce(state, events.Grew({0: "So", 1: "So"}, 2, 0, 0, 0))
+    text = render(state, 80, 24).text
+    assert re.findall(r"─ (\d) ([▸‖])", text) == [("1", "▸"), ("2", "‖"), ("0", "▸")]
+
+
+def test_a_path_that_others_went_on_from_is_told_from_one_that_waits():
+    state = reduce(ViewState(), events.Stepped(0, 0, "We add.", 3))
+    state = reduce(state, events.Stepped(1, 0, "We add.", 3))
+    state = reduce(state, events.CandidateStarted(2, 1, parent=0, steps=1))
+    text = render(state, 80, 24).text
+    assert "├─ 0    ◇ step 1" in text
+    assert "│  └─ 2 · waiting" in text
+    assert "└─ 1    ‖ step 1" in text
+
+
+def test_a_revision_says_what_it_revises():
+    state = reduce(ViewState(), events.CandidateEnded(story.candidate(0, "4")))
+    state = reduce(state, events.WaveStarted(1, "revise", 1, "second attempts"))
+    state = reduce(state, events.CandidateStarted(1, 1, parent=0))
+    state = reduce(state, events.Grew({1: "Let me check"}, 1, 0, 0, 0))
+    assert "▸ step 1  revises #0: Let me check" in render(state, 80, 24).text
+
+
+def test_a_hundred_pruned_paths_take_one_row():
+    state = fold("branching")
+    for id_ in range(100, 200):
+        state = reduce(state, events.CandidateStarted(id_, 4, parent=1, steps=3))
+        state = reduce(state, events.Pruned(id_, "not among the best"))
+    text = render(state, 80, 24).text
+    assert re.search(r"└─ … \d+ pruned", text)
+    assert text.count("▸ step 4") == 3
+
+
+def test_guides_leave_room_for_the_text_however_deep_the_tree():
+    state = ViewState()
+    for id_ in range(40):
+        state = reduce(state, events.CandidateStarted(id_, id_, (id_ - 1) if id_ else None, id_))
+        state = reduce(state, events.Stepped(id_, id_, f"This is what step {id_} says.", 9))
+        state = reduce(state, events.Scored(id_, Score("judge", 0.5 + id_ / 100, id_)))
+    for width in (40, 80, 120):
+        rows = [x for x in render(state, width, 30).text.splitlines() if "─ 39" in x]
+        assert rows[0].index("─ 39") < width / 4 + 3
+    assert "This is what step 39 says." in rows[0]
+
+
+def test_thought_is_no_answer_in_the_tree():
+    text = "<think>Is it 4? No.</think>\n\nIt is 6."
+    ended = Candidate(0, text, 9, Finish.STOP, story.answer("6"), thought=27)
+    frame = render(reduce(ViewState(), events.CandidateEnded(ended)), 80, 24).text
+    assert "It is 6." in frame
+    assert "Is it 4?" not in frame
+
+
+def test_thought_steps_of_the_best_path_are_dim():
+    steps = (Step("Is it 4?\n\n", 3), Step("It is 6.", 3))
+    ended = Candidate(0, "Is it 4?\n\nIt is 6.", 6, Finish.STOP, steps=steps, thought=10)
+    state = reduce(ViewState(), events.CandidateEnded(ended))
+    state = reduce(state, events.Scored(0, Score("judge", 0.5, 1)))
+    rows = [row for row in render(state, 80, 24).rows if re.search(r"^[^─]+I. i", row.text)]
+    thought, said = (row.segments[-1].style for row in rows[:2])
+    assert thought.dim
+    assert said is None
+
+
 HOSTILE = (
     "\x1b[31mred\x1b[0m \x1b]8;;https://x\x07link\x1b]8;;\x07 \x1b]52;c;AAAA\x07 "
     "\x9b2J [/x] [bold] \u202eright to left\u202c a\tb"
@@ -147,6 +234,8 @@ def hostile_state():
         events.CandidateEnded(Candidate(1, HOSTILE, 3, Finish.STOP, answer)),
         events.Scored(1, Score(HOSTILE, 0.5)),
         events.Pruned(2, HOSTILE),
+        events.Stepped(3, 0, HOSTILE, 4),
+        events.Scored(3, Score(HOSTILE, 0.9, 0)),
         events.Voted((AnswerClass(answer, (1,), 1.0),), 2),
         events.Decided(HOSTILE, HOSTILE),
         events.Warned(HOSTILE),
@@ -175,7 +264,11 @@ texts = st.one_of(st.sampled_from(["", "\n\n", HOSTILE, "宽" * 30, "word "]), s
 numbers = st.one_of(st.floats(), st.floats(0, 1))
 comparisons = st.sampled_from([each for each in AnswerType if each is not AnswerType.AUTO])
 answers = st.builds(Answer, texts, texts, comparisons)
-scores = st.builds(Score, st.sampled_from(["judge", "confidence"]), numbers, st.none() | ids)
+scores = st.builds(
+    Score, st.sampled_from(["judge", "confidence"]), numbers, st.none() | ids, numbers
+)
+confidences = st.builds(Confidence, *[numbers] * 7)
+steps = st.builds(Step, texts, st.integers(0, 10**7), st.none() | confidences)
 estimates = st.builds(Estimate, numbers, numbers, st.integers(-3, 9), st.booleans())
 candidates = st.builds(
     Candidate,
@@ -184,10 +277,12 @@ candidates = st.builds(
     st.integers(0, 10**7),
     st.sampled_from(Finish),
     st.none() | answers,
-    st.none() | st.builds(Confidence, numbers, numbers, numbers, numbers),
+    st.none() | confidences,
     st.lists(scores, max_size=3).map(tuple),
     ids,
     st.none() | ids,
+    st.lists(steps, max_size=3).map(tuple),
+    st.integers(0, 60),
 )
 classes = st.lists(
     st.builds(AnswerClass, answers, st.lists(ids, min_size=1).map(tuple), numbers), max_size=8
@@ -223,7 +318,8 @@ happenings = st.one_of(
         ids,
     ),
     st.builds(events.WaveStarted, ids, texts, ids, texts),
-    st.builds(events.CandidateStarted, ids, ids, st.none() | ids),
+    st.builds(events.CandidateStarted, ids, ids, st.none() | ids, ids),
+    st.builds(events.Stepped, ids, ids, texts, st.integers(0, 10**7)),
     st.builds(
         events.Grew,
         st.dictionaries(ids, texts),

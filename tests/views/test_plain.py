@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import story
 
@@ -17,6 +18,29 @@ def told(timed):
 
 def test_a_run_in_plain_lines(snapshot):
     assert "\n".join(told(story.whole())) == snapshot
+
+
+def test_a_search_over_steps_in_plain_lines(snapshot):
+    assert "\n".join(told(story.searched())) == snapshot
+
+
+def test_a_round_of_many_paths_is_one_line():
+    timed = [(0.0, events.WaveStarted(0, "beam", 16, "step 1 of 16 beams"))]
+    timed += [(0.0, events.Stepped(i, 0, f"Path {i}.\n\n", 3)) for i in range(16)]
+    timed += [(0.0, events.Scored(i, Score("judge", 0.1 + i / 20, 0))) for i in range(16)]
+    timed += [(0.0, events.Pruned(i, "worse")) for i in range(12)]
+    pruned = [Candidate(i, f"Path {i}.\n\n", 3, Finish.PRUNED) for i in range(12)]
+    timed += [(0.0, events.CandidateEnded(each)) for each in pruned]
+    timed += [(0.0, events.WaveStarted(1, "beam", 16, "step 2 of 16 beams"))]
+    assert told(timed) == [
+        "beam · step 1 of 16 beams",
+        "step 1: 16 paths, scores 0.10–0.85, 12 pruned; best #15: Path 15.",
+    ]
+
+
+def test_what_is_pruned_outside_a_round_is_named_with_the_reason():
+    lines = told([(0.0, events.Pruned(3, "worse")), (0.0, events.Decided("stop", "done"))])
+    assert lines[0] == "pruned #3: worse"
 
 
 def test_nothing_is_written_for_a_token():
@@ -64,9 +88,23 @@ def test_the_summary_says_how_how_sure_and_at_what_cost():
     )
 
 
-def with_changes(**changes):
-    from dataclasses import replace
+def searched():
+    return list(story.searched())[-1][1].result
 
+
+def test_the_summary_of_a_search_over_steps_leaves_out_what_it_pruned():
+    assert "3 of 4 candidates agree (5 pruned)" in summary_line(searched())
+
+
+def test_explaining_tells_what_became_of_the_paths_of_a_search():
+    text = explain(searched(), [])
+    assert "9 paths, 5 of them branched off others: 4 finished, 5 pruned" in text
+    assert "89 of 237 tokens (38 %) went into paths that were dropped" in text
+    assert "dropped before they answered: 5 candidates" in text
+    assert "\nSearch\n" not in explain(story.result(), [])
+
+
+def with_changes(**changes):
     return replace(story.result(), **changes)
 
 
@@ -106,6 +144,20 @@ def test_the_best_path_shows_each_step_with_its_score():
     assert path[4].startswith("#2: 6")
     assert path[4].endswith("(from #1)")
     assert path[5:] == ["  1. Better.  [judge 0.25]", "  2. Done.  [judge 0.75]"]
+
+
+def test_the_best_path_of_a_fork_is_told_once_with_all_that_was_said_of_it():
+    path = best_path(replace(searched(), winner=8)).splitlines()
+    assert path[0] == "#8: 6 (9 tokens), mean log-prob -0.21 (from #4)"
+    assert [line[:5] for line in path[1:]] == ["  1. ", "  2. ", "  3. ", "  4. "]
+    assert path[1].endswith("60 × t miles.  [judge 0.82, confidence 0.90]")
+
+
+def test_thinking_is_set_off_in_the_best_path():
+    text = "Is it 4?\n\nNo, 6.</think>\n\nIt is 6."
+    thinker = Candidate(0, text, 9, Finish.STOP, story.answer("6"), thought=len(text) - 8)
+    path = best_path(with_changes(winner=0, candidates=(thinker,))).splitlines()
+    assert path[1:] == ["  │ Is it 4?", "  │ ", "  │ No, 6.</think>", "  1. It is 6."]
 
 
 def test_the_best_path_of_nothing_is_empty():

@@ -3,7 +3,8 @@ import story
 
 from ttc_cli import events
 from ttc_cli.types import AnswerClass, Candidate, Finish, Score
-from ttc_cli.views.state import TAIL_CHARS, Status, ViewState, reduce, tick
+from ttc_cli.views.nodes import Status, Written, trace
+from ttc_cli.views.state import TAIL_CHARS, ViewState, reduce, tick
 
 
 def fold(timed, state=None):
@@ -124,16 +125,95 @@ def test_without_a_vote_the_best_scored_finished_candidate_leads():
     assert state.best == 1
 
 
-def test_confidence_counts_only_where_no_verifier_spoke():
-    state = reduce(ViewState(), events.Scored(0, Score("judge", 0.3)))
-    state = reduce(state, events.Scored(0, Score("confidence", 0.9)))
-    assert state.nodes[0].score == Score("judge", 0.3)
+def test_verifiers_count_by_their_weights_and_the_whole_before_a_step():
+    state = reduce(ViewState(), events.Scored(0, Score("judge", 0.1, step=0)))
+    assert state.nodes[0].value == 0.1
+    state = reduce(state, events.Scored(0, Score("judge", 0.3)))
+    state = reduce(state, events.Scored(0, Score("confidence", 0.9, weight=2.0)))
+    assert state.nodes[0].value == pytest.approx(0.7)
+    state = reduce(state, events.Scored(0, Score("command", 1.0, weight=0.0)))
+    assert state.nodes[0].value == pytest.approx(0.7)
+    assert [score.verifier for score in state.nodes[0].newest] == ["judge", "confidence", "command"]
+
+
+def stepped(id_, step, text, *values):
+    yield events.Stepped(id_, step, text, len(text.split()))
+    for verifier, value in zip(("judge", "confidence"), values, strict=False):
+        yield events.Scored(id_, Score(verifier, value, step))
+
+
+def test_a_branch_pauses_after_a_step_and_keeps_what_it_wrote():
+    state = reduce(ViewState(), grew(c0="We "))
+    for event in stepped(0, 0, "We add.\n\n", 0.4, 0.8):
+        state = reduce(state, event)
+    node = state.nodes[0]
+    assert (node.status, node.steps) == (Status.PAUSED, (Written("We add.\n\n", 2),))
+    assert node.path == pytest.approx((0.6,))
+    state = reduce(state, grew(c0="\n\nThen "))
+    assert state.nodes[0].status is Status.GROWING
+    # What it writes now is its second step, though a blank line begins it.
+    assert state.nodes[0].depth + state.tails[0].steps == 2
+    assert state.tails[0].text == "Then "
+
+
+def test_a_fork_inherits_the_steps_it_goes_on_from_with_their_scores():
+    state = ViewState()
+    for step, value in enumerate((0.3, 0.6, 0.9)):
+        for event in stepped(0, step, f"step {step}", value):
+            state = reduce(state, event)
+    state = reduce(state, events.CandidateStarted(1, 1, parent=0, steps=2))
+    fork = state.nodes[1]
+    assert (fork.taken, fork.steps, fork.path) == (2, (), (0.3, 0.6))
+    for event in stepped(1, 2, "another", 0.7):
+        state = reduce(state, event)
+    assert [(mark.number, mark.step.text, mark.value) for mark in trace(state.nodes, 1)] == [
+        (1, "step 0", 0.3),
+        (2, "step 1", 0.6),
+        (3, "another", 0.7),
+    ]
+    # The parent is as it was.
+    assert [mark.step.text for mark in trace(state.nodes, 0)] == ["step 0", "step 1", "step 2"]
+
+
+def test_a_revision_inherits_nothing():
+    state = ViewState()
+    for event in (*stepped(0, 0, "wrong", 0.2), events.CandidateStarted(1, 1, parent=0)):
+        state = reduce(state, event)
+    assert (state.nodes[1].depth, state.nodes[1].value) == (0, None)
+
+
+def test_the_end_of_a_candidate_tells_its_last_step():
+    state = fold(story.searched())
+    assert [mark.step.text for mark in trace(state.nodes, 8)] == list(story.STEPS)
+    assert len(state.nodes[8].steps) == 1
+
+
+def test_the_best_of_a_search_over_steps_is_known_before_anything_ended():
+    state = ViewState()
+    for id_, value in ((0, 0.4), (1, 0.8)):
+        for event in stepped(id_, 0, "We add.", value):
+            state = reduce(state, event)
+    assert state.best == 1
+    assert reduce(state, grew(c0="a", c1="b")).best == 1
+    assert reduce(state, events.Pruned(1, "why")).best == 0
+
+
+def test_forks_are_no_samples_and_what_was_pruned_has_no_voice():
+    state = fold(story.searched())
+    assert (len(state.nodes), state.sampled, state.heard) == (9, 4, 4)
 
 
 def test_a_decision_and_the_wave_it_starts_are_said_once():
     state = reduce(ViewState(), events.Decided("wave", "too close to call"))
     state = reduce(state, events.WaveStarted(1, "sample", 4, "too close to call"))
     assert [word.reason for word in state.words] == ["wave 2 · too close to call"]
+
+
+def test_of_the_rounds_of_a_search_the_last_is_shown():
+    state = reduce(ViewState(), events.Decided("wave", "hard: search"))
+    for wave in range(3):
+        state = reduce(state, events.WaveStarted(wave, "beam", 4, f"step {wave + 1}"))
+    assert [word.reason for word in state.words] == ["hard: search", "beam · step 3"]
 
 
 def test_a_result_tells_of_candidates_that_no_event_told_of():

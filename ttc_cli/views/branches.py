@@ -8,29 +8,52 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from rich.style import Style
 
 from ttc_cli.types import AnswerType, Finish
 from ttc_cli.views import words
-from ttc_cli.views.cells import Row, cut_front
-from ttc_cli.views.state import Node, Status, Tail, ViewState
+from ttc_cli.views.cells import Row, cells, cut, cut_front
+from ttc_cli.views.nodes import Node, Status, trace
+from ttc_cli.views.state import Tail, ViewState
 from ttc_cli.views.styles import BAD, BOLD, CALM, DIM, GOOD, RULE
 
 _RANK = {
     Status.GROWING: 1,
-    Status.PAUSED: 2,
+    Status.PAUSED: 1,  # those that wait for the others to step too: best first among both
     Status.FINISHED: 3,
     Status.UNFINISHED: 4,
     Status.QUEUED: 5,
     Status.PRUNED: 6,
     Status.CANCELLED: 7,
 }
+_NAMES = {Status.QUEUED: "waiting"}
 _DEEPEST = 64
 """Ancestors looked at; more could only be a cycle or cost time."""
+_NEAREST = 3
+"""Ancestors that get a row for the sake of a branch below them."""
+_INDENT = 6
+"""Guides beside each other at most, however deep the tree."""
 _SCORE_BAR = 6
-_ROOMY, _WIDE = 60, 100
+_ROOMY, _MEDIUM, _WIDE = 60, 78, 100
+_VERIFIERS = 3
+"""Verifiers that get a column of their own."""
+_STEP_TEXT = 300
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+class _Columns(NamedTuple):
+    """Where the columns of all rows stand, so that they stand below each other."""
+
+    text: int
+    """Where what follows the number of a branch begins: guides grow with depth."""
+    word: int
+    bar: int
+    scored: bool
+    low: bool
+    verifiers: tuple[str, ...]
 
 
 def branch_rows(state: ViewState, width: int, rows: int) -> list[Row]:
@@ -41,14 +64,23 @@ def branch_rows(state: ViewState, width: int, rows: int) -> list[Row]:
         return [Row(width).add("no candidates yet", DIM)]
     best = state.best
     trail = _trail(state.nodes, best)
-    order = sorted(state.nodes.values(), key=lambda node: _rank(node, trail))
+    order = sorted(state.nodes.values(), key=lambda node: _rank(node, best))
     room = rows if len(order) <= rows else rows - 1
     chosen = _choose(state.nodes, order, room)
     hidden = [node for node in order if node.id not in chosen]
-    drawn = _hang(state.nodes, order, chosen, max(1, (width - 50) // 5), last=not hidden)
-    # Guides grow with depth, and all columns after them move together.
-    start = 1 + max((len(guide) + len(str(node.id)) for guide, node in drawn), default=0)
-    out = [_branch(guide, start, state, node, best, width) for guide, node in drawn]
+    drawn = _hang(
+        state.nodes, order, chosen, min(_INDENT, max(1, (width - 50) // 5)), last=not hidden
+    )
+    parents = {node.parent for node in order}
+    said = [
+        _status(node, state.tails.get(node.id, Tail()), node.id == best, parents, width)
+        for _, node in drawn
+    ]
+    columns = _measure(state, drawn, [word for _, word, _ in said], width)
+    out = [
+        _branch(guide, state, node, status, columns, width, node.id in trail)
+        for (guide, node), status in zip(drawn, said, strict=True)
+    ]
     if hidden and len(out) < rows:
         out.append(Row(width).add("└─ ", RULE).add("… " + _count_hidden(hidden), DIM))
     return out
@@ -63,16 +95,16 @@ def _trail(nodes: Mapping[int, Node], id_: int | None) -> tuple[int, ...]:
     return tuple(trail)
 
 
-def _rank(node: Node, trail: tuple[int, ...]) -> tuple[int, float, int]:
-    if node.id in trail:
-        return (0, 0.0, node.id)
-    rank = _RANK[node.status]
-    score = node.score if node.status is Status.FINISHED else None
-    return (rank, -score.value if score is not None else 0.0, node.id)
+def _rank(node: Node, best: int | None) -> tuple[int, float, int]:
+    rank = 0 if node.id == best else _RANK[node.status]
+    return (rank, -(node.value or 0.0), node.id)
 
 
 def _choose(nodes: Mapping[int, Node], order: Iterable[Node], room: int) -> set[int]:
-    """The ids that get a row: the first of ``order``, with their ancestors where these fit."""
+    """The ids that get a row: the first of ``order``, with their near ancestors where these fit.
+
+    An ancestor that was dropped after its steps were taken over gets one for its own sake only.
+    """
     chosen: set[int] = set()
     for node in order:
         if len(chosen) >= room:
@@ -81,7 +113,8 @@ def _choose(nodes: Mapping[int, Node], order: Iterable[Node], room: int) -> set[
             continue
         family = {node.id}
         if node.parent is not None and not node.dropped:
-            family |= set(_trail(nodes, node.parent))
+            above = _trail(nodes, node.parent)[:_NEAREST]
+            family |= {id_ for id_ in above if not nodes[id_].dropped}
         family -= chosen
         chosen |= family if len(chosen) + len(family) <= room else {node.id}
     return chosen
@@ -119,42 +152,81 @@ def _hang(
 
 def _count_hidden(hidden: list[Node]) -> str:
     counts = Counter(node.status for node in hidden)
-    names = {Status.QUEUED: "waiting"}
     return " · ".join(
-        f"{counts[status]} {names.get(status, status.value)}"
-        for status in sorted(counts, key=_RANK.__getitem__)
+        f"{counts[status]} {_NAMES.get(status, status.value)}"
+        for status in sorted(counts, key=list(_RANK).index)
+    )
+
+
+_Drawn = Sequence[tuple[str, Node]]
+_Status = tuple[str, str, Style | None]
+
+
+def _measure(state: ViewState, drawn: _Drawn, said: Iterable[str], width: int) -> _Columns:
+    nodes = [node for _, node in drawn]
+    scored = [node for node in nodes if node.newest]
+    paths = max((len(node.path) for node in scored), default=0)
+    if any(not node.path for node in scored):
+        paths = _SCORE_BAR
+    most = 20 if width >= _WIDE else 14 if width >= _ROOMY else 9
+    several = width >= _MEDIUM and any(len(node.newest) > 1 for node in nodes)
+    return _Columns(
+        text=1 + max((len(guide) + len(str(node.id)) for guide, node in drawn), default=0),
+        word=min(most, max(map(cells, said), default=0)),
+        bar=min(_SCORE_BAR, paths) if width >= _ROOMY else 0,
+        scored=bool(scored),
+        low=width >= _WIDE and any(len(node.path) > 1 for node in nodes),
+        verifiers=state.verifiers[:_VERIFIERS] if several else (),
     )
 
 
 def _branch(
-    guide: str, start: int, state: ViewState, node: Node, best: int | None, width: int
+    guide: str,
+    state: ViewState,
+    node: Node,
+    status: _Status,
+    columns: _Columns,
+    width: int,
+    best: bool,
 ) -> Row:
     tail = state.tails.get(node.id, Tail())
-    sign, word, style = _status(node, tail, node.id == best)
+    sign, word, style = status
     row = Row(width).add(guide, RULE)
-    row.add(str(node.id), DIM if node.dropped else None, start - len(guide))
-    row.add(f"{sign} ", style)
-    row.add(word, style, 20 if width >= _WIDE else 14 if width >= _ROOMY else 9).add(" ")
+    row.add(
+        str(node.id), DIM if node.dropped else BOLD if best else None, columns.text - len(guide)
+    )
+    row.add(f"{sign} ", style).add(word, style, columns.word).add("  ")
     if width >= _WIDE:
         row.add(f"{words.count(tail.tokens):>5} tok  ", DIM)
-    _add_score(row, node, _SCORE_BAR if width >= _ROOMY else 0)
+    if columns.scored:
+        _add_score(row, node, columns)
     if node.reason:
         return row.add(words.shorten(node.reason, row.left), DIM)
+    if node.parent is not None and not node.taken:
+        verb = "revises" if "revis" in state.waves.get(node.wave, "") else "after"
+        row.add(f"{verb} #{node.parent}: ", DIM)
+    calm = None if node.status is Status.GROWING else DIM
+    if node.steps and not tail.text:  # it pauses, or has not written a word since
+        return row.add(cut(words.shorten(node.steps[-1].text, _STEP_TEXT), row.left), DIM)
     latest = words.one_line(_latest(tail.text, 2 * row.left + 80))
-    return row.add(cut_front(latest, row.left), None if node.status is Status.GROWING else DIM)
+    return row.add(cut_front(latest, row.left), calm)
 
 
-def _status(node: Node, tail: Tail, best: bool) -> tuple[str, str, Style | None]:
+def _status(
+    node: Node, tail: Tail, best: bool, parents: Collection[int | None], width: int
+) -> _Status:
     """A sign, a word and a style. The sign alone tells the status apart without colour."""
     match node.status:
         case Status.GROWING:
-            return "▸", f"step {tail.steps}", CALM
+            return "▸", f"step {node.depth + tail.steps}", CALM
         case Status.PAUSED:
-            return "‖", f"step {tail.steps}", CALM
+            # One that others went on from, or one that waits to go on itself.
+            return "◇" if node.id in parents else "‖", f"step {node.depth or tail.steps}", CALM
         case Status.QUEUED:
             return "·", "waiting", DIM
         case Status.PRUNED | Status.CANCELLED:
-            return "×", node.status.value, DIM
+            at = f", step {node.depth}" if node.depth and width >= _WIDE else ""
+            return "×", node.status.value + at, DIM
         case Status.UNFINISHED if node.answer is None:
             return "✗", words.FINISH_WORDS[node.finish or Finish.LENGTH], BAD
         case Status.FINISHED | Status.UNFINISHED:
@@ -167,17 +239,50 @@ def _status(node: Node, tail: Tail, best: bool) -> tuple[str, str, Style | None]
             return sign, words.shorten(node.answer.text, 40), GOOD if best else BOLD
 
 
-def _add_score(row: Row, node: Node, length: int) -> None:
-    """Number, bar and sign, or as much empty room."""
-    score = node.score
-    if score is None or not math.isfinite(score.value):
-        row.add("", None, 5 + length + bool(length) + 3)
-        return
-    sign = "●" if score.value >= 2 / 3 else "◐" if score.value >= 1 / 3 else "○"
-    row.add(f"{score.value:.2f} ", None, 5)
-    if length:
-        row.add_bar(score.value, length, CALM, RULE).add(" ")
-    row.add(sign, None, 1).add("  ")
+def _add_score(row: Row, node: Node, columns: _Columns) -> None:
+    """Number, bar (of a path: its process scores, step by step) and sign, or as much room."""
+    value = node.value
+    if value is None:
+        row.add("", None, 5 + columns.bar + bool(columns.bar) + 3)
+    else:
+        row.add(f"{value:.2f} ", None, 5)
+        if columns.bar and node.path:
+            row.add(sparkline(node.path[-columns.bar :]), CALM, columns.bar).add(" ")
+        elif columns.bar:
+            row.add_bar(value, columns.bar, CALM, RULE).add(" ")
+        row.add("●" if value >= 2 / 3 else "◐" if value >= 1 / 3 else "○", None, 1).add("  ")
+    if columns.verifiers:
+        found = {score.verifier: score.value for score in node.newest}
+        said = [f"{found[name]:.2f}" if name in found else "–" for name in columns.verifiers]
+        row.add("/".join(said) if found else "", DIM, 5 * len(said) + 1)
+    if columns.low:
+        known = [each for each in node.path if each is not None]
+        row.add(f"low {min(known):.2f}" if len(known) > 1 else "", DIM, 10)
+
+
+def sparkline(values: Iterable[float | None]) -> str:
+    """One character a value in [0, 1], the higher the greater; a dot where there is none."""
+    return "".join(
+        "·" if each is None else _LEVELS[min(7, max(0, math.floor(each * 8)))] for each in values
+    )
+
+
+def path_rows(state: ViewState, width: int, rows: int, gutter: int) -> list[Row]:
+    """The steps of the best path, one a row, each with its process score; the newest ``rows``."""
+    best = state.best
+    if best is None or rows <= 0:
+        return []
+    marks = trace(state.nodes, best)
+    out = []
+    for at, mark in enumerate(marks[-rows:]):
+        label = f"best #{best}" if not at else ""
+        row = Row(width).add(label if gutter else "", DIM, gutter)
+        row.add(f"{mark.number:>2} ", DIM)
+        if any(each.value is not None for each in marks):
+            row.add("" if mark.value is None else f"{mark.value:.2f}", None, 6)
+        text = cut(words.shorten(mark.step.text, _STEP_TEXT), row.left)
+        out.append(row.add(text, DIM if mark.step.thought else None))
+    return out
 
 
 def _latest(text: str, chars: int) -> str:

@@ -8,6 +8,7 @@ back. Colour only repeats what numbers, bars and signs already say.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,9 +17,10 @@ from rich.segment import Segment
 
 from ttc_cli.types import AnswerClass, AnswerType
 from ttc_cli.views import words
-from ttc_cli.views.branches import branch_rows
+from ttc_cli.views.branches import branch_rows, path_rows
 from ttc_cli.views.cells import Row, cells, cut, wrap
-from ttc_cli.views.state import Status, ViewState
+from ttc_cli.views.nodes import Node, Status, trace
+from ttc_cli.views.state import ViewState
 from ttc_cli.views.styles import BOLD, CALM, DIM, GOOD, RULE, WARN
 
 NARROW = 40
@@ -26,17 +28,18 @@ NARROW = 40
 ROOMY = 60
 """Below this many there are no labels."""
 _QUESTION_SHOWN = 1_000
+_TALLIED = {Status.PAUSED: "paused", Status.QUEUED: "waiting"}
 
 # Which section gets the next row, as long as it wants one. What is left goes to the branches.
 _TURNS = (
     *("foot", "vote", "question", "tree", "policy", "budget", "tree", "tree", "difficulty"),
-    *("vote", "warning", "tree", "tree", "gap", "gap", "gap", "tree", "tree", "vote", "policy"),
-    "gap",
-    *("tree", "tree", "tree", "tree", "vote", "question", "model", "tree", "vote", "policy"),
+    *("vote", "warning", "path", "tree", "tree", "gap", "gap", "gap", "path", "tree", "tree"),
+    *("vote", "policy", "path", "gap", "gap", "tree", "tree", "path", "tree", "tree"),
+    *("vote", "question", "model", "tree", "path", "vote", "policy", "path"),
 )
 _SECTIONS = (
     *("question", "model", "gap", "budget", "difficulty", "policy"),
-    *("gap", "vote", "gap", "tree", "gap", "warning", "foot"),
+    *("gap", "vote", "gap", "path", "gap", "tree", "gap", "warning", "foot"),
 )
 
 
@@ -78,6 +81,7 @@ def render(state: ViewState, width: int, height: int) -> Frame:
         "difficulty": lambda n: [_difficulty(state, width)],
         "policy": lambda n: _policy(state, width, n),
         "vote": lambda n: _vote(state, width, n),
+        "path": lambda n: path_rows(state, width, n, _gutter(width)),
         "tree": lambda n: branch_rows(state, width, n),
         "warning": lambda n: [_warning(state, width)],
         "foot": lambda n: [_foot(state, width)],
@@ -87,7 +91,7 @@ def render(state: ViewState, width: int, height: int) -> Frame:
     out: list[Row] = []
     for section in _SECTIONS:
         if section == "gap":
-            if gaps and out:
+            if gaps and out and out[-1].text:
                 out.append(Row(width, 0))
                 gaps -= 1
         elif granted.get(section):
@@ -96,6 +100,8 @@ def render(state: ViewState, width: int, height: int) -> Frame:
 
 
 def _wants(state: ViewState, width: int) -> dict[str, int]:
+    best = state.best
+    path = min(6, len(trace(state.nodes, best))) if best is not None else 0
     question = words.one_line(state.question[:_QUESTION_SHOWN])
     return {
         "question": len(wrap(question, width - _gutter(width) - 1, 3)),
@@ -104,7 +110,8 @@ def _wants(state: ViewState, width: int) -> dict[str, int]:
         "difficulty": 1,
         "policy": min(3, max(1, len(state.words))),
         "vote": max(1, min(6, len(_shown_classes(state)))),
-        "gap": 4,
+        "path": path,
+        "gap": 4 + bool(path),
         "tree": max(1, len(state.nodes)) + 1,
         "warning": int(bool(state.warnings)),
         "foot": 1,
@@ -160,7 +167,7 @@ def _budget(state: ViewState, width: int) -> Row:
     ]
     capped = [share for _, share in burns if share is not None]
     if budget.max_samples is not None:
-        samples = _burn(len(state.nodes), budget.max_samples, words.count, "samples")
+        samples = _burn(state.sampled, budget.max_samples, words.count, "samples")
         if not capped or _bar_room([*burns, samples], row.left) >= 5:
             burns.append(samples)
     while len(burns) > 1 and _bar_room(burns, row.left) < 0:
@@ -249,12 +256,21 @@ def _vote(state: ViewState, width: int, rows: int) -> list[Row]:
 
 
 def _no_vote(state: ViewState) -> str:
+    best = state.nodes.get(state.best) if state.best is not None else None
     if state.classes:
-        best = state.best
         return (
-            f"free-form: the verifier chooses, #{best} leads" if best is not None else "free-form"
+            f"free-form: the verifier chooses, #{best.id} leads"
+            if best is not None
+            else "free-form"
         )
-    return "no answer yet"
+    answers = sum(
+        node.answer is not None and node.answer.type is not AnswerType.FREE
+        for node in state.nodes.values()
+    )
+    if best is None or best.answer is None or not answers:
+        return "no answer yet"
+    says = words.shorten(best.answer.text, 40)
+    return f"not taken yet: {words.plural(answers, 'answer')}, #{best.id} says {says}"
 
 
 def _warning(state: ViewState, width: int) -> Row:
@@ -263,14 +279,17 @@ def _warning(state: ViewState, width: int) -> Row:
 
 def _tally(state: ViewState) -> list[str]:
     """How many branches grow, wait and are done."""
-    statuses = [node.status for node in state.nodes.values()]
-    growing = statuses.count(Status.GROWING)
-    waiting = statuses.count(Status.QUEUED)
-    done = len(statuses) - growing - waiting - statuses.count(Status.PAUSED)
-    parts = [f"{growing} growing"]
-    if waiting:
-        parts.append(f"{waiting} waiting")
-    return [*parts, f"{done} done"]
+    counts = Counter(node.status for node in state.nodes.values())
+    done = counts[Status.FINISHED] + counts[Status.UNFINISHED]
+    parts = [f"{counts[Status.GROWING]} growing"]
+    for status, name in _TALLIED.items():
+        if counts[status]:
+            parts.append(f"{counts[status]} {name}")
+    parts.append(f"{done} done")
+    for status in (Status.PRUNED, Status.CANCELLED):
+        if counts[status]:
+            parts.append(f"{counts[status]} {status.value}")
+    return parts
 
 
 def _foot(state: ViewState, width: int) -> Row:
@@ -295,7 +314,8 @@ def _narrow(state: ViewState, width: int) -> list[Row]:
             f"{leader}: {classes[0].votes} of {max(state.heard or state.ended, classes[0].votes)}"
         )
     else:
-        lead = _no_vote(state)
+        best = state.nodes.get(state.best) if state.best is not None else None
+        lead = _no_vote(state) if best is None or not best.stepwise else _describe(best)
     lines = [
         lead,
         ", ".join(_tally(state)),
@@ -304,3 +324,9 @@ def _narrow(state: ViewState, width: int) -> list[Row]:
         words.shorten(state.words[-1].reason, 200) if state.words else "",
     ]
     return [Row(width, 0).add(cut(line, width)) for line in lines if line]
+
+
+def _describe(best: Node) -> str:
+    """Where the best path of a search over steps stands."""
+    score = "" if best.value is None else f", {best.value:.2f}"
+    return f"best: step {best.depth}{score}"

@@ -7,30 +7,39 @@ the winner's path. All of it is safe to print on a terminal.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from ttc_cli import events
 from ttc_cli.sanitise import clean
 from ttc_cli.types import AnswerClass, Candidate, Estimate, Finish, Result, Score
 from ttc_cli.views import words
+from ttc_cli.views.nodes import join
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _ANSWER_CHARS = 60
+_STEP_CHARS = 80
 
 
 class PlainLines:
     """A reader of the event stream that writes one line a milestone to ``stream``.
 
     Scores, votes and dropped candidates come often and in small parts: they are held back and
-    written as one line each before the next milestone. A stream that is closed is left alone
-    from then on.
+    written as one line each before the next milestone. A search over steps tells one line a
+    round: how many paths wrote which step, how they were scored, how many were pruned, and the
+    best one. A stream that is closed is left alone from then on.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._scores: list[events.Scored] = []
         self._dropped: dict[tuple[str, str], list[int]] = {}
+        self._round = Round()
+        self._search = ""
+        self._strategy = ""
+        self._silent = 0
         self._vote = ""
         self._vote_written = ""
         self._reason = ""
@@ -39,22 +48,35 @@ class PlainLines:
     def __call__(self, event: events.Event) -> None:
         """Write what ``event`` has to say, if it is a milestone."""
         match event:
+            case events.Stepped():
+                self._round.stepped[event.id] = event
+                self._search = self._strategy
             case events.Scored():
                 if event.score.step is None:
                     self._scores.append(event)
+                else:
+                    self._round.scores.setdefault(event.id, []).append(event.score)
             case events.Voted():
-                self._vote = vote_line(event.classes, event.total)
+                self._vote = vote_line(event.classes, event.total - self._silent)
             case events.Pruned():
-                verb = "cancelled" if event.cancelled else "pruned"
-                self._dropped.setdefault((verb, event.reason), []).append(event.id)
+                if event.cancelled or not self._round.stepped:
+                    verb = "cancelled" if event.cancelled else "pruned"
+                    self._dropped.setdefault((verb, event.reason), []).append(event.id)
+                else:
+                    self._round.pruned.add(event.id)
             case events.CandidateEnded():
-                if event.candidate.finish is not Finish.CANCELLED:
+                dropped = event.candidate.finish in (Finish.CANCELLED, Finish.PRUNED)
+                self._silent += dropped and event.candidate.answer is None
+                if not dropped:
                     self._write(ended_line(event.candidate))
             case events.RunStarted():
                 self._write(started_line(event))
             case events.WaveStarted():
                 self._flush()
-                if not event.reason or event.reason != self._reason:
+                self._strategy = event.strategy
+                # Each round of a search that tells its rounds begins a wave: said once is enough.
+                told = event.strategy == self._search or event.reason == self._reason
+                if not event.reason or not told:
                     self._write(
                         words.one_line(
                             words.wave_words(
@@ -77,6 +99,9 @@ class PlainLines:
                 pass
 
     def _flush(self) -> None:
+        if self._round.stepped:
+            self._write(round_line(self._round))
+        self._round = Round()
         if self._scores:
             parts = [f"#{scored.id} {score_words(scored.score)}" for scored in self._scores]
             self._write("scores: " + ", ".join(parts))
@@ -97,6 +122,15 @@ class PlainLines:
             self._open = False
 
 
+@dataclass(slots=True)
+class Round:
+    """What happened in one round of a search over steps."""
+
+    stepped: dict[int, events.Stepped] = field(default_factory=dict)
+    scores: dict[int, list[Score]] = field(default_factory=dict)
+    pruned: set[int] = field(default_factory=set)
+
+
 def started_line(event: events.RunStarted) -> str:
     """Which model, strategy, verifiers, budget and seed a run begins with."""
     parts = [words.one_line(event.model), words.one_line(event.strategy)]
@@ -105,6 +139,28 @@ def started_line(event: events.RunStarted) -> str:
     parts.append(f"budget {words.one_line(event.budget.level)} ({words.caps(event.budget)})")
     parts.append(f"seed {event.seed}")
     return "started: " + " · ".join(parts)
+
+
+def round_line(one: Round) -> str:
+    """One round of a search over steps: ``step 3: 8 paths, scores 0.31–0.92, 4 pruned``."""
+    numbers = sorted({event.step + 1 for event in one.stepped.values()})
+    several = f"s {numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else f" {numbers[0]}"
+    parts = [words.plural(len(one.stepped), "path")]
+    values = {
+        id_: value
+        for id_, event in one.stepped.items()
+        if (value := join([s for s in one.scores.get(id_, ()) if s.step == event.step])) is not None
+    }
+    if values:
+        low, high = min(values.values()), max(values.values())
+        parts.append(f"scores {low:.2f}–{high:.2f}" if len(values) > 1 else f"score {low:.2f}")
+    if one.pruned:
+        parts.append(f"{len(one.pruned)} pruned")
+    line = f"step{several}: " + ", ".join(parts)
+    if not values:
+        return line
+    best = max(values, key=lambda id_: (values[id_], -id_))
+    return f"{line}; best #{best}: {words.shorten(one.stepped[best].text, _STEP_CHARS)}"
 
 
 def ended_line(candidate: Candidate) -> str:
@@ -166,9 +222,11 @@ def summary_line(result: Result) -> str:
 
 
 def _agreement(result: Result) -> str:
-    cancelled = sum(each.finish is Finish.CANCELLED for each in result.candidates)
-    heard = len(result.candidates) - cancelled
-    more = f" ({cancelled} cancelled)" if cancelled else ""
+    silent = [each for each in result.candidates if _is_silent(each)]
+    cut = Counter(each.finish.value for each in silent)
+    heard = len(result.candidates) - len(silent)
+    named = ", ".join(f"{words.count(number)} {name}" for name, number in sorted(cut.items()))
+    more = f" ({named})" if named else ""
     candidates = words.plural(heard, "candidate")
     if result.answer is None:
         return f"no answer from {candidates}{more}"
@@ -177,6 +235,12 @@ def _agreement(result: Result) -> str:
     if result.decided_by == "verifier":
         return f"the verifier chose #{result.winner} of {candidates}{more}"
     return candidates + more
+
+
+def _is_silent(candidate: Candidate) -> bool:
+    """Whether it was dropped before it stated an answer: it speaks for and against nobody."""
+    dropped = candidate.finish in (Finish.CANCELLED, Finish.PRUNED)
+    return dropped and candidate.answer is None
 
 
 def explain(result: Result, decisions: Sequence[events.Decided]) -> str:
@@ -190,6 +254,8 @@ def explain(result: Result, decisions: Sequence[events.Decided]) -> str:
             lines.append(f"     {estimate_words(decision.estimate)}")
     if not decisions:
         lines.append(f"  none: {words.one_line(result.strategy)} takes no decisions")
+    if any(candidate.steps for candidate in result.candidates):
+        lines += ["", "Search", *(f"  {line}" for line in _search_lines(result))]
     lines += ["", "Vote"]
     lines += [f"  {line}" for line in _vote_lines(result)]
     lines += ["", "Cost"]
@@ -206,6 +272,29 @@ def explain(result: Result, decisions: Sequence[events.Decided]) -> str:
     return "\n".join(lines)
 
 
+def _search_lines(result: Result) -> list[str]:
+    """What became of the paths of a search over steps, and where its tokens went."""
+    ends = Counter(candidate.finish for candidate in result.candidates)
+    became = ", ".join(
+        f"{words.count(n)} {words.FINISH_WORDS[end]}" for end in Finish if (n := ends[end])
+    )
+    deepest = max(len(candidate.steps) for candidate in result.candidates)
+    forks = sum(candidate.parent is not None for candidate in result.candidates)
+    spent = sum(candidate.tokens for candidate in result.candidates)
+    lost = sum(candidate.tokens for candidate in result.candidates if _is_silent(candidate))
+    lines = [
+        f"{words.plural(len(result.candidates), 'path')}, {words.count(forks)} of them branched "
+        f"off others: {became}",
+        f"the longest has {words.plural(deepest, 'step')}",
+    ]
+    if lost and spent:
+        lines.append(
+            f"{words.count(lost)} of {words.count(spent)} tokens ({100 * lost / spent:.0f} %) "
+            "went into paths that were dropped"
+        )
+    return lines
+
+
 def _vote_lines(result: Result) -> list[str]:
     if not result.classes:
         return ["no candidate stated an answer"]
@@ -217,33 +306,45 @@ def _vote_lines(result: Result) -> list[str]:
             f"{words.shorten(one.answer.text, _ANSWER_CHARS)}: {words.plural(one.votes, 'vote')}, "
             f"weight {one.weight:.2f} ({members}{more})"
         )
-    without = len(result.candidates) - sum(one.votes for one in result.classes)
+    silent = sum(map(_is_silent, result.candidates))
+    without = len(result.candidates) - silent - sum(one.votes for one in result.classes)
     if without > 0:
         lines.append(f"no answer: {words.plural(without, 'candidate')}")
+    if silent:
+        lines.append(f"dropped before they answered: {words.plural(silent, 'candidate')}")
     return lines
 
 
 def best_path(result: Result) -> str:
-    """The winner's text step by step with its scores, for ``-v``; its ancestors before it.
+    """The winner's text step by step with its scores, for ``-v``.
 
-    Safe to print: every line is cleaned. Empty where there is no winner.
+    Its ancestors' come before it, where these did not end up in its own text. Thinking is set
+    off by bars. Safe to print: every line is cleaned. Empty where there is no winner.
     """
     by_id = {candidate.id: candidate for candidate in result.candidates}
     path: list[Candidate] = []
     id_ = result.winner
     while id_ is not None and id_ in by_id and by_id[id_] not in path:
         path.append(by_id[id_])
-        id_ = by_id[id_].parent
+        # The steps of one that was grown step by step are those of the whole path.
+        id_ = None if by_id[id_].steps else by_id[id_].parent
     return "\n\n".join(_path_part(candidate) for candidate in reversed(path))
 
 
 def _path_part(candidate: Candidate) -> str:
     origin = "" if candidate.parent is None else f" (from #{candidate.parent})"
     lines = [ended_line(candidate) + origin]
-    steps = [step for step in _BLANK_LINE.split(clean(candidate.text)) if step.strip()]
-    scores = {score.step: score for score in candidate.scores if score.step is not None}
-    for number, step in enumerate(steps):
-        score = f"  [{score_words(scores[number])}]" if number in scores else ""
+    thought = clean(candidate.text[: candidate.thought]).strip()
+    lines += [f"  │ {line}" for line in thought.splitlines()]
+    if candidate.steps and not thought:
+        steps = [clean(step.text) for step in candidate.steps]
+    else:
+        steps = _BLANK_LINE.split(clean(candidate.text[candidate.thought :]))
+    scores: dict[int | None, list[Score]] = {}
+    for score in candidate.scores:
+        scores.setdefault(score.step, []).append(score)
+    for number, step in enumerate(each for each in steps if each.strip()):
+        said = ", ".join(score_words(score) for score in scores.get(number, ()) if not thought)
         body = step.strip().replace("\n", "\n     ")
-        lines.append(f"  {number + 1}. {body}{score}")
+        lines.append(f"  {number + 1}. {body}" + (f"  [{said}]" if said else ""))
     return "\n".join(lines)

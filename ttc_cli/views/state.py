@@ -11,24 +11,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import singledispatch
 from typing import NamedTuple
 
 from ttc_cli import events
 from ttc_cli.types import (
-    Answer,
     AnswerClass,
     Budget,
     Candidate,
-    Confidence,
     Estimate,
     Finish,
     Result,
-    Score,
     Usage,
 )
 from ttc_cli.views import words
+from ttc_cli.views.nodes import LIVE, STEP_CHARS, Node, Status, Written, hear, inherit, write
 
 TAIL_CHARS = 2_000
 """Characters of a text's end that are kept (up to twice as many between two cuts)."""
@@ -42,16 +39,15 @@ RATE_BUCKET = 0.25
 _STEP_BEGINS = re.compile(r"\n[^\S\n]*\n\s*(?=\S)")
 
 
-class Status(StrEnum):
-    """Where a candidate stands."""
+class Tail(NamedTuple):
+    """The end of what a candidate wrote since it last paused, and all the tokens it drew itself.
 
-    QUEUED = "queued"
-    GROWING = "growing"
-    PAUSED = "paused"
-    FINISHED = "finished"
-    UNFINISHED = "unfinished"
-    CANCELLED = "cancelled"
-    PRUNED = "pruned"
+    ``steps`` counts those begun since then, by their blank lines, from 1.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    steps: int = 1
 
 
 _ENDED_AS = {
@@ -61,45 +57,14 @@ _ENDED_AS = {
     Finish.PRUNED: Status.PRUNED,
     Finish.MARK: Status.PAUSED,
 }
-_DROPPED = (Status.CANCELLED, Status.PRUNED)
 _AWAKES = (Status.QUEUED, Status.PAUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One candidate in the tree. ``reason`` says why it was dropped, in the search's words."""
-
-    id: int
-    wave: int = 0
-    parent: int | None = None
-    status: Status = Status.QUEUED
-    reason: str = ""
-    finish: Finish | None = None
-    answer: Answer | None = None
-    confidence: Confidence | None = None
-    scores: tuple[Score, ...] = ()
-
-    @property
-    def score(self) -> Score | None:
-        """The score that stands for the candidate, see ``words.whole_score``."""
-        return words.whole_score(self.scores)
-
-    @property
-    def dropped(self) -> bool:
-        """Whether the search gave it up."""
-        return self.status in _DROPPED
-
-
-class Tail(NamedTuple):
-    """The end of a candidate's text, and how much there is of it. ``steps`` counts from 1."""
-
-    text: str = ""
-    tokens: int = 0
-    steps: int = 1
-
-
 class Word(NamedTuple):
-    """Something the policy said: ``action`` is ``wave``, ``stop`` or ``cancel``."""
+    """Something the policy said: ``action`` is ``wave``, ``stop`` or ``cancel``.
+
+    For a wave of a search that goes in rounds it is the name of that search.
+    """
 
     action: str
     reason: str
@@ -119,6 +84,8 @@ class ViewState:
     seed: int = 0
     parallel: int = 0
     wave: int = 0
+    waves: Mapping[int, str] = field(default_factory=dict)
+    """What kind of search each wave belongs to."""
     nodes: Mapping[int, Node] = field(default_factory=dict)
     tails: Mapping[int, Tail] = field(default_factory=dict)
     live: int = 0
@@ -169,24 +136,31 @@ class ViewState:
 
     @property
     def heard(self) -> int:
-        """Candidates that had their say: ended, and not cancelled on the way."""
-        counted = (Status.FINISHED, Status.UNFINISHED, Status.PRUNED)
-        return sum(node.status in counted for node in self.nodes.values())
+        """Candidates that had their say: ended, and not dropped before they stated an answer."""
+        return sum(
+            node.answer is not None or node.status in (Status.FINISHED, Status.UNFINISHED)
+            for node in self.nodes.values()
+        )
+
+    @property
+    def sampled(self) -> int:
+        """Candidates that count as samples of the budget: forks go on from one that did."""
+        return sum(not node.taken for node in self.nodes.values())
 
     @property
     def best(self) -> int | None:
         """The candidate that would be the answer now: the best-scored one of the leading class.
 
         Without a vote (free-form answers, a search over steps) the best-scored finished one, else
-        the best-scored paused one; None without either.
+        the best-scored one that may still go on; None without either.
         """
         if self.result is not None and self.result.winner is not None:
             return self.result.winner
         if self.classes:
             standing = [self.nodes[i] for i in self.classes[0].members if i in self.nodes]
             return max(standing, key=_worth).id if standing else None
-        for status in (Status.FINISHED, Status.PAUSED):
-            scored = [n for n in self.nodes.values() if n.status is status and n.scores]
+        for statuses in ((Status.FINISHED,), LIVE):
+            scored = [n for n in self.nodes.values() if n.status in statuses and n.newest]
             if scored:
                 return max(scored, key=_worth).id
         return None
@@ -225,16 +199,29 @@ def _(event: events.RunStarted, state: ViewState) -> ViewState:
 @_fold.register
 def _(event: events.WaveStarted, state: ViewState) -> ViewState:
     said = state.words
+    strategy = event.strategy
     if event.reason and said and said[-1].reason == event.reason:
         said = said[:-1]  # the decision that led to this wave: say it once
-    word = Word("wave", words.wave_words(event.wave, event.strategy, event.samples, event.reason))
-    return replace(state, wave=event.wave, words=(*said, word)[-WORDS_KEPT:])
+    elif said and said[-1].action == strategy != "sample":
+        said = said[:-1]  # rounds of one search: the last one tells where it is
+    action = "wave" if strategy == "sample" else strategy
+    word = Word(action, words.wave_words(event.wave, strategy, event.samples, event.reason))
+    return replace(
+        state,
+        wave=event.wave,
+        waves={**state.waves, event.wave: strategy},
+        words=(*said, word)[-WORDS_KEPT:],
+    )
 
 
 @_fold.register
 def _(event: events.CandidateStarted, state: ViewState) -> ViewState:
     node = state.nodes.get(event.id, Node(event.id))
-    return _place(state, replace(node, wave=event.wave, parent=event.parent))
+    node = replace(node, wave=event.wave, parent=event.parent)
+    parent = state.nodes.get(event.parent) if event.parent is not None else None
+    if parent is not None and event.steps:
+        node = inherit(node, parent, min(event.steps, parent.depth))
+    return _place(state, node)
 
 
 @_fold.register
@@ -263,7 +250,13 @@ def _(event: events.Grew, state: ViewState) -> ViewState:
 @_fold.register
 def _(event: events.Stepped, state: ViewState) -> ViewState:
     node = state.nodes.get(event.id, Node(event.id))
-    return _place(state, replace(node, status=Status.PAUSED))
+    steps = (*node.steps, Written(event.text[:STEP_CHARS], event.tokens))
+    node = replace(node, steps=steps, status=node.status if node.dropped else Status.PAUSED)
+    seen = state.tails.get(event.id, _NO_TAIL)
+    # What a stream without ``Grew`` tells of the tokens.
+    tokens = max(seen.tokens, sum(step.tokens for step in steps))
+    state = replace(state, tails={**state.tails, event.id: Tail("", tokens)})
+    return _place(state, node)
 
 
 @_fold.register
@@ -274,9 +267,7 @@ def _(event: events.CandidateEnded, state: ViewState) -> ViewState:
 @_fold.register
 def _(event: events.Scored, state: ViewState) -> ViewState:
     node = state.nodes.get(event.id, Node(event.id))
-    if event.score in node.scores:
-        return state
-    return _place(state, replace(node, scores=(*node.scores, event.score)))
+    return _place(state, hear(node, [event.score]))
 
 
 @_fold.register
@@ -341,7 +332,6 @@ def _place(state: ViewState, node: Node) -> ViewState:
 def _end(state: ViewState, candidate: Candidate) -> ViewState:
     node = state.nodes.get(candidate.id, Node(candidate.id))
     status = _ENDED_AS.get(candidate.finish, Status.UNFINISHED)
-    scores = tuple(score for score in candidate.scores if score not in node.scores)
     node = replace(
         node,
         wave=candidate.wave,
@@ -351,16 +341,21 @@ def _end(state: ViewState, candidate: Candidate) -> ViewState:
         finish=candidate.finish,
         answer=candidate.answer,
         confidence=candidate.confidence,
-        scores=node.scores + scores,
+        steps=write(candidate.steps, candidate.thought)[node.taken :] or node.steps,
     )
+    node = hear(node, candidate.scores)
     seen = state.tails.get(candidate.id, _NO_TAIL)
-    tail = Tail(candidate.text[-TAIL_CHARS:], candidate.tokens, seen.steps)
+    # What it thought before it spoke is no answer; it is shown only where there is nothing else.
+    said = candidate.text[candidate.thought :].strip() or candidate.text
+    tail = Tail(said[-TAIL_CHARS:], candidate.tokens, seen.steps)
     state = replace(state, tails={**state.tails, candidate.id: tail})
     return _place(state, node)
 
 
 def _extend(tail: Tail, gained: str) -> Tail:
     text, tokens, steps = tail
+    if not text:
+        gained = gained.lstrip()  # the blank line of the step before
     if "\n" in gained or text[-1:].isspace():
         before = text[-16:]
         steps += len(_STEP_BEGINS.findall(before + gained)) - len(_STEP_BEGINS.findall(before))
@@ -381,6 +376,5 @@ def _count_in(
 
 def _worth(node: Node) -> tuple[float, float, int]:
     """Greater is better: by score, then confidence, then the earlier one."""
-    score = node.score
     confidence = node.confidence.mean_logprob if node.confidence is not None else float("-inf")
-    return (score.value if score is not None else -1.0, confidence, -node.id)
+    return (node.value if node.value is not None else -1.0, confidence, -node.id)

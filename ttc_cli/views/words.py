@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ttc_cli.sanitise import clean
-from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Score, Usage
+from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Usage
 
 FINISH_WORDS: Mapping[Finish, str] = {
     Finish.STOP: "finished",
@@ -20,9 +20,6 @@ FINISH_WORDS: Mapping[Finish, str] = {
     Finish.CANCELLED: "cancelled",
     Finish.BUDGET: "out of budget",
 }
-
-CONFIDENCE = "confidence"
-"""The verifier that costs nothing: shown where no other one spoke."""
 
 
 def one_line(text: str) -> str:
@@ -76,23 +73,12 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
-def whole_score(scores: Iterable[Score]) -> Score | None:
-    """The score that stands for a candidate: of the whole before of a step, latest first.
-
-    ``confidence`` counts only where no other verifier spoke.
-    """
-    best: Score | None = None
-    best_rank = (-1, -1)
-    for score in scores:
-        rank = (int(score.verifier != CONFIDENCE), int(score.step is None))
-        if rank >= best_rank:
-            best, best_rank = score, rank
-    return best
-
-
 def wave_words(wave: int, strategy: str, samples: int, reason: str) -> str:
-    """A wave (counted from 0 in events, from 1 for people) and why it is grown."""
-    name = f"wave {wave + 1}" if strategy == "sample" else f"wave {wave + 1}, {strategy}"
+    """A wave (counted from 0 in events, from 1 for people) and why it is grown.
+
+    A search that goes in rounds says itself which one it is.
+    """
+    name = f"wave {wave + 1}" if strategy == "sample" or not reason else strategy
     return f"{name} · {reason or plural(samples, 'sample')}"
 
 

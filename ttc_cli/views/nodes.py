@@ -1,0 +1,153 @@
+"""What a view knows of one candidate: where it stands, its steps, what verifiers said of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from ttc_cli.types import Answer, Confidence, Finish, Score, Step
+
+STEP_CHARS = 400
+"""Characters of a step's beginning that are kept."""
+
+
+class Status(StrEnum):
+    """Where a candidate stands."""
+
+    QUEUED = "queued"
+    GROWING = "growing"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    UNFINISHED = "unfinished"
+    CANCELLED = "cancelled"
+    PRUNED = "pruned"
+
+
+LIVE = (Status.GROWING, Status.PAUSED, Status.QUEUED)
+"""Those that may still go on."""
+
+
+class Written(NamedTuple):
+    """A step that was written: the beginning of its text, its own tokens, whether it is thought."""
+
+    text: str
+    tokens: int
+    thought: bool = False
+
+
+class Mark(NamedTuple):
+    """A step of a path: its number from 1, what was written, and its process score."""
+
+    number: int
+    step: Written
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One candidate in the tree. ``reason`` says why it was dropped, in the search's words.
+
+    ``steps`` are those it wrote itself, after the first ``taken`` of its parent's. Everything
+    about scores counts the whole path: a fork inherits what its parent had.
+    """
+
+    id: int
+    wave: int = 0
+    parent: int | None = None
+    status: Status = Status.QUEUED
+    reason: str = ""
+    finish: Finish | None = None
+    answer: Answer | None = None
+    confidence: Confidence | None = None
+    taken: int = 0
+    steps: tuple[Written, ...] = ()
+    scores: tuple[Score, ...] = ()
+    value: float | None = None
+    """The number that stands for it: its score of the whole, else of its newest scored step."""
+    path: tuple[float | None, ...] = ()
+    """Process scores by step, joined over verifiers; None where a step has none."""
+    newest: tuple[Score, ...] = ()
+    """What each verifier said last: of the whole, else of the newest scored step."""
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the search gave it up."""
+        return self.status in (Status.CANCELLED, Status.PRUNED)
+
+    @property
+    def depth(self) -> int:
+        """Steps of its whole path; 0 where it grows in one go."""
+        return self.taken + len(self.steps)
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether its steps are known one by one."""
+        return bool(self.steps or self.taken or self.path)
+
+
+def write(steps: Iterable[Step], thought: int = 0) -> tuple[Written, ...]:
+    """What is kept of ``steps``; the first ``thought`` characters of them are thinking."""
+    out = []
+    for step in steps:
+        out.append(Written(step.text[:STEP_CHARS], step.tokens, 0 < len(step.text) <= thought))
+        thought -= len(step.text)
+    return tuple(out)
+
+
+def hear(node: Node, scores: Iterable[Score]) -> Node:
+    """``node`` with further scores; a verifier that speaks again of the same is heard anew."""
+    known = {(score.verifier, score.step): score for score in (*node.scores, *scores)}
+    by_step: dict[int | None, list[Score]] = {}
+    for score in known.values():
+        by_step.setdefault(score.step, []).append(score)
+    whole = by_step.pop(None, [])
+    numbered = {step: found for step, found in by_step.items() if step is not None}
+    last = max(numbered, default=-1)
+    # A step's number is whatever was said: a wrong one must not make a path of a million steps.
+    path = tuple(join(numbered.get(i, ())) for i in range(min(last + 1, 1_000)))
+    newest = whole or numbered.get(last, [])
+    value = join(whole)
+    if value is None:
+        value = next((each for each in reversed(path) if each is not None), None)
+    return replace(node, scores=tuple(known.values()), value=value, path=path, newest=tuple(newest))
+
+
+def join(scores: Sequence[Score]) -> float | None:
+    """One number of what several verifiers said of the same: their mean by weight, as in a vote.
+
+    None where none of them counts.
+    """
+    heard = [s for s in scores if s.weight > 0 and math.isfinite(s.value)]
+    total = sum(s.weight for s in heard)
+    value = sum(s.value * s.weight for s in heard) / total if total > 0 else math.nan
+    return value if math.isfinite(value) else None
+
+
+def inherit(node: Node, parent: Node, taken: int) -> Node:
+    """``node`` as a fork that goes on from the first ``taken`` steps of ``parent``."""
+    scores = [s for s in parent.scores if s.step is not None and s.step < taken]
+    return hear(replace(node, taken=taken), scores)
+
+
+def trace(nodes: Mapping[int, Node], id_: int) -> list[Mark]:
+    """The steps of the path that ends in ``id_``, those it took over from others first."""
+    node = end = nodes.get(id_)
+    if end is None:
+        return []
+    marks: list[Mark] = []
+    seen: set[int] = set()
+    upto = end.depth
+    while node is not None and node.id not in seen:
+        seen.add(node.id)
+        own = [
+            Mark(at + 1, step, end.path[at] if at < len(end.path) else None)
+            for at, step in enumerate(node.steps, node.taken)
+            if at < upto
+        ]
+        marks = own + marks
+        upto = min(upto, node.taken)
+        node = nodes.get(node.parent) if upto and node.parent is not None else None
+    return marks
