@@ -28,6 +28,14 @@ JUDGE_STEP_QUESTION = (
     "Is the reasoning above correct so far? Check it and reply with one word, Yes or No."
 )
 
+WAIT = "Wait"
+"""What a thought that has ended is made to go on with (s1, arXiv 2501.19393)."""
+STOP_THINKING = (
+    "Considering the limited time by the user, I have to give the solution based on the thinking "
+    "directly now."
+)
+"""What a thought is ended with that may not go on: Qwen3 was trained on it (arXiv 2505.09388)."""
+
 _STEPS = "Think step by step, with a blank line between steps."
 _INSTRUCTIONS = {
     AnswerType.NUMBER: rf"{_STEPS} End with the final answer, a number, in \boxed{{}}.",
@@ -51,6 +59,26 @@ class Message:
 def instructions(type: AnswerType) -> str:
     """How an answer of this type is to be reached and stated; empty for ``FREE``."""
     return _INSTRUCTIONS[AnswerType.LATEX if type is AnswerType.AUTO else type]
+
+
+def request_revision(type: AnswerType, *, rating: float | None, cut_off: bool) -> str:
+    """What asks the model to revise the attempt it has just made.
+
+    Args:
+        type: of the answer; the revision is to state it as the first attempt was.
+        rating: what the verifiers make of the attempt, in [0, 1]; None where none spoke.
+        cut_off: the attempt came to no end.
+    """
+    seen = []
+    if cut_off:
+        seen.append("Your solution was cut off before it ended: be briefer.")
+    if rating is not None:
+        seen.append(f"A reviewer rates your solution {round(100 * rating)} out of 100.")
+    seen.append(
+        "Check every step of it. Where one is wrong, correct it; where all are right, keep them. "
+        "Then write the whole solution again."
+    )
+    return _join(" ".join(seen), instructions(type))
 
 
 def build_messages(problem: Problem, place: Place = "system") -> list[Message]:

@@ -24,7 +24,11 @@ def says(answer: object, finish: Finish = Finish.STOP, tail: float = -0.5) -> Re
     return Reply(text, finish, Confidence(-0.3, tail, 5.0, 5.0))
 
 
-WHOLE = [name for name in strategies() if name == "auto" or not find(name).steps]
+WHOLE = [
+    name
+    for name in strategies()
+    if name == "auto" or not (find(name).steps or find(name).continues)
+]
 """Those that grow candidates in one go: what ends early is there when a cap is reached."""
 
 UNSURE = Reply("Tom goes on and on about apples. ", Finish.LENGTH)

@@ -2,6 +2,6 @@
 
 from ttc_cli.answers.detect import detect
 from ttc_cli.answers.equivalence import Comparer
-from ttc_cli.answers.extract import extract, read_answer
+from ttc_cli.answers.extract import extract, find_thought, read_answer
 
-__all__ = ["Comparer", "detect", "extract", "read_answer"]
+__all__ = ["Comparer", "detect", "extract", "find_thought", "read_answer"]

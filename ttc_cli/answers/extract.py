@@ -60,6 +60,27 @@ def extract(text: str, type: AnswerType, *, finished: bool = True) -> Answer | N
     return None
 
 
+def find_thought(
+    text: str, marks: tuple[str, str] = ("<think>", "</think>"), *, inside: bool = False
+) -> int:
+    """How many characters at the head of ``text`` are thinking, from which no answer is read.
+
+    Args:
+        text: what a candidate wrote.
+        marks: what opens and what closes a thought.
+        inside: the prompt has opened it already.
+
+    Returns:
+        The length up to and with the first closing mark; all of it where an opened thought
+        never ends.
+    """
+    opening, closing = marks
+    place = text.find(closing)
+    if place >= 0:
+        return place + len(closing)
+    return len(text) if inside or text.lstrip().startswith(opening) else 0
+
+
 def read_answer(text: str, type: AnswerType) -> Answer | None:
     """``text`` itself as an answer of this type (a reference, the inside of a box), or None."""
     key = make_key(text, type)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ttc_cli.answers import Comparer, detect
-from ttc_cli.engines.base import Engine
+from ttc_cli.engines.base import Engine, Session
 from ttc_cli.errors import TemplateError, UsageError
 from ttc_cli.events import EventStream, RunEnded, RunStarted
 from ttc_cli.ledger import Ledger
@@ -17,8 +17,9 @@ from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.search import registry
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.thinking import Thinking, ThinkingSession
 from ttc_cli.search.vote import merit
-from ttc_cli.types import AnswerType, Budget, Problem, Result, Sampling
+from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Result, Sampling
 from ttc_cli.verifiers.base import Verifier
 from ttc_cli.verifiers.registry import Means, build
 
@@ -39,6 +40,7 @@ async def solve(
     ledger: Ledger | None = None,
     events: EventStream | None = None,
     table: Table = SHIPPED,
+    thinking: Thinking | None = None,
 ) -> Result:
     """Answer ``problem`` with ``strategy``; emits ``RunStarted`` first and ``RunEnded`` last.
 
@@ -58,6 +60,7 @@ async def solve(
         ledger: books the usage, against its own budget; None makes one of ``budget``.
         events: gets every event; None discards them.
         table: the policy; also gives fixed strategies their N.
+        thinking: the marks and the budget of thoughts, where the model thinks before it answers.
 
     Returns:
         The best answer so far, also when a cap was reached or ``engine.interrupt()`` was called
@@ -81,10 +84,16 @@ async def solve(
             f"A free-form question has no final answers to count, as {strategy} does.",
             "Use --strategy best-of-n, or --answer-type to say what the answer is.",
         )
-    if entry is not None and entry.steps and not engine.info.steps:
+    if entry is not None and (entry.steps or entry.continues) and not engine.info.steps:
+        what = "pause candidates at a step" if entry.steps else "go on behind a candidate"
         raise UsageError(
-            f"The engine {engine.info.name} cannot pause candidates at a step, as {strategy} does.",
+            f"The engine {engine.info.name} cannot {what}, as {strategy} does.",
             "Use --strategy auto, majority, weighted or best-of-n.",
+        )
+    if thinking is not None and thinking.forced and not engine.info.steps:
+        raise UsageError(
+            f"The engine {engine.info.name} cannot end or prolong a thought.",
+            "Leave out --think-tokens, --wait and --think-keep.",
         )
     asked = _choose_verifiers(entry, verifiers, chat, engine)
     prompt = chat.render(build_messages(problem))
@@ -99,7 +108,11 @@ async def solve(
             parallel=engine.info.parallel,
         )
     )
-    async with await engine.open(prompt, ledger, events.emit) as session:
+    async with await engine.open(prompt, ledger, events.emit) as opened:
+        session: Session = opened
+        if thinking is not None:
+            forces = engine.info.steps
+            session = ThinkingSession(opened, prompt, thinking, forces=forces)
         context = SearchContext(
             problem=problem,
             session=session,
@@ -175,13 +188,18 @@ def _count_samples(samples: int | None, cap: int, budget: Budget, strategy: str)
     return samples if hard is None else min(samples, hard)
 
 
+def _show_solution(winner: Candidate) -> str:
+    """What it wrote after its thought."""
+    return winner.text[winner.thought :].lstrip() if winner.thought else winner.text
+
+
 def _make_result(outcome: Outcome, strategy: str, ledger: Ledger, table: Table) -> Result:
     heard = count_heard(outcome.candidates)
     winner, classes = outcome.winner, outcome.classes
     own = next((each for each in classes if winner is not None and winner.id in each.members), None)
     return Result(
         answer=own.answer if own is not None else winner.answer if winner is not None else None,
-        solution=winner.text if winner is not None else None,
+        solution=_show_solution(winner) if winner is not None else None,
         winner=winner.id if winner is not None else None,
         decided_by=outcome.decided_by,
         agreement=own.votes / heard if own is not None else 0.0,

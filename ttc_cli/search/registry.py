@@ -19,7 +19,9 @@ from ttc_cli.search.greedy import greedy
 from ttc_cli.search.lookahead import LookaheadKnobs, lookahead
 from ttc_cli.search.majority import majority
 from ttc_cli.search.mcts import MctsKnobs, mcts
+from ttc_cli.search.mixed import MixedKnobs, mixed
 from ttc_cli.search.particle import ParticleKnobs, particle
+from ttc_cli.search.revise import ReviseKnobs, revise
 from ttc_cli.search.weighted import weighted
 
 
@@ -31,6 +33,7 @@ class Entry:
     its ``__post_init__`` raises ``ValueError`` for values that make no sense. ``verifies``: it
     asks verifiers. ``votes``: it counts answers, so that a free-form question has nothing for
     it. ``steps``: it pauses candidates at step boundaries and grows on from there.
+    ``continues``: it goes on behind candidates that have ended.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Entry:
     verifies: bool = False
     votes: bool = False
     steps: bool = False
+    continues: bool = False
 
 
 _ENTRIES = {
@@ -102,6 +106,22 @@ _ENTRIES = {
             knobs=BacktrackKnobs,
             verifies=True,
             steps=True,
+        ),
+        Entry(
+            "revise",
+            revise,
+            "chains of attempts, each seeing those before and what the verifiers made of them",
+            knobs=ReviseKnobs,
+            verifies=True,
+            continues=True,
+        ),
+        Entry(
+            "mixed",
+            mixed,
+            "as revise, attempts in sequence and in parallel at a given ratio",
+            knobs=MixedKnobs,
+            verifies=True,
+            continues=True,
         ),
     )
 }

@@ -7,10 +7,10 @@ may look at each candidate that ends and cancel the others or lower their token 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ttc_cli.answers import extract
+from ttc_cli.answers import extract, find_thought
 from ttc_cli.engines.base import Branch, Grow, Growth
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import (
@@ -61,6 +61,10 @@ class Wave:
     growing: dict[int, Branch]
     cancelled: str | None = None
     """Why the others were cancelled, once they were."""
+    parents: Mapping[int, int] = field(default_factory=dict)
+    """Of those that start from another candidate, by id."""
+    keep: bool = False
+    """Whether the branch of each that ended stays, for others to start from."""
 
     def cancel(self, reason: str) -> None:
         """Stop all that still grow or wait. One that ended in the same step counts as ended."""
@@ -75,15 +79,30 @@ class Wave:
 Watcher = Callable[[Wave, Candidate], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a candidate starts that goes on from ``parent``: at ``branch``, made for it alone."""
+
+    branch: Branch
+    parent: int
+
+
 def derive_seed(seed: int, *path: int | str) -> int:
     """A seed in [0, 2³¹) for one use: the same for the same ``seed`` and ``path``, else unlike."""
     words = ":".join(map(str, (seed, *path)))
     return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=4).digest()) >> 1
 
 
-def read_answer(text: str, finish: Finish, answer_type: AnswerType) -> Answer | None:
-    """The final answer that a candidate stated, or None: one that never ended states none."""
-    return extract(text, answer_type) if finish is Finish.STOP else None
+def read_answer(
+    text: str, finish: Finish, answer_type: AnswerType, thought: int = 0
+) -> Answer | None:
+    """The final answer that a candidate stated, or None: one that never ended states none.
+
+    The first ``thought`` characters are thinking and no answer; 0 looks for the usual marks.
+    """
+    if finish is not Finish.STOP:
+        return None
+    return extract(text[thought or find_thought(text) :], answer_type)
 
 
 async def sample_wave(
@@ -95,11 +114,14 @@ async def sample_wave(
     max_tokens: int | None = None,
     sampling: Sampling | None = None,
     watch: Watcher | None = None,
+    starts: Sequence[Start] | None = None,
+    keep: bool = False,
 ) -> None:
     """Grow up to ``count`` further candidates into ``pool``, as many as the ledger admits.
 
     Candidate ids go on from those of the pool; the seed of each follows from its id alone, so
-    that two strategies with the same run seed see the same candidates.
+    that two strategies with the same run seed see the same candidates. They start at the prompt,
+    or at ``starts``, one each; ``keep`` leaves their branches for others to start from.
 
     Raises:
         EngineError: the engine failed before any candidate of the run had ended.
@@ -112,9 +134,15 @@ async def sample_wave(
     session, events = context.session, context.events
     ids = range(pool.started, pool.started + granted)
     pool.started += granted
-    growing = dict(zip(ids, session.fork(session.root, granted), strict=True))
+    if starts is None:
+        growing = dict(zip(ids, session.fork(session.root, granted), strict=True))
+        parents = {}
+    else:
+        session.drop(start.branch for start in starts[granted:])
+        growing = {id: start.branch for id, start in zip(ids, starts, strict=False)}
+        parents = {id: start.parent for id, start in zip(ids, starts, strict=False)}
     for id in ids:
-        events.emit(CandidateStarted(id, wave))
+        events.emit(CandidateStarted(id, wave, parents.get(id)))
     limit = context.budget.tokens_per_candidate
     requests = [
         Grow(
@@ -126,7 +154,7 @@ async def sample_wave(
         )
         for id, branch in growing.items()
     ]
-    state = Wave(context, wave, growing)
+    state = Wave(context, wave, growing, parents=parents, keep=keep)
     try:
         async for growth in session.grow(requests):
             growing.pop(growth.label)
@@ -177,7 +205,9 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
     """Book one growth as a candidate of ``pool``."""
     cancelled = growth.finish is Finish.CANCELLED and wave.cancelled is not None
     answer = (
-        None if cancelled else read_answer(growth.text, growth.finish, context.problem.answer_type)
+        None
+        if cancelled
+        else read_answer(growth.text, growth.finish, context.problem.answer_type, growth.thought)
     )
     candidate = Candidate(
         id=growth.label,
@@ -187,6 +217,8 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
         answer=answer,
         confidence=growth.confidence,
         wave=wave.number,
+        parent=wave.parents.get(growth.label),
+        thought=growth.thought or find_thought(growth.text),
     )
     if growth.finish is Finish.BUDGET:
         pool.halted = context.ledger.exhausted() or "a cap was reached"
@@ -194,7 +226,9 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
         context.events.emit(Pruned(candidate.id, wave.cancelled or "", cancelled=True))
     elif growth.finish is Finish.CANCELLED:
         pool.halted, pool.interrupted = "interrupted", True
-    keep = answer is not None and any(each.needs_branch for each in context.verifiers)
+    keep = wave.keep or (
+        answer is not None and any(each.needs_branch for each in context.verifiers)
+    )
     if not keep:
         context.session.drop([growth.branch])
     pool.leaves[candidate.id] = Leaf(candidate, growth.branch if keep else None)

@@ -14,7 +14,17 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-from ttc_cli.engines.base import Branch, EngineInfo, Grow, Growth, Meter, Prompt, ScoreRow, Then
+from ttc_cli.engines.base import (
+    Branch,
+    EngineInfo,
+    Grow,
+    Growth,
+    Meter,
+    Prompt,
+    ScoreRow,
+    Span,
+    Then,
+)
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.decoder import (
     Account,
@@ -132,8 +142,10 @@ class LlamaCppEngine:
             tail = self._model.piece(node.tokens[place]) + tail
             found = tail.rfind(wanted)
             if found >= 0:
-                rest = self._model.tokenise(tail[:found].decode("utf-8", "ignore"), control=False)
-                return Node(tokens=[*node.tokens[:place], *rest], origin=node)
+                kept = node.tokens[:place]
+                head = tail[:found].decode("utf-8", "ignore")
+                rest = self.tokenise((Span(head),), kept[-1] if kept else None) if head else []
+                return Node(tokens=[*kept, *rest], origin=node)
         raise UsageError(f"nothing that was written here spells {mark!r}.")
 
     def find_labels(self, pieces: tuple[str, ...]) -> list[int]:

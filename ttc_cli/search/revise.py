@@ -1,0 +1,177 @@
+"""Sequential revision: attempts that see those before (Snell et al. 2024, arXiv 2408.03314, § 6).
+
+Chains grow side by side: each attempt of a chain, and what the verifiers make of it, stands in the
+context of the next, whose request is appended to the attempt's own KV, so that nothing but the
+request is read. The paper fine-tunes a model to revise; here an ordinary one is asked to, which
+helps less and spoils more right answers: the answer is therefore chosen among *all* attempts, by
+the sum of their scores, never "the last" (the paper's model still turns 38 % of right answers into
+wrong ones). ``benchmarks/revisions.py`` counts what a model does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ttc_cli.engines.base import Branch, Prompt, Span
+from ttc_cli.errors import UsageError
+from ttc_cli.events import Warned, WaveStarted
+from ttc_cli.prompts import request_revision
+from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote
+from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.sample import Pool, Start, count_pool, sample_wave, show_vote, verify
+from ttc_cli.search.vote import merit
+from ttc_cli.types import AnswerType, Candidate, Finish
+
+
+@dataclass(frozen=True, slots=True)
+class ReviseKnobs:
+    """How attempts are laid out.
+
+    Attributes:
+        chains: P, chains that grow side by side; 0 is a quarter of the samples.
+        window: earlier attempts that stay in the context of the next (4 in the paper); 0 is all.
+            Within it nothing is read again; beyond it the last ones are, each time.
+        choose: how the answer is chosen over all attempts: ``vote`` by the sum of scores,
+            ``verifier`` the best scored attempt.
+    """
+
+    chains: int = 0
+    window: int = 4
+    choose: Literal["vote", "verifier"] = "vote"
+
+    def __post_init__(self) -> None:
+        if self.chains < 0 or self.window < 0:
+            raise ValueError("chains and window are not negative")
+
+
+@dataclass(slots=True, eq=False)
+class Chain:
+    """Attempts in their order, by candidate id, and the request that followed each but the last."""
+
+    attempts: list[int] = field(default_factory=list)
+    requests: list[Prompt] = field(default_factory=list)
+
+
+async def revise(context: SearchContext, knobs: ReviseKnobs = ReviseKnobs()) -> Outcome:
+    """``samples`` (N) attempts in all, in P chains of about N/P.
+
+    An attempt whose context is full ends its chain, with a warning.
+    """
+    chains = knobs.chains or max(1, context.samples // 4)
+    return await run_chains(context, chains, knobs.window, knobs.choose)
+
+
+async def run_chains(
+    context: SearchContext, count: int, window: int, choose: Literal["vote", "verifier"]
+) -> Outcome:
+    """Grow ``count`` chains to ``context.samples`` attempts in all, and choose among them.
+
+    Raises:
+        UsageError: the search was given no chat template to ask for a revision with.
+    """
+    if context.chat is None:
+        raise UsageError("Revision needs the model's chat template, and there is none here.")
+    pool, chains = Pool(), [Chain() for _ in range(min(count, context.samples))]
+    live, round = chains, 0
+    while live and pool.started < context.samples and pool.halted is None:
+        live = live[: context.samples - pool.started]
+        await _grow_round(context, pool, live, window, round)
+        live = [each for each in live if _goes_on(context, pool, each, chains)]
+        round += 1
+    return await _conclude(context, pool, len(chains), round, choose)
+
+
+async def _grow_round(
+    context: SearchContext, pool: Pool, chains: list[Chain], window: int, round: int
+) -> None:
+    """One more attempt of each chain, in one batch, scored when all have ended."""
+    what = f"revision {round} of {len(chains)} chains" if round else f"{len(chains)} first attempts"
+    context.events.emit(WaveStarted(round, "revise", len(chains), what))
+    first, before = pool.started, [chain.attempts[-1] for chain in chains if chain.attempts]
+    starts = None
+    if round:
+        starts = [
+            Start(_ask_again(context, pool, chain, window), chain.attempts[-1]) for chain in chains
+        ]
+    await sample_wave(context, pool, len(chains), wave=round, starts=starts, keep=True)
+    for chain, id in zip(chains, range(first, pool.started), strict=False):
+        chain.attempts.append(id)
+    # The attempts before lent their KV until now, and were scored when they ended.
+    context.session.drop(branch for id in before if (branch := pool.leaves[id].branch) is not None)
+    ended = range(first, pool.started)
+    await show_vote(context, pool)
+    await verify(context, pool, [id for id in ended if id in pool.leaves and _can_win(pool, id)])
+
+
+def _can_win(pool: Pool, id: int) -> bool:
+    return pool.leaves[id].candidate.answer is not None
+
+
+def _goes_on(context: SearchContext, pool: Pool, chain: Chain, chains: list[Chain]) -> bool:
+    """Whether the chain can be revised once more; where its context is full, it says so."""
+    leaf = pool.leaves.get(chain.attempts[-1]) if chain.attempts else None
+    if leaf is None:
+        return False
+    if leaf.candidate.finish is Finish.CONTEXT:
+        context.events.emit(
+            Warned(
+                f"Chain {chains.index(chain) + 1} ends after {len(chain.attempts)} attempts, which "
+                "fill the context window: --context takes more, --option window=1 needs less."
+            )
+        )
+        return False
+    return True
+
+
+def _ask_again(context: SearchContext, pool: Pool, chain: Chain, window: int) -> Branch:
+    """A branch on which the model is about to revise the last attempt of ``chain``."""
+    assert context.chat is not None
+    leaf = pool.leaves[chain.attempts[-1]]
+    last = leaf.candidate
+    request = request_revision(
+        context.problem.answer_type,
+        rating=merit(last),
+        cut_off=last.finish is not Finish.STOP,
+    )
+    chain.requests.append(context.chat.follow_up(request))
+    shown = len(chain.attempts) if window == 0 else min(window, len(chain.attempts))
+    seen = [pool.leaves[id].candidate for id in chain.attempts[-shown:]]
+    if (
+        shown == len(chain.attempts)
+        and leaf.branch is not None
+        and not any(each.thought for each in seen)
+    ):
+        return context.session.append(leaf.branch, chain.requests[-1])
+    return _read_again(context, seen, chain.requests[-shown:])
+
+
+def _read_again(context: SearchContext, seen: list[Candidate], requests: list[Prompt]) -> Branch:
+    """``seen`` and the requests behind them, read from the prompt on, thoughts left out."""
+    text: list[Span] = []
+    for attempt, request in zip(seen, requests, strict=True):
+        text += [Span(attempt.text[attempt.thought :].strip()), *request]
+    return context.session.append(context.session.root, tuple(text))
+
+
+async def _conclude(
+    context: SearchContext,
+    pool: Pool,
+    chains: int,
+    rounds: int,
+    choose: Literal["vote", "verifier"],
+) -> Outcome:
+    reason = pool.halted or f"{chains} chains of up to {rounds} attempts asked for"
+    if pool.halted is None and pool.started < context.samples:
+        reason = f"every chain filled its context after {pool.started} attempts"
+    if choose == "verifier" or context.problem.answer_type is AnswerType.FREE:
+        return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
+    scores = [score for each in pool.answered if (score := merit(each)) is not None]
+    average = math.fsum(scores) / len(scores) if scores else 1.0
+
+    def weigh(candidate: Candidate) -> float:
+        score = merit(candidate)
+        return average if score is None else score
+
+    return conclude_by_vote(context, pool, await count_pool(context, pool, weigh), reason)
