@@ -436,5 +436,5 @@ def test_a_subtree_is_over_when_its_best_has_ended() -> None:
 def test_fewer_samples_than_a_width_make_one_subtree() -> None:
     result, seen = search("dvts", samples=3, knobs={"width": "4"})
     (first, *_) = [each for each in seen if isinstance(each, WaveStarted)]
-    assert first.reason == "step 1 of 3 branches in 1 subtrees"
+    assert first.reason == "step 1: 3 branches in 1 subtrees"
     assert result.answer is not None

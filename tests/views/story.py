@@ -196,7 +196,7 @@ class _Search:
         yield self.at, events.CandidateStarted(id_, self.wave, parent, taken)
 
     def announce(self, beams: int) -> Iterator[Timed]:
-        reason = f"step {self.wave + 1} of {beams} beams"
+        reason = f"step {self.wave + 1}: {beams} beams"
         yield self.at, events.WaveStarted(self.wave, "beam", beams, reason)
 
     def grow(self, ids: list[int], wrong: set[int], part: float = 1.0) -> Iterator[Timed]:

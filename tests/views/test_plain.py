@@ -25,17 +25,39 @@ def test_a_search_over_steps_in_plain_lines(snapshot):
 
 
 def test_a_round_of_many_paths_is_one_line():
-    timed = [(0.0, events.WaveStarted(0, "beam", 16, "step 1 of 16 beams"))]
+    timed = [(0.0, events.WaveStarted(0, "beam", 16, "step 1: 16 beams"))]
     timed += [(0.0, events.Stepped(i, 0, f"Path {i}.\n\n", 3)) for i in range(16)]
     timed += [(0.0, events.Scored(i, Score("judge", 0.1 + i / 20, 0))) for i in range(16)]
     timed += [(0.0, events.Pruned(i, "worse")) for i in range(12)]
     pruned = [Candidate(i, f"Path {i}.\n\n", 3, Finish.PRUNED) for i in range(12)]
     timed += [(0.0, events.CandidateEnded(each)) for each in pruned]
-    timed += [(0.0, events.WaveStarted(1, "beam", 16, "step 2 of 16 beams"))]
+    timed += [(0.0, events.WaveStarted(1, "beam", 16, "step 2: 16 beams"))]
     assert told(timed) == [
-        "beam · step 1 of 16 beams",
-        "step 1: 16 paths, scores 0.10–0.85, 12 pruned; best #15: Path 15.",
+        "beam · step 1: 16 beams",
+        "step 1: 16 beams, scores 0.10–0.85, 12 pruned; best #15: Path 15.",
     ]
+
+
+def test_look_aheads_tell_what_a_path_is_worth_and_are_none_themselves():
+    timed = [(0.0, events.WaveStarted(0, "lookahead", 2, "step 1: 2 beams"))]
+    timed += [(0.0, events.CandidateStarted(i, 0)) for i in (0, 1)]
+    timed += [(0.0, events.Stepped(i, 0, f"Path {i}.\n\n", 3)) for i in (0, 1)]
+    for rollout, beam in ((2, 0), (3, 1)):
+        timed += [
+            (0.0, events.CandidateStarted(rollout, 0, beam, 1)),
+            (0.0, events.Stepped(rollout, 1, f"Ahead of {beam}.\n\n", 3)),
+            (0.0, events.Scored(rollout, Score("judge", 0.2 + rollout / 10, 1))),
+            (0.0, events.Pruned(rollout, "looked ahead")),
+        ]
+    timed += [(0.0, events.Pruned(0, "worse")), (0.0, events.Decided("stop", "done"))]
+    assert told(timed)[1] == (
+        "step 1: 2 beams, scores 0.40–0.50, 2 look-aheads, 1 pruned; best #1: Path 1."
+    )
+
+
+def test_a_round_without_a_name_counts_its_paths():
+    timed = [(0.0, events.Stepped(i, 3 + i, "So.", 3)) for i in range(2)]
+    assert told([*timed, (0.0, events.Decided("stop", "done"))])[0] == "steps 4–5: 2 paths"
 
 
 def test_what_is_pruned_outside_a_round_is_named_with_the_reason():

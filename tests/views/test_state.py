@@ -175,6 +175,35 @@ def test_a_fork_inherits_the_steps_it_goes_on_from_with_their_scores():
     assert [mark.step.text for mark in trace(state.nodes, 0)] == ["step 0", "step 1", "step 2"]
 
 
+def test_a_look_ahead_tells_what_its_path_is_worth_and_never_leads():
+    state = ViewState()
+    for id_, value in ((0, 0.4), (1, 0.8)):
+        for event in (
+            events.CandidateStarted(id_, 3),
+            events.Stepped(id_, 0, "We add.", 2),
+            events.CandidateStarted(id_ + 2, 3, parent=id_, steps=1),
+            *stepped(id_ + 2, 1, "Ahead.", value),
+        ):
+            state = reduce(state, event)
+    assert [state.nodes[id_].ahead for id_ in range(4)] == [False, False, True, True]
+    assert (state.nodes[1].value, state.best) == (0.8, 1)
+    state = reduce(state, events.CandidateStarted(4, 4, parent=1, steps=1))
+    assert (state.nodes[4].ahead, state.nodes[4].value) == (False, 0.8)
+
+
+def test_what_is_drawn_anew_from_one_that_ended_is_a_sample_and_a_fork_is_none():
+    state = ViewState()
+    for event in (
+        events.CandidateStarted(0, 0),
+        events.Stepped(0, 0, "We add.", 2),
+        events.CandidateStarted(1, 1, parent=0, steps=1),
+        events.CandidateEnded(story.candidate(0, "6")),
+        events.CandidateStarted(2, 1, parent=0, steps=1),
+    ):
+        state = reduce(state, event)
+    assert [state.nodes[id_].sample for id_ in range(3)] == [True, False, True]
+
+
 def test_a_revision_inherits_nothing():
     state = ViewState()
     for event in (*stepped(0, 0, "wrong", 0.2), events.CandidateStarted(1, 1, parent=0)):

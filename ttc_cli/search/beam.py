@@ -59,7 +59,7 @@ async def grow_beams(tree: Tree, name: str, width: int, depth: int, appraise: Ap
     for wave in range(depth):
         if not beams or tree.halted:
             return
-        reason = f"step {wave + 1} of {len(beams)} beams"
+        reason = f"step {wave + 1}: {len(beams)} beams"
         tree.context.events.emit(WaveStarted(wave, name, len(beams), reason))
         await tree.grow(beams)
         values = await appraise(beams)

@@ -48,7 +48,7 @@ async def dvts(context: SearchContext, knobs: DvtsKnobs = DvtsKnobs()) -> Outcom
         if not subtrees or tree.halted:
             break
         branches = [each for subtree in subtrees for each in subtree]
-        reason = f"step {wave + 1} of {len(branches)} branches in {len(subtrees)} subtrees"
+        reason = f"step {wave + 1}: {len(branches)} branches in {len(subtrees)} subtrees"
         context.events.emit(WaveStarted(wave, "dvts", len(branches), reason))
         await tree.grow(branches)
         await tree.score(branches)

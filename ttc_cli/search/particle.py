@@ -62,7 +62,7 @@ async def particle(context: SearchContext, knobs: ParticleKnobs = ParticleKnobs(
     for wave in range(knobs.depth):
         if not particles or tree.halted:
             break
-        reason = f"step {wave + 1} of {len(particles)} particles"
+        reason = f"step {wave + 1}: {len(particles)} particles"
         context.events.emit(WaveStarted(wave, "particle", len(particles), reason))
         await tree.grow(particles)
         await tree.score(particles)

@@ -16,7 +16,7 @@ from rich.style import Style
 from ttc_cli.types import AnswerType, Finish
 from ttc_cli.views import words
 from ttc_cli.views.cells import Row, cells, cut, cut_front
-from ttc_cli.views.nodes import Node, Status, trace
+from ttc_cli.views.nodes import LIVE, Node, Status, trace
 from ttc_cli.views.state import Tail, ViewState
 from ttc_cli.views.styles import BAD, BOLD, CALM, DIM, GOOD, RULE
 
@@ -164,7 +164,7 @@ _Status = tuple[str, str, Style | None]
 
 def _measure(state: ViewState, drawn: _Drawn, said: Iterable[str], width: int) -> _Columns:
     nodes = [node for _, node in drawn]
-    scored = [node for node in nodes if node.newest]
+    scored = [node for node in nodes if node.judged]
     paths = max((len(node.path) for node in scored), default=0)
     if any(not node.path for node in scored):
         paths = _SCORE_BAR
@@ -205,6 +205,8 @@ def _branch(
     if node.parent is not None and not node.taken:
         verb = "revises" if "revis" in state.waves.get(node.wave, "") else "after"
         row.add(f"{verb} #{node.parent}: ", DIM)
+    if node.ahead and node.status in LIVE:
+        row.add("looks ahead: ", DIM)
     calm = None if node.status is Status.GROWING else DIM
     if node.steps and not tail.text:  # it pauses, or has not written a word since
         return row.add(cut(words.shorten(node.steps[-1].text, _STEP_TEXT), row.left), DIM)

@@ -62,6 +62,10 @@ class Node:
     finish: Finish | None = None
     answer: Answer | None = None
     confidence: Confidence | None = None
+    ahead: bool = False
+    """Grown only to tell what its parent is worth."""
+    sample: bool = True
+    """Counts as a sample of the budget: a fork of one that has not ended replaces another."""
     taken: int = 0
     steps: tuple[Written, ...] = ()
     scores: tuple[Score, ...] = ()
@@ -81,6 +85,11 @@ class Node:
     def depth(self) -> int:
         """Steps of its whole path; 0 where it grows in one go."""
         return self.taken + len(self.steps)
+
+    @property
+    def judged(self) -> bool:
+        """Whether anything was said of it."""
+        return self.value is not None or bool(self.newest)
 
     @property
     def stepwise(self) -> bool:
@@ -127,9 +136,17 @@ def join(scores: Sequence[Score]) -> float | None:
 
 
 def inherit(node: Node, parent: Node, taken: int) -> Node:
-    """``node`` as a fork that goes on from the first ``taken`` steps of ``parent``."""
+    """``node`` as a fork that goes on from the first ``taken`` steps of ``parent``.
+
+    Forks that go on belong to a later wave than their parent; one of the same wave looks ahead.
+    """
     scores = [s for s in parent.scores if s.step is not None and s.step < taken]
-    return hear(replace(node, taken=taken), scores)
+    live = parent.status in LIVE
+    ahead = live and node.wave == parent.wave
+    node = hear(replace(node, taken=taken, ahead=ahead, sample=not live), scores)
+    if node.value is None and live:
+        node = replace(node, value=parent.value)  # as a look-ahead told it
+    return node
 
 
 def trace(nodes: Mapping[int, Node], id_: int) -> list[Mark]:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TextIO
 
 from ttc_cli import events
 from ttc_cli.sanitise import clean
 from ttc_cli.types import AnswerClass, Candidate, Estimate, Finish, Result, Score
 from ttc_cli.views import words
-from ttc_cli.views.nodes import join
+from ttc_cli.views.rounds import Round
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _ANSWER_CHARS = 60
-_STEP_CHARS = 80
 
 
 class PlainLines:
@@ -37,8 +35,9 @@ class PlainLines:
         self._scores: list[events.Scored] = []
         self._dropped: dict[tuple[str, str], list[int]] = {}
         self._round = Round()
-        self._search = ""
+        self._search: str | None = None
         self._strategy = ""
+        self._waves: dict[int, int] = {}
         self._silent = 0
         self._vote = ""
         self._vote_written = ""
@@ -48,14 +47,20 @@ class PlainLines:
     def __call__(self, event: events.Event) -> None:
         """Write what ``event`` has to say, if it is a milestone."""
         match event:
+            case events.CandidateStarted():
+                # A fork that goes on is of the next round; one of the same looks ahead for another.
+                self._waves[event.id] = event.wave
+                parent = event.parent
+                if parent is not None and event.steps and self._waves.get(parent) == event.wave:
+                    self._round.parents[event.id] = parent
             case events.Stepped():
-                self._round.stepped[event.id] = event
+                self._round.step(event)
                 self._search = self._strategy
             case events.Scored():
                 if event.score.step is None:
                     self._scores.append(event)
                 else:
-                    self._round.scores.setdefault(event.id, []).append(event.score)
+                    self._round.score(event.id, event.score)
             case events.Voted():
                 self._vote = vote_line(event.classes, event.total - self._silent)
             case events.Pruned():
@@ -74,16 +79,12 @@ class PlainLines:
             case events.WaveStarted():
                 self._flush()
                 self._strategy = event.strategy
-                # Each round of a search that tells its rounds begins a wave: said once is enough.
-                told = event.strategy == self._search or event.reason == self._reason
-                if not event.reason or not told:
-                    self._write(
-                        words.one_line(
-                            words.wave_words(
-                                event.wave, event.strategy, event.samples, event.reason
-                            )
-                        )
-                    )
+                self._round.name = words.one_line(event.reason)
+                # Once a search tells its rounds, a wave is told when it is over.
+                if event.strategy != self._search and (
+                    not event.reason or event.reason != self._reason
+                ):
+                    self._write(words.one_line(words.wave_words(event)))
             case events.Decided():
                 self._flush()
                 self._reason = event.reason
@@ -100,7 +101,7 @@ class PlainLines:
 
     def _flush(self) -> None:
         if self._round.stepped:
-            self._write(round_line(self._round))
+            self._write(self._round.line)
         self._round = Round()
         if self._scores:
             parts = [f"#{scored.id} {score_words(scored.score)}" for scored in self._scores]
@@ -122,15 +123,6 @@ class PlainLines:
             self._open = False
 
 
-@dataclass(slots=True)
-class Round:
-    """What happened in one round of a search over steps."""
-
-    stepped: dict[int, events.Stepped] = field(default_factory=dict)
-    scores: dict[int, list[Score]] = field(default_factory=dict)
-    pruned: set[int] = field(default_factory=set)
-
-
 def started_line(event: events.RunStarted) -> str:
     """Which model, strategy, verifiers, budget and seed a run begins with."""
     parts = [words.one_line(event.model), words.one_line(event.strategy)]
@@ -139,28 +131,6 @@ def started_line(event: events.RunStarted) -> str:
     parts.append(f"budget {words.one_line(event.budget.level)} ({words.caps(event.budget)})")
     parts.append(f"seed {event.seed}")
     return "started: " + " · ".join(parts)
-
-
-def round_line(one: Round) -> str:
-    """One round of a search over steps: ``step 3: 8 paths, scores 0.31–0.92, 4 pruned``."""
-    numbers = sorted({event.step + 1 for event in one.stepped.values()})
-    several = f"s {numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else f" {numbers[0]}"
-    parts = [words.plural(len(one.stepped), "path")]
-    values = {
-        id_: value
-        for id_, event in one.stepped.items()
-        if (value := join([s for s in one.scores.get(id_, ()) if s.step == event.step])) is not None
-    }
-    if values:
-        low, high = min(values.values()), max(values.values())
-        parts.append(f"scores {low:.2f}–{high:.2f}" if len(values) > 1 else f"score {low:.2f}")
-    if one.pruned:
-        parts.append(f"{len(one.pruned)} pruned")
-    line = f"step{several}: " + ", ".join(parts)
-    if not values:
-        return line
-    best = max(values, key=lambda id_: (values[id_], -id_))
-    return f"{line}; best #{best}: {words.shorten(one.stepped[best].text, _STEP_CHARS)}"
 
 
 def ended_line(candidate: Candidate) -> str:

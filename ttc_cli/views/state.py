@@ -144,8 +144,8 @@ class ViewState:
 
     @property
     def sampled(self) -> int:
-        """Candidates that count as samples of the budget: forks go on from one that did."""
-        return sum(not node.taken for node in self.nodes.values())
+        """Candidates that count as samples of the budget."""
+        return sum(node.sample for node in self.nodes.values())
 
     @property
     def best(self) -> int | None:
@@ -160,7 +160,8 @@ class ViewState:
             standing = [self.nodes[i] for i in self.classes[0].members if i in self.nodes]
             return max(standing, key=_worth).id if standing else None
         for statuses in ((Status.FINISHED,), LIVE):
-            scored = [n for n in self.nodes.values() if n.status in statuses and n.newest]
+            able = [n for n in self.nodes.values() if n.status in statuses]
+            scored = [n for n in able if n.judged and not (n.ahead and n.status in LIVE)]
             if scored:
                 return max(scored, key=_worth).id
         return None
@@ -205,7 +206,7 @@ def _(event: events.WaveStarted, state: ViewState) -> ViewState:
     elif said and said[-1].action == strategy != "sample":
         said = said[:-1]  # rounds of one search: the last one tells where it is
     action = "wave" if strategy == "sample" else strategy
-    word = Word(action, words.wave_words(event.wave, strategy, event.samples, event.reason))
+    word = Word(action, words.wave_words(event))
     return replace(
         state,
         wave=event.wave,
@@ -267,7 +268,11 @@ def _(event: events.CandidateEnded, state: ViewState) -> ViewState:
 @_fold.register
 def _(event: events.Scored, state: ViewState) -> ViewState:
     node = state.nodes.get(event.id, Node(event.id))
-    return _place(state, hear(node, [event.score]))
+    node = hear(node, [event.score])
+    parent = state.nodes.get(node.parent) if node.ahead and node.parent is not None else None
+    if parent is not None:
+        state = _place(state, replace(parent, value=node.value))
+    return _place(state, node)
 
 
 @_fold.register

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ttc_cli.events import WaveStarted
 from ttc_cli.sanitise import clean
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Usage
 
@@ -73,13 +74,14 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
-def wave_words(wave: int, strategy: str, samples: int, reason: str) -> str:
+def wave_words(event: WaveStarted) -> str:
     """A wave (counted from 0 in events, from 1 for people) and why it is grown.
 
     A search that goes in rounds says itself which one it is.
     """
-    name = f"wave {wave + 1}" if strategy == "sample" or not reason else strategy
-    return f"{name} · {reason or plural(samples, 'sample')}"
+    counted = event.strategy == "sample" or not event.reason
+    name = f"wave {event.wave + 1}" if counted else event.strategy
+    return f"{name} · {event.reason or plural(event.samples, 'sample')}"
 
 
 def outcome(candidate: Candidate) -> str:
