@@ -1,4 +1,4 @@
-"""``ttc models``: list, show, pull, rm, verify, add, default, path, prune.
+"""``ttc models``: list, show, pull, rm, verify, add, default, path, prune, tune.
 
 stdout carries the data (a table, a path, JSON), stderr everything else.
 """
@@ -62,10 +62,10 @@ def list_models(
     for entry in load_registry().entries.values():
         record = records.pop(entry.name, None)
         if entry.tier != "test" or everything or record is not None:
-            rows.append(_row(entry, _status(entry, record), default))
+            rows.append(_row(entry, _status(entry, record), default) | _tuned(record))
     rows += [
         {"name": record.name, "kind": "generator", "tier": "own", "license": "unknown",
-         "bytes": record.size, "status": _status(None, record), "default": False}
+         "bytes": record.size, "status": _status(None, record), "default": False, **_tuned(record)}
         for record in records.values()
     ]  # fmt: skip
     if as_json:
@@ -95,6 +95,12 @@ def _status(entry: Entry | None, record: Any) -> str:
     return "here" if record.matches(record.path) else "changed"
 
 
+def _tuned(record: Any) -> dict[str, Any]:
+    """The type that is used in place of the model's own, or None."""
+    tuned = record.tuned if record is not None else None
+    return {"tuned": None if tuned is None else tuned.kind}
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from ttc_cli.models.progress import format_bytes
 
@@ -102,9 +108,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         size = format_bytes(row["bytes"]) if row["bytes"] else "?"
         mark = "*" if row["default"] else ""
-        cells.append(
-            (mark, row["name"], row["kind"], row["tier"], size, row["status"], row["license"])
-        )
+        status = row["status"] + (f", {row['tuned']}" if row["tuned"] else "")
+        cells.append((mark, row["name"], row["kind"], row["tier"], size, status, row["license"]))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     out = Output()
     for line in cells:
@@ -159,6 +164,7 @@ def _details(model: Model) -> dict[str, Any]:
         "path": None if model.path is None else str(model.path),
     }
     if model.path is not None:
+        details |= _tuning(model.name)
         info = read_header(model.path)
         details |= {
             "bytes": info.file_bytes,
@@ -171,6 +177,26 @@ def _details(model: Model) -> dict[str, Any]:
             "tensors": dict(info.tensor_types),
         }
     return details
+
+
+def _tuning(name: str) -> dict[str, Any]:
+    """What tuning came to, where the model was tuned, and the original's path."""
+    from ttc_cli.models import files
+
+    record = files.read_record(files.folder_of(name))
+    tuning = record.tuning if record is not None else None
+    if record is None or tuning is None:
+        return {}
+    how = f"{tuning.kind}{' (lossy)' if tuning.lossy else ''} {tuning.state}"
+    reason = tuning.figures.get("reason")
+    if reason:
+        how += f", {tuning.date[:10]}: {reason}"
+    if record.tuned is None:
+        return {"tuning": how}
+    return {
+        "tuning": f"{how}; to go back: ttc models tune {name} --undo",
+        "original": str(record.path),
+    }
 
 
 @app.command()
@@ -273,6 +299,9 @@ def verify(
                 failed.append(error)
             else:
                 out.answer(f"ok      {record.name}  {record.sha256}")
+                if record.tuned is not None:
+                    tuned = record.tuned
+                    out.answer(f"ok      {record.name}, {tuned.kind}  {tuned.sha256}")
     if not names:
         out.say("There are no models here: ttc models pull")
     if failed:
@@ -368,3 +397,50 @@ def prune(
         total = format_bytes(sum(leftover.bytes for leftover in leftovers))
         _confirm(f"Delete {total}?", in_script=False)
     out.say(f"Freed {format_bytes(delete(leftovers))}.")
+
+
+@app.command()
+def tune(
+    model: Name,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="Q8_0 loses next to nothing; Q4_0, Q4_K_M, Q6_K are lossy; BF16, F16.",
+        ),
+    ] = "Q8_0",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Use the new file even if it is not faster.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Go back to the original; delete the new file.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model anew in a type that suits this processor; use it if it proves faster.
+
+    Both files are measured in turn (a minute or two), and held against each other for what they
+    say. The original stays.
+    """
+    from ttc_cli.commands import tuned
+    from ttc_cli.models import tune as tuning
+    from ttc_cli.models.progress import format_bytes, show_progress
+
+    out = Output(quiet)
+    if undo:
+        out.say(f"Back to the original of {model}; freed {format_bytes(tuning.undo(model))}.")
+        return
+    if dry_run:
+        tuned.print_plan(tuning.plan(model, kind), as_json=as_json)
+        return
+    with show_progress(quiet=quiet) as report:
+        outcome = tuning.tune(model, kind, keep=keep, report=report)
+    if as_json:
+        tuned.print_outcome_json(outcome)
+        return
+    tuned.print_outcome(outcome, out)

@@ -51,6 +51,10 @@ def find_leftovers() -> list[Leftover]:
             continue
         found += [Leftover(p, measure(p), "unfinished download") for p in list_unfinished(folder)]
         record = files.read_record(folder)
+        tuned = record.tuned if record is not None else None
+        for path in sorted(folder.glob(files.TUNED)):
+            if tuned is None or path != tuned.path:
+                found.append(Leftover(path, measure(path), "re-quantised and not used"))
         if record is None:
             continue
         entry = registry.get(record.name)
@@ -58,6 +62,7 @@ def find_leftovers() -> list[Leftover]:
             found.append(Leftover(folder / files.RECORD, 0, "its file is gone"))
         elif entry is not None and entry.sha256 not in (None, record.sha256):
             size = measure(record.path) if record.path.parent == folder else 0
+            size += measure(tuned.path) if tuned is not None else 0
             found.append(Leftover(folder, size, "an older revision"))
     return found
 

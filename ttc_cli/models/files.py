@@ -3,9 +3,10 @@
 Each model has one folder below ``paths.models_dir()``: the file (or a pointer to one that lies
 elsewhere: in the user's hub cache, or a path of the user's) and ``model.json``, the *record*: its
 sha256 with the size and time of change it was computed at. A file that still has both is not
-hashed again; one that has not is hashed before it is used.
+hashed again; one that has not is hashed before it is used. A record may also tell of a *tuning*:
+the file written anew in a type that suits the processor, and used in its place.
 
-Downloading is ``pull``'s business.
+Downloading is ``pull``'s business, tuning is ``tune``'s.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from ttc_cli.models.registry import (
 )
 
 RECORD = "model.json"
+TUNED = "*.tuned-*.gguf"
+"""Names of re-quantised files, beside the record."""
 DEFAULT_QUANT = "Q4_K_M"
 
 _HUB_REFERENCE = re.compile(
@@ -54,6 +57,31 @@ class HubReference:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """A model's file written anew as ``kind``, how that was done, and what came of it.
+
+    ``state``: ``trial`` (written, not yet measured to the end), ``used`` (in place of the file it
+    was made from), ``slower``, ``changed`` (it answered otherwise) or ``undone``; of the last
+    three only this note is kept. ``made_from``: sha256 of the original. ``lossy``: ``kind`` has
+    fewer bits than the original. ``build``, ``processor``, ``date``: with what, where and when.
+    ``figures``: what was measured, by name.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+    sha256: str
+    kind: str
+    lossy: bool
+    made_from: str
+    state: str = "trial"
+    build: str = ""
+    processor: str = ""
+    date: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What is known of a file on this machine. ``mtime_ns``: when its content last changed."""
 
@@ -63,11 +91,24 @@ class Record:
     mtime_ns: int
     sha256: str
     source: Source | None = None
+    tuning: Tuning | None = None
 
     def matches(self, path: Path) -> bool:
         """Whether ``path`` still has the size and time of change of its hash."""
         status = path.stat()
         return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
+
+    @property
+    def tuned(self) -> Tuning | None:
+        """The tuning whose file is used in place of ``path``, or None."""
+        tuning = self.tuning
+        used = tuning is not None and tuning.state == "used" and tuning.path.is_file()
+        return tuning if used else None
+
+    @property
+    def used(self) -> Path:
+        """The file that runs: the tuned one, else the original."""
+        return self.path if self.tuned is None else self.tuned.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +202,7 @@ def read_record(folder: Path) -> Record | None:
             mtime_ns=int(raw["mtime_ns"]),
             sha256=str(raw["sha256"]),
             source=source,
+            tuning=_read_tuning(folder, raw.get("tuning")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent or damaged: what it described is hashed anew
@@ -168,6 +210,15 @@ def read_record(folder: Path) -> Record | None:
 
 def _read_source(raw: dict[str, Any] | None) -> Source | None:
     return None if raw is None else SOURCES[raw["type"]](**raw)
+
+
+def _read_tuning(folder: Path, raw: dict[str, Any] | None) -> Tuning | None:
+    if raw is None:
+        return None
+    try:
+        return Tuning(**{**raw, "path": folder / Path(str(raw["path"])).name})
+    except (KeyError, TypeError):
+        return None  # of another version: as if it had not been tuned; prune finds the file
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -181,6 +232,8 @@ def write_record(folder: Path, record: Record) -> None:
         "sha256": record.sha256,
         "source": asdict(record.source) if record.source is not None else None,
     }
+    if record.tuning is not None:
+        values["tuning"] = {**asdict(record.tuning), "path": record.tuning.path.name}
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".{RECORD}.{os.getpid()}"
     fresh.write_text(json.dumps(values, indent=1), encoding="utf-8")
@@ -188,9 +241,16 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def record_file(name: str, path: Path, sha256: str, source: Source | None) -> Record:
-    """Write the record of a file whose hash was just computed."""
+    """Write the record of a file whose hash was just computed.
+
+    What was made from a file of that very content stays known.
+    """
     status = path.stat()
-    record = Record(name, path, status.st_size, status.st_mtime_ns, sha256, source)
+    before = read_record(folder_of(name))
+    tuning = before.tuning if before is not None else None
+    if tuning is not None and tuning.made_from != sha256:
+        tuning = None
+    record = Record(name, path, status.st_size, status.st_mtime_ns, sha256, source, tuning)
     write_record(folder_of(name), record)
     return record
 
@@ -256,7 +316,8 @@ def _locate(entry: Entry) -> Path | None:
         if not record.matches(record.path):
             check_file(record.path, record.sha256, entry.name)
             _stamp(entry, record.path, record.sha256, record.source)
-        return record.path
+        check_tuned(record)
+        return record.used
     for path, source in _own_files(entry, folder):
         sha256 = check_file(path, entry.sha256, entry.name)
         _stamp(entry, path, sha256, source)
@@ -269,6 +330,33 @@ def _locate(entry: Entry) -> Path | None:
         _stamp(entry, path, sha256, source)
         return path
     return None
+
+
+def check_tuned(
+    record: Record, report: Callable[[int], None] = lambda done: None, *, again: bool = False
+) -> None:
+    """Make sure that a tuned file that is used is what was written; hash it if it was touched.
+
+    ``again``: hash it in any case.
+
+    Raises:
+        ModelCorrupt: it is another one.
+    """
+    tuned = record.tuned
+    if tuned is None:
+        return
+    status = tuned.path.stat()
+    if (status.st_size, status.st_mtime_ns) == (tuned.size, tuned.mtime_ns) and not again:
+        return
+    try:
+        check_file(tuned.path, tuned.sha256, f"{record.name} ({tuned.kind})", report)
+    except ModelCorrupt as error:
+        raise ModelCorrupt(error.message, f"ttc models tune {record.name} --undo") from None
+    fresh = replace(tuned, mtime_ns=status.st_mtime_ns)
+    try:
+        write_record(folder_of(record.name), replace(record, tuning=fresh))
+    except OSError:
+        return  # as ``_stamp``
 
 
 def _own_files(entry: Entry, folder: Path) -> Iterator[tuple[Path, Source]]:

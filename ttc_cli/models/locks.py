@@ -30,9 +30,9 @@ def lock(name: str, report: Report | None = None) -> Iterator[None]:
     except Timeout:
         if report is None:
             raise TtcError(
-                f"Another process is downloading {name}.", "wait for it, or stop it"
+                f"Another process is at work on {name}.", "wait for it, or stop it"
             ) from None
-        note = f"Another process is downloading {name}: waiting for it."
+        note = f"Another process is at work on {name}: waiting for it."
         report(Progress(name, Phase.NOTE, note=note))
         guard.acquire()
     try:

@@ -21,6 +21,7 @@ class Phase(StrEnum):
     DOWNLOAD = "downloading"
     CHECK = "checking"
     """Its sha256 is computed."""
+    TUNE = "re-quantising"
     NOTE = "note"
     """Something worth a line: a source failed, a download goes on where it stopped."""
 

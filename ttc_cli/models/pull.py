@@ -236,6 +236,8 @@ def verify(name: str, report: Report = ignore) -> files.Record:
     )
     read_header(path)
     source = record.source if record is not None else model.entry.sources[0]
+    if record is not None:
+        files.check_tuned(record, again=True)
     if model.path is not None:
         status = path.stat()  # a bare path: nothing of it is kept
         return files.Record(model.name, path, total, status.st_mtime_ns, sha256, source)

@@ -31,6 +31,11 @@ KV_TYPES: dict[str, int] = {"f16": 1, "q8_0": 8, "q4_0": 2, "f32": 0, "bf16": 30
 
 FLASH: dict[str, int] = {"auto": -1, "off": 0, "on": 1}
 
+FILE_TYPES: dict[str, int] = {
+    "BF16": 32, "F16": 1, "Q8_0": 7, "Q6_K": 18, "Q4_K_M": 15, "Q4_0": 2,
+}  # fmt: skip
+"""Kinds of file that ``quantise`` writes, with the library's numbers (``enum llama_ftype``)."""
+
 ABORTED = 2
 NO_SLOT = 1
 
@@ -90,6 +95,31 @@ def max_sequences() -> int:
 def _last_words() -> str:
     words = "; ".join(_recent)
     return f" The library said: {words}" if words else ""
+
+
+_SLAB = 256 << 20
+"""Bytes of a tensor that ``quantise`` holds at once; the library's own default is 8 GiB."""
+
+
+def quantise(source: Path, target: Path, kind: str, *, threads: int) -> None:
+    """Write ``source`` anew as ``target``, its matrices of type ``kind`` (``FILE_TYPES``).
+
+    Matrices that are quantised already are read back to floats and rounded again; those of that
+    very type, and vectors, are copied. The header comes last: a file that was cut short has none.
+
+    Raises:
+        EngineError: the library could not read the one or write the other.
+    """
+    start()
+    params = lib.llama_model_quantize_default_params()
+    params.ftype = FILE_TYPES[kind]
+    params.nthread = threads
+    params.allow_requantize = True
+    params.max_buf_size = _SLAB
+    _recent.clear()
+    names = str(source).encode(), str(target).encode()
+    if lib.llama_model_quantize(*names, ctypes.byref(params)):
+        raise EngineError(f"llama.cpp could not write {source.name} as {kind}.{_last_words()}")
 
 
 class Model:

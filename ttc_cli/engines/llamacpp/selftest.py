@@ -132,7 +132,7 @@ def remember_speed(model: Path, speed: Speed) -> None:
     from ttc_cli.models import default, files
 
     for record in files.list_records():
-        if record.path == model:
+        if record.used == model:
             with contextlib.suppress(OSError):
                 default.record_speed(record.name, speed.single)
 
@@ -225,21 +225,30 @@ def _run_child(command: Sequence[str], timeout: float) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise errors.EngineError(f"The test could not be started: {error}.") from error
-    if done.returncode < 0:
-        _raise_crash(-done.returncode, done.stderr)
-    lines = done.stdout.strip().splitlines()
+    return read_report(done.returncode, done.stdout, done.stderr)
+
+
+def read_report(status: int, stdout: str, stderr: str) -> dict[str, Any]:
+    """What a child that ran ``report`` found, from how it ended and what it printed.
+
+    Raises:
+        TtcError: the child's own error, or what its death means.
+    """
+    if status < 0:
+        _raise_crash(-status, stderr)
+    lines = stdout.strip().splitlines()
     try:
-        report: dict[str, Any] = json.loads(lines[-1])
+        found: dict[str, Any] = json.loads(lines[-1])
     except (IndexError, ValueError):
         raise errors.EngineError(
-            f"The test of the native library ended with status {done.returncode} and no report."
-            f"{_last_line(done.stderr)}",
+            f"The test of the native library ended with status {status} and no report."
+            f"{_last_line(stderr)}",
             "ttc doctor",
         ) from None
-    if "error" in report:
-        kind = getattr(errors, str(report["error"]), errors.EngineError)
-        raise kind(report["message"], report.get("hint"))
-    return report
+    if "error" in found:
+        kind = getattr(errors, str(found["error"]), errors.EngineError)
+        raise kind(found["message"], found.get("hint"))
+    return found
 
 
 _MEANING: dict[int, str] = {
@@ -275,7 +284,7 @@ def _last_line(stderr: str) -> str:
 # --- in the child -------------------------------------------------------------------------------
 
 
-def _report(work: Callable[[], dict[str, Any]]) -> int:
+def report(work: Callable[[], dict[str, Any]]) -> int:
     """Print what ``work`` found, or its error, as the last line of standard output."""
     try:
         print(json.dumps(work()))
@@ -395,8 +404,8 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] == "--child":
         kind, model = arguments[1], Path(arguments[2])
         if kind == "decode":
-            return _report(lambda: _decode(model))
-        return _report(lambda: _time(model, float(arguments[3]), int(arguments[4])))
+            return report(lambda: _decode(model))
+        return report(lambda: _time(model, float(arguments[3]), int(arguments[4])))
     flags = {argument for argument in arguments if argument.startswith("--")}
     names = [argument for argument in arguments if not argument.startswith("--")]
     if len(names) != 1 or not flags <= {"--fresh", "--speed"}:
