@@ -42,6 +42,7 @@ KEYS: dict[str, Key] = {
     "temperature": Key(float, least=0),
     "threads": Key(int, least=1),
     "gpu_layers": Key(int, least=-1),
+    "verifier_gpu_layers": Key(int, least=-1),
     "parallel": Key(int, least=1),
     "context": Key(int, least=1),
     "kv_type": Key(str, ("f16", "q8_0", "q4_0")),

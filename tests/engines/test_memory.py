@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ttc_cli.engines.llamacpp.memory import plan_memory
+from ttc_cli.engines.llamacpp.memory import Wish, plan_memory, plan_together
 from ttc_cli.errors import MemoryShort
 from ttc_cli.models.gguf import GgufInfo
 
@@ -37,7 +37,7 @@ INFO = GgufInfo(
 
 def plan(free: float, **wanted: object):
     settings = {"parallel": 16, "path": 4096, "answer": 768} | wanted
-    return plan_memory(INFO, free_bytes=int(free * GIB), **settings)  # type: ignore[arg-type]
+    return plan_memory(Wish(INFO, **settings), int(free * GIB))  # type: ignore[arg-type]
 
 
 def test_the_kv_cache_is_counted_in_layers_heads_and_bytes():
@@ -53,7 +53,7 @@ def test_a_short_machine_gets_fewer_branches_then_a_smaller_cache():
     assert short.parallel < 16
     assert short.total <= 1.5 * GIB
     long = replace(INFO, layers=200)
-    tight = plan_memory(long, free_bytes=int(2.15 * GIB), parallel=16, path=4096, answer=768)
+    tight = plan_memory(Wish(long, parallel=16, path=4096, answer=768), int(2.15 * GIB))
     assert tight.kv_type == "q8_0"
     assert tight.total <= 2.15 * GIB
 
@@ -73,3 +73,37 @@ def test_what_the_user_fixed_is_not_changed_behind_their_back():
 def test_the_split_layout_gives_every_sequence_a_whole_path():
     made = plan(16, unified=False, parallel=8)
     assert made.cells == 4096 * made.sequences
+
+
+def test_models_that_are_used_together_are_planned_together():
+    wishes = [
+        Wish(INFO, parallel=16, path=4096, answer=768),
+        Wish(replace(INFO, path=Path("judge.gguf")), parallel=16, path=4096, answer=768),
+    ]
+    alone = plan_memory(wishes[0], 4 * GIB)
+    roomy = plan_together(wishes, 2 * alone.total)
+    assert [made.parallel for made in roomy] == [16, 16]
+    assert [made.free for made in roomy] == [alone.total, alone.total]
+    tight = plan_together(wishes, 2 * alone.total - 1)
+    assert max(made.parallel for made in tight) < 16
+    assert sum(made.total for made in tight) < 2 * alone.total
+
+
+def test_models_that_cannot_be_together_are_all_named_before_any_is_loaded():
+    wishes = [
+        Wish(INFO, parallel=16, path=4096, answer=768),
+        Wish(replace(INFO, path=Path("judge.gguf")), parallel=16, path=4096, answer=768),
+    ]
+    plan_memory(wishes[0], int(1.8 * GIB))
+    with pytest.raises(MemoryShort, match=r"some\.gguf .*judge\.gguf .*together .* free") as caught:
+        plan_together(wishes, int(1.8 * GIB))
+    assert "--verifier judge" in (caught.value.hint or "")
+
+
+def test_what_is_fixed_of_one_model_stays_while_the_other_shrinks():
+    fixed = Wish(INFO, parallel=16, path=4096, answer=768, fixed=True)
+    other = replace(fixed, fixed=False)
+    alone = plan_memory(fixed, 4 * GIB).total
+    held, shrunk = plan_together([fixed, other], 2 * alone - GIB // 8)
+    assert (held.parallel, held.kv_type) == (16, "f16")
+    assert shrunk.parallel < 16

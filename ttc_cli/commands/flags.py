@@ -55,7 +55,8 @@ Strategy = Annotated[
 Verifier = Annotated[
     list[str] | None,
     _thinking(
-        help="What scores the candidates; may be repeated.  [default: the strategy's own]",
+        help="What scores the candidates, as judge or prm=MODEL; may be repeated "
+        "(docs/verifiers.md).  [default: the strategy's own]",
         metavar="NAME",
     ),
 ]
@@ -131,6 +132,14 @@ Threads = Annotated[
 ]
 GpuLayers = Annotated[
     int | None, _model(help="Layers on the GPU; -1 is all.  [default: -1]", min=-1, metavar="N")
+]
+VerifierGpuLayers = Annotated[
+    int | None,
+    _model(
+        help="The same for a verifier's own model.  [default: as --gpu-layers]",
+        min=-1,
+        metavar="N",
+    ),
 ]
 Parallel = Annotated[
     int | None,

@@ -95,6 +95,19 @@ def obtain_model(model: Model, *, yes: bool, ask: Callable[[str], bool] | None) 
     return store.ensure(model, confirm=confirm)
 
 
+def obtain_verifiers(request: Request, *, yes: bool, ask: Callable[[str], bool] | None) -> Request:
+    """``request`` with the files of its verifiers, obtained as the generator's is.
+
+    Raises:
+        TtcError: as ``obtain_model``.
+    """
+    models = []
+    for each in request.verifier_models:
+        path = obtain_model(each.model, yes=yes, ask=ask)
+        models.append(replace(each, model=replace(each.model, path=path)))
+    return replace(request, verifier_models=tuple(models))
+
+
 def label_model(model: Model) -> str:
     """What to call ``model`` in views and results: a file on disk by its bare name."""
     return Path(model.name).stem if os.path.isabs(model.name) else model.name
@@ -157,6 +170,15 @@ def make_plan(request: Request) -> dict[str, Any]:
         "seed": request.seed,
         "memory": None,
     }
+    if request.verifier_models:
+        plan["verifier_models"] = [
+            {
+                "model": label_model(each.model),
+                "path": None if each.model.path is None else str(each.model.path),
+                "shared": each.is_file(model.path),
+            }
+            for each in request.verifier_models
+        ]
     if request.strategy == "auto":
         plan |= {"first_wave": min(row.probe, samples), "stop_at": row.threshold}
     if model.path is not None:
@@ -164,7 +186,11 @@ def make_plan(request: Request) -> dict[str, Any]:
         from ttc_cli.models import gguf, hardware
 
         info = gguf.read_header(model.path)
-        memory = llamacpp.plan(info, request.settings, hardware.read_memory().free)
+        wanted = [(info, request.settings)]
+        for each in request.verifier_models:
+            if each.model.path is not None and not each.is_file(model.path):
+                wanted.append((gguf.read_header(each.model.path), each.settings))
+        memory, *others = llamacpp.plan_all(wanted, hardware.read_memory().free)
         flops = 2.0 * info.parameters * tokens
         plan["max_flops"] = min(flops, budget.max_flops or flops)
         plan["memory"] = {
@@ -177,6 +203,8 @@ def make_plan(request: Request) -> dict[str, Any]:
             "parallel": memory.parallel,
             "context": memory.path,
         }
+        if others:
+            plan["memory"]["verifiers"] = sum(other.total for other in others)
     return plan
 
 
@@ -204,6 +232,8 @@ def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
             f"{parts['kv']} {memory['kv_type']} KV for {memory['parallel']} candidates at once, "
             f"{memory['context']:,} tokens the longest)"
         )
+        if "verifiers" in memory:
+            lines["memory"] += f", and {format_bytes(memory['verifiers'])} for the verifier's model"
     cost = [words.plural(plan["max_samples"], "candidate"), f"{plan['max_tokens']:,} tokens"]
     if plan["max_flops"] is not None:
         cost.append(words.flops(plan["max_flops"]))

@@ -69,6 +69,7 @@ def solve(
     yes: flags.Yes = False,
     threads: flags.Threads = None,
     gpu_layers: flags.GpuLayers = None,
+    verifier_gpu_layers: flags.VerifierGpuLayers = None,
     parallel: flags.Parallel = None,
     context: flags.Context = None,
     kv_type: flags.KvType = None,
@@ -87,7 +88,7 @@ def solve(
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
     only while it changes the answer. The answer alone goes to stdout.
     """
-    from ttc_cli.commands import planning, thinking
+    from ttc_cli.commands import planning, thinking, verifier_models
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.views.jsonl import error_json
 
@@ -113,29 +114,37 @@ def solve(
     limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
     try:
         chosen = planning.choose_model(option("model"))
+        settings = Settings(
+            threads=option("threads"),
+            gpu_layers=option("gpu_layers"),
+            parallel=option("parallel"),
+            context=option("context") or planning.estimate_context(question, limits),
+            answer=limits.tokens_per_candidate,
+            kv_type=option("kv_type"),
+        )
+        choice = verifier_models.choose_verifier_models(
+            verifiers, verifier_models.spread(settings, option("verifier_gpu_layers"))
+        )
+        verifier_models.warn_of(choice.models, out.warn)
         request = thinking.Request(
             problem=Problem(question, answer_type, system),
             model=chosen,
             strategy=strategy,
             knobs=settings_of_strategy,
-            verifiers=verifiers,
+            verifiers=choice.verifiers,
             samples=samples,
             seed=seed,
             sampling=planning.choose_sampling(chosen, option("temperature")),
             budget=limits,
-            settings=Settings(
-                threads=option("threads"),
-                gpu_layers=option("gpu_layers"),
-                parallel=option("parallel"),
-                context=option("context") or planning.estimate_context(question, limits),
-                answer=limits.tokens_per_candidate,
-                kv_type=option("kv_type"),
-            ),
+            settings=settings,
+            verifier_models=choice.models,
         )
         if dry_run:
             planning.show_plan(request, out, as_json=as_json or as_jsonl)
             return 0
-        path = planning.obtain_model(chosen, yes=yes, ask=_ask if _is_somebody_there() else None)
+        ask = _ask if _is_somebody_there() else None
+        path = planning.obtain_model(chosen, yes=yes, ask=ask)
+        request = planning.obtain_verifiers(request, yes=yes, ask=ask)
         interruption = Interruption()
         with interruption.installed():
             seen = thinking.choose_view(option("view", "auto"), quiet)

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ttc_cli.commands.planning import label_model
+from ttc_cli.commands.verifier_models import VerifierModel, open_engines
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.events import Decided, Event, EventStream
@@ -19,6 +20,9 @@ from ttc_cli.models.store import Model
 from ttc_cli.output import Output, use_color
 from ttc_cli.signals import Interruption
 from ttc_cli.types import Budget, Problem, Result, Sampling
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.llamacpp.memory import MemoryPlan
 
 Reader = Callable[[Event], None]
 
@@ -28,6 +32,7 @@ class Request:
     """What is asked for: flags, configuration and the registry's entry put together.
 
     ``budget.tokens_per_candidate`` is also the room that ``settings`` keeps for an answer.
+    ``verifier_models`` are loaded beside ``model``, unless they are the same file.
     """
 
     problem: Problem
@@ -40,6 +45,7 @@ class Request:
     sampling: Sampling
     budget: Budget
     settings: Settings
+    verifier_models: tuple[VerifierModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +68,12 @@ def describe(thought: Thought, request: Request) -> dict[str, Any]:
     )
 
 
-def open_engine(path: Path, settings: Settings, name: str) -> Engine:
+def open_engine(
+    path: Path, settings: Settings, name: str, planned: MemoryPlan | None = None
+) -> Engine:
     """Load the model at ``path``; the build is tested first where that was never done.
+
+    ``planned`` is its part of the memory where others are loaded beside it.
 
     Raises:
         NativeCrash: the build of llama.cpp does not run on this processor.
@@ -74,7 +84,7 @@ def open_engine(path: Path, settings: Settings, name: str) -> Engine:
     from ttc_cli.engines.llamacpp.selftest import check_build
 
     check_build(path)
-    return load(path, settings, name=name)
+    return load(path, settings, name=name, planned=planned)
 
 
 def choose_view(view: str, quiet: bool) -> str:
@@ -157,7 +167,10 @@ async def _think(
     # In a thread of its own, so that the main thread is free to answer signals meanwhile, and to
     # import what the search needs while the weights are read.
     loop = asyncio.get_running_loop()
-    loading = loop.run_in_executor(None, open_engine, path, request.settings, name)
+    others = request.verifier_models
+    loading = loop.run_in_executor(
+        None, lambda: open_engines(path, request.settings, name, others, open_engine)
+    )
     from ttc_cli.answers import Comparer
     from ttc_cli.policy.run import solve
     from ttc_cli.prompts import Chat
@@ -166,19 +179,26 @@ async def _think(
     if view == "tree":
         import ttc_cli.views.tree  # noqa: F401
 
-    engine = await loading
-    stack.callback(engine.close)
+    engine, verifying = await loading
+    engines = tuple(dict.fromkeys((engine, *verifying.values())))
+    for each in engines:
+        stack.callback(each.close)
+
+    def interrupt() -> None:
+        for each in engines:
+            each.interrupt()
+
     out.status("")
     events = EventStream()
     decisions: list[Decided] = []
     pipe = _Stdout()
     events.subscribe(lambda event: decisions.append(event) if type(event) is Decided else None)
     try:
-        interruption.stop = engine.interrupt
+        interruption.stop = interrupt
         if lines:
             from ttc_cli.views.jsonl import JsonLines
 
-            events.subscribe(JsonLines(cast(TextIO, pipe), on_broken=engine.interrupt))
+            events.subscribe(JsonLines(cast(TextIO, pipe), on_broken=interrupt))
         chat = Chat(engine.info, model.entry.template_arguments)
         with Comparer() as comparer, show(view, out.color) as reader:
             if reader is not None:
@@ -194,7 +214,9 @@ async def _think(
                 samples=request.samples,
                 seed=request.seed,
                 sampling=request.sampling,
-                verifiers=registry.build(request.verifiers, registry.Means(chat)),
+                verifiers=registry.build(
+                    request.verifiers, registry.Means(chat, load=verifying.__getitem__)
+                ),
                 events=events,
             )
     finally:

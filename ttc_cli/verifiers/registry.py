@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ttc_cli.errors import UsageError
 from ttc_cli.verifiers.base import Verifier, WeightedVerifier
-from ttc_cli.verifiers.confidence import ConfidenceVerifier
+from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier, Statistic
 from ttc_cli.verifiers.judge import JudgeVerifier
 
 if TYPE_CHECKING:
@@ -19,17 +20,26 @@ if TYPE_CHECKING:
 
 _SPEC = re.compile(r"(?P<name>[A-Za-z][\w.-]*)(?:=(?P<argument>.*?))?(?::(?P<weight>[0-9.]+))?")
 
+CHECK_SECONDS = 10.0
+"""Time limit of one ``--check``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
     """What verifiers are made from.
 
-    ``chat`` speaks to the generator. ``load`` gives the engine of another model by its name; the
-    generator's own engine where it is the same file, so that nothing is loaded twice.
+    ``chat`` speaks to the generator, ``engine`` is its own. ``load`` gives the engine of another
+    model by its name; the generator's where it is the same file, so that nothing is loaded twice.
+    ``fingerprint`` gives the sha256 of the generator's file. A ``--check`` may take
+    ``check_seconds``, in ``sandbox`` (bubblewrap's path) where there is one.
     """
 
     chat: Chat
     load: Callable[[str], Engine] | None = None
+    engine: Engine | None = None
+    fingerprint: Callable[[], str] | None = None
+    check_seconds: float = CHECK_SECONDS
+    sandbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,49 +51,205 @@ class Spec:
     weight: float = 1.0
 
 
-_MAKERS: dict[str, Callable[[Means, str | None], Verifier]] = {
-    "judge": lambda means, argument: JudgeVerifier(means.chat),
-    "confidence": lambda means, argument: ConfidenceVerifier(),
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A verifier as ``ttc verifiers list`` shows it.
+
+    ``argument`` is what may stand behind ``=``, in brackets where it may be left out. ``reads``:
+    the candidate's text, or how it was drawn (which a planted solution cannot show).
+    """
+
+    name: str
+    make: Callable[[Means, str | None], Verifier]
+    summary: str
+    scores: str
+    cost: str
+    argument: str | None = None
+    reads: Literal["text", "sampling"] = "text"
+
+
+def _make_judge(means: Means, argument: str | None) -> Verifier:
+    return JudgeVerifier(means.chat)
+
+
+def _make_confidence(means: Means, argument: str | None) -> Verifier:
+    return ConfidenceVerifier(_read_statistic(argument))
+
+
+def _read_statistic(argument: str | None) -> Statistic:
+    for statistic in STATISTICS:
+        if statistic == (argument or "tail"):
+            return statistic
+    raise UsageError(
+        f"There is no confidence called {argument!r}.", f"Choose of {', '.join(STATISTICS)}."
+    )
+
+
+def _make_prm(means: Means, argument: str | None) -> Verifier:
+    from ttc_cli.verifiers.prm import make_prm
+
+    return make_prm(argument, means.load)
+
+
+def _make_probe(means: Means, argument: str | None) -> Verifier:
+    from ttc_cli.verifiers.probe import make_probe
+
+    states = means.engine.info.states if means.engine is not None else 0
+    return make_probe(argument, means.fingerprint, states)
+
+
+def _make_generative(means: Means, argument: str | None) -> Verifier:
+    from ttc_cli.verifiers.generative import make_generative
+
+    return make_generative(argument, means.engine, means.chat, means.load)
+
+
+def _make_check(means: Means, argument: str | None) -> Verifier:
+    from ttc_cli.verifiers.command import CommandVerifier, read_command
+
+    if not argument:
+        raise UsageError("A check needs its command.", "--check 'python3 check.py {file}'")
+    return CommandVerifier(
+        read_command(argument),
+        seconds=means.check_seconds,
+        sandbox=means.sandbox,
+        parallel=_count_cores(),
+    )
+
+
+def _count_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "judge",
+            _make_judge,
+            "the generator says yes or no",
+            "steps and whole",
+            "some 30 tokens a score",
+        ),
+        Entry(
+            "confidence",
+            _make_confidence,
+            "how sure the model was of its own tokens",
+            "steps and whole",
+            "nothing",
+            "[STATISTIC]",
+            reads="sampling",
+        ),
+        Entry(
+            "prm",
+            _make_prm,
+            "a process reward model",
+            "steps and whole",
+            "each step's tokens, by the other model",
+            "MODEL[@FORMAT]",
+        ),
+        Entry(
+            "probe",
+            _make_probe,
+            "a regression on the model's hidden state",
+            "whole, steps if fitted for them",
+            "one token a score",
+            "FILE",
+        ),
+        Entry(
+            "generative",
+            _make_generative,
+            "a critique in words, then its verdict",
+            "steps and whole",
+            "hundreds of tokens a score",
+            "[MODEL][@FORMAT]",
+        ),
+        Entry(
+            "check",
+            _make_check,
+            "your own command's exit status",
+            "whole",
+            "no tokens; the command's time",
+            "COMMAND",
+        ),
+    )
 }
 
 
 def names() -> tuple[str, ...]:
     """Every verifier's name."""
-    return tuple(_MAKERS)
+    return tuple(_ENTRIES)
+
+
+def entries() -> tuple[Entry, ...]:
+    """Every verifier."""
+    return tuple(_ENTRIES.values())
+
+
+def find(name: str) -> Entry:
+    """The verifier called ``name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in _ENTRIES:
+        near = difflib.get_close_matches(name, _ENTRIES, 1)
+        raise UsageError(
+            f"There is no verifier called {name!r}.",
+            f"Did you mean {near[0]}?" if near else f"Choose of {', '.join(_ENTRIES)}.",
+        )
+    return _ENTRIES[name]
 
 
 def parse(text: str) -> Spec:
-    """Read ``NAME[=ARGUMENT][:WEIGHT]``.
+    """Read ``NAME[=ARGUMENT][:WEIGHT]``; all behind ``check=`` is the command.
 
     Raises:
-        UsageError: it is not of that form, or there is no verifier of that name.
+        UsageError: it is not of that form, there is no verifier of that name, or its argument is
+            missing, superfluous or plainly wrong.
     """
-    found = _SPEC.fullmatch(text)
-    name = found["name"] if found else text
-    if found is None or name not in _MAKERS:
-        near = difflib.get_close_matches(name, _MAKERS, 1)
+    if text.startswith("check="):
+        found, spec = None, Spec("check", text.removeprefix("check="))
+    else:
+        found = _SPEC.fullmatch(text)
+        spec = Spec(found["name"], found["argument"]) if found else Spec(text)
+    entry = find(spec.name)
+    if entry.argument is None and spec.argument is not None:
         raise UsageError(
-            f"There is no verifier called {name!r}.",
-            f"Did you mean {near[0]}?" if near else f"Choose of {', '.join(_MAKERS)}.",
+            f"The verifier {entry.name} takes no argument.", f"--verifier {entry.name}"
         )
+    if entry.argument and entry.argument[0] != "[" and not spec.argument:
+        flag = "--check COMMAND" if entry.name == "check" else f"{entry.name}={entry.argument}"
+        raise UsageError(f"The verifier {entry.name} needs an argument.", f"Write it as: {flag}")
+    if entry.name == "confidence":
+        _read_statistic(spec.argument)
     try:
-        weight = float(found["weight"] or 1.0)
+        weight = float(found["weight"] or 1.0) if found else 1.0
     except ValueError:
         raise UsageError(f"The weight in --verifier {text!r} is no number.") from None
-    return Spec(name, found["argument"], weight)
+    return Spec(spec.name, spec.argument, weight)
 
 
 def build(wanted: Sequence[str], means: Means) -> tuple[Verifier, ...]:
     """The verifiers that ``wanted`` name, made from ``means``.
 
     Raises:
-        UsageError: there is none of such a name, or one is asked for twice.
+        UsageError: there is none of such a name, one is asked for twice, or one cannot be made.
     """
     specs = [parse(each) for each in wanted]
     if len({(spec.name, spec.argument) for spec in specs}) < len(specs):
         raise UsageError("A verifier can be asked once only.")
     made = []
     for spec in specs:
-        verifier = _MAKERS[spec.name](means, spec.argument)
+        verifier = find(spec.name).make(means, spec.argument)
         made.append(verifier if spec.weight == 1.0 else WeightedVerifier(verifier, spec.weight))
+    if len({each.name for each in made}) < len(made):
+        raise UsageError("Two verifiers would bear the same name in the scores.")
     return tuple(made)
+
+
+def wants_certainty(wanted: Sequence[str]) -> bool:
+    """Whether the engine must note self-certainty for these (``llamacpp.Settings.certainty``)."""
+    return any(parse(each).argument == "self-certainty" for each in wanted)

@@ -7,7 +7,7 @@ loaded. ``load`` puts them together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ttc_cli.engines.llamacpp.memory import MemoryPlan
     from ttc_cli.models.gguf import GgufInfo
 
-__all__ = ["Settings", "load", "plan"]
+__all__ = ["Settings", "load", "plan", "plan_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +57,36 @@ def plan(info: GgufInfo, settings: Settings, free_bytes: int) -> MemoryPlan:
     Raises:
         MemoryShort: more than is free.
     """
-    from ttc_cli.engines.llamacpp.memory import plan_memory
+    return plan_all([(info, settings)], free_bytes)[0]
 
-    window = info.context_length or CONTEXT
-    path = min(settings.context or max(CONTEXT, 2 * settings.answer), window)
-    return plan_memory(
-        info,
-        free_bytes=free_bytes,
-        parallel=settings.parallel or PARALLEL,
-        path=path,
-        answer=min(settings.answer, path),
-        kv_type=settings.kv_type or "f16",
-        unified=settings.kv_unified,
-        batch=settings.batch,
-        fixed=settings.parallel is not None and settings.kv_type is not None,
-    )
+
+def plan_all(
+    wanted: Sequence[tuple[GgufInfo, Settings]], free_bytes: int
+) -> tuple[MemoryPlan, ...]:
+    """What loading all these models, each under its settings, would take.
+
+    Raises:
+        MemoryShort: together more than is free; names them all.
+    """
+    from ttc_cli.engines.llamacpp.memory import Wish, plan_together
+
+    wishes = []
+    for info, settings in wanted:
+        window = info.context_length or CONTEXT
+        path = min(settings.context or max(CONTEXT, 2 * settings.answer), window)
+        wishes.append(
+            Wish(
+                info,
+                parallel=settings.parallel or PARALLEL,
+                path=path,
+                answer=min(settings.answer, path),
+                kv_type=settings.kv_type or "f16",
+                unified=settings.kv_unified,
+                batch=settings.batch,
+                fixed=settings.parallel is not None and settings.kv_type is not None,
+            )
+        )
+    return plan_together(wishes, free_bytes)
 
 
 def load(
@@ -81,6 +96,7 @@ def load(
     name: str | None = None,
     free_bytes: int | None = None,
     progress: Callable[[float], bool] | None = None,
+    planned: MemoryPlan | None = None,
 ) -> LlamaCppEngine:
     """Load a model and make it ready to search.
 
@@ -90,6 +106,7 @@ def load(
         name: what to call the model in events; the file's stem where None.
         free_bytes: memory to plan with; None asks the machine.
         progress: called with 0…1 while the weights are read; False stops.
+        planned: from ``plan_all``, where others are loaded beside it; None plans for it alone.
 
     Raises:
         ModelCorrupt: truncated or no GGUF.
@@ -103,9 +120,10 @@ def load(
 
     settings = settings or Settings()
     info = gguf.read_header(path)
-    if free_bytes is None:
-        free_bytes = hardware.read_memory().free
-    planned = plan(info, settings, free_bytes)
+    if planned is None:
+        planned = plan(
+            info, settings, hardware.read_memory().free if free_bytes is None else free_bytes
+        )
     threads = settings.threads or hardware.count_cores()
     model = native.Model(
         path,

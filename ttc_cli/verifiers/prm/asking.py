@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ def read_request(argument: str | None) -> PrmRequest:
             aggregate = word
         elif word in FORMATS or word in AGGREGATES:
             raise UsageError(f"--verifier prm={argument}: one format and one aggregate.", _EXAMPLE)
+        elif near := difflib.get_close_matches(word, (*FORMATS, *AGGREGATES), 1, 0.8):
+            raise UsageError(
+                f"--verifier prm={argument}: {word!r} is neither a format nor an aggregate.",
+                f"Did you mean {near[0]}?",
+            )
         else:
             break
         model = before

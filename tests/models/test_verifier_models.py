@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_gguf import gguf
+
+from ttc_cli.commands.planning import obtain_model
+from ttc_cli.commands.verifier_models import (
+    VerifierModel,
+    choose_verifier_models,
+    open_engines,
+    spread,
+    warn_of,
+)
+from ttc_cli.engines.llamacpp import Settings
+from ttc_cli.errors import MemoryShort, ModelMissing, UsageError
+from ttc_cli.models import hardware
+from ttc_cli.models.registry import load_registry
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+def file(home) -> Path:
+    path = home / "small.gguf"
+    path.write_bytes(gguf())
+    return path
+
+
+def test_the_registry_says_how_a_model_is_asked(home) -> None:
+    choice = choose_verifier_models(["judge", "prm=rlhflow-prm-8b:0.5"], Settings())
+    assert choice.verifiers == ("judge", "prm=rlhflow-prm-8b@rlhflow:0.5")
+    (model,) = choice.models
+    assert model.asked == "rlhflow-prm-8b"
+    assert model.model.path is None
+
+
+def test_the_shipped_verifier_is_pinned() -> None:
+    entry = load_registry().require("rlhflow-prm-8b")
+    assert (entry.kind, entry.format) == ("verifier", "rlhflow")
+    assert entry.sha256 == "254c7ccc4ea3818fe5f6e3ffd5500c779b02058b98f9ce9a3856e54106d008e3"
+
+
+def test_a_missing_verifier_is_asked_for_as_a_missing_generator_is(home) -> None:
+    (model,) = choose_verifier_models(["prm=rlhflow-prm-8b"], Settings()).models
+    with pytest.raises(ModelMissing) as caught:
+        obtain_model(model.model, yes=False, ask=None)
+    assert caught.value.exit_code == 3
+    assert "ttc models pull rlhflow-prm-8b" in (caught.value.hint or "")
+
+
+def test_a_file_must_come_with_its_format(file) -> None:
+    with pytest.raises(UsageError, match="not known how") as caught:
+        choose_verifier_models([f"prm={file}"], Settings())
+    assert "@FORMAT" in (caught.value.hint or "")
+    choice = choose_verifier_models([f"prm={file}@versaprm@mean"], Settings())
+    assert choice.verifiers == (f"prm={file}@versaprm@mean",)
+    assert choice.models[0].model.path == file
+
+
+@pytest.mark.parametrize("word", ["prm", "prm=", "prm=nonesuch", "prm=no/such.gguf@versaprm"])
+def test_models_that_do_not_exist_are_refused_before_anything_is_loaded(home, word) -> None:
+    with pytest.raises((UsageError, ModelMissing)):
+        choose_verifier_models([word], Settings())
+
+
+def test_models_that_were_not_trained_for_it_are_warned_of(file) -> None:
+    said: list[str] = []
+    choice = choose_verifier_models(
+        [f"prm={file}@versaprm", "prm=rlhflow-prm-8b", "prm=qwen2.5-coder-0.5b@versaprm"],
+        Settings(),
+    )
+    warn_of(choice.models, said.append)
+    assert len(said) == 2
+    assert all("scores mean nothing" in each for each in said)
+
+
+class Loaded:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def choose(*files: Path, **settings: int) -> tuple[VerifierModel, ...]:
+    words = [f"prm={file}@versaprm" for file in files]
+    return choose_verifier_models(words, spread(Settings(), **settings)).models
+
+
+def test_the_same_file_is_loaded_once(file, home) -> None:
+    link = home / "link.gguf"
+    link.symlink_to(file)
+    opened: list[Loaded] = []
+
+    def open_one(path, settings, name, *planned):
+        assert not planned
+        opened.append(Loaded(path))
+        return opened[-1]
+
+    engine, others = open_engines(file, Settings(), "g", choose(link, gpu_layers=None), open_one)
+    assert opened == [engine]
+    assert others == {str(link): engine}
+
+
+def test_two_models_are_loaded_within_one_plan_each_with_its_settings(file, home) -> None:
+    second = home / "second.gguf"
+    second.write_bytes(gguf())
+    seen = []
+
+    def open_one(path, settings, name, planned):
+        seen.append((path, settings.gpu_layers, planned))
+        return Loaded(path)
+
+    models = choose(second, gpu_layers=7)
+    engine, others = open_engines(file, Settings(gpu_layers=3), "g", models, open_one)
+    assert [(path, layers) for path, layers, _ in seen] == [(file, 3), (second, 7)]
+    assert all(planned.total <= planned.free for _, _, planned in seen)
+    assert others[str(second)] is not engine
+
+
+def test_two_models_that_do_not_fit_together_are_not_loaded(file, home, monkeypatch) -> None:
+    second = home / "second.gguf"
+    second.write_bytes(gguf())
+    free = hardware.Memory(total=1 << 30, free=1 << 20, limited=False)
+    monkeypatch.setattr(hardware, "read_memory", lambda: free)
+
+    def open_one(*given):
+        raise AssertionError("nothing may be loaded")
+
+    with pytest.raises(MemoryShort, match=r"small\.gguf .*second\.gguf"):
+        open_engines(file, Settings(), "g", choose(second, gpu_layers=None), open_one)
+
+
+def test_the_first_engine_is_closed_where_the_second_fails(file, home) -> None:
+    second = home / "second.gguf"
+    second.write_bytes(gguf())
+    opened: list[Loaded] = []
+
+    def open_one(path, settings, name, planned):
+        if opened:
+            raise MemoryShort("no")
+        opened.append(Loaded(path))
+        return opened[0]
+
+    with pytest.raises(MemoryShort):
+        open_engines(file, Settings(), "g", choose(second, gpu_layers=None), open_one)
+    assert opened[0].closed

@@ -1,0 +1,155 @@
+"""Verifiers that are models of their own: which files they name, and loading them all together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ttc_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.base import Engine
+    from ttc_cli.engines.llamacpp import Settings
+    from ttc_cli.engines.llamacpp.memory import MemoryPlan
+    from ttc_cli.models.store import Model
+    from ttc_cli.verifiers.prm import PrmRequest
+
+Open = Callable[..., "Engine"]
+"""Loads a file under settings and a name, within a plan where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierModel:
+    """A model that a verifier asks. ``asked`` is what ``Means.load`` is asked for it by."""
+
+    asked: str
+    model: Model
+    settings: Settings
+
+    def is_file(self, path: Path | None) -> bool:
+        """Whether it is the file ``path``."""
+        own = self.model.path
+        if own is None or path is None:
+            return False
+        with contextlib.suppress(OSError):
+            return own.samefile(path)
+        return own == path
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The verifiers, each with all that is known of it, and the models that they need."""
+
+    verifiers: tuple[str, ...]
+    models: tuple[VerifierModel, ...]
+
+
+def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choice:
+    """What ``--verifier`` words need beside the generator. Touches no network.
+
+    Args:
+        verifiers: as given; ``prm=NAME`` gets the format that the registry knows of NAME.
+        settings: for these models.
+
+    Raises:
+        UsageError: no such verifier or model, or a format that nobody states.
+        ModelError: a path without a file, or a file that is not what it should be.
+    """
+    from ttc_cli.models import store
+    from ttc_cli.verifiers import registry
+
+    words, models = [], {}
+    for word in verifiers:
+        spec = registry.parse(word)
+        asked = spec.argument or ""
+        if spec.name == "prm":
+            request, model = _complete(spec.argument)
+            asked = request.model
+            weight = "" if spec.weight == 1.0 else f":{spec.weight:g}"
+            word = f"prm={request.text}{weight}"
+        words.append(word)
+        if spec.name not in registry.MODEL_NAMED or not asked:
+            continue
+        if spec.name != "prm":
+            model = store.resolve(asked)
+        models[asked] = VerifierModel(asked, model, settings)
+    return Choice(tuple(words), tuple(models.values()))
+
+
+def warn_of(models: Sequence[VerifierModel], warn: Callable[[str], None]) -> None:
+    """Say which of ``models`` ttc does not know as verifiers."""
+    for each in models:
+        if each.model.entry.kind != "verifier":
+            warn(
+                f"{each.asked} is not known as a process reward model: if it was not trained as "
+                "one, its scores mean nothing"
+            )
+
+
+def open_engines(
+    path: Path,
+    settings: Settings,
+    name: str,
+    others: Sequence[VerifierModel],
+    open_one: Open,
+) -> tuple[Engine, Mapping[str, Engine]]:
+    """The generator's engine, and those of ``others`` by what they are asked for by.
+
+    All are planned together before any is loaded; a file that is named twice is loaded once.
+
+    Raises:
+        MemoryShort: they do not fit together; nothing has been loaded then.
+        TtcError: as ``open_one``; what was loaded before is closed.
+    """
+    from ttc_cli.commands.planning import label_model
+    from ttc_cli.engines import llamacpp
+    from ttc_cli.models import gguf, hardware
+
+    wanted = [(path, settings, name)]
+    places: dict[str, int] = {}
+    for each in others:
+        own = each.model.path
+        assert own is not None  # obtained before
+        same = (n for n, (known, _, _) in enumerate(wanted) if each.is_file(known))
+        place = next(same, len(wanted))
+        if place == len(wanted):
+            wanted.append((own, each.settings, label_model(each.model)))
+        places[each.asked] = place
+    plans: Sequence[MemoryPlan | None] = [None]
+    if len(wanted) > 1:
+        headers = [(gguf.read_header(file), how) for file, how, _ in wanted]
+        plans = llamacpp.plan_all(headers, hardware.read_memory().free)
+    engines: list[Engine] = []
+    try:
+        for (file, how, called), planned in zip(wanted, plans, strict=True):
+            within = () if planned is None else (planned,)
+            engines.append(open_one(file, how, called, *within))
+    except BaseException:
+        for engine in engines:
+            engine.close()
+        raise
+    return engines[0], {asked: engines[place] for asked, place in places.items()}
+
+
+def spread(settings: Settings, gpu_layers: int | None) -> Settings:
+    """The generator's ``settings`` for a verifier, with layers of its own on the GPU."""
+    return settings if gpu_layers is None else replace(settings, gpu_layers=gpu_layers)
+
+
+def _complete(argument: str | None) -> tuple[PrmRequest, Model]:
+    """``argument`` of ``prm=`` with its format, and the model."""
+    from ttc_cli.models import store
+    from ttc_cli.verifiers.prm import FORMATS, read_request
+
+    request = read_request(argument)
+    model = store.resolve(request.model)
+    format = request.format or model.entry.format
+    if format is None:
+        raise UsageError(
+            f"It is not known how {request.model} is asked.",
+            f"Say it with --verifier prm={request.model}@FORMAT, one of {', '.join(FORMATS)}.",
+        )
+    return replace(request, format=format), model
