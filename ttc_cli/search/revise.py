@@ -11,7 +11,7 @@ wrong ones). ``benchmarks/revisions.py`` counts what a model does.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ttc_cli.engines.base import Branch, Prompt, Span
@@ -73,14 +73,20 @@ async def run_chains(
     """
     if context.chat is None:
         raise UsageError("Revision needs the model's chat template, and there is none here.")
-    pool, chains = Pool(), [Chain() for _ in range(min(count, context.samples))]
-    live, round = chains, 0
-    while live and pool.started < context.samples and pool.halted is None:
-        live = live[: context.samples - pool.started]
+    pool, chains = context.pool or Pool(), [Chain() for _ in range(min(count, context.samples))]
+    live, round, end = chains, 0, pool.started + context.samples
+    while live and pool.started < end and pool.halted is None:
+        live = live[: end - pool.started]
         await _grow_round(context, pool, live, window, round)
         live = [each for each in live if _goes_on(context, pool, each, chains)]
         round += 1
-    return await _conclude(context, pool, len(chains), round, choose)
+    if pool.halted is not None:
+        reason = pool.halted
+    elif pool.started < end:
+        reason = f"every chain filled its context, after {round} attempts at most"
+    else:
+        reason = f"{len(chains)} chains of up to {round} attempts asked for"
+    return await _conclude(context, pool, choose, reason)
 
 
 async def _grow_round(
@@ -96,17 +102,25 @@ async def _grow_round(
             Start(_ask_again(context, pool, chain, window), chain.attempts[-1]) for chain in chains
         ]
     await sample_wave(context, pool, len(chains), wave=round, starts=starts, keep=True)
-    for chain, id in zip(chains, range(first, pool.started), strict=False):
-        chain.attempts.append(id)
-    # The attempts before lent their KV until now, and were scored when they ended.
-    context.session.drop(branch for id in before if (branch := pool.leaves[id].branch) is not None)
     ended = range(first, pool.started)
+    for chain, id in zip(chains, ended, strict=False):
+        chain.attempts.append(id)
+    _let_go(context, pool, before)
     await show_vote(context, pool)
-    await verify(context, pool, [id for id in ended if id in pool.leaves and _can_win(pool, id)])
+    await verify(
+        context,
+        pool,
+        [id for id in ended if id in pool.leaves and pool.leaves[id].candidate.answer is not None],
+    )
 
 
-def _can_win(pool: Pool, id: int) -> bool:
-    return pool.leaves[id].candidate.answer is not None
+def _let_go(context: SearchContext, pool: Pool, ids: list[int]) -> None:
+    """Drop the branches of attempts that lent their KV to the next and are scored already."""
+    for id in ids:
+        leaf = pool.leaves[id]
+        if leaf.branch is not None:
+            context.session.drop([leaf.branch])
+            pool.leaves[id] = replace(leaf, branch=None)
 
 
 def _goes_on(context: SearchContext, pool: Pool, chain: Chain, chains: list[Chain]) -> bool:
@@ -158,13 +172,9 @@ def _read_again(context: SearchContext, seen: list[Candidate], requests: list[Pr
 async def _conclude(
     context: SearchContext,
     pool: Pool,
-    chains: int,
-    rounds: int,
     choose: Literal["vote", "verifier"],
+    reason: str,
 ) -> Outcome:
-    reason = pool.halted or f"{chains} chains of up to {rounds} attempts asked for"
-    if pool.halted is None and pool.started < context.samples:
-        reason = f"every chain filled its context after {pool.started} attempts"
     if choose == "verifier" or context.problem.answer_type is AnswerType.FREE:
         return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
     scores = [score for each in pool.answered if (score := merit(each)) is not None]

@@ -42,7 +42,8 @@ class Partial:
     """A solution under way. ``finish`` is None while it can go on.
 
     ``steps`` and ``scores`` are those of the whole path, ``tokens`` the ones it drew itself.
-    ``boundaries`` holds, where the tree keeps them, a branch for each step's end.
+    ``boundaries`` holds, where the tree keeps them, a branch for each step's end. The first
+    ``thought`` characters of its text are thinking.
     """
 
     id: int
@@ -55,6 +56,7 @@ class Partial:
     finish: Finish | None = None
     draws: int = 0
     boundaries: tuple[Branch, ...] = ()
+    thought: int = 0
 
     @property
     def text(self) -> str:
@@ -88,6 +90,8 @@ class Tree:
     """Verifiers that could not score, and are not asked again."""
 
     def __post_init__(self) -> None:
+        if self.context.pool is not None:
+            self.pool = self.context.pool
         if any(each.grades_steps for each in self.context.verifiers):
             return
         names = ", ".join(each.name for each in self.context.verifiers) or "nothing"
@@ -136,6 +140,7 @@ class Tree:
         for branch in self.context.session.fork(origin, count):
             child = self._start(branch, partial.wave if wave is None else wave, partial.id, steps)
             child.steps = partial.steps[:steps]
+            child.thought = min(partial.thought, len(child.text))
             child.boundaries = partial.boundaries[:steps]
             child.scores = tuple(s for s in partial.scores if s.step is not None and s.step < steps)
             made.append(child)
@@ -280,6 +285,7 @@ class Tree:
     def _take(self, partial: Partial, growth: Growth, *, cut: int | None) -> None:
         """Book one growth."""
         partial.tokens += growth.tokens
+        partial.thought += growth.thought
         if growth.text or growth.finish is Finish.STEP:
             step = Step(growth.text, growth.tokens, growth.confidence)
             partial.steps = (*partial.steps, step)
@@ -311,7 +317,8 @@ class Tree:
 
     def _end(self, partial: Partial, finish: Finish) -> None:
         partial.finish = finish
-        answer = read_answer(partial.text, finish, self.context.problem.answer_type)
+        kind = self.context.problem.answer_type
+        answer = read_answer(partial.text, finish, kind, partial.thought)
         keep = answer is not None and any(each.needs_branch for each in self.context.verifiers)
         if not keep and not self.keep_boundaries:
             self.context.session.drop([partial.branch])
@@ -326,6 +333,7 @@ class Tree:
             wave=partial.wave,
             parent=partial.parent,
             steps=partial.steps,
+            thought=partial.thought,
         )
         self.pool.leaves[partial.id] = Leaf(candidate, partial.branch if keep else None)
         self.context.events.emit(CandidateEnded(candidate))
@@ -345,6 +353,7 @@ class Tree:
             wave=partial.wave,
             parent=partial.parent,
             steps=partial.steps,
+            thought=partial.thought,
         )
         return Leaf(candidate, partial.branch)
 
@@ -364,9 +373,8 @@ class Tree:
 
     def _carry_values(self) -> None:
         """Give each candidate with an answer its value as a score of the whole."""
-        for id, leaf in self.pool.leaves.items():
-            partial = self.partials[id]
-            value = self.value(partial)
+        for id, partial in self.partials.items():
+            leaf, value = self.pool.leaves[id], self.value(partial)
             if value is None or leaf.candidate.answer is None:
                 continue
             graded = {s.verifier: s.weight for s in partial.scores if s.step is not None}
