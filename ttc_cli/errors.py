@@ -18,7 +18,8 @@
     │   └── PromptTooLong       5   the prompt exceeds the context window
     └── NetworkError            6
         ├── Unreachable         6   no source answered
-        └── AccessDenied        6   the hub wants a token or a licence
+        ├── AccessDenied        6   a hub or a server wants a token, a key or a licence
+        └── ServerFailed        6   a server failed in mid-run; an EngineError too
 
 129, 130, 141 and 143 are signals (SIGHUP, SIGINT, SIGPIPE, SIGTERM), not errors of this family.
 """
@@ -111,4 +112,8 @@ class Unreachable(NetworkError):
 
 
 class AccessDenied(NetworkError):
-    """The hub wants a token, or the licence accepted."""
+    """The hub or the server wants a token, a key, or the licence accepted."""
+
+
+class ServerFailed(NetworkError, EngineError):
+    """The server that a remote engine grows on failed while it ran, retries included."""
