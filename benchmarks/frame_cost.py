@@ -3,9 +3,10 @@
     python benchmarks/frame_cost.py [--frames 300]
 
 Both go through the same ``rich.live.Live`` on a console that writes to a pseudo terminal of
-120 × 30, as at run time; the state is a run of 64 candidates of which 32 grow, every one of
-them a token further in each frame. Also printed: the cost of folding one decode step of 32
-branches. At 8 frames a second, 2.5 ms a frame is 2 % of one core.
+120 × 30, as at run time. Two states are drawn: a run of 64 candidates of which 32 grow, and a beam
+search of 8 beams in its ninth round, some 40 nodes with their steps and process scores of two
+verifiers; what grows is a token further in each frame. Also printed: the cost of folding one
+decode step of 32 branches. At 8 frames a second, 2.5 ms a frame is 2 % of one core.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 
 from rich.console import Console
@@ -59,7 +60,39 @@ def fill(tree: LiveTree) -> None:
     tree(events.Decided("wave", "7 of 32 agree, settled 0.61 < 0.90: go on"))
 
 
-def grew(step: int, ids: range) -> events.Grew:
+def search(tree: LiveTree, rounds: int = 9, beams: int = 8) -> list[int]:
+    """A beam search in its last round; returns those that grow."""
+    question = "How many apples are left when three friends share them? " * 6
+    names = ("judge", "confidence")
+    budget = Budget(max_tokens=20_000, max_seconds=600)
+    tree(events.RunStarted(Problem(question), "model", "beam", names, budget, 0, beams))
+    live = list(range(beams))
+    for i in live:
+        tree(events.CandidateStarted(i, 0))
+    new = beams
+    for wave in range(rounds):
+        tree(events.WaveStarted(wave, "beam", beams, f"step {wave + 1}: {beams} beams"))
+        for step in range(20):
+            tree(grew(step, live))
+        if wave == rounds - 1:
+            return live
+        for i in live:
+            tree(events.Stepped(i, wave, TEXT, 20))
+            for name in names:
+                value = (i * 37 + wave * 11 + len(name)) % 100 / 100
+                tree(events.Scored(i, Score(name, value, wave)))
+        kept, dropped = live[: beams // 2], live[beams // 2 :]
+        for i in dropped:
+            tree(events.Pruned(i, f"not among the best {beams // 2} of {beams}"))
+        live = list(kept)
+        for parent in kept:
+            tree(events.CandidateStarted(new, wave + 1, parent, wave + 1))
+            live.append(new)
+            new += 1
+    return live
+
+
+def grew(step: int, ids: Iterable[int]) -> events.Grew:
     """One decode step."""
     texts = {i: WORDS[(step + i) % len(WORDS)] + " " for i in ids}
     return events.Grew(texts, len(texts), 0, step, 8192)
@@ -107,6 +140,16 @@ def main() -> None:
 
     with tree:
         tree_ms = measure(frames, draw_tree) - fold
+    searching = LiveTree(terminal())
+    live = search(searching)
+    fold_live = measure(frames, lambda i: searching(grew(i, live)))
+
+    def draw_search(frame: int) -> None:
+        searching(grew(frame, live))
+        searching.refresh()
+
+    with searching:
+        search_ms = measure(frames, draw_search) - fold_live
     lines = ["The quick brown fox jumps over the lazy dog. " * 4] * 28
     with os.fdopen(terminal(), "w") as file:
         console = Console(file=file, force_terminal=True, width=WIDTH, height=HEIGHT)
@@ -119,6 +162,7 @@ def main() -> None:
             plain_ms = measure(frames, draw_plain)
     print(f"plain 28-line frame   {plain_ms:6.2f} ms")
     print(f"live tree frame       {tree_ms:6.2f} ms   {tree_ms / plain_ms:.2f} × plain")
+    print(f"step-wise frame       {search_ms:6.2f} ms   {len(searching.state.nodes)} nodes")
     print(f"fold one decode step  {fold:6.2f} ms   ({GROWING} growing branches)")
 
 

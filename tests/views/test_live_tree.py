@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -218,3 +219,55 @@ with LiveTree() as tree:
     for sequence in (b"\x1b]", b"\x07", b"\x1b[2J", b"\xc2\x9b"):
         assert sequence not in shown.bytes
     assert "[/x][red]harmless" in shown.text
+
+
+STEPWISE = """
+import asyncio
+from ttc_cli import events
+from ttc_cli.answers import Comparer
+from ttc_cli.engines.scripted import ScriptedEngine
+from ttc_cli.engines.script import babble
+from ttc_cli.policy.run import solve
+from ttc_cli.prompts import Chat
+from ttc_cli.types import AnswerType, Problem
+signal.signal(signal.SIGUSR1, lambda *_: None)
+print("before")
+stream = events.EventStream()
+engine = ScriptedEngine(babble, yes=lambda text: len(text) % 97 / 97, parallel=8)
+with Comparer() as comparer, LiveTree() as tree:
+    stream.subscribe(tree)
+    def wait(event):  # in the third round, once everything of the second is known
+        if isinstance(event, events.WaveStarted) and event.wave == 2:
+            signal.pause()
+    stream.subscribe(wait)
+    result = asyncio.run(solve(
+        Problem("How many apples has Tom?", AnswerType.NUMBER), engine, chat=Chat(engine.info),
+        comparer=comparer, strategy="{strategy}", knobs={knobs}, samples=6, events=stream,
+    ))
+print("the answer is", result.answer.text)
+"""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "knobs"),
+    [
+        ("beam", {"width": "2"}),
+        ("lookahead", {"width": "2"}),
+        ("mcts", {"width": "2"}),
+    ],
+)
+def test_a_search_over_steps_is_on_the_screen_and_then_gone(terminal, strategy, knobs):
+    script = STEPWISE.replace("{strategy}", strategy).replace("{knobs}", repr(knobs))
+    shown = terminal(script, 100, 60)
+    shown.read(" best #")
+    shown.read("step 2")
+    tree = shown.text
+    assert re.search(r"^ best #\d+ +1 (0\.\d\d  )?\w", tree, re.MULTILINE)
+    assert re.search(r"─ \d+ +[‖◇·▸] \w+ .*0\.\d\d [▁▂▃▄▅▆▇█━╸─]+ +[●◐○]", tree)
+    assert shown.screen.cursor.hidden
+    shown.child.send_signal(signal.SIGUSR1)
+    assert shown.finish() == 0
+    assert not shown.screen.cursor.hidden
+    assert shown.screen.display[0].startswith("before")
+    assert shown.screen.display[1].startswith("the answer is")
+    assert "best #" not in shown.text

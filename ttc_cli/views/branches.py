@@ -32,6 +32,8 @@ _RANK = {
 _NAMES = {Status.QUEUED: "waiting"}
 _DEEPEST = 64
 """Ancestors looked at; more could only be a cycle or cost time."""
+DROPPED_SHOWN = 4
+"""Candidates that were dropped and still get a row, with the reason; the others are counted."""
 _NEAREST = 3
 """Ancestors that get a row for the sake of a branch below them."""
 _INDENT = 6
@@ -58,6 +60,7 @@ class _Columns(NamedTuple):
 
 def branch_rows(state: ViewState, width: int, rows: int) -> list[Row]:
     """At most ``rows`` rows of ``width`` cells that show the candidates."""
+    rows = min(rows, count_rows(state))
     if rows <= 0:
         return []
     if not state.nodes:
@@ -97,7 +100,16 @@ def _trail(nodes: Mapping[int, Node], id_: int | None) -> tuple[int, ...]:
 
 def _rank(node: Node, best: int | None) -> tuple[int, float, int]:
     rank = 0 if node.id == best else _RANK[node.status]
+    if node.dropped:
+        return (rank, 0.0, -node.id)  # the latest tell what the search is doing
     return (rank, -(node.value or 0.0), node.id)
+
+
+def count_rows(state: ViewState) -> int:
+    """How many rows the tree would like: some of what was dropped is enough."""
+    dropped = sum(node.dropped for node in state.nodes.values())
+    kept = len(state.nodes) - dropped
+    return max(1, kept + min(dropped, DROPPED_SHOWN)) + (dropped > DROPPED_SHOWN)
 
 
 def _choose(nodes: Mapping[int, Node], order: Iterable[Node], room: int) -> set[int]:

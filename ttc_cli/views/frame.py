@@ -17,7 +17,7 @@ from rich.segment import Segment
 
 from ttc_cli.types import AnswerClass, AnswerType
 from ttc_cli.views import words
-from ttc_cli.views.branches import branch_rows, path_rows
+from ttc_cli.views.branches import branch_rows, count_rows, path_rows
 from ttc_cli.views.cells import Row, cells, cut, wrap
 from ttc_cli.views.nodes import Node, Status, trace
 from ttc_cli.views.state import ViewState
@@ -112,7 +112,7 @@ def _wants(state: ViewState, width: int) -> dict[str, int]:
         "vote": max(1, min(6, len(_shown_classes(state)))),
         "path": path,
         "gap": 4 + bool(path),
-        "tree": max(1, len(state.nodes)) + 1,
+        "tree": count_rows(state),
         "warning": int(bool(state.warnings)),
         "foot": 1,
     }
