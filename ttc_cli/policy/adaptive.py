@@ -18,11 +18,12 @@ from ttc_cli.events import Decided, WaveStarted
 from ttc_cli.policy.difficulty import estimate
 from ttc_cli.policy.stopping import cannot_change, count_votes_to_settle, expect_gain
 from ttc_cli.policy.table import Row, Table
+from ttc_cli.search import registry
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.sample import Pool, Wave, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import rank
-from ttc_cli.types import AnswerClass, AnswerType, Candidate, Estimate
+from ttc_cli.types import AnswerClass, AnswerType, Candidate, Estimate, Finish
 
 
 async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
@@ -66,17 +67,36 @@ class _Run:
         return conclude_by_verifier(self.context, self.pool, (), reason)
 
     async def _grow(self, size: int, reason: str) -> None:
+        strategy = self._choose_strategy()
+        if strategy is not None:
+            reason = f"{reason}, by {strategy.name} (difficulty {self._estimate().difficulty})"
         self._decide("wave", reason)
-        self.context.events.emit(WaveStarted(self.waves, "sample", size, reason))
-        await sample_wave(
-            self.context,
-            self.pool,
-            size,
-            wave=self.waves,
-            max_tokens=self.tokens,
-            watch=self._watch,
-        )
+        if strategy is None:
+            self.context.events.emit(WaveStarted(self.waves, "sample", size, reason))
+            await sample_wave(
+                self.context,
+                self.pool,
+                size,
+                wave=self.waves,
+                max_tokens=self.tokens,
+                watch=self._watch,
+            )
+        else:
+            run = registry.prepare(strategy, {})
+            await run(replace(self.context, samples=size, pool=self.pool))
+            self.classes = await show_vote(self.context, self.pool)
         self.waves += 1
+
+    def _choose_strategy(self) -> registry.Entry | None:
+        """What the table says for questions this hard; None: independent candidates."""
+        if not self.pool.leaves or self.context.problem.answer_type is AnswerType.FREE:
+            return None
+        name = self.table.waves.get(self._estimate().difficulty)
+        if name is None:
+            return None
+        entry = registry.find(name)
+        guided = any(each.grades_steps for each in self.context.verifiers)
+        return entry if guided or not entry.steps else None
 
     async def _watch(self, wave: Wave, ended: Candidate) -> None:
         """Look at a candidate that ended: is the matter settled, is a sibling running away?"""
@@ -115,7 +135,8 @@ class _Run:
         believed, threshold = self._estimate(), self.row.threshold
         if threshold is not None and believed.settled >= threshold:
             return f"{agree}, estimate {believed.settled:.2f} ≥ {threshold:.2f}"
-        remaining = self.context.samples - len(self.pool.leaves)
+        ended = sum(each.finish is not Finish.PRUNED for each in self.pool.candidates)
+        remaining = self.context.samples - ended
         if remaining and cannot_change(leader, runner_up, remaining, self.table.tilt):
             return f"{agree}, the remaining {remaining} cannot change that"
         return None
@@ -127,7 +148,7 @@ class _Run:
             return f"{settled}: stop"
         if self.pool.halted is not None:
             return self.pool.halted
-        left = self.context.samples - self.pool.started
+        left = self.context.samples - self.context.ledger.samples
         if left <= 0:
             return f"all {_count(self.context.samples, 'candidate')} of this budget are grown"
         leader, runner_up = self._lead()
@@ -159,7 +180,7 @@ class _Run:
     def _size_wave(self) -> int:
         """As many as would settle it if the leader kept its share, between probe and slots."""
         leader, runner_up = self._lead()
-        left = self.context.samples - self.pool.started
+        left = self.context.samples - self.context.ledger.samples
         most = max(self.context.parallel, self.row.probe)
         if self.row.threshold is None:
             return min(most, left)

@@ -6,7 +6,7 @@ These are starting values, chosen before measurement. A calibrated table is anot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ttc_cli.errors import UsageError
 
@@ -43,6 +43,9 @@ class Table:
             better than chance.
         runaway: siblings may grow to this many times the longest answered candidate.
         runaway_floor: tokens below which nobody is called a runaway.
+        waves: the strategy of the waves after the probe, by predicted difficulty; bins that are
+            not named draw independent candidates, which is the only thing that was measured to
+            pay so far.
         calibrated: whether estimates may be called probabilities.
     """
 
@@ -52,6 +55,7 @@ class Table:
     tilt: float = 0.1
     runaway: float = 2.0
     runaway_floor: int = 128
+    waves: Mapping[int, str] = field(default_factory=dict)
     calibrated: bool = False
 
     def row(self, level: str) -> Row:

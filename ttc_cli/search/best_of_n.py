@@ -12,7 +12,7 @@ async def best_of_n(context: SearchContext) -> Outcome:
 
     As good as its verifier: with a small judge it often loses to the vote.
     """
-    pool = Pool()
+    pool = context.pool or Pool()
     await sample_all(context, pool)
     await verify(context, pool, [each.id for each in pool.answered])
     classes = await count_pool(context, pool)

@@ -15,6 +15,7 @@ from ttc_cli.verifiers.base import Verifier
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
     from ttc_cli.prompts import Chat
+    from ttc_cli.search.sample import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class SearchContext:
 
     ``problem.answer_type`` is resolved. ``samples`` is the N of a fixed strategy and the cap of an
     adaptive one; ``parallel`` is how many branches the engine grows at once. ``chat`` words what
-    is said to the model after its turn; None where a search never does.
+    is said to the model after its turn; None where a search never does. ``pool`` holds the
+    candidates of earlier waves, which a strategy adds to; None: it starts with none.
     """
 
     problem: Problem
@@ -37,6 +39,7 @@ class SearchContext:
     samples: int
     parallel: int
     chat: Chat | None = None
+    pool: Pool | None = None
 
     @property
     def budget(self) -> Budget:

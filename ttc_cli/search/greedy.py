@@ -11,7 +11,7 @@ from ttc_cli.search.sample import Pool, count_pool, sample_wave
 
 async def greedy(context: SearchContext) -> Outcome:
     """One candidate at temperature 0. ``samples`` and the other sampling settings are ignored."""
-    pool = Pool()
+    pool = context.pool or Pool()
     await sample_wave(context, pool, 1, sampling=replace(context.sampling, temperature=0.0))
     classes = await count_pool(context, pool)
     return conclude_by_vote(context, pool, classes, pool.halted or "one candidate asked for")

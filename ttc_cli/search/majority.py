@@ -13,7 +13,7 @@ async def majority(context: SearchContext) -> Outcome:
     Always grows all N: it is the baseline that ``auto`` is measured against. Verifiers are not
     asked.
     """
-    pool = Pool()
+    pool = context.pool or Pool()
     await sample_all(context, pool)
     classes = await count_pool(context, pool)
     reason = pool.halted or f"{context.samples} candidates asked for"

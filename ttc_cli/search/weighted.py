@@ -16,7 +16,7 @@ async def weighted(context: SearchContext) -> Outcome:
 
     A candidate that no verifier scored weighs as much as the average of the others.
     """
-    pool = Pool()
+    pool = context.pool or Pool()
     await sample_all(context, pool)
     await verify(context, pool, [each.id for each in pool.answered])
     scores = [score for each in pool.answered if (score := merit(each)) is not None]
