@@ -6,11 +6,9 @@ import pytest
 
 from ttc_cli.engines.base import Branch, Grow, ScoreRow, Span
 from ttc_cli.engines.scripted import ScriptedEngine
-from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import JUDGE_QUESTION, Chat
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Sampling, Score
-from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.judge import JudgeVerifier, share_of_yes
 
@@ -64,14 +62,3 @@ def test_rows_that_were_not_read_have_no_score() -> None:
 )
 def test_the_score_is_the_share_of_yes(row: tuple[float, ...], share: float | None) -> None:
     assert share_of_yes(row) == (None if share is None else pytest.approx(share))
-
-
-def test_verifiers_are_built_by_name() -> None:
-    chat = Chat(ScriptedEngine().info)
-    built = registry.build(["judge", "confidence"], registry.Means(chat))
-    assert tuple(each.name for each in built) == ("judge", "confidence")
-    assert {"judge", "confidence", "prm"} <= set(registry.names())
-    with pytest.raises(UsageError, match="no verifier called 'oracle'"):
-        registry.build(["oracle"], registry.Means(chat))
-    with pytest.raises(UsageError):
-        registry.build(["judge", "judge"], registry.Means(chat))

@@ -144,10 +144,11 @@ def pick_content(candidate: Candidate) -> tuple[str, str]:
 
     Its last fenced code block, else its stated answer, else all of its text.
     """
-    blocks = list(_FENCE.finditer(candidate.text))
+    text = candidate.text[candidate.thought :]
+    blocks = list(_FENCE.finditer(text))
     if blocks:
         return blocks[-1][3], SUFFIXES.get(blocks[-1][2].lower(), ".txt")
-    stated = candidate.answer.text if candidate.answer is not None else candidate.text
+    stated = candidate.answer.text if candidate.answer is not None else text
     return stated + "\n", ".txt"
 
 

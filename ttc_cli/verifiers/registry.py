@@ -225,6 +225,10 @@ def parse(text: str) -> Spec:
         raise UsageError(f"The verifier {entry.name} needs an argument.", f"Write it as: {flag}")
     if entry.name == "confidence":
         _read_statistic(spec.argument)
+    if entry.name == "prm":
+        from ttc_cli.verifiers.prm import read_request
+
+        read_request(spec.argument)
     try:
         weight = float(found["weight"] or 1.0) if found else 1.0
     except ValueError:

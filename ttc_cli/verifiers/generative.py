@@ -1,0 +1,291 @@
+"""Generative verifiers: a model writes a critique of the solution, then its verdict is read.
+
+``--verifier generative`` lets the generator criticise its own candidates,
+``generative=MODEL[@FORMAT]`` another model; any instruct model can be the critic. The critique is
+grown in a session of its own, booked as ``Role.VERIFIER`` token by token: some hundreds a
+candidate, as much as solving again. ``critiques`` holds the formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, ScoreRow, Session, Span
+from ttc_cli.errors import PromptTooLong, UsageError
+from ttc_cli.prompts import Chat, Message
+from ttc_cli.types import Finish, Problem, Role, Score
+from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.critiques import (
+    ASKED,
+    GENPRM_END,
+    GENPRM_SYSTEM,
+    GENPRM_VERDICT,
+    CritiqueFormat,
+    guess_format,
+    read_critic,
+    read_labels,
+    start_step,
+    word_question,
+    word_solution,
+    word_step,
+)
+from ttc_cli.verifiers.judge import NO, YES, share_of_yes
+
+Path = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """What was opened for one question: judged paths, and branches that stand behind them."""
+
+    session: Session
+    values: dict[Path, float | None] = field(default_factory=dict)
+    branches: dict[Path, Branch] = field(default_factory=dict)
+    grown: int = 0
+
+
+class GenerativeVerifier:
+    """Scores candidates by the verdict of a critique that ``engine`` writes.
+
+    Args:
+        engine: the critic; may be the generator's own.
+        chat: its chat template.
+        format: how it is asked.
+        name: in scores and events.
+        tokens: how long a critique may be; None is the format's own.
+    """
+
+    needs_branch = False
+    grades_steps = True
+
+    def __init__(
+        self,
+        engine: Engine,
+        chat: Chat,
+        format: CritiqueFormat,
+        *,
+        name: str = "generative",
+        tokens: int | None = None,
+    ) -> None:
+        if not (engine.info.scores and engine.info.steps):
+            raise UsageError(
+                f"The engine {engine.info.name} cannot read the verdict of a critique.",
+                "Use --verifier confidence, or a critic on this machine.",
+            )
+        self.name = name
+        self._engine = engine
+        self._chat = chat
+        self._format = format if tokens is None else replace(format, tokens=tokens)
+        self._open: dict[Session, _Conversation] = {}
+
+    async def score(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """The verdict on each whole solution; with ``genprm`` the least of its steps'.
+
+        None where the critique came to no verdict, or where a cap came first.
+        """
+        paths = [_split(leaf) for leaf in leaves]
+        conversation = await self._judge(session, problem, paths)
+        return [
+            None if (value := self._whole(conversation, path)) is None else Score(self.name, value)
+            for path in paths
+        ]
+
+    async def score_steps(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """The verdict on the last step (``genprm``), or on all up to it."""
+        paths = [_split(leaf) if leaf.candidate.steps else () for leaf in leaves]
+        conversation = await self._judge(session, problem, paths)
+        found: list[Score | None] = []
+        for leaf, path in zip(leaves, paths, strict=True):
+            value = conversation.values.get(path) if path else None
+            place = len(leaf.candidate.steps) - 1
+            found.append(None if value is None else Score(self.name, value, place))
+        return found
+
+    async def leave(self, session: Session) -> None:
+        """Close what was opened for ``session``."""
+        conversation = self._open.pop(session, None)
+        if conversation is not None:
+            await conversation.session.close()
+
+    def _whole(self, conversation: _Conversation, path: Path) -> float | None:
+        if not path or not self._format.turns:
+            return conversation.values.get(path)
+        values = [conversation.values.get(path[: i + 1]) for i in range(len(path))]
+        known = [value for value in values if value is not None]
+        return min(known) if len(known) == len(path) else None
+
+    async def _judge(
+        self, session: Session, problem: Problem, paths: Sequence[Path]
+    ) -> _Conversation:
+        """Judge what is new of ``paths``: all of a level in one batch."""
+        conversation = self._open.get(session)
+        if conversation is None:
+            conversation = await self._begin(session, problem)
+        if not self._format.turns:
+            new = [path for path in dict.fromkeys(paths) if path]
+            await self._criticise(
+                conversation,
+                [
+                    (path, conversation.session.append(conversation.session.root, text))
+                    for path in new
+                    if path not in conversation.values
+                    for text in (self._word(problem, path),)
+                ],
+            )
+            return conversation
+        for level in range(max((len(path) for path in paths), default=0)):
+            heads = dict.fromkeys(path[: level + 1] for path in paths if len(path) > level)
+            asked = []
+            for head in heads:
+                behind = conversation.branches.get(head[:-1]) if level else None
+                if head in conversation.values or (level and behind is None):
+                    continue
+                text = self._word_turn(problem, head)
+                origin = behind or conversation.session.root
+                asked.append((head, conversation.session.append(origin, text)))
+            await self._criticise(conversation, asked)
+        return conversation
+
+    async def _criticise(
+        self, conversation: _Conversation, asked: Sequence[tuple[Path, Branch]]
+    ) -> None:
+        """Let a critique grow on each branch, and read its verdict."""
+        if not asked:
+            return
+        session, format = conversation.session, self._format
+        requests = []
+        for i, (path, branch) in enumerate(asked):
+            seed = conversation.grown + i
+            marks: tuple[str, ...] = (GENPRM_END,)
+            if not format.turns:  # a critic may also go on to a step that there is none of
+                marks = (ASKED, f"Step {len(path) + 1}:", "</think>")
+            requests.append(Grow(branch, format.tokens, format.sampling, seed, seed, marks=marks))
+        first = conversation.grown
+        conversation.grown += len(asked)
+        growths = {each.label - first: each async for each in session.grow(requests)}
+        rows, places = [], []
+        for i, (path, branch) in enumerate(asked):
+            ending = self._ask(growths[i])
+            if ending is None:
+                conversation.values[path] = None
+                session.drop([branch])
+                continue
+            stand = session.append(branch, ending) if ending else branch
+            rows.append(ScoreRow(stand, (), (YES, NO)))
+            places.append((path, branch, stand))
+        verdicts = await session.score(rows) if rows else []
+        for (path, branch, stand), row in zip(places, verdicts, strict=True):
+            value = conversation.values[path] = share_of_yes(row)
+            if format.turns and value is not None:
+                said = "Yes" if value >= 0.5 else "No"
+                end = (Span(f"{said}}}$\n</output>"),)
+                conversation.branches[path] = session.append(stand, end)
+            session.drop({branch, stand})
+
+    def _ask(self, growth: Growth) -> Prompt | None:
+        """What stands between the critique and its verdict; None where it came to none."""
+        if growth.finish in (Finish.BUDGET, Finish.CANCELLED, Finish.CONTEXT):
+            return None
+        if self._format.turns:
+            lead = "" if growth.finish is Finish.MARK else f"\n{GENPRM_END}"
+            return (Span(lead + GENPRM_VERDICT),)
+        if growth.finish is Finish.MARK and growth.text.rstrip().endswith(ASKED):
+            return ()
+        # Cut off or gone astray: a verdict is asked for only where some step has one.
+        return (Span(f"\n{ASKED}"),) if read_labels(growth.text) else None
+
+    async def _begin(self, session: Session, problem: Problem) -> _Conversation:
+        head, _ = self._halves(problem)
+        try:
+            opened = await self._engine.open(head, session.meter, role=Role.VERIFIER)
+        except PromptTooLong as error:
+            raise UsageError(
+                f"The question is too long for {self.name}: {error.message}"
+            ) from error
+        conversation = self._open[session] = _Conversation(opened)
+        return conversation
+
+    def _halves(self, problem: Problem, path: Path = ("?",)) -> tuple[Prompt, Prompt]:
+        """The first turn, cut behind the question: read once, and read for each solution."""
+        if self._format.turns:
+            shared = f"Question: {problem.text.strip()}\n\n"
+            turn = word_step(problem.text.strip(), path[0], 0)
+            messages = [Message("system", GENPRM_SYSTEM), Message("user", turn)]
+        else:
+            shared = word_question(problem.text.strip())
+            messages = [Message("user", shared + word_solution(path, self._format))]
+        return _cut(self._chat.render(messages), shared)
+
+    def _word(self, problem: Problem, path: Path) -> Prompt:
+        _, rest = self._halves(problem, path)
+        return (*rest, Span(self._format.start))
+
+    def _word_turn(self, problem: Problem, path: Path) -> Prompt:
+        if len(path) == 1:
+            _, begin = self._halves(problem, path)
+        else:
+            begin = self._chat.follow_up(word_step("", path[-1], len(path) - 1))
+        return (*begin, Span(start_step(len(path) - 1)))
+
+
+def make_generative(
+    argument: str | None,
+    engine: Engine | None,
+    chat: Chat,
+    load: Callable[[str], Engine] | None,
+) -> GenerativeVerifier:
+    """The verifier that ``generative[=[MODEL][@FORMAT]]`` asks for.
+
+    Args:
+        argument: what stands behind ``=``; a format alone is asked of the generator itself.
+        engine: the generator's.
+        chat: the generator's chat template.
+        load: gives the engine of another model.
+
+    Raises:
+        UsageError: no such format, or no engine to ask.
+        TemplateError: the critic has no chat template.
+    """
+    model, format = read_critic(argument)
+    if model:
+        if load is None:
+            raise UsageError("No second model can be loaded here.", "Use --verifier generative.")
+        critic = load(model)
+        if critic is not engine:
+            chat = Chat(critic.info)
+        engine = critic
+    if engine is None:
+        raise UsageError("There is no model to write a critique.", "Use --verifier judge.")
+    format = format or guess_format(engine.info.model)
+    name = f"generative={argument}" if argument else "generative"
+    return GenerativeVerifier(engine, chat, format, name=name)
+
+
+def _cut(prompt: Prompt, shared: str) -> tuple[Prompt, Prompt]:
+    """``prompt`` up to the end of ``shared``, which one of its spans begins or holds; the rest."""
+    for i, span in enumerate(prompt):
+        place = span.text.find(shared) if not span.control else -1
+        if place >= 0:
+            end = place + len(shared)
+            tail = (replace(span, text=span.text[end:]),) if span.text[end:] else ()
+            return (
+                (*prompt[:i], replace(span, text=span.text[:end])),
+                (*tail, *prompt[i + 1 :]),
+            )
+    raise UsageError(
+        "The critic's chat template changes what it is given; it cannot be asked for a critique.",
+        "Name another model: --verifier generative=MODEL",
+    )
+
+
+def _split(leaf: Leaf) -> Path:
+    """The steps of a solution as it was grown, else what lies between its blank lines."""
+    steps = [step.text for step in leaf.candidate.steps]
+    if not steps:
+        steps = leaf.candidate.text[leaf.candidate.thought :].split("\n\n")
+    return tuple(step.strip() for step in steps if step.strip())
