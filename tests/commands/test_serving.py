@@ -1,0 +1,172 @@
+"""``ttc solve --server``: no model here; what a server lacks is said or refused."""
+
+import json
+import os
+
+import pytest
+from fake_openai import FakeServer, babble, serve
+
+from ttc_cli.main import main
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def answer(prompt, seed):
+    if "assistant" not in prompt:
+        return babble(prompt, seed)
+    return (
+        f" Two and two make {4 if seed % 3 else 5}.\n\n The final answer is {4 if seed % 3 else 5}."
+    )
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith(("TTC_", "HF_")) or name == "OPENAI_API_KEY":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chat.jinja").write_text(TEMPLATE)
+
+
+@pytest.fixture
+def solve(capsys):
+    def run(fake, *arguments, template="chat.jinja"):
+        more = ("--template", template) if template else ()
+        code = main(["solve", "What is 2+2?", "--server", fake.url, *more, *arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_a_question_is_solved_on_a_server(solve):
+    with serve(FakeServer(say=answer, model="org/Model-7B")) as fake:
+        code, out, err = solve(fake, "--json", "--parameters", "7e9")
+    assert code == 0
+    result = json.loads(out)
+    assert (result["answer"], result["model"]) == ("4", "org/Model-7B")
+    usage = result["usage"]
+    assert usage["flops"] == pytest.approx(14e9 * usage["tokens"])
+    assert "server:" not in err
+
+
+def test_the_server_can_be_a_setting_and_the_key_shows_nowhere(solve, monkeypatch, capsys):
+    with serve(FakeServer(say=answer, key="sk-secret")) as fake:
+        monkeypatch.setenv("TTC_SERVER", fake.url)
+        monkeypatch.setenv("TTC_TEMPLATE", "chat.jinja")
+        monkeypatch.setenv("TTC_API_KEY", "sk-secret")
+        assert main(["solve", "What is 2+2?", "--jsonl", "-v"]) == 0
+    shown = capsys.readouterr()
+    assert "sk-secret" not in shown.out + shown.err
+    assert json.loads(shown.out.splitlines()[-1])["type"] == "result"
+
+
+def test_without_a_key_the_exit_code_is_that_of_the_network(solve):
+    with serve(FakeServer(key="sk-secret")) as fake:
+        code, out, err = solve(fake)
+    assert (code, out) == (6, "")
+    assert "TTC_API_KEY" in err
+
+
+def test_a_server_that_is_not_there_is_a_matter_of_the_network(monkeypatch, capsys):
+    monkeypatch.setattr("ttc_cli.engines.openai.transport._FIRST_PAUSE", 0.001)
+    assert main(["solve", "q", "--server", "http://127.0.0.1:1"]) == 6
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_a_server_that_tells_no_template_needs_one(solve):
+    with serve(FakeServer(say=answer)) as fake:
+        code, _, err = solve(fake, template=None)
+    assert code == 2
+    assert "--template" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer_config.json", {"chat_template": TEMPLATE, "eos_token": {"content": "</s>"}}),
+        ("several.json", {"chat_template": [{"name": "default", "template": TEMPLATE}]}),
+    ],
+)
+def test_the_template_may_be_in_a_tokenizers_configuration(solve, tmp_path, name, content):
+    (tmp_path / name).write_text(json.dumps(content))
+    with serve(FakeServer(say=answer)) as fake:
+        assert solve(fake, "-q", template=name) == (0, "4\n", "")
+        assert "<|im_start|>user\nWhat is 2+2?<|im_end|>" in fake.completions[-1]["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("no.json", "{}"), ("bad.json", "{"), ("no such model", None)]
+)
+def test_what_holds_no_template_is_refused(solve, tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with serve(FakeServer(say=answer)) as fake:
+        code, out, err = solve(fake, template=name)
+    assert (code, out) == (2, "")
+    assert "template" in err
+
+
+@pytest.mark.parametrize("strategy", ["best-of-n", "weighted", "beam", "revise"])
+def test_without_logprobs_what_goes_by_scores_is_refused(solve, strategy):
+    with serve(FakeServer(say=answer, most_logprobs=0)) as fake:
+        code, out, err = solve(fake, "--strategy", strategy)
+    assert (code, out) == (2, "")
+    assert "majority" in err
+
+
+@pytest.mark.parametrize("strategy", ["auto", "majority", "greedy"])
+def test_without_logprobs_whole_answers_are_voted_on(solve, strategy):
+    with serve(FakeServer(say=answer, most_logprobs=0)) as fake:
+        code, out, err = solve(fake, "--strategy", strategy, "--samples", "8")
+    assert (code, out) == (0, "5\n" if strategy == "greedy" else "4\n")
+    assert "no log-probabilities" in err
+
+
+def test_beam_search_grows_step_by_step_on_a_server(solve):
+    with serve(FakeServer(say=answer_on)) as fake:
+        code, out, _ = solve(fake, "--strategy", "beam", "--samples", "4", "--json")
+    assert code == 0
+    assert json.loads(out)["answer"] == "4"
+    assert any(each.get("stop") == ["\n\n"] for each in fake.completions)
+
+
+def answer_on(prompt, seed):
+    """The rest of an answer in two steps."""
+    if "assistant" not in prompt:
+        return babble(prompt, seed)
+    said = prompt.rpartition("<|im_start|>assistant\n")[2]
+    whole = " Two and two make four.\n\n The final answer is 4."
+    return whole.removeprefix(said) if said else whole
+
+
+def test_a_cap_on_flops_needs_the_size_of_the_model(solve):
+    with serve(FakeServer(say=answer)) as fake:
+        code, _, err = solve(fake, "--max-flops", "1e12")
+        assert code == 2
+        assert "--parameters" in err
+        assert solve(fake, "--max-flops", "1e12", "--parameters", "1e6", "-q")[0] == 0
+
+
+def test_self_certainty_is_refused(solve):
+    with serve(FakeServer(say=answer)) as fake:
+        code, _, err = solve(fake, "--verifier", "confidence=self-certainty")
+    assert code == 2
+    assert "likeliest tokens" in err
+
+
+def test_a_dry_run_asks_nobody(solve):
+    code, out, _ = solve(FakeServer(url="http://127.0.0.1:1/v1"), "--dry-run")
+    assert code == 0
+    assert "served by http://127.0.0.1:1/v1" in out
+
+
+def test_the_registry_knows_how_a_model_of_a_name_samples(solve, monkeypatch):
+    with serve(FakeServer(say=answer, model="qwen2.5-coder-1.5b")) as fake:
+        assert solve(fake, "-q", "--model", "qwen2.5-coder-1.5b")[0] == 0
+    sent = fake.completions[-1]
+    assert (sent["temperature"], sent["top_p"], sent["top_k"]) == (0.5, 0.95, 40)
