@@ -35,7 +35,7 @@ case "$1 $2" in
   "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$FAKE/ttc" "$3/bin/ttc" ;;
   "-m ziglang") exit 0 ;;
   "-m ttc_cli.engines.llamacpp.selftest")
-    case "$*" in *--speed*) echo "42 tokens/s alone"; exit 0 ;; esac
+    case "$*" in *--speed*) echo "${FAKE_SPEED:-42 tokens/s alone}"; exit 0 ;; esac
     if [ -n "$FAKE_CRASHES" ] && grep -Eq -- "$FAKE_CRASHES" "$prefix/installed"; then
       echo "crashes at its first decode (SIGSEGV)" >&2
       exit 70
@@ -400,6 +400,93 @@ def test_a_build_that_crashes_is_followed_by_the_next_profile(machine: Machine) 
     # --rebuild gives it another chance.
     assert machine.install("--rebuild").returncode == 0
     assert "GGML_NATIVE=ON" in machine.installed
+
+
+def speed(batched: int, *, busy: bool = False) -> str:
+    beside = ", while other programs compute" if busy else ""
+    return f"20 tokens/s alone, {batched} at 16 candidates, reads 100/s (2 threads){beside}"
+
+
+def test_a_build_that_was_measured_faster_here_is_preferred(machine: Machine) -> None:
+    machine.add_clang(19)
+    machine.add_gcc(14)
+    assert machine.install("--compiler", "gcc", FAKE_SPEED=speed(90)).returncode == 0
+    kept = list((machine.home / ".cache/ttc/wheels").glob("*/speed.txt"))
+    assert [file.read_text() for file in kept] == [f".gguf: {speed(90)}\n"]
+    # One measurement says nothing of the other compiler: the order from elsewhere holds.
+    done = machine.install(FAKE_SPEED=speed(80))
+    assert "clang" in machine.installed
+    assert "gcc 14, native instructions: 90 tokens/s at 16 candidates here" in done.stdout
+    machine.clear_log()
+    done = machine.install(FAKE_SPEED=speed(91))
+    assert "/gcc" in machine.installed
+    assert "Built    llama.cpp (gcc 14, native instructions)" in done.stdout
+    assert not [line for line in machine.log() if " wheel " in line]
+    assert "80 tokens/s at 16 candidates" not in done.stdout
+    machine.clear_log()
+    assert "set up already" in machine.install().stdout
+    assert machine.plan()[:3] == [
+        "gcc 14, native instructions",
+        "clang 19, native instructions",
+        "clang 19, avx512 instructions",
+    ]
+    # --rebuild forgets what was measured.
+    assert machine.plan("--rebuild")[0] == "clang 19, native instructions"
+
+
+def test_what_was_measured_beside_other_programs_or_another_model_does_not_count(
+    machine: Machine,
+) -> None:
+    machine.add_clang(19)
+    machine.add_gcc(14)
+    machine.install("--compiler", "gcc", FAKE_SPEED=speed(90, busy=True))
+    machine.install(FAKE_SPEED=speed(80))
+    assert machine.plan()[0] == "clang 19, native instructions"
+    machine.install("--compiler", "gcc", "--model", "tiny", FAKE_SPEED=speed(900))
+    assert machine.plan()[0] == "clang 19, native instructions"
+
+
+def test_a_quiet_measurement_is_not_replaced_by_a_busy_one(machine: Machine) -> None:
+    machine.install(FAKE_SPEED=speed(90))
+    shutil.rmtree(machine.clone / ".venv")
+    machine.install(FAKE_SPEED=speed(5, busy=True))
+    assert "measured 90 tokens/s at 16 candidates" in machine.install("--dry-run").stdout
+
+
+def test_a_build_with_gcc_names_the_clang_that_could_be_installed(machine: Machine) -> None:
+    machine.add_gcc(12)
+    machine.add("apt-get")
+    machine.add(
+        "apt-cache",
+        "#!/bin/sh\n"
+        'case "$2" in clang-19) echo "  Candidate: 1:19.1.7";; clang-16) echo "  Candidate: 16";;\n'
+        'clang-2*) echo "  Candidate: (none)";; esac\n',
+    )
+    done = machine.install(FAKE_NO_ZIG="1")
+    assert done.returncode == 0, done.stderr
+    assert "Faster   a build with clang 17 or newer" in done.stdout
+    assert re.search(
+        r"^ +(sudo )?apt-get install -y clang-19 && \./install\.sh$", done.stdout, re.M
+    )
+    stamp = (machine.clone / ".venv/.ttc-install").read_text()
+    assert "faster_command=" in stamp
+    assert "clang-19" in stamp
+
+
+def test_a_compiler_of_choice_is_told_of_the_default(machine: Machine) -> None:
+    machine.add_gcc(12)
+    done = machine.install("--compiler", "gcc")
+    assert "Faster   a build with clang 17 or newer, or zig" in done.stdout
+    machine.add("apt-get")
+    machine.add("apt-cache")
+    assert "Faster" not in machine.install().stdout  # zig: nothing is known to be faster
+
+
+def test_where_no_modern_clang_can_be_had_none_is_named(machine: Machine) -> None:
+    machine.add_gcc(12)
+    machine.add("apt-get")
+    machine.add("apt-cache")
+    assert "Faster" not in machine.install(FAKE_NO_ZIG="1").stdout
 
 
 def test_when_every_build_crashes_it_says_so(machine: Machine) -> None:
