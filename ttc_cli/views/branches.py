@@ -221,7 +221,7 @@ def _branch(
         row.add("looks ahead: ", DIM)
     calm = None if node.status is Status.GROWING else DIM
     if node.steps and not tail.text:  # it pauses, or has not written a word since
-        return row.add(cut(words.shorten(node.steps[-1].text, _STEP_TEXT), row.left), DIM)
+        return row.add(cut_front(words.one_line(node.steps[-1].text), row.left), DIM)
     latest = words.one_line(_latest(tail.text, 2 * row.left + 80))
     return row.add(cut_front(latest, row.left), calm)
 
