@@ -164,6 +164,9 @@ def test_a_path_that_others_went_on_from_is_told_from_one_that_waits():
     assert "├─ 0    ◇ step 1" in text
     assert "│  └─ 2 · waiting" in text
     assert "└─ 1    ‖ step 1" in text
+    # It went on itself, and waits again.
+    state = reduce(state, events.Stepped(0, 1, "We multiply.", 3))
+    assert "├─ 0    ‖ step 2" in render(state, 80, 24).text
 
 
 def test_a_revision_says_what_it_revises():

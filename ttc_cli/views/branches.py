@@ -74,9 +74,9 @@ def branch_rows(state: ViewState, width: int, rows: int) -> list[Row]:
     drawn = _hang(
         state.nodes, order, chosen, min(_INDENT, max(1, (width - 50) // 5)), last=not hidden
     )
-    parents = {node.parent for node in order}
+    ends = {(node.parent, node.taken) for node in order}
     said = [
-        _status(node, state.tails.get(node.id, Tail()), node.id == best, parents, width)
+        _status(node, state.tails.get(node.id, Tail()), node.id == best, ends, width)
         for _, node in drawn
     ]
     columns = _measure(state, drawn, [word for _, word, _ in said], width)
@@ -227,15 +227,22 @@ def _branch(
 
 
 def _status(
-    node: Node, tail: Tail, best: bool, parents: Collection[int | None], width: int
+    node: Node, tail: Tail, best: bool, ends: Collection[tuple[int | None, int]], width: int
 ) -> _Status:
-    """A sign, a word and a style. The sign alone tells the status apart without colour."""
+    """A sign, a word and a style. The sign alone tells the status apart without colour.
+
+    ``ends`` are where others went on from: a branch, and how many of its steps they took over.
+    """
     match node.status:
         case Status.GROWING:
             return "▸", f"step {node.depth + tail.steps}", CALM
         case Status.PAUSED:
             # One that others went on from, or one that waits to go on itself.
-            return "◇" if node.id in parents else "‖", f"step {node.depth or tail.steps}", CALM
+            return (
+                "◇" if (node.id, node.depth) in ends else "‖",
+                f"step {node.depth or tail.steps}",
+                CALM,
+            )
         case Status.QUEUED:
             return "·", "waiting", DIM
         case Status.PRUNED | Status.CANCELLED:

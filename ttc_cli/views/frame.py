@@ -285,7 +285,8 @@ def _tally(state: ViewState) -> list[str]:
     for status, name in _TALLIED.items():
         if counts[status]:
             parts.append(f"{counts[status]} {name}")
-    parts.append(f"{done} done")
+    if done or len(parts) == 1:
+        parts.append(f"{done} done")
     for status in (Status.PRUNED, Status.CANCELLED):
         if counts[status]:
             parts.append(f"{counts[status]} {status.value}")
@@ -295,11 +296,14 @@ def _tally(state: ViewState) -> list[str]:
 def _foot(state: ViewState, width: int) -> Row:
     row = Row(width).add(" · ".join(_tally(state)))
     row.add(f" · {words.count(state.tokens_per_second)} tok/s")
+    hint = "Ctrl-C answers now"
     if state.kv_cells > 0:
         used = state.kv_used / state.kv_cells
-        row.add(" · KV ").add_bar(used, 5, WARN if used >= 0.9 else CALM, RULE)
-        row.add(f" {100 * used:.0f} %")
-    hint = "Ctrl-C answers now"
+        share = f"{100 * used:.0f} %"
+        row.add(" · KV ")
+        if row.left >= 6 + len(share) + 3 + len(hint):  # rather the hint than the bar
+            row.add_bar(used, 5, WARN if used >= 0.9 else CALM, RULE).add(" ")
+        row.add(share)
     if row.left >= len(hint) + 3:
         row.add(" " * (row.left - len(hint))).add(hint, DIM)
     return row
