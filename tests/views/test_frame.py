@@ -66,6 +66,14 @@ def test_in_a_narrow_terminal_the_leader_comes_first():
     assert "├" not in "".join(lines)
 
 
+def test_in_a_narrow_terminal_a_search_over_steps_says_where_it_is():
+    state = ViewState()
+    for event in (events.Stepped(0, 0, "We add.", 3), events.Scored(0, Score("judge", 0.8, 0))):
+        state = reduce(state, event)
+    assert render(state, 30, 5).text.splitlines()[0] == "best: step 1, 0.80"
+    assert render(fold("branching"), 30, 5).text.splitlines()[0] == "6 so far, 0.90"
+
+
 def test_candidates_that_do_not_fit_are_counted():
     text = render(fold("middle"), 80, 16).text
     hidden = re.search(r"└─ … (.+)", text)

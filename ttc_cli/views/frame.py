@@ -333,4 +333,6 @@ def _narrow(state: ViewState, width: int) -> list[Row]:
 def _describe(best: Node) -> str:
     """Where the best path of a search over steps stands."""
     score = "" if best.value is None else f", {best.value:.2f}"
+    if best.answer is not None and best.answer.type is not AnswerType.FREE:
+        return f"{words.shorten(best.answer.text, 40)} so far{score}"
     return f"best: step {best.depth}{score}"
