@@ -23,11 +23,12 @@ Open = Callable[..., "Engine"]
 
 @dataclass(frozen=True, slots=True)
 class VerifierModel:
-    """A model that a verifier asks. ``asked`` is what ``Means.load`` is asked for it by."""
+    """A model that ``verifier`` asks. ``asked`` is what ``Means.load`` is asked for it by."""
 
     asked: str
     model: Model
     settings: Settings
+    verifier: str = "prm"
 
     def is_file(self, path: Path | None) -> bool:
         """Whether it is the file ``path``."""
@@ -61,32 +62,57 @@ def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choi
     from ttc_cli.models import store
     from ttc_cli.verifiers import registry
 
-    words, models = [], {}
+    words: list[str] = []
+    models: dict[str, VerifierModel] = {}
     for word in verifiers:
         spec = registry.parse(word)
-        asked = spec.argument or ""
+        model: Model | None
         if spec.name == "prm":
             request, model = _complete(spec.argument)
             asked = request.model
             weight = "" if spec.weight == 1.0 else f":{spec.weight:g}"
             word = f"prm={request.text}{weight}"
+        else:
+            asked = _critic_of(spec.name, spec.argument)
+            model = store.resolve(asked) if asked else None
         words.append(word)
-        if spec.name not in registry.MODEL_NAMED or not asked:
-            continue
-        if spec.name != "prm":
-            model = store.resolve(asked)
-        models[asked] = VerifierModel(asked, model, settings)
+        if model is not None:
+            models[asked] = VerifierModel(asked, model, settings, spec.name)
     return Choice(tuple(words), tuple(models.values()))
 
 
 def warn_of(models: Sequence[VerifierModel], warn: Callable[[str], None]) -> None:
-    """Say which of ``models`` ttc does not know as verifiers."""
+    """Say which of ``models`` are asked for process rewards and are not known to give any."""
     for each in models:
-        if each.model.entry.kind != "verifier":
+        if each.verifier == "prm" and each.model.entry.kind != "verifier":
             warn(
                 f"{each.asked} is not known as a process reward model: if it was not trained as "
                 "one, its scores mean nothing"
             )
+
+
+def wants_certainty(verifiers: Sequence[str]) -> bool:
+    """Whether the generator's engine must note self-certainty for these."""
+    from ttc_cli.verifiers import registry
+
+    return registry.wants_certainty(verifiers)
+
+
+def find_sandbox(verifiers: Sequence[str], warn: Callable[[str], None]) -> str | None:
+    """Bubblewrap for a ``--check`` among ``verifiers``; warns where there is one and no sandbox."""
+    from ttc_cli.verifiers import registry
+
+    if all(registry.parse(each).name != "check" for each in verifiers):
+        return None
+    from ttc_cli.verifiers.command import find_sandbox
+
+    found = find_sandbox()
+    if found is None:
+        warn(
+            "bubblewrap is missing or cannot work here: the check runs model-written text with "
+            "your own rights (docs/verifiers.md)"
+        )
+    return found
 
 
 def open_engines(
@@ -137,6 +163,16 @@ def open_engines(
 def spread(settings: Settings, gpu_layers: int | None) -> Settings:
     """The generator's ``settings`` for a verifier, with layers of its own on the GPU."""
     return settings if gpu_layers is None else replace(settings, gpu_layers=gpu_layers)
+
+
+def _critic_of(verifier: str, argument: str | None) -> str:
+    """The model that writes the critiques, empty where it is the generator itself."""
+    if verifier != "generative" or not argument:
+        return ""
+    from ttc_cli.verifiers.critiques import FORMATS
+
+    model, _, word = argument.rpartition("@")
+    return model if word in FORMATS else argument
 
 
 def _complete(argument: str | None) -> tuple[PrmRequest, Model]:

@@ -106,17 +106,18 @@ class PrmVerifier:
             )
         if not isinstance(self._engine, Vocabulary):
             return  # it says so when it is first asked
-        try:
-            for group in self._labels:
-                self._engine.find_labels(group)
-            for tag in self.format.tags:
-                self._engine.tokenise((Span(tag, piece=True),))
-        except UsageError as error:
-            raise UsageError(
-                f"{self._engine.info.model} cannot be asked in the format {self.format.name}: "
-                f"its vocabulary has not the tokens of it ({error.message})",
-                "ttc models list --verifiers; the format is what the model was trained with",
-            ) from error
+        for piece in (self.format.good, self.format.bad, *self.format.tags):
+            try:
+                if piece in self.format.tags:
+                    self._engine.tokenise((Span(piece, piece=True),))
+                else:
+                    self._engine.find_labels((piece,))
+            except UsageError as error:
+                raise UsageError(
+                    f"{self._engine.info.model} cannot be asked in the format {self.format.name}: "
+                    f"its vocabulary has no single token {piece!r}.",
+                    "Name the format that it was trained with: --verifier prm=MODEL@FORMAT",
+                ) from error
 
     async def _read(
         self,
