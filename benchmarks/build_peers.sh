@@ -21,7 +21,7 @@ folder=$(cd "$folder" && pwd)
 
 source_tree=${LLAMA_CPP_SOURCE:-$folder/llama_cpp_python-$version/vendor/llama.cpp}
 if [ ! -f "$source_tree/CMakeLists.txt" ]; then
-    "$python" -m pip download --quiet --no-deps --no-binary :all: -d "$folder" \
+    "$python" -m pip download --quiet --no-deps --no-binary llama-cpp-python -d "$folder" \
         "llama-cpp-python==$version"
     tar -xzf "$folder/llama_cpp_python-$version.tar.gz" -C "$folder"
 fi

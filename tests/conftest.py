@@ -7,8 +7,10 @@ that fetches it; in CI that is a failure instead, so that nothing is skipped uns
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import live_servers
 import pytest
 
 from ttc_cli.models import store
@@ -35,3 +37,16 @@ def tiny_model() -> Path:
 def starter_model() -> Path:
     """Qwen2.5-Coder-0.5B: the smallest that reasons a little."""
     return give("qwen2.5-coder-0.5b")
+
+
+@pytest.fixture(scope="session")
+def llama_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one llama-server on the smallest model, for the whole session."""
+    binary = live_servers.find_llama_server()
+    if binary is None:
+        pytest.skip(live_servers.HOW)
+    port = live_servers.free_port()
+    log = tmp_path_factory.mktemp("llama-server") / "log.txt"
+    command = live_servers.llama_server(binary, tiny_model, port)
+    with live_servers.running(command, port, log) as url:
+        yield url

@@ -5,9 +5,11 @@ The live engine runs on the smallest chat model that ``tests/conftest.py`` finds
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +23,10 @@ from ttc_cli.engines.recorded import (
 )
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine, babble
 from ttc_cli.types import Finish, Sampling
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.openai.address import Address
+    from ttc_cli.engines.openai.probe import Abilities
 
 
 def spell(question: str) -> Prompt:
@@ -82,6 +88,45 @@ def make_recorded(*, parallel: int, context: int, kv_cells: int | None) -> Engin
     questions = (record(SUM, 9, Finish.STOP), record(STORY, 256, Finish.LENGTH))
     info = EngineInfo("scripted", "recorded script", 1_000_000, context, parallel, None)
     return RecordedEngine(Recording(info, SAMPLED, 256, {each.key: each for each in questions}))
+
+
+@functools.cache
+def probe_server(url: str) -> tuple[Address, Abilities]:
+    """What the server of this session can do, found out once."""
+    from ttc_cli.engines import openai
+
+    engine = openai.connect(openai.Settings(url))
+    return engine.address, engine.abilities
+
+
+def make_openai(
+    address: Address, abilities: Abilities, *, parallel: int, context: int, kv_cells: int | None
+) -> Engine:
+    """Context and cache are the server's own: 4 slots of 256 tokens."""
+    from ttc_cli.engines.openai import Settings
+    from ttc_cli.engines.openai.engine import OpenAIEngine
+
+    return OpenAIEngine(address, Settings(address.url, parallel=parallel), abilities)
+
+
+_READS_AGAIN = "each request sends its whole text, and what is read of it is the server's affair"
+NOT_ON_A_SERVER = {
+    "test_the_prompt_is_read_and_charged_once": _READS_AGAIN,
+    "test_a_fork_goes_on_from_where_its_parent_stands": _READS_AGAIN,
+    "test_a_branch_can_be_cut_before_a_mark_and_goes_on_from_there": _READS_AGAIN,
+    "test_scoring_step_by_step_costs_each_step_once": _READS_AGAIN,
+    "test_a_fork_of_a_scored_path_reads_only_its_own": _READS_AGAIN,
+    "test_scores_are_probabilities_of_the_whole_vocabulary": "a score draws a token, and pays it",
+    "test_a_verifier_that_grows_pays_as_one": "a prompt is read with the first growth",
+    "test_growths_are_yielded_in_a_fixed_order": "growths are yielded as their streams end",
+    "test_dropping_frees_cells": "the cache is the server's",
+    "test_hidden_states_tell_branches_apart_and_disturb_none": "there are no hidden states",
+    "test_hidden_states_are_not_read_after_the_cap": "there are no hidden states",
+}
+"""Contract tests that cannot hold for the engine over a server, and why.
+
+What they say of texts and scores beside, ``tests/live/test_openai_live.py`` holds the server to.
+"""
 
 
 def make_llamacpp(model: Path, *, parallel: int, context: int, kv_cells: int | None) -> Engine:
