@@ -29,6 +29,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _NO_EXTRA = {"extra": "forbid"}
 
+THINK_MARKS = ("<think>", "</think>")
+"""Of DeepSeek R1, Qwen3 and most that came after them."""
+
 
 def is_model_name(text: str) -> bool:
     """Whether ``text`` can name an entry."""
@@ -118,8 +121,10 @@ class Entry:
 
     ``bytes`` and ``sha256`` are those of the whole file, None where unknown: then the first
     download is pinned. ``approximate_bytes`` serves the checks of disk and memory alone.
-    ``template_arguments`` are handed to the file's chat template. ``format`` is how a verifier
-    is asked. ``own`` marks an entry of the user's file.
+    ``thinks``: it thinks before it answers unless it is told not to; ``think`` is what opens and
+    what closes its thoughts, also where it only can. ``template_arguments`` are handed to the
+    file's chat template. ``format`` is how a verifier is asked. ``own`` marks an entry of the
+    user's file.
     """
 
     name: str
@@ -134,6 +139,7 @@ class Entry:
     context: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     thinks: bool = False
+    think: tuple[str, str] | None = None
     template_arguments: Mapping[str, bool | int | str] = field(default_factory=dict)
     template_note: str = ""
     format: str | None = None
@@ -146,6 +152,13 @@ class Entry:
             raise ValueError("sha256 is not 64 lower-case hexadecimal digits")
         if not self.sources:
             raise ValueError("a model needs at least one source")
+        if self.think is not None and not all(mark.strip() for mark in self.think):
+            raise ValueError("think marks are not empty")
+
+    @property
+    def think_marks(self) -> tuple[str, str] | None:
+        """What opens and what closes a thought; None where it never has any."""
+        return self.think or (THINK_MARKS if self.thinks else None)
 
     @property
     def size(self) -> int | None:
@@ -246,6 +259,9 @@ def read_user_file(path: Path) -> dict[str, Any]:
 def _build_entry(name: str, raw: Mapping[str, Any]) -> Entry:
     values = dict(raw)
     values["sources"] = tuple(SOURCES[source["type"]](**source) for source in raw["sources"])
+    if "think" in raw:
+        opening, closing = raw["think"]
+        values["think"] = (opening, closing)
     if "sampling" in raw:
         values["sampling"] = Sampling(**raw["sampling"])
     return Entry(name=name, **values)
