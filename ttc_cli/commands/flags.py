@@ -86,6 +86,29 @@ Temperature = Annotated[
         metavar="T",
     ),
 ]
+ThinkTokens = Annotated[
+    int | None,
+    _thinking(
+        help="Of a model that thinks: the longest thought before it must answer; 0 is none.  "
+        "[default: 2048]",
+        min=0,
+        metavar="N",
+    ),
+]
+Wait = Annotated[
+    int | None,
+    _thinking(help="How often a thought that ended is made to go on.", min=0, metavar="N"),
+]
+ThinkKeep = Annotated[
+    float | None,
+    _thinking(
+        help="Once four thoughts have ended, later ones must answer as soon as they are not among "
+        "this share of the surest, as 0.9.",
+        min=0.0,
+        max=1.0,
+        metavar="SHARE",
+    ),
+]
 Seed = Annotated[int, _thinking(help="Same seed, machine and flags: same text.", min=0)]
 AnswerKind = Annotated[AnswerType, _thinking("--answer-type", help="How answers are compared.")]
 System = Annotated[str | None, _thinking(help="Instructions for the model.", metavar="TEXT")]

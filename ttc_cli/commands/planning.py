@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ttc_cli.commands.thinking import Request
     from ttc_cli.models.store import Model
     from ttc_cli.output import Output
+    from ttc_cli.search.thinking import Thinking
+
+THINK_TOKENS = 2048
+"""Room for a thought whose length nobody limits."""
 
 
 def read_knobs(given: Sequence[str]) -> dict[str, str]:
@@ -117,6 +121,64 @@ def choose_sampling(model: Model, temperature: float | None) -> Sampling:
     """The model's own sampling, at ``temperature`` where one is given."""
     own = model.entry.sampling
     return own if temperature is None else replace(own, temperature=temperature)
+
+
+def choose_thinking(
+    model: Model,
+    *,
+    tokens: int | None = None,
+    waits: int | None = None,
+    keep: float | None = None,
+    insist: bool = False,
+) -> Thinking | None:
+    """How ``model`` thinks before it answers, or None where it does not or is not asked to.
+
+    Args:
+        model: which; its entry names the marks.
+        tokens: cap on a thought. A model that can think and does not by itself does where this,
+            or one of the next two, asks for it.
+        waits: how often a thought that ended is made to go on.
+        keep: the share of the surest thoughts that may go on to their end.
+        insist: refuse a model that is not known to think, instead of ignoring them.
+
+    Raises:
+        UsageError: it does not think, or a value makes no sense.
+    """
+    from ttc_cli.search.thinking import Thinking
+
+    marks = model.entry.think_marks
+    if marks is None:
+        if insist:
+            raise UsageError(
+                f"{label_model(model)} is not known to think before it answers.",
+                "Leave out --think-tokens, --wait and --think-keep; for a model of your own that "
+                "does, say so: ttc models add … --thinks",
+            )
+        return None
+    if not (model.entry.thinks or tokens or waits or keep):
+        return None
+    try:
+        return Thinking(*marks, tokens=tokens, waits=waits or 0, keep=keep)
+    except ValueError as error:
+        raise UsageError(f"Thinking: {error}.") from error
+
+
+def choose_template_arguments(
+    model: Model, thinking: Thinking | None
+) -> Mapping[str, bool | int | str]:
+    """The variables of the model's chat template, with thinking switched on where it is wanted."""
+    own = model.entry.template_arguments
+    if thinking is None or "enable_thinking" not in own:
+        return own
+    return {**own, "enable_thinking": True}
+
+
+def make_room_to_think(budget: Budget, thinking: Thinking | None) -> Budget:
+    """``budget`` with a candidate's limit raised by the longest thought."""
+    if thinking is None:
+        return budget
+    room = THINK_TOKENS if thinking.tokens is None else thinking.tokens
+    return replace(budget, tokens_per_candidate=budget.tokens_per_candidate + room)
 
 
 def estimate_context(question: str, budget: Budget) -> int | None:

@@ -56,6 +56,9 @@ def solve(
     verifier: flags.Verifier = None,
     samples: flags.Samples = None,
     temperature: flags.Temperature = None,
+    think_tokens: flags.ThinkTokens = None,
+    wait: flags.Wait = None,
+    think_keep: flags.ThinkKeep = None,
     seed: flags.Seed = 0,
     answer_type: flags.AnswerKind = AnswerType.AUTO,
     system: flags.System = None,
@@ -114,6 +117,14 @@ def solve(
     limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
     try:
         chosen = planning.choose_model(option("model"))
+        thoughts = planning.choose_thinking(
+            chosen,
+            tokens=option("think_tokens"),
+            waits=option("wait"),
+            keep=option("think_keep"),
+            insist=any(each is not None for each in (think_tokens, wait, think_keep)),
+        )
+        limits = planning.make_room_to_think(limits, thoughts)
         settings = Settings(
             threads=option("threads"),
             gpu_layers=option("gpu_layers"),
@@ -138,6 +149,7 @@ def solve(
             budget=limits,
             settings=settings,
             verifier_models=choice.models,
+            thinking=thoughts,
         )
         if dry_run:
             planning.show_plan(request, out, as_json=as_json or as_jsonl)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from ttc_cli.commands.planning import label_model
+from ttc_cli.commands.planning import choose_template_arguments, label_model
 from ttc_cli.commands.verifier_models import VerifierModel, open_engines
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
@@ -23,6 +23,7 @@ from ttc_cli.types import Budget, Problem, Result, Sampling
 
 if TYPE_CHECKING:
     from ttc_cli.engines.llamacpp.memory import MemoryPlan
+    from ttc_cli.search.thinking import Thinking
 
 Reader = Callable[[Event], None]
 
@@ -32,7 +33,8 @@ class Request:
     """What is asked for: flags, configuration and the registry's entry put together.
 
     ``budget.tokens_per_candidate`` is also the room that ``settings`` keeps for an answer.
-    ``verifier_models`` are loaded beside ``model``, unless they are the same file.
+    ``verifier_models`` are loaded beside ``model``, unless they are the same file. ``thinking``
+    is how the model thinks before it answers, None where it does not.
     """
 
     problem: Problem
@@ -46,6 +48,7 @@ class Request:
     budget: Budget
     settings: Settings
     verifier_models: tuple[VerifierModel, ...] = ()
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,7 @@ async def _think(
             from ttc_cli.views.jsonl import JsonLines
 
             events.subscribe(JsonLines(cast(TextIO, pipe), on_broken=interrupt))
-        chat = Chat(engine.info, model.entry.template_arguments)
+        chat = Chat(engine.info, choose_template_arguments(model, request.thinking))
         with Comparer() as comparer, show(view, out.color) as reader:
             if reader is not None:
                 events.subscribe(reader)
@@ -218,6 +221,7 @@ async def _think(
                     request.verifiers, registry.Means(chat, load=verifying.__getitem__)
                 ),
                 events=events,
+                thinking=request.thinking,
             )
     finally:
         interruption.rest()
