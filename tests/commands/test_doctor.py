@@ -17,6 +17,7 @@ from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
 from ttc_cli.main import main
 from ttc_cli.models import files, hardware
 from ttc_cli.models.default import speed_of
+from ttc_cli.models.files import Record, Tuning
 from ttc_cli.models.hardware import Accelerator, BusyProcess, Contention, Cpu, Memory
 from ttc_cli.models.registry import load_registry
 
@@ -72,6 +73,69 @@ def test_a_gpu_that_the_build_ignores_is_a_warning() -> None:
     ignored = doctor.judge_accelerators((gpu,), offloads=False)
     assert ignored.status is Status.WARNING
     assert ignored.fix == "./install.sh --rebuild --accelerator cuda"
+
+
+AMX = "CPU : AVX512 = 1 | AMX_INT8 = 1 | "
+SMALL = {"Q8_0": 13, "Q5_0": 133, "F32": 121, "Q6_K": 12, "Q4_K": 12}
+LARGER = {"Q6_K": 29, "Q4_K": 169, "F32": 141}
+
+
+def here(name: str, state: str | None = None) -> Record:
+    """The record of a model that is here, tuned before where ``state`` says how that ended."""
+    path = Path(f"/models/{name}.gguf")
+    tuning = None
+    if state is not None:
+        tuning = Tuning(path, 1, 1, "", "Q8_0", lossy=False, made_from="", state=state)
+    return Record(name, path, 1, 1, "", None, tuning)
+
+
+def test_a_file_that_amx_does_not_take_is_offered_another_type() -> None:
+    offered = doctor.judge_fit(
+        [(here("larger"), LARGER), (here("small"), SMALL)], AMX, on_gpu=False
+    )
+    assert (offered.status, offered.fix) == (Status.WARNING, "ttc models tune small")
+    assert "likely 2 times as fast" in offered.detail
+    assert "1 more would gain" in offered.detail
+    costly = doctor.judge_fit([(here("larger"), LARGER)], AMX, on_gpu=False)
+    assert "likely 1.2 times" in costly.detail
+
+
+@pytest.mark.parametrize(
+    ("record", "tensors", "system", "on_gpu"),
+    [
+        (here("a"), {"Q8_0": 170, "F32": 121}, AMX, False),  # of that type already
+        (here("a"), SMALL, "CPU : AVX512 = 1 | AMX_INT8 = 0", False),  # no gain is known there
+        (here("a"), SMALL, AMX, True),
+        (here("a", "slower"), SMALL, AMX, False),  # it was tried
+        (here("a", "undone"), SMALL, AMX, False),
+        (here("a", "used"), SMALL, AMX, False),
+        (here("a"), {"F16": 170, "F32": 1}, AMX, False),
+        (here("a"), {}, AMX, False),
+    ],
+)
+def test_what_is_not_known_to_gain_is_left_alone(
+    record: Record, tensors: dict[str, int], system: str, on_gpu: bool
+) -> None:
+    found = doctor.judge_fit([(record, tensors)], system, on_gpu=on_gpu)
+    assert (found.status, found.fix) == (Status.OK, None)
+
+
+def test_what_was_built_and_what_would_be_faster(tmp_path: Path) -> None:
+    assert doctor.judge_installation(doctor.read_installation(tmp_path)) is None
+    (tmp_path / ".ttc-install").write_text(
+        "built=gcc 12, native instructions\nspeed=m.gguf: 31 tokens/s alone\n"
+        "faster=a build with clang 17 or newer\nfaster_command=apt-get install -y clang-19\n"
+    )
+    slow = doctor.judge_installation(doctor.read_installation(tmp_path))
+    assert slow is not None
+    assert slow.status is Status.WARNING
+    assert "gcc 12" in slow.detail
+    assert "31 tokens/s" in slow.detail
+    assert slow.fix == "apt-get install -y clang-19"
+    (tmp_path / ".ttc-install").write_text("built=zig 0.17, native\nfaster=\nfaster_command=\n")
+    best = doctor.judge_installation(doctor.read_installation(tmp_path))
+    assert best is not None
+    assert (best.status, best.fix) == (Status.OK, None)
 
 
 def test_speed() -> None:
@@ -162,6 +226,18 @@ def test_a_sound_machine_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
     assert "17 tokens/s alone" in printed.out
     assert printed.err == ""
     assert speed_of(load_registry().require("mine"), 1) == (17.0, True)
+
+
+def test_a_model_that_would_gain_is_offered_and_nothing_is_done(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passed = BuildCheck("0.3", AMX, offloads=False, fresh=True)
+    monkeypatch.setattr(selftest, "check_build", lambda path, fresh: passed)
+    monkeypatch.setattr(doctor, "_tensors", lambda record: SMALL)
+    before = sorted(path.name for path in model.parent.iterdir())
+    assert main(["doctor", "--quick", "--json"]) == 0
+    assert checks(capsys)["file type"]["fix"] == "ttc models tune mine"
+    assert sorted(path.name for path in model.parent.iterdir()) == before
 
 
 def test_a_changed_model_fails_with_its_cure(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -142,20 +142,28 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
             yield judge_failure("build", error)
     else:
         yield judge_without_models(installed=selftest.is_installed())
+    installed = judge_installation(read_installation())
+    if installed is not None:
+        yield installed
     if built is not None:
         yield judge_instructions(built.system, cpu)
         yield judge_accelerators(accelerators, offloads=built.offloads)
+        yield judge_fit(
+            [(record, _tensors(record)) for record in records if not _only_tests(record)],
+            built.system,
+            on_gpu=bool(accelerators) and built.offloads,
+        )
         if not quick:
             out.status("measuring speed (5 seconds) …")
             default = find_default().name
             record = next((r for r in records if r.name == default), records[0])
             try:
-                speed = selftest.measure_speed(record.path)
+                speed = selftest.measure_speed(record.used)
             except TtcError as error:
                 yield judge_failure("speed", error)
             else:
                 if not contention.cores:
-                    selftest.remember_speed(record.path, speed)
+                    selftest.remember_speed(record.used, speed)
                 yield judge_speed(record.name, speed, contention)
 
 
@@ -258,6 +266,84 @@ def judge_instructions(system: str, cpu: Cpu) -> Check:
         detail = f"the processor has {', '.join(missing)}, the build does not use it"
         return Check("instructions", Status.WARNING, detail, "./install.sh --rebuild")
     return Check("instructions", Status.OK, f"the build uses {', '.join(sorted(built))}")
+
+
+def read_installation(prefix: Path | None = None) -> dict[str, str]:
+    """What ``install.sh`` noted in the environment it made; empty where it made none."""
+    stamp = (prefix or Path(sys.prefix)) / ".ttc-install"
+    try:
+        lines = stamp.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("=") for line in lines)
+    return {name: value for name, _, value in pairs if value}
+
+
+def judge_installation(noted: Mapping[str, str]) -> Check | None:
+    """What was built and how fast it was then, and what would be faster; None if unknown."""
+    if "built" not in noted:
+        return None
+    detail = f"llama.cpp by {noted['built']}"
+    if "speed" in noted:
+        detail += f"; when installed, {noted['speed']}"
+    if "faster" in noted:
+        detail += f". Faster: {noted['faster']}"
+        return Check("compiler", Status.WARNING, detail, noted.get("faster_command"))
+    return Check("compiler", Status.OK, detail)
+
+
+def judge_fit(
+    models: Sequence[tuple[Record, Mapping[str, int]]], system: str, *, on_gpu: bool
+) -> Check:
+    """Whether a model would run faster in another type; what was tried is not offered again.
+
+    Args:
+        models: the records of those that are here, with the counts of their tensor types.
+        system: llama.cpp's own list of what it was compiled for.
+        on_gpu: layers go to a GPU, whose kernels take all types alike.
+    """
+    from ttc_cli.models.verdict import expect_gain
+
+    tuned = [f"{record.name} as {record.tuned.kind}" for record, _ in models if record.tuned]
+    instructions = set(re.findall(r"(\w+) = 1", system))
+    gains = [
+        (gain, record.name)
+        for record, tensors in models
+        if not on_gpu and _may_be_tuned(record)
+        if (gain := expect_gain(tensors, instructions)) is not None
+    ]
+    if gains:
+        gain, name = max(gains)
+        others = len(gains) - 1
+        also = f", and {others} more would gain" if others else ""
+        detail = f"re-quantised to Q8_0, {name} is likely {gain:g} times as fast here{also}"
+        return Check("file type", Status.WARNING, detail, f"ttc models tune {name}")
+    used = f" (tuned: {', '.join(tuned)})" if tuned else ""
+    return Check("file type", Status.OK, f"no model here is known to gain by another type{used}")
+
+
+def _may_be_tuned(record: Record) -> bool:
+    """Whether that was never tried, or only beside other programs."""
+    tuning = record.tuning
+    if tuning is None or tuning.state == "trial":
+        return True
+    return tuning.state == "slower" and bool(tuning.figures.get("busy_cores"))
+
+
+def _only_tests(record: Record) -> bool:
+    from ttc_cli.models.registry import load_registry
+
+    entry = load_registry().get(record.name)
+    return entry is not None and entry.tier == "test"
+
+
+def _tensors(record: Record) -> Mapping[str, int]:
+    from ttc_cli.models.gguf import read_header
+
+    try:
+        return read_header(record.path).tensor_types
+    except ModelError:
+        return {}  # ``judge_hash`` says what is wrong with it
 
 
 def judge_accelerators(found: Sequence[Accelerator], *, offloads: bool) -> Check:

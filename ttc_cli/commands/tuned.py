@@ -79,3 +79,5 @@ def print_outcome(outcome: Outcome, out: Output) -> None:
         out.say(f"To go back: ttc models tune {plan.name} --undo")
     else:
         out.say(f"The original stays in use, the {kind} file is deleted: {outcome.reason}.")
+        if outcome.busy and outcome.state == "slower":
+            out.say(f"Measure again when nothing else computes: ttc models tune {plan.name}")
