@@ -216,7 +216,9 @@ def write(name, format, source, vocabulary, read, labels, control=()):
         "vocabulary": cut(vocabulary, [*texts, *labels], set(control)),
     }
     path = HERE / f"{name}.json"
-    path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
     print(path, path.stat().st_size)
 
 
