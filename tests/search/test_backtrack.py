@@ -6,8 +6,9 @@ from tests.search.trees import search
 from ttc_cli.engines.scripted import Ask, Reply
 from ttc_cli.errors import UsageError
 from ttc_cli.events import WaveStarted
+from ttc_cli.ledger import Ledger
 from ttc_cli.search.registry import find, prepare
-from ttc_cli.types import Finish, Sampling
+from ttc_cli.types import Budget, Finish, Sampling
 
 STEPS = ["One.", "Two.", "Slip.", "Four."]
 
@@ -68,6 +69,14 @@ def test_each_round_cuts_the_best_attempt_so_far() -> None:
     assert (second.parent, third.parent) == (first.id, first.id)
     assert result.answer is not None
     assert result.answer.text == "1"
+
+
+def test_what_is_drawn_anew_is_admitted_by_the_ledger() -> None:
+    ledger = Ledger(Budget(max_samples=4))
+    assert ledger.admit(1) == 1  # somebody else's
+    result, _ = search("backtrack", slips, samples=4, yes=notices, ledger=ledger)
+    assert len(result.candidates) == 3
+    assert ledger.samples == 4
 
 
 def test_nothing_below_the_threshold_is_nothing_to_cut() -> None:

@@ -387,6 +387,14 @@ def test_a_beam_search_prunes_the_worst_scored_and_forks_the_best() -> None:
     assert sum(each.finish is not Finish.PRUNED for each in result.candidates) == 8
 
 
+@pytest.mark.parametrize(("samples", "width"), [(5, 2), (7, 3), (8, 3)])
+def test_places_that_do_not_divide_evenly_are_all_filled(samples: int, width: int) -> None:
+    result, seen = search("beam", samples=samples, knobs={"width": str(width)})
+    assert sum(each.finish is not Finish.PRUNED for each in result.candidates) == samples
+    waves = [each.samples for each in seen if isinstance(each, WaveStarted)]
+    assert waves[0] == samples
+
+
 def test_a_beam_that_ends_early_keeps_its_place() -> None:
     short, long = says(answer=1), says("One.", "Two.", "Three.", answer=2)
     result, seen = search("beam", [short, long, long, long], samples=4, yes=lambda text: 0.5)
@@ -436,5 +444,5 @@ def test_a_subtree_is_over_when_its_best_has_ended() -> None:
 def test_fewer_samples_than_a_width_make_one_subtree() -> None:
     result, seen = search("dvts", samples=3, knobs={"width": "4"})
     (first, *_) = [each for each in seen if isinstance(each, WaveStarted)]
-    assert first.reason == "step 1: 3 branches in 1 subtrees"
+    assert first.reason == "step 1: 3 branches in 1 subtree"
     assert result.answer is not None

@@ -64,7 +64,7 @@ async def backtrack(context: SearchContext, knobs: BacktrackKnobs = BacktrackKno
     await _grow_whole(tree, first, None, knobs.depth)
     chains = [[each] for each in first]
     left = context.samples - len(first)
-    reason = f"{knobs.rounds} rounds asked for"
+    reason = f"{knobs.rounds + 1} attempts at each of {len(first)} asked for"
     for wave in range(1, knobs.rounds + 1):
         if tree.halted or left < 1:
             break

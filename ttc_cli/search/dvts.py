@@ -48,7 +48,7 @@ async def dvts(context: SearchContext, knobs: DvtsKnobs = DvtsKnobs()) -> Outcom
         if not subtrees or tree.halted:
             break
         branches = [each for subtree in subtrees for each in subtree]
-        reason = f"step {wave + 1}: {len(branches)} branches in {len(subtrees)} subtrees"
+        reason = f"step {wave + 1}: {len(branches)} branches in {_tell(len(subtrees))}"
         context.events.emit(WaveStarted(wave, "dvts", len(branches), reason))
         await tree.grow(branches)
         await tree.score(branches)
@@ -60,7 +60,7 @@ async def dvts(context: SearchContext, knobs: DvtsKnobs = DvtsKnobs()) -> Outcom
         branches = [each for subtree in subtrees for each in subtree]
         await tree.grow(branches, until=Until.END)
         await tree.score(branches)
-    return await tree.conclude(f"{count} subtrees asked for")
+    return await tree.conclude(f"{_tell(count)} asked for")
 
 
 def _deal(branches: list[Partial], width: int) -> list[list[Partial]]:
@@ -81,3 +81,7 @@ def _keep_best(tree: Tree, subtree: list[Partial], wave: int) -> list[Partial]:
         tree.prune(paused, f"candidate {best.id} of the same subtree ended better")
         return []
     return select(tree, paused, values, 1, wave)
+
+
+def _tell(subtrees: int) -> str:
+    return f"{subtrees} subtree{'s' * (subtrees != 1)}"

@@ -194,7 +194,7 @@ def rate(node: Node, scale: Scale, exploration: float) -> float:
 
 def _count_ended(tree: Tree) -> int:
     """How many have come to an end of their own."""
-    return sum(each.finish is not Finish.PRUNED for each in tree.pool.candidates)
+    return sum(each.finish not in (None, Finish.PRUNED) for each in tree.partials.values())
 
 
 async def _finish(tree: Tree) -> None:
