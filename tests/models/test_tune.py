@@ -512,10 +512,6 @@ def test_a_real_file_says_the_same_as_q8_0(tiny_model: Path, tmp_path: Path) -> 
     assert abs(found.rise) < 0.02
     assert found.same > 0.9
     assert found.noise > 0.9
-    coarse = tmp_path / "q4.gguf"
-    trial.quantise(tiny_model, coarse, "Q4_0")
-    assert coarse.stat().st_size < target.stat().st_size
-    assert abs(trial.compare(tiny_model, coarse).rise) > 2 * abs(found.rise)
-    rates = trial.time_file(target, seconds=0.2)
+    rates = trial.time_file(target, seconds=0.1)
     assert rates.sixteen > rates.one > 0
     assert rates.prompt > rates.one

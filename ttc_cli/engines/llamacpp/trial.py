@@ -66,8 +66,8 @@ class Agreement:
     ``perplexity_before``, ``perplexity_after``: of the shipped text. ``error``: one standard error
     of the logarithm of their ratio, from the paired differences. ``same``: share of ``positions``
     (greedy answers of the first file) at which both find the same token likeliest. ``noise``: the
-    same share for the first file against itself, written token by token and read in one go, which
-    other kernels compute.
+    same share for the first file against itself, which wrote a few tokens at a time and reads them
+    in one go: other kernels compute the same.
     """
 
     perplexity_before: float
@@ -283,7 +283,7 @@ def _read(path: Path, threads: int, told: Path | None) -> dict[str, Any]:
     context = native.Context(
         model,
         cells=_TEXT_TOKENS + 256,
-        sequences=1,
+        sequences=len(QUESTIONS),
         batch=_BLOCK,
         outputs=_BLOCK,
         threads=threads,
@@ -292,7 +292,7 @@ def _read(path: Path, threads: int, told: Path | None) -> dict[str, Any]:
         if told is None:
             text = model.tokenise(TEXT.read_text(encoding="utf-8"), control=False)[:_TEXT_TOKENS]
             prompts = [_ask(model, question) for question in QUESTIONS]
-            answers = [_write(model, context, prompt) for prompt in prompts]
+            answers = _write(model, context, prompts)
         else:
             given = json.loads(told.read_text(encoding="utf-8"))
             text, prompts, answers = given["text"], given["prompts"], given["answers"]
@@ -331,28 +331,39 @@ def _ask(model: native.Model, question: str) -> list[int]:
     return [begin, *tokens] if begin is not None and tokens[:1] != [begin] else tokens
 
 
-def _write(model: native.Model, context: native.Context, prompt: list[int]) -> list[int]:
-    """What the model says to ``prompt``: its likeliest token, again and again."""
-    context.trim(0, 0)
-    _decode(context, prompt, 0)
-    token = int(context.logits(1)[0].argmax())
-    written: list[int] = []
-    while len(written) < _ANSWER_TOKENS:
-        written.append(token)
-        if model.ends_turn(token):
-            break
-        _decode(context, [token], len(prompt) + len(written) - 1)
-        token = int(context.logits(1)[0].argmax())
+def _write(
+    model: native.Model, context: native.Context, prompts: list[list[int]]
+) -> list[list[int]]:
+    """What the model says to each prompt: its likeliest token, again and again, all at once."""
+    written: list[list[int]] = []
+    for row, prompt in enumerate(prompts):
+        context.trim(row, 0)
+        for begin in range(0, len(prompt), _BLOCK):
+            block = prompt[begin : begin + _BLOCK]
+            _decode(context, block, list(range(begin, begin + len(block))), [row] * len(block), 1)
+        written.append([int(context.logits(1)[0].argmax())])
+    while growing := [
+        row
+        for row, answer in enumerate(written)
+        if len(answer) < _ANSWER_TOKENS and not model.ends_turn(answer[-1])
+    ]:
+        tokens = [written[row][-1] for row in growing]
+        places = [len(prompts[row]) + len(written[row]) - 1 for row in growing]
+        _decode(context, tokens, places, growing, len(growing))
+        for row, token in zip(growing, context.logits(len(growing)).argmax(1), strict=True):
+            written[row].append(int(token))
+    for row in range(len(prompts)):
+        context.trim(row, 0)
     return written
 
 
-def _decode(context: native.Context, tokens: list[int], place: int) -> None:
-    """Read ``tokens`` from position ``place`` on; the last one's row of logits is asked for."""
-    for start in range(0, len(tokens), _BLOCK):
-        block = tokens[start : start + _BLOCK]
-        positions = list(range(place + start, place + start + len(block)))
-        if context.decode(block, positions, [0] * len(block), [len(block) - 1]):
-            raise errors.EngineError("llama.cpp did not finish a decode")
+def _decode(
+    context: native.Context, tokens: list[int], places: list[int], rows: list[int], last: int
+) -> None:
+    """One batch; logits of its ``last`` tokens are asked for."""
+    outputs = list(range(len(tokens) - last, len(tokens)))
+    if context.decode(tokens, places, rows, outputs):
+        raise errors.EngineError("llama.cpp did not finish a decode")
 
 
 def _follow(
