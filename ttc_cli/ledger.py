@@ -60,6 +60,23 @@ class Ledger:
             return f"time cap of {budget.max_seconds:g} s reached"
         return None
 
+    def spent(self) -> tuple[float, str]:
+        """The greatest share of a hard cap that is spent, and which ("token cap"); 0 without one.
+
+        The cap on samples is left out: it ends no candidate that has started.
+        """
+        budget, usage = self.budget, self.usage()
+        shares = [
+            (used / max(cap, 1e-9), name)
+            for used, cap, name in (
+                (usage.generated_tokens, budget.max_tokens, "token cap"),
+                (usage.flops, budget.max_flops, "FLOP cap"),
+                (usage.seconds, budget.max_seconds, "time cap"),
+            )
+            if cap is not None
+        ]
+        return max(shares, key=lambda each: each[0], default=(0.0, ""))
+
     def remaining_seconds(self) -> float | None:
         """Seconds until the time cap, or None without one."""
         if self.budget.max_seconds is None:

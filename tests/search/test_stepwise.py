@@ -215,6 +215,21 @@ def test_a_spent_cap_gives_the_best_answer_so_far(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", STEPWISE)
+def test_the_last_of_a_cap_brings_one_solution_to_its_end(strategy: str) -> None:
+    long = says(*["And on it goes so far."] * 10)
+    budget = Budget(max_tokens=560)
+    result, _ = search(strategy, [long], samples=12, budget=budget, yes=lambda text: 0.5)
+    assert result.answer is not None
+    assert result.solution == long
+    assert sum(each.finished for each in result.candidates) == 1
+    assert result.stop_reason == "no answer at 75% of the token cap: the best alone went on"
+    assert result.usage.generated_tokens < 560
+    # Where even that is not enough, it is the cap that ended it.
+    none, _ = search(strategy, [long], samples=12, budget=Budget(max_tokens=60))
+    assert (none.answer, none.stop_reason) == (None, "token cap of 60 reached")
+
+
+@pytest.mark.parametrize("strategy", STEPWISE)
 def test_a_cap_on_flops_holds_for_growing_and_scoring_together(strategy: str) -> None:
     whole, _ = search(strategy, samples=8)
     cap = whole.usage.flops / 3

@@ -23,7 +23,6 @@ from ttc_cli.events import (
     Scored,
     Spent,
     Stepped,
-    Voted,
     Warned,
 )
 from ttc_cli.search.aggregate import Aggregate, join_confidence, join_scores
@@ -34,7 +33,10 @@ from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
 from ttc_cli.verifiers.base import Leaf
 
-__all__ = ["Aggregate", "Partial", "Tree", "show_tree_vote"]
+__all__ = ["Aggregate", "Partial", "Tree"]
+
+LAST_SHARE = 0.25
+"""Of each hard cap: kept for bringing one solution to its end while there is no answer yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -107,8 +109,12 @@ class Tree:
 
     @property
     def halted(self) -> bool:
-        """Whether nothing more can be grown: a cap, an interruption, a failure."""
-        return self.pool.halted is not None or self.context.ledger.exhausted() is not None
+        """Whether the search is over: a cap, an interruption, a failure, or the last of a cap.
+
+        While nothing has been answered, the last quarter of each hard cap is left to ``conclude``,
+        which brings the best partial solution to its end with it.
+        """
+        return self._stopped() or bool(self._running_out())
 
     def plant(self, count: int, *, wave: int = 0) -> list[Partial]:
         """New partial solutions at the prompt, as many of ``count`` as the ledger admits."""
@@ -167,7 +173,7 @@ class Tree:
         Raises:
             EngineError: the engine failed before any candidate of the run had ended.
         """
-        if self.halted:
+        if self._stopped():
             self._halt()
             return
         limit = self.context.budget.tokens_per_candidate
@@ -239,8 +245,10 @@ class Tree:
     async def conclude(self, reason: str, *, by: Literal["vote", "value"] = "vote") -> Outcome:
         """Prune what is still under way and choose among what has ended.
 
-        Verifiers that grade no steps score the candidates that stated an answer first; their
-        scores count beside the process scores, by their weights.
+        Where a cap is running out and nothing was answered, the best partial solutions grow to
+        their end first, one after the other, until one states an answer. Verifiers that grade no
+        steps then score the candidates that stated one; their scores count beside the process
+        scores, by their weights.
 
         Args:
             reason: why the search stops.
@@ -248,9 +256,10 @@ class Tree:
                 weighted, arXiv 2408.03314); ``value``: the best single candidate, as always for a
                 free-form question.
         """
-        if self.paused:
+        short = await self._finish_best()
+        if self.paused and not short:
             self._halt()
-        ending = self.pool.halted
+        ending = self.pool.halted or short
         self.prune(self.paused, "the search ended" + (f": {ending}" if ending else ""))
         await self._score_whole()
         self._carry_values()
@@ -268,6 +277,30 @@ class Tree:
 
         classes = await count_pool(self.context, self.pool, weigh)
         return conclude_by_vote(self.context, self.pool, classes, reason)
+
+    async def _finish_best(self) -> str:
+        """Spend what is left of a cap that runs out on one answer; why, where that was so."""
+        reason = self._running_out() if self.paused else ""
+        while reason and self.paused and not self.pool.answered and not self._stopped():
+            best = min(
+                self.paused, key=lambda each: (-(self.value(each) or 0.0), -each.length, each.id)
+            )
+            await self.grow([best], until=Until.END)
+            await self.score([best])
+        return reason
+
+    def _stopped(self) -> bool:
+        """Whether nothing more can be grown at all."""
+        return self.pool.halted is not None or self.context.ledger.exhausted() is not None
+
+    def _running_out(self) -> str:
+        """Which cap is running out while nothing has been answered, in words; else nothing."""
+        if self.pool.answered:
+            return ""
+        share, cap = self.context.ledger.spent()
+        if share < 1.0 - LAST_SHARE:
+            return ""
+        return f"no answer at {1.0 - LAST_SHARE:.0%} of the {cap}: the best alone went on"
 
     def _halt(self) -> None:
         """Note the cap that is reached, if any, as what ended the search."""
@@ -381,10 +414,3 @@ class Tree:
             score = Score(f"process ({self.aggregate})", value, weight=math.fsum(graded.values()))
             self.pool.leaves[id] = Leaf(leaf.candidate.with_scores(score), leaf.branch)
             self.context.events.emit(Scored(id, score))
-
-
-async def show_tree_vote(tree: Tree) -> None:
-    """Emit the unweighted vote as it stands."""
-    classes = await count_pool(tree.context, tree.pool)
-    if classes:
-        tree.context.events.emit(Voted(classes, len(tree.pool.leaves)))
