@@ -32,6 +32,9 @@ class Key:
 
 KEYS: dict[str, Key] = {
     "model": Key(str),
+    "server": Key(str),
+    "template": Key(str),
+    "parameters": Key(float, least=1),
     "strategy": Key(str),
     "verifier": Key(str),
     "budget": Key(str, ("quick", "normal", "deep", "max")),

@@ -62,6 +62,7 @@ class _Entry:
 _COMMANDS = {
     "solve": _Entry("solve", "app", "Answer a question, thinking harder where it pays."),
     "models": _Entry("models", "app", "List, download, check and remove models."),
+    "verifiers": _Entry("verifiers", "app", "List verifiers, test them, fit a probe."),
     "doctor": _Entry("doctor", "doctor", "Check build, processor, memory, disk and models."),
 }
 

@@ -187,3 +187,26 @@ def test_hidden_states_are_not_read_after_the_cap(free_factory: Maker) -> None:
             assert await session.read_states([branch]) == [()]
 
     asyncio.run(work())
+
+
+def test_a_session_that_is_served_leaves_others_of_its_run_to_go_on(free_factory: Maker) -> None:
+    async def work() -> list[int]:
+        engine = free_factory()
+        ledger = Ledger(Budget())  # one meter: one run
+        async with (
+            await engine.open(SUM, ledger) as first,
+            await engine.open(STORY, ledger) as second,
+        ):
+
+            async def score(session: Session, times: int) -> int:
+                for _ in range(times):
+                    (found,) = await session.score([row(session.root)])
+                    assert found
+                (branch,) = session.fork(session.root)
+                return len(
+                    [each async for each in session.grow([Grow(branch, 5 * times, SAMPLED, 1, 0)])]
+                )
+
+            return await asyncio.gather(score(first, 1), score(second, 3))
+
+    assert asyncio.run(asyncio.wait_for(work(), 60)) == [1, 1]

@@ -60,6 +60,20 @@ Verifier = Annotated[
         metavar="NAME",
     ),
 ]
+Check = Annotated[
+    str | None,
+    _thinking(
+        "--check",
+        help="Score candidates by this command's exit status; {file} is the candidate's code or "
+        "answer, {file.py} with that ending.",
+        metavar="COMMAND",
+        show_default=False,
+    ),
+]
+CheckSeconds = Annotated[
+    float | None,
+    _thinking(help="Time limit of one check.  [default: 10]", min=0.1, metavar="S"),
+]
 Knobs = Annotated[
     list[str] | None,
     _thinking(
@@ -146,6 +160,29 @@ Model = Annotated[
         help="A name from 'ttc models list', user/repo:quant, or a .gguf file.",
         metavar="NAME",
         autocompletion=_complete_model,
+    ),
+]
+Server = Annotated[
+    str | None,
+    _model(
+        help="Grow on an OpenAI-compatible server at this address; --model is its name there.",
+        metavar="URL",
+    ),
+]
+ChatTemplate = Annotated[
+    str | None,
+    _model(
+        "--template",
+        help="With --server: a chat template's file, or a model's name.  [default: the server's]",
+        metavar="PATH",
+    ),
+]
+Parameters = Annotated[
+    float | None,
+    _model(
+        help="With --server: the model's size, as 7e9, to count FLOPs by.",
+        min=1.0,
+        metavar="N",
     ),
 ]
 Yes = Annotated[bool, _model("--yes", "-y", help="Download a missing model without asking.")]

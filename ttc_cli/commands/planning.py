@@ -232,6 +232,8 @@ def make_plan(request: Request) -> dict[str, Any]:
         "seed": request.seed,
         "memory": None,
     }
+    if request.server is not None:
+        plan |= {"server": request.server.url, "path": None, "bytes": None}
     if request.verifier_models:
         plan["verifier_models"] = [
             {
@@ -243,7 +245,7 @@ def make_plan(request: Request) -> dict[str, Any]:
         ]
     if request.strategy == "auto":
         plan |= {"first_wave": min(row.probe, samples), "stop_at": row.threshold}
-    if model.path is not None:
+    if model.path is not None and request.server is None:
         from ttc_cli.engines import llamacpp
         from ttc_cli.models import gguf, hardware
 
@@ -276,6 +278,8 @@ def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
 
     size = "" if plan["bytes"] is None else f", {format_bytes(plan['bytes'])}"
     where = plan["path"] or "not on this machine: ttc models pull " + plan["model"]
+    if "server" in plan:
+        where = f"served by {plan['server']}, which is not asked yet"
     strategy = plan["strategy"]
     if "first_wave" in plan:
         until = f"until settled at {plan['stop_at']:.2f}" if plan["stop_at"] else "never early"

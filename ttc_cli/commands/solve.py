@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -54,6 +55,8 @@ def solve(
     strategy: flags.Strategy = None,
     knobs: flags.Knobs = None,
     verifier: flags.Verifier = None,
+    check: flags.Check = None,
+    check_seconds: flags.CheckSeconds = None,
     samples: flags.Samples = None,
     temperature: flags.Temperature = None,
     think_tokens: flags.ThinkTokens = None,
@@ -69,6 +72,9 @@ def solve(
     max_flops: flags.MaxFlops = None,
     max_samples: flags.MaxSamples = None,
     model: flags.Model = None,
+    server: flags.Server = None,
+    template: flags.ChatTemplate = None,
+    parameters: flags.Parameters = None,
     yes: flags.Yes = False,
     threads: flags.Threads = None,
     gpu_layers: flags.GpuLayers = None,
@@ -91,7 +97,7 @@ def solve(
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
     only while it changes the answer. The answer alone goes to stdout.
     """
-    from ttc_cli.commands import planning, thinking, verifier_models
+    from ttc_cli.commands import planning, serving, thinking, verifier_models
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.views.jsonl import error_json
 
@@ -111,12 +117,20 @@ def solve(
         return 2
     strategy = option("strategy", "auto")
     verifiers = _names(verifier or option("verifier"))
+    if not verifier and any(each.startswith("check") for each in verifiers):
+        # Else a folder's ttc.toml could run any command as soon as ttc is used there.
+        raise UsageError("A check is taken from the command line alone.", "--check COMMAND")
+    verifiers += (f"check={check}",) if check else ()
     settings_of_strategy = planning.read_knobs(knobs or ())
     planning.check_names(strategy, settings_of_strategy, verifiers)
     caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
     limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
     try:
-        chosen = planning.choose_model(option("model"))
+        served = serving.read_server(option)
+        if served is not None:
+            chosen = serving.choose_served_model(served)
+        else:
+            chosen = planning.choose_model(option("model"))
         thoughts = planning.choose_thinking(
             chosen,
             tokens=option("think_tokens"),
@@ -132,11 +146,13 @@ def solve(
             context=option("context") or planning.estimate_context(question, limits),
             answer=limits.tokens_per_candidate,
             kv_type=option("kv_type"),
+            certainty=verifier_models.wants_certainty(verifiers),
         )
         choice = verifier_models.choose_verifier_models(
             verifiers, verifier_models.spread(settings, option("verifier_gpu_layers"))
         )
         verifier_models.warn_of(choice.models, out.warn)
+        sandbox = verifier_models.find_sandbox(verifiers, out.warn)
         request = thinking.Request(
             problem=Problem(question, answer_type, system),
             model=chosen,
@@ -149,13 +165,18 @@ def solve(
             budget=limits,
             settings=settings,
             verifier_models=choice.models,
+            check_seconds=check_seconds,
+            sandbox=sandbox,
+            server=served,
             thinking=thoughts,
         )
         if dry_run:
             planning.show_plan(request, out, as_json=as_json or as_jsonl)
             return 0
         ask = _ask if _is_somebody_there() else None
-        path = planning.obtain_model(chosen, yes=yes, ask=ask)
+        path = Path()
+        if served is None:
+            path = planning.obtain_model(chosen, yes=yes, ask=ask)
         request = planning.obtain_verifiers(request, yes=yes, ask=ask)
         interruption = Interruption()
         with interruption.installed():

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -22,6 +22,7 @@ from ttc_cli.signals import Interruption
 from ttc_cli.types import Budget, Problem, Result, Sampling
 
 if TYPE_CHECKING:
+    from ttc_cli.commands.serving import Server
     from ttc_cli.engines.llamacpp.memory import MemoryPlan
     from ttc_cli.search.thinking import Thinking
 
@@ -33,6 +34,7 @@ class Request:
     """What is asked for: flags, configuration and the registry's entry put together.
 
     ``budget.tokens_per_candidate`` is also the room that ``settings`` keeps for an answer.
+    ``server`` grows the candidates where it is given; ``settings`` are then of no use to them.
     ``verifier_models`` are loaded beside ``model``, unless they are the same file. ``thinking``
     is how the model thinks before it answers, None where it does not.
     """
@@ -48,15 +50,22 @@ class Request:
     budget: Budget
     settings: Settings
     verifier_models: tuple[VerifierModel, ...] = ()
+    server: Server | None = None
     thinking: Thinking | None = None
+    check_seconds: float | None = None
+    sandbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What a run came to: the result, and the policy's decisions on the way."""
+    """What a run came to: the result, and the policy's decisions on the way.
+
+    ``model`` is what the engine calls the model.
+    """
 
     result: Result
     decisions: tuple[Decided, ...]
+    model: str = ""
 
 
 def describe(thought: Thought, request: Request) -> dict[str, Any]:
@@ -66,7 +75,7 @@ def describe(thought: Thought, request: Request) -> dict[str, Any]:
     return result_json(
         thought.result,
         question=request.problem.text,
-        model=label_model(request.model),
+        model=thought.model or label_model(request.model),
         seed=request.seed,
     )
 
@@ -138,6 +147,25 @@ def think(
         return asyncio.run(_think(request, path, out, interruption, view, lines, stack))
 
 
+def hash_file_of(request: Request, path: Path) -> str:
+    """The sha256 of the generator's file, which probes and verdicts on verifiers are known by."""
+    from ttc_cli.models.files import read_hash
+
+    return read_hash(replace(request.model, path=path))
+
+
+def find_refused(request: Request, path: Path) -> dict[str, str]:
+    """Verifiers that a test found unable to tell right from wrong with this model, and why."""
+    from ttc_cli import paths
+
+    known = paths.data_dir() / "verifiers.json"
+    if request.server is not None or not known.is_file():
+        return {}
+    from ttc_cli.verifiers import verdicts
+
+    return verdicts.find_refused(known, hash_file_of(request, path))
+
+
 class _Stdout:
     """Stdout that keeps the error which its reader swallows: a closed pipe or a full disk."""
 
@@ -171,9 +199,15 @@ async def _think(
     # import what the search needs while the weights are read.
     loop = asyncio.get_running_loop()
     others = request.verifier_models
-    loading = loop.run_in_executor(
-        None, lambda: open_engines(path, request.settings, name, others, open_engine)
-    )
+    if request.server is not None:
+        from ttc_cli.commands import serving
+
+        out.status(f"asking {request.server.url} …")
+        loading = loop.run_in_executor(None, serving.open_engines, request)
+    else:
+        loading = loop.run_in_executor(
+            None, lambda: open_engines(path, request.settings, name, others, open_engine)
+        )
     from ttc_cli.answers import Comparer
     from ttc_cli.policy.run import solve
     from ttc_cli.prompts import Chat
@@ -192,6 +226,8 @@ async def _think(
             each.interrupt()
 
     out.status("")
+    if request.server is not None:
+        serving.tell_limits(engine, out)
     events = EventStream()
     decisions: list[Decided] = []
     pipe = _Stdout()
@@ -203,6 +239,14 @@ async def _think(
 
             events.subscribe(JsonLines(cast(TextIO, pipe), on_broken=interrupt))
         chat = Chat(engine.info, choose_template_arguments(model, request.thinking))
+        means = registry.Means(
+            chat,
+            load=verifying.__getitem__,
+            engine=engine,
+            fingerprint=None if request.server else lambda: hash_file_of(request, path),
+            check_seconds=request.check_seconds or registry.CHECK_SECONDS,
+            sandbox=request.sandbox,
+        )
         with Comparer() as comparer, show(view, out.color) as reader:
             if reader is not None:
                 events.subscribe(reader)
@@ -217,14 +261,13 @@ async def _think(
                 samples=request.samples,
                 seed=request.seed,
                 sampling=request.sampling,
-                verifiers=registry.build(
-                    request.verifiers, registry.Means(chat, load=verifying.__getitem__)
-                ),
+                verifiers=registry.build(request.verifiers, means),
                 events=events,
                 thinking=request.thinking,
+                refused=find_refused(request, path),
             )
     finally:
         interruption.rest()
     if pipe.error is not None:
         raise pipe.error
-    return Thought(result, tuple(decisions))
+    return Thought(result, tuple(decisions), engine.info.model)

@@ -418,3 +418,17 @@ def check_file(
             f"ttc models pull --force {name}",
         )
     return found
+
+
+def read_hash(model: Model) -> str:
+    """The sha256 of a model's file: from its record where that still holds, else computed.
+
+    Raises:
+        ModelMissing: it is not on this machine.
+    """
+    if model.path is None:
+        raise ModelMissing(f"{model.name} is not on this machine.", f"ttc models pull {model.name}")
+    record = read_record(folder_of(model.name))
+    if record is not None and record.path == model.path and record.matches(model.path):
+        return record.sha256
+    return check_file(model.path, None, model.name)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ttc_cli.answers import Comparer, detect
 from ttc_cli.engines.base import Engine, Session
 from ttc_cli.errors import TemplateError, UsageError
-from ttc_cli.events import EventStream, RunEnded, RunStarted
+from ttc_cli.events import EventStream, RunEnded, RunStarted, Warned
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.adaptive import solve_adaptively
 from ttc_cli.policy.difficulty import estimate
@@ -22,6 +22,7 @@ from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Result, Sampling
 from ttc_cli.verifiers.base import Verifier
 from ttc_cli.verifiers.registry import Means, build
+from ttc_cli.verifiers.verdicts import silence
 
 
 async def solve(
@@ -41,6 +42,7 @@ async def solve(
     events: EventStream | None = None,
     table: Table = SHIPPED,
     thinking: Thinking | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> Result:
     """Answer ``problem`` with ``strategy``; emits ``RunStarted`` first and ``RunEnded`` last.
 
@@ -61,6 +63,7 @@ async def solve(
         events: gets every event; None discards them.
         table: the policy; also gives fixed strategies their N.
         thinking: the marks and the budget of thoughts, where the model thinks before it answers.
+        refused: verifiers whose scores are to be shown and not counted, and why; it is said.
 
     Returns:
         The best answer so far, also when a cap was reached or ``engine.interrupt()`` was called
@@ -95,7 +98,8 @@ async def solve(
             f"The engine {engine.info.name} cannot end or prolong a thought.",
             "Leave out --think-tokens, --wait and --think-keep.",
         )
-    asked = _choose_verifiers(entry, verifiers, chat, engine)
+    refused = refused or {}
+    asked = silence(_choose_verifiers(entry, verifiers, chat, engine), refused)
     prompt = chat.render(build_messages(problem))
     events.emit(
         RunStarted(
@@ -108,6 +112,9 @@ async def solve(
             parallel=engine.info.parallel,
         )
     )
+    for each in asked:
+        if each.name in refused:
+            events.emit(Warned(refused[each.name]))
     async with await engine.open(prompt, ledger, events.emit) as opened:
         session: Session = opened
         if thinking is not None:

@@ -97,8 +97,8 @@ class WeightedVerifier:
 
     @property
     def grades_steps(self) -> bool:
-        """That of the verifier."""
-        return self.verifier.grades_steps
+        """That of the verifier; a weight of 0 guides nothing, and only the whole is scored."""
+        return self.weight > 0 and self.verifier.grades_steps
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]

@@ -164,7 +164,7 @@ _ENTRIES = {
             "a critique in words, then its verdict",
             "steps and whole",
             "hundreds of tokens a score",
-            "[MODEL][@FORMAT]",
+            "[MODEL@FORMAT]",
         ),
         Entry(
             "check",

@@ -193,6 +193,7 @@ class LlamaCppEngine:
                 await waiter.woken
             finally:
                 session.waiters.remove(waiter)
+                self._wake()  # other sessions of the same run may have work of their own
 
     # -- the runner --------------------------------------------------------------------------
 

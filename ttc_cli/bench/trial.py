@@ -1,0 +1,435 @@
+"""Puts verifiers to the test: right and wrong solutions through the ordinary protocol.
+
+*Planted* solutions are written into branches and scored, whole and at the step where the wrong
+one slips; that tests what a verifier reads. *Sampled* ones are drawn from the model and graded by
+their labels; that tests a verifier on what a search gives it, and is the only test for those that
+look at how a text was drawn. Everything is booked on one ledger, so that what each verifier read
+and wrote is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from ttc_cli.answers import detect
+from ttc_cli.bench.datasets import Question
+from ttc_cli.engines.base import Branch, Engine, Grow, Session, Span, Until
+from ttc_cli.errors import UsageError
+from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import build_messages
+from ttc_cli.search.sample import derive_seed, read_answer
+from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Score, Step
+from ttc_cli.verifiers.base import Leaf, Verifier
+from ttc_cli.verifiers.planted import Planted
+from ttc_cli.verifiers.probe import Example
+from ttc_cli.verifiers.separation import (
+    Bin,
+    bootstrap_auc,
+    group_by_question,
+    measure_auc,
+    measure_auc_within,
+    measure_ece,
+    tabulate,
+)
+
+if TYPE_CHECKING:
+    from ttc_cli.answers import Comparer
+    from ttc_cli.prompts import Chat
+
+On = Literal["planted", "sampled"]
+Part = Literal["whole", "step"]
+
+LEAST = 8
+"""Questions with a right and a wrong solution that a verdict needs."""
+
+_TOGETHER = 8
+"""Questions whose sessions are open at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """A score of one solution; None where the verifier had nothing to say."""
+
+    question: str
+    right: bool
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a verifier said of all solutions (``whole``), or of their decisive steps (``step``).
+
+    ``read`` and ``written`` are tokens that scoring took, over all ``ratings``.
+    """
+
+    verifier: str
+    on: On
+    part: Part
+    ratings: tuple[Rating, ...]
+    read: int = 0
+    written: int = 0
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How well a trial's scores tell right from wrong.
+
+    ``low`` and ``high`` bound the AUC within a question (95 %, bootstrap over questions), from
+    ``compared`` questions that have both. ``trusted`` is None where these are too few to tell.
+    """
+
+    trial: Trial
+    scored: int
+    questions: int
+    compared: int
+    auc: float | None
+    auc_interval: tuple[float, float] | None
+    auc_within: float | None
+    low: float | None
+    high: float | None
+    mean_right: float | None
+    mean_wrong: float | None
+    ece: float | None
+    table: tuple[Bin, ...]
+    trusted: bool | None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A question with its session and the solutions in it."""
+
+    id: str
+    problem: Problem
+    session: Session
+    leaves: list[Leaf] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    states: list[Example] = field(default_factory=list)
+
+
+def separate(trial: Trial) -> Separation:
+    """Measure ``trial``; its verifier is trusted where the interval lies above one half."""
+    known = [(r.question, r.value, r.right) for r in trial.ratings if r.value is not None]
+    rated = [(value, right) for _, value, right in known]
+    sides = {side: [value for value, right in rated if right is side] for side in (True, False)}
+    means = {side: sum(each) / len(each) if each else None for side, each in sides.items()}
+    groups = group_by_question(known)
+    compared = sum({right for _, right in each} == {True, False} for each in groups.values())
+    interval = bootstrap_auc(known, within=True)
+    trusted = interval[0] > 0.5 if interval is not None and compared >= LEAST else None
+    return Separation(
+        trial=trial,
+        scored=len(known),
+        questions=len(groups),
+        compared=compared,
+        auc=measure_auc(rated),
+        auc_interval=bootstrap_auc(known, within=False),
+        auc_within=measure_auc_within(known),
+        low=interval[0] if interval else None,
+        high=interval[1] if interval else None,
+        mean_right=means[True],
+        mean_wrong=means[False],
+        ece=measure_ece(rated),
+        table=tabulate(rated),
+        trusted=trusted,
+    )
+
+
+async def try_planted(
+    engine: Engine,
+    chat: Chat,
+    verifiers: Sequence[Verifier],
+    planted: Sequence[Planted],
+    done: Callable[[int], None] = lambda count: None,
+) -> list[Trial]:
+    """Let each of ``verifiers`` score every planted solution, whole and at its decisive step.
+
+    ``done`` hears how many questions are through. A verifier that fails is left out, its failure
+    in its trial.
+
+    Raises:
+        PromptTooLong, EngineError: as ``Engine.open``.
+    """
+    ledger, trials = Ledger(Budget()), _Trials("planted", verifiers)
+    for start in range(0, len(planted), _TOGETHER):
+        async with contextlib.AsyncExitStack() as stack:
+            part = planted[start : start + _TOGETHER]
+            opened = [await _open(stack, engine, chat, ledger, q.question) for q in part]
+            for each, question in zip(opened, part, strict=True):
+                _write(each, question)
+            wholes = [_Open(o.id, o.problem, o.session, o.leaves[:2], o.right[:2]) for o in opened]
+            steps = [_Open(o.id, o.problem, o.session, o.leaves[2:], o.right[2:]) for o in opened]
+            for verifier in verifiers:
+                await trials.ask(verifier, "whole", wholes, ledger)
+                if verifier.grades_steps:
+                    await trials.ask(verifier, "step", steps, ledger)
+                for each in opened:
+                    await verifier.leave(each.session)
+        done(min(start + _TOGETHER, len(planted)))
+    return trials.all
+
+
+async def try_sampled(
+    engine: Engine,
+    chat: Chat,
+    verifiers: Sequence[Verifier],
+    questions: Sequence[Question],
+    comparer: Comparer,
+    *,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int = 0,
+    done: Callable[[int], None] = lambda count: None,
+) -> list[Trial]:
+    """Draw ``samples`` solutions a question and let each verifier score those that answer.
+
+    Raises:
+        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
+    """
+    ledger, trials = Ledger(Budget()), _Trials("sampled", verifiers)
+    together = _at_once(engine, samples)
+    for start in range(0, len(questions), together):
+        async with contextlib.AsyncExitStack() as stack:
+            opened = await _sample(
+                stack, engine, chat, ledger, questions[start : start + together], comparer,
+                samples=samples, sampling=sampling, max_tokens=max_tokens, seed=seed,
+            )  # fmt: skip
+            for verifier in verifiers:
+                await trials.ask(verifier, "whole", opened, ledger)
+                for each in opened:
+                    await verifier.leave(each.session)
+        done(min(start + together, len(questions)))
+    return trials.all
+
+
+async def draw_examples(
+    engine: Engine,
+    chat: Chat,
+    questions: Sequence[Question],
+    comparer: Comparer,
+    *,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int = 0,
+    done: Callable[[int], None] = lambda count: None,
+) -> tuple[list[Example], list[Example]]:
+    """Hidden states to fit a probe to: of the ends of solutions, and of the ends of their steps.
+
+    Solutions are drawn as in ``try_sampled``, pausing at each step; one that states no answer is
+    left out. The label of a step is whether its solution came out right.
+
+    Raises:
+        UsageError: the engine gives no hidden states, or cannot pause.
+        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
+    """
+    if not (engine.info.states and engine.info.steps):
+        raise UsageError(
+            f"The engine {engine.info.name} gives no hidden states to fit a probe to.",
+            "Use a model on this machine.",
+        )
+    ledger, together = Ledger(Budget()), _at_once(engine, samples)
+    whole: list[Example] = []
+    steps: list[Example] = []
+    for start in range(0, len(questions), together):
+        async with contextlib.AsyncExitStack() as stack:
+            opened = await _sample(
+                stack, engine, chat, ledger, questions[start : start + together], comparer,
+                samples=samples, sampling=sampling, max_tokens=max_tokens, seed=seed, states=True,
+            )  # fmt: skip
+            for each in opened:
+                steps += each.states
+                branches = [leaf.branch for leaf in each.leaves if leaf.branch is not None]
+                found = await each.session.read_states(branches) if branches else []
+                whole += [
+                    Example(state, each.id, right)
+                    for state, right in zip(found, each.right, strict=True)
+                    if state
+                ]
+        done(min(start + together, len(questions)))
+    return whole, steps
+
+
+class _Trials:
+    """What was said so far, by verifier and part."""
+
+    def __init__(self, on: On, verifiers: Sequence[Verifier]) -> None:
+        self._on: On = on
+        self._order = [each.name for each in verifiers]
+        self._found: dict[tuple[str, Part], Trial] = {}
+
+    @property
+    def all(self) -> list[Trial]:
+        """In the order of the verifiers, the whole before the steps."""
+        keys = sorted(self._found, key=lambda key: (self._order.index(key[0]), key[1] == "step"))
+        return [self._found[key] for key in keys]
+
+    async def ask(
+        self, verifier: Verifier, part: Part, opened: Sequence[_Open], ledger: Ledger
+    ) -> None:
+        key = (verifier.name, part)
+        known = self._found.get(key) or Trial(verifier.name, self._on, part, ())
+        before = ledger.usage()
+        method = verifier.score_steps if part == "step" else verifier.score
+        asked = [each for each in opened if each.leaves]
+        calls = (method(each.session, each.problem, each.leaves) for each in asked)
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        scores: list[list[Score | None]] = []
+        for each, one in zip(asked, found, strict=True):
+            if isinstance(one, UsageError):
+                known = replace(known, failure=one.message)
+                scores.append([None] * len(each.leaves))
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                scores.append(one)
+        after = ledger.usage()
+        ratings = [
+            Rating(each.id, right, score.value if score is not None else None)
+            for each, said in zip(asked, scores, strict=True)
+            for right, score in zip(each.right, said, strict=True)
+        ]
+        self._found[key] = replace(
+            known,
+            ratings=(*known.ratings, *ratings),
+            read=known.read + after.verifier.prompt_tokens - before.verifier.prompt_tokens,
+            written=known.written + after.generated_tokens - before.generated_tokens,
+        )
+
+
+async def _open(
+    stack: contextlib.AsyncExitStack,
+    engine: Engine,
+    chat: Chat,
+    ledger: Ledger,
+    question: str | Question,
+) -> _Open:
+    problem = Problem(question) if isinstance(question, str) else question.problem
+    id = question if isinstance(question, str) else question.id
+    if problem.answer_type is AnswerType.AUTO:
+        problem = replace(problem, answer_type=detect(problem.text))
+    prompt = chat.render(build_messages(problem))
+    session = await stack.enter_async_context(await engine.open(prompt, ledger))
+    return _Open(id, problem, session)
+
+
+def _write(opened: _Open, planted: Planted) -> None:
+    """Both solutions as branches, whole; then both up to where they part."""
+    session, cut = opened.session, planted.wrong_from + 1
+    for whole in (True, False):
+        for right, steps in ((True, planted.right), (False, planted.wrong)):
+            told = steps if whole else steps[:cut]
+            text = "\n\n".join(told) + ("" if whole else "\n\n")
+            finish = Finish.STOP if whole else Finish.STEP
+            candidate = Candidate(
+                id=len(opened.leaves),
+                text=text,
+                tokens=0,
+                finish=finish,
+                answer=read_answer(text, finish, opened.problem.answer_type),
+                steps=() if whole else tuple(Step(step + "\n\n", 0) for step in told),
+            )
+            branch = session.append(session.root, (Span(text),))
+            opened.leaves.append(Leaf(candidate, branch))
+            opened.right.append(right)
+
+
+async def _sample(
+    stack: contextlib.AsyncExitStack,
+    engine: Engine,
+    chat: Chat,
+    ledger: Ledger,
+    questions: Sequence[Question],
+    comparer: Comparer,
+    *,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    states: bool = False,
+) -> list[_Open]:
+    """Draw the solutions of some questions together; those without an answer are dropped."""
+    opened = [await _open(stack, engine, chat, ledger, question) for question in questions]
+    await asyncio.gather(
+        *(
+            _grow(each, question, comparer, samples, sampling, max_tokens, seed, states)
+            for each, question in zip(opened, questions, strict=True)
+        )
+    )
+    return opened
+
+
+async def _grow(
+    opened: _Open,
+    question: Question,
+    comparer: Comparer,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    states: bool,
+) -> None:
+    session = opened.session
+    branches = session.fork(session.root, samples)
+    growing: dict[int, Branch] = dict(enumerate(branches))
+    told: dict[int, Candidate] = {}
+    seen: dict[int, list[tuple[float, ...]]] = {id: [] for id in growing}
+    until, round = Until.STEP if states else Until.END, 0
+    while growing:
+        requests = [
+            Grow(
+                branch,
+                max_tokens - (told[id].tokens if id in told else 0),
+                sampling,
+                derive_seed(seed, question.id, id, round),
+                id,
+                until,
+            )
+            for id, branch in growing.items()
+        ]
+        async for growth in session.grow(requests):
+            before = told.get(growth.label) or Candidate(growth.label, "", 0, growth.finish)
+            told[growth.label] = replace(
+                before,
+                text=before.text + growth.text,
+                tokens=before.tokens + growth.tokens,
+                finish=growth.finish,
+                confidence=growth.confidence,
+            )
+        paused = {
+            id: branch
+            for id, branch in growing.items()
+            if told[id].finish is Finish.STEP and told[id].tokens < max_tokens
+        }
+        if paused:
+            read = await session.read_states(list(paused.values()))
+            for id, state in zip(paused, read, strict=True):
+                seen[id].append(state)
+        growing, round = paused, round + 1
+    for id, candidate in told.items():
+        answer = read_answer(candidate.text, candidate.finish, opened.problem.answer_type)
+        if answer is None:
+            session.drop([branches[id]])
+            continue
+        right = await asyncio.to_thread(comparer.grade, answer, question.answer)
+        opened.leaves.append(Leaf(replace(candidate, answer=answer), branches[id]))
+        opened.right.append(right)
+        opened.states += [Example(state, opened.id, right) for state in seen[id] if state]
+
+
+def _at_once(engine: Engine, samples: int) -> int:
+    """Questions whose solutions fill the engine's batch."""
+    return max(1, min(_TOGETHER, engine.info.parallel // max(1, samples)))
+
+
+def as_questions(planted: Sequence[Planted]) -> list[Question]:
+    """The questions of planted solutions, to be answered anew."""
+    return [
+        Question(each.question, Problem(each.question, AnswerType.NUMBER), each.answer)
+        for each in planted
+    ]

@@ -1,0 +1,396 @@
+"""``ttc verifiers``: list, test, fit, forget.
+
+stdout carries the data (a table, JSON), stderr everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ttc_cli.commands import flags
+from ttc_cli.commands.trying import describe, print_report, print_table, word_number
+from ttc_cli.errors import TemplateError, TtcError, UsageError
+from ttc_cli.output import Output
+
+if TYPE_CHECKING:
+    from ttc_cli.bench.trial import Separation
+    from ttc_cli.commands.trying import Setting
+    from ttc_cli.models.store import Model
+    from ttc_cli.verifiers.verdicts import Verdict
+
+EPILOG = """\
+\b
+Examples:
+  ttc verifiers list
+  ttc verifiers test judge confidence
+  ttc verifiers test judge:2 generative --model qwen2.5-coder-1.5b --json
+  ttc verifiers test judge confidence --data questions.jsonl --part 0:50
+  ttc verifiers fit questions.jsonl --out probe.json
+  ttc solve --verifier probe=probe.json "What is 17 * 23?"
+
+A verifier that a test found unable to tell right from wrong gets no weight in 'ttc solve' with
+that model, until a later test says otherwise or 'ttc verifiers forget'. See docs/verifiers.md.
+"""
+
+app = typer.Typer(
+    help="List verifiers, test whether they tell right from wrong, fit a probe.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=EPILOG,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+Seed = Annotated[int, typer.Option(help="Same seed, machine and flags: same text.", min=0)]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="Of drawn solutions.  [default: the model's own]", min=0.0, metavar="T"),
+]
+Part = Annotated[
+    str | None, typer.Option(help="Questions of the file, as 0:50.", metavar="START:STOP")
+]
+MaxTokens = Annotated[int, typer.Option(help="The longest drawn solution.", min=1, metavar="N")]
+
+
+def verdicts_path() -> Path:
+    """Where what tests found is kept."""
+    from ttc_cli import paths
+
+    return paths.data_dir() / "verifiers.json"
+
+
+@app.command("list")
+def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
+    """List the verifiers: what each scores, what it costs, whether the model can use it."""
+    from ttc_cli.commands import planning
+    from ttc_cli.config import load_config
+    from ttc_cli.verifiers import registry
+
+    chosen = planning.choose_model(load_config().get("model", model))
+    known = _verdicts_of(chosen)
+    rows: list[dict[str, Any]] = []
+    for entry in registry.entries():
+        usable, why = _is_usable(entry.name, chosen)
+        named = [v for name, v in known.items() if name.partition("=")[0] == entry.name]
+        rows.append(
+            {
+                "name": entry.name + _word_argument(entry.argument),
+                "summary": entry.summary,
+                "scores": entry.scores,
+                "cost": entry.cost,
+                "usable": usable,
+                "note": why,
+                "tests": [
+                    {"verifier": each.verifier, "auc": each.auc, "trusted": each.trusted}
+                    for each in named
+                ],
+            }
+        )
+    if as_json:
+        model_name = planning.label_model(chosen)
+        Output().document({"v": 1, "model": model_name, "verifiers": rows})
+        return
+    head = ("NAME", "SCORES", "COST", "USABLE", "WHAT IT IS")
+    print_table(
+        [
+            head,
+            *((r["name"], r["scores"], r["cost"], _word_usable(r), r["summary"]) for r in rows),
+        ]
+    )
+    Output().say(f"usable: with {planning.label_model(chosen)}; tested: ttc verifiers test NAME")
+
+
+def _word_argument(argument: str | None) -> str:
+    """What may stand behind a name; the ``=`` belongs into the brackets."""
+    if not argument:
+        return ""
+    return f"[={argument.strip('[]')}]" if argument[0] == "[" else f"={argument}"
+
+
+def _word_usable(row: dict[str, Any]) -> str:
+    words = "yes" if row["usable"] else "no"
+    parts = [row["note"]] if row["note"] else []
+    parts += [
+        f"{'tested' if each['trusted'] else 'refused'}, AUC {each['auc']:.2f}"
+        for each in row["tests"]
+    ]
+    return f"{words} ({'; '.join(parts)})" if parts else words
+
+
+def _is_usable(name: str, model: Model) -> tuple[bool, str]:
+    """Whether this verifier works with ``model``, as far as its header tells, and why not."""
+    from ttc_cli.models import gguf
+
+    if name == "check":
+        from ttc_cli.verifiers.command import find_sandbox
+
+        return True, "" if find_sandbox() else "no sandbox: bubblewrap is missing"
+    if name in ("confidence", "probe", "prm"):
+        return True, ""
+    if model.path is None or not model.path.is_file():
+        return True, "the model is not here yet"
+    try:
+        from ttc_cli.engines.base import EngineInfo
+        from ttc_cli.prompts import Chat
+
+        header = gguf.read_header(model.path)
+        info = EngineInfo("header", model.name, 1, 1, 1, header.chat_template)
+        Chat(info, model.entry.template_arguments).follow_up("?")
+    except TemplateError:
+        return False, "its chat template cannot be asked back"
+    except TtcError as error:
+        return False, error.message
+    return True, ""
+
+
+def _verdicts_of(model: Model) -> dict[str, Verdict]:
+    from ttc_cli.models.files import read_hash
+    from ttc_cli.verifiers.verdicts import read_verdicts
+
+    known = read_verdicts(verdicts_path())
+    if not known or model.path is None or not model.path.is_file():
+        return {}
+    own = read_hash(model)
+    return {name: verdict for (sha256, name), verdict in known.items() if sha256 == own}
+
+
+@app.command("test", epilog=EPILOG)
+def try_verifiers(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="As for 'ttc solve --verifier'.")
+    ],
+    model: flags.Model = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled questions to draw solutions for, or planted solutions (JSONL).  "
+            "[default: 24 planted ones]",
+            metavar="FILE",
+        ),
+    ] = None,
+    part: Part = None,
+    sampled: Annotated[
+        bool, typer.Option("--sampled", help="Test all on solutions the model draws itself.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option(help="Solutions drawn for a question.", min=2, metavar="N")
+    ] = 4,
+    max_tokens: MaxTokens = 512,
+    temperature: Temperature = None,
+    seed: Seed = 0,
+    check: flags.Check = None,
+    remember: Annotated[
+        bool,
+        typer.Option("--remember/--no-remember", help="Let 'ttc solve' heed what was found."),
+    ] = True,
+    yes: flags.Yes = False,
+    threads: flags.Threads = None,
+    gpu_layers: flags.GpuLayers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Test whether verifiers tell right from wrong solutions.
+
+    Reports, for each: AUC overall and within a question (with its 95 % interval), the mean score
+    of right and of wrong ones, calibration, and the tokens it took. A verifier whose interval
+    reaches down to 0.5 is refused weight from now on.
+    """
+    from ttc_cli.commands.trying import Setting, run_trials
+    from ttc_cli.verifiers import registry
+
+    wanted = [word for name in names for word in _split_words(name)]
+    wanted += [f"check={check}"] if check else []
+    specs = [registry.parse(each) for each in wanted]
+    out = Output(quiet)
+    with Setting.make(
+        wanted, model, yes=yes, threads=threads, gpu_layers=gpu_layers, out=out
+    ) as setting:
+        found = asyncio.run(
+            run_trials(
+                setting,
+                [registry.find(spec.name).reads == "sampling" for spec in specs],
+                data,
+                part,
+                sampled=sampled,
+                samples=samples,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seed=seed,
+                status=out.status,
+            )
+        )
+        out.status("")
+        if remember:
+            _remember(setting, found)
+    if as_json:
+        out.document({"v": 1, "model": setting.label, "tests": [describe(each) for each in found]})
+    else:
+        print_report(found)
+    _speak_out(setting, found, out, remembered=remember)
+
+
+def _split_words(text: str) -> list[str]:
+    return [text] if text.startswith("check=") else [w for w in text.split(",") if w]
+
+
+def _remember(setting: Setting, found: Sequence[Separation]) -> None:
+    from ttc_cli.verifiers.verdicts import read_verdicts, write_verdicts
+
+    fresh = {each.verifier: each for each in map(_judge(setting.label), found) if each is not None}
+    if not fresh:
+        return
+    path, sha256 = verdicts_path(), setting.fingerprint()
+    known = read_verdicts(path)
+    write_verdicts(path, known | {(sha256, name): each for name, each in fresh.items()})
+
+
+def _judge(model: str) -> Callable[[Separation], Verdict | None]:
+    """What is to be kept of a trial of whole solutions; None where it decides nothing."""
+    from datetime import date
+
+    from ttc_cli.verifiers.verdicts import Verdict
+
+    def judge(found: Separation) -> Verdict | None:
+        numbers = (found.auc_within, found.low, found.high)
+        if found.trial.part == "step" or found.trusted is None or None in numbers:
+            return None
+        auc, low, high = (float(number or 0.0) for number in numbers)
+        return Verdict(
+            verifier=found.trial.verifier,
+            model=model,
+            trusted=found.trusted,
+            auc=auc,
+            low=low,
+            high=high,
+            questions=found.compared,
+            on=found.trial.on,
+            date=date.today().isoformat(),
+        )
+
+    return judge
+
+
+def _speak_out(
+    setting: Setting, found: Sequence[Separation], out: Output, *, remembered: bool
+) -> None:
+    for each in found:
+        if each.trial.failure:
+            out.warn(f"{each.trial.verifier} failed: {each.trial.failure}")
+        if each.trial.part == "whole" and each.trusted is False and each.low is not None:
+            then = "it gets no weight in 'ttc solve' with" if remembered else "it deserves none on"
+            out.warn(
+                f"{each.trial.verifier} cannot tell right from wrong solutions (AUC within a "
+                f"question {word_number(each.auc_within)}, which may be as low as {each.low:.2f}): "
+                f"{then} {setting.label}"
+            )
+
+
+@app.command(epilog=EPILOG)
+def fit(
+    questions: Annotated[
+        Path, typer.Argument(metavar="QUESTIONS", help="Labelled questions (JSONL).")
+    ],
+    out_file: Annotated[
+        Path, typer.Option("--out", "-o", help="Where the probe is written.", metavar="FILE")
+    ],
+    model: flags.Model = None,
+    part: Part = None,
+    samples: Annotated[
+        int, typer.Option(help="Solutions drawn for a question.", min=1, metavar="N")
+    ] = 8,
+    max_tokens: MaxTokens = 512,
+    temperature: Temperature = None,
+    seed: Seed = 0,
+    yes: flags.Yes = False,
+    threads: flags.Threads = None,
+    gpu_layers: flags.GpuLayers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a probe on the model's hidden states to its right and wrong solutions.
+
+    Draws solutions of labelled questions, reads the state at the end of each and of each step,
+    and fits a regression, cross-validated by question. Use it as --verifier probe=FILE.
+    """
+    # Small matrices: one thread is as fast, and does not wait for busy cores. Read at import.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from datetime import date
+
+    from ttc_cli.bench import datasets
+    from ttc_cli.commands.trying import Setting, draw_states
+    from ttc_cli.verifiers.probe import Head, Probe, fit_head
+
+    labelled = datasets.load(questions, part)
+    out = Output(quiet)
+    with Setting.make(
+        (), model, yes=yes, threads=threads, gpu_layers=gpu_layers, out=out
+    ) as setting:
+        whole, steps = asyncio.run(
+            draw_states(setting, labelled, samples, max_tokens, temperature, seed, out.status)
+        )
+        sha256 = setting.fingerprint()
+    out.status("fitting …")
+    step: Head | None
+    try:
+        step = fit_head(steps)
+    except UsageError:  # too few steps; the whole decides whether there is enough at all
+        step = None
+    probe = Probe(
+        model=setting.label,
+        sha256=sha256,
+        width=setting.engine.info.states,
+        date=date.today().isoformat(),
+        whole=fit_head(whole),
+        step=step,
+    )
+    probe.save(out_file)
+    out.status("")
+    if as_json:
+        heads = {"whole": probe.whole, "step": probe.step}
+        told = {name: None if head is None else _tell(head) for name, head in heads.items()}
+        out.document({"v": 1, "model": setting.label, "file": str(out_file), **told})
+        return
+    for name, head in (("whole", probe.whole), ("step", probe.step)):
+        if head is None:
+            out.answer(f"{name}: too few to fit")
+        else:
+            out.answer(
+                f"{name}: {head.samples} states of {head.questions} questions, {head.right:.0%} "
+                f"right; held-out AUC {word_number(head.auc)}, within a question "
+                f"{word_number(head.auc_within)}"
+            )
+    out.say(f"written: {out_file}; use it as --verifier probe={out_file}")
+
+
+def _tell(head: Any) -> dict[str, Any]:
+    keys = ("samples", "questions", "right", "auc", "auc_within", "penalty")
+    return {key: getattr(head, key) for key in keys}
+
+
+@app.command()
+def forget(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The verifier.", show_default=False)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Of all verifiers.")] = False,
+) -> None:
+    """Forget what tests of a verifier found, for every model."""
+    from ttc_cli.verifiers.verdicts import read_verdicts, write_verdicts
+
+    if (name is None) is not everything:
+        raise UsageError("Name one verifier, or give --all.", "ttc verifiers forget judge")
+    path = verdicts_path()
+    if everything:
+        path.unlink(missing_ok=True)
+        return
+    known = read_verdicts(path)
+    left = {key: verdict for key, verdict in known.items() if key[1] != name}
+    if len(left) == len(known):
+        raise UsageError(f"No test of {name!r} is remembered.", "ttc verifiers list")
+    write_verdicts(path, left)
