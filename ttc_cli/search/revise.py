@@ -83,9 +83,9 @@ async def run_chains(
     if pool.halted is not None:
         reason = pool.halted
     elif pool.started < end:
-        reason = f"every chain filled its context, after {round} attempts at most"
+        reason = f"every chain filled its context, after {_count(round, 'attempt')} at most"
     else:
-        reason = f"{len(chains)} chains of up to {round} attempts asked for"
+        reason = f"{_count(len(chains), 'chain')} of up to {_count(round, 'attempt')} asked for"
     return await _conclude(context, pool, choose, reason)
 
 
@@ -93,16 +93,17 @@ async def _grow_round(
     context: SearchContext, pool: Pool, chains: list[Chain], window: int, round: int
 ) -> None:
     """One more attempt of each chain, in one batch, scored when all have ended."""
-    what = f"revision {round} of {len(chains)} chains" if round else f"{len(chains)} first attempts"
+    first = _count(len(chains), "first attempt")
+    what = f"revision {round} in {_count(len(chains), 'chain')}" if round else first
     context.events.emit(WaveStarted(round, "revise", len(chains), what))
-    first, before = pool.started, [chain.attempts[-1] for chain in chains if chain.attempts]
+    begin, before = pool.started, [chain.attempts[-1] for chain in chains if chain.attempts]
     starts = None
     if round:
         starts = [
             Start(_ask_again(context, pool, chain, window), chain.attempts[-1]) for chain in chains
         ]
     await sample_wave(context, pool, len(chains), wave=round, starts=starts, keep=True)
-    ended = range(first, pool.started)
+    ended = range(begin, pool.started)
     for chain, id in zip(chains, ended, strict=False):
         chain.attempts.append(id)
     _let_go(context, pool, before)
@@ -131,8 +132,8 @@ def _goes_on(context: SearchContext, pool: Pool, chain: Chain, chains: list[Chai
     if leaf.candidate.finish is Finish.CONTEXT:
         context.events.emit(
             Warned(
-                f"Chain {chains.index(chain) + 1} ends after {len(chain.attempts)} attempts, which "
-                "fill the context window: --context takes more, --option window=1 needs less."
+                f"Chain {chains.index(chain) + 1} ends with attempt {len(chain.attempts)}, which "
+                "fills the context window: --context takes more, --option window=1 needs less."
             )
         )
         return False
@@ -185,3 +186,7 @@ async def _conclude(
         return average if score is None else score
 
     return conclude_by_vote(context, pool, await count_pool(context, pool, weigh), reason)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
