@@ -281,6 +281,8 @@ class Tree:
     async def _finish_best(self) -> str:
         """Spend what is left of a cap that runs out on one answer; why, where that was so."""
         reason = self._running_out() if self.paused else ""
+        if reason:
+            await self.score(self.paused)
         while reason and self.paused and not self.pool.answered and not self._stopped():
             best = min(
                 self.paused, key=lambda each: (-(self.value(each) or 0.0), -each.length, each.id)
