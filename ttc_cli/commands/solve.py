@@ -116,7 +116,7 @@ def solve(
         sys.stderr.write(ctx.get_help() + "\n")
         return 2
     strategy = option("strategy", "auto")
-    verifiers = _names(verifier or option("verifier"))
+    verifiers = _names(verifier or config.get("verifier"))
     if not verifier and any(each.startswith("check") for each in verifiers):
         # Else a folder's ttc.toml could run any command as soon as ttc is used there.
         raise UsageError("A check is taken from the command line alone.", "--check COMMAND")
