@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ttc_cli.answers import detect
 from ttc_cli.bench.datasets import Question
-from ttc_cli.engines.base import Branch, Engine, Grow, Session, Span, Until
+from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Span, Until
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import build_messages
@@ -376,50 +376,44 @@ async def _grow(
 ) -> None:
     session = opened.session
     branches = session.fork(session.root, samples)
-    growing: dict[int, Branch] = dict(enumerate(branches))
     told: dict[int, Candidate] = {}
-    seen: dict[int, list[tuple[float, ...]]] = {id: [] for id in growing}
-    until, round = Until.STEP if states else Until.END, 0
-    while growing:
-        requests = [
-            Grow(
-                branch,
-                max_tokens - (told[id].tokens if id in told else 0),
-                sampling,
-                derive_seed(seed, question.id, id, round),
-                id,
-                until,
-            )
-            for id, branch in growing.items()
-        ]
-        async for growth in session.grow(requests):
-            before = told.get(growth.label) or Candidate(growth.label, "", 0, growth.finish)
-            told[growth.label] = replace(
-                before,
-                text=before.text + growth.text,
-                tokens=before.tokens + growth.tokens,
-                finish=growth.finish,
-                confidence=growth.confidence,
-            )
-        paused = {
-            id: branch
-            for id, branch in growing.items()
-            if told[id].finish is Finish.STEP and told[id].tokens < max_tokens
-        }
-        if paused:
-            read = await session.read_states(list(paused.values()))
-            for id, state in zip(paused, read, strict=True):
-                seen[id].append(state)
-        growing, round = paused, round + 1
-    for id, candidate in told.items():
+    ends: dict[int, list[Branch]] = {id: [] for id in range(samples)}
+
+    def request(id: int, left: int, turn: int) -> Grow:
+        drawn = derive_seed(seed, question.id, id, turn)
+        until = Until.STEP if states else Until.END
+        return Grow(branches[id], left, sampling, drawn, id, until)
+
+    def go_on(growth: Growth) -> Sequence[Grow]:
+        """Keep a branch at the end of the step, and grow on in the same batch."""
+        id = growth.label
+        before = told.get(id) or Candidate(id, "", 0, growth.finish)
+        told[id] = replace(
+            before,
+            text=before.text + growth.text,
+            tokens=before.tokens + growth.tokens,
+            finish=growth.finish,
+            confidence=growth.confidence,
+        )
+        left = max_tokens - told[id].tokens
+        if growth.finish is not Finish.STEP or left < 1:
+            return ()
+        ends[id] += session.fork(growth.branch)
+        return (request(id, left, len(ends[id])),)
+
+    async for _ in session.grow([request(id, max_tokens, 0) for id in range(samples)], go_on):
+        pass
+    for id, candidate in sorted(told.items()):
         answer = read_answer(candidate.text, candidate.finish, opened.problem.answer_type)
         if answer is None:
-            session.drop([branches[id]])
+            session.drop([branches[id], *ends[id]])
             continue
         right = await asyncio.to_thread(comparer.grade, answer, question.answer)
         opened.leaves.append(Leaf(replace(candidate, answer=answer), branches[id]))
         opened.right.append(right)
-        opened.states += [Example(state, opened.id, right) for state in seen[id] if state]
+        read = await session.read_states(ends[id]) if ends[id] else []
+        opened.states += [Example(state, opened.id, right) for state in read if state]
+        session.drop(ends[id])
 
 
 def _at_once(engine: Engine, samples: int) -> int:
