@@ -2,9 +2,9 @@
 
 ``Tree.grow`` lets partial solutions write one step each, in one batch, ``Tree.score`` asks the
 verifiers for process scores of what is new, ``Tree.fork`` and ``Tree.prune`` shape the tree. A
-pause costs nothing: a branch that survives goes on in its own KV, token for token as if it had
-never stopped. What ends is a candidate of ``Tree.pool`` like any other; so is what was pruned,
-without a voice in the vote.
+pause costs nothing: a branch that survives goes on in its own KV, at temperature 0 token for token
+as if it had never stopped (above, each step draws with a seed of its own). What ends is a candidate
+of ``Tree.pool`` like any other; so is what was pruned, without a voice in the vote.
 """
 
 from __future__ import annotations
