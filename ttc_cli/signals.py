@@ -12,7 +12,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 _SHOW_CURSOR = b"\x1b[?25h"
 _UNWIND_SECONDS = 5.0
@@ -61,6 +64,20 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def raise_on_termination() -> contextlib.AbstractContextManager[None]:
     """Let SIGTERM and SIGHUP unwind the stack as ``Terminated``, so that ``finally`` runs."""
     return handle({signal.SIGTERM: _terminate, signal.SIGHUP: _terminate})
+
+
+def forgive_termination(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep ``loop`` from reporting a task that ``Terminated`` went through on its way out.
+
+    A signal may arrive while any task runs. The loop ends with it as it should, and would then
+    complain that nobody asked this task for its exception.
+    """
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), Terminated):
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(report)
 
 
 class Interruption:

@@ -155,7 +155,10 @@ def test_cancelled_branches_are_charged_for_what_they_grew(engine_factory: Maker
             stopped = [each for each in ended if each.label]
             assert {each.finish for each in stopped} == {Finish.CANCELLED}
             assert all(each.tokens < 200 for each in stopped)
-            assert max(each.tokens for each in stopped) >= 5
+            # A server's requests do not grow in step: any of them may be a little behind.
+            assert max(each.tokens for each in stopped) >= (
+                1 if engine_factory.name == "openai" else 5
+            )
             total = sum(each.tokens for each in ended)
             assert ledger.usage().generator.generated_tokens == total
 

@@ -18,7 +18,7 @@ from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.events import Decided, Event, EventStream
 from ttc_cli.models.store import Model
 from ttc_cli.output import Output, use_color
-from ttc_cli.signals import Interruption
+from ttc_cli.signals import Interruption, forgive_termination
 from ttc_cli.types import Budget, Problem, Result, Sampling
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ async def _think(
     # In a thread of its own, so that the main thread is free to answer signals meanwhile, and to
     # import what the search needs while the weights are read.
     loop = asyncio.get_running_loop()
+    forgive_termination(loop)
     others = request.verifier_models
     if request.server is not None:
         from ttc_cli.commands import serving
