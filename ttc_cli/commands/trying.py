@@ -275,3 +275,21 @@ def print_table(lines: Sequence[tuple[str, ...]]) -> None:
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         out.answer("  ".join(padded).rstrip())
+
+
+def word_argument(argument: str | None) -> str:
+    """What may stand behind a name; the ``=`` belongs into the brackets."""
+    if not argument:
+        return ""
+    return f"[={argument.strip('[]')}]" if argument[0] == "[" else f"={argument}"
+
+
+def word_usable(row: dict[str, Any]) -> str:
+    """Whether a verifier can be used, why not, and how it was tested."""
+    words = "yes" if row["usable"] else "no"
+    parts = [row["note"]] if row["note"] else []
+    parts += [
+        f"{'tested' if each['trusted'] else 'refused'}, AUC {each['auc']:.2f}"
+        for each in row["tests"]
+    ]
+    return f"{words} ({'; '.join(parts)})" if parts else words

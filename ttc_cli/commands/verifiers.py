@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttc_cli.commands import flags
-from ttc_cli.commands.trying import describe, print_report, print_table, word_number
+from ttc_cli.commands.trying import (
+    describe,
+    print_report,
+    print_table,
+    word_argument,
+    word_number,
+    word_usable,
+)
 from ttc_cli.errors import TemplateError, TtcError, UsageError
 from ttc_cli.output import Output
 
@@ -58,6 +65,10 @@ Part = Annotated[
 MaxTokens = Annotated[int, typer.Option(help="The longest drawn solution.", min=1, metavar="N")]
 
 
+USEFUL = 0.6
+"""Held-out AUC below which a probe is not worth its file."""
+
+
 def verdicts_path() -> Path:
     """Where what tests found is kept."""
     from ttc_cli import paths
@@ -80,7 +91,7 @@ def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
         named = [v for name, v in known.items() if name.partition("=")[0] == entry.name]
         rows.append(
             {
-                "name": entry.name + _word_argument(entry.argument),
+                "name": entry.name + word_argument(entry.argument),
                 "summary": entry.summary,
                 "scores": entry.scores,
                 "cost": entry.cost,
@@ -100,27 +111,10 @@ def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
     print_table(
         [
             head,
-            *((r["name"], r["scores"], r["cost"], _word_usable(r), r["summary"]) for r in rows),
+            *((r["name"], r["scores"], r["cost"], word_usable(r), r["summary"]) for r in rows),
         ]
     )
     Output().say(f"usable: with {planning.label_model(chosen)}; tested: ttc verifiers test NAME")
-
-
-def _word_argument(argument: str | None) -> str:
-    """What may stand behind a name; the ``=`` belongs into the brackets."""
-    if not argument:
-        return ""
-    return f"[={argument.strip('[]')}]" if argument[0] == "[" else f"={argument}"
-
-
-def _word_usable(row: dict[str, Any]) -> str:
-    words = "yes" if row["usable"] else "no"
-    parts = [row["note"]] if row["note"] else []
-    parts += [
-        f"{'tested' if each['trusted'] else 'refused'}, AUC {each['auc']:.2f}"
-        for each in row["tests"]
-    ]
-    return f"{words} ({'; '.join(parts)})" if parts else words
 
 
 def _is_usable(name: str, model: Model) -> tuple[bool, str]:
@@ -365,6 +359,11 @@ def fit(
                 f"right; held-out AUC {word_number(head.auc)}, within a question "
                 f"{word_number(head.auc_within)}"
             )
+    if probe.whole is not None and (probe.whole.auc or 0.0) < USEFUL:
+        out.warn(
+            "on questions that it has not seen the probe hardly tells right from wrong: give more "
+            "of them (hundreds), or more --samples"
+        )
     out.say(f"written: {out_file}; use it as --verifier probe={out_file}")
 
 
