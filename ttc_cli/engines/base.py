@@ -2,7 +2,7 @@
 
 An engine batches everything outstanding. The unit of work is a *session*: one prompt, read once,
 and the tree of branches that grows from it. Several sessions may be open on one engine (a bench
-over many questions): it decodes only when every open session waits for it, so that the batches,
+over many questions): it decodes only when every run waits for it, so that the batches,
 and with them the text, depend on nothing but the requests and their seeds.
 
 Text given to an engine comes as *spans*, because only the chat template may contain control

@@ -180,7 +180,7 @@ class ScriptedEngine:
         self._woken = asyncio.Event()
 
     async def _wait(self, session: ScriptedSession) -> None:
-        """Return after the next decode step, which is made when every session waits for it."""
+        """Return after the next decode step, which is made when every run waits for it."""
         seen, session.waiting = self._steps, True
         while self._steps == seen:
             if self._everyone_waits():

@@ -4,7 +4,7 @@ Everything here is synchronous and knows tokens, sequences and logits, nothing o
 of the library come back as our family, with the last lines of its own log; its log never reaches
 the terminal (it goes to the ``ttc.native`` logger, see ``set_log``).
 
-Not covered: encoders, embeddings, LoRA, grammars.
+Not covered: encoders, pooled embeddings, LoRA, grammars.
 """
 
 from __future__ import annotations
