@@ -9,11 +9,20 @@ from hypothesis import strategies as st
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
-from ttc_cli.events import CandidateEnded, EventStream, RunEnded, RunStarted, Scored, Voted
+from ttc_cli.events import (
+    CandidateEnded,
+    EventStream,
+    RunEnded,
+    RunStarted,
+    Scored,
+    Voted,
+    Warned,
+)
 from ttc_cli.policy.run import solve, strategies
 from ttc_cli.prompts import Chat
 from ttc_cli.search.registry import find
 from ttc_cli.types import AnswerType, Budget, Confidence, Finish, Problem, Result
+from ttc_cli.verifiers.confidence import ConfidenceVerifier
 
 QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
 FREE = Problem("Write a poem about apples.", AnswerType.FREE)
@@ -234,3 +243,11 @@ def test_wrong_names_and_numbers_are_usage_errors() -> None:
         think([says(1)], samples=0)
     with pytest.raises(UsageError):
         think([says(1)], budget=Budget(max_samples=0))
+
+
+@pytest.mark.parametrize(("strategy", "warned"), [("majority", 1), ("greedy", 1), ("weighted", 0)])
+def test_a_verifier_that_a_strategy_never_asks_is_warned_of(strategy: str, warned: int) -> None:
+    verifiers = [ConfidenceVerifier()]
+    _, seen = think([says(1)], strategy=strategy, samples=2, verifiers=verifiers)
+    told = [each.message for each in seen if isinstance(each, Warned)]
+    assert sum("asks no verifier: confidence is not used" in each for each in told) == warned

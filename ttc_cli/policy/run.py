@@ -115,6 +115,9 @@ async def solve(
     for each in asked:
         if each.name in refused:
             events.emit(Warned(refused[each.name]))
+    if verifiers and not asked:
+        unasked = ", ".join(each.name for each in verifiers)
+        events.emit(Warned(f"The strategy {strategy} asks no verifier: {unasked} is not used."))
     async with await engine.open(prompt, ledger, events.emit) as opened:
         session: Session = opened
         if thinking is not None:

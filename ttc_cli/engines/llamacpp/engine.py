@@ -2,8 +2,9 @@
 
 Searches are straight-line async code on the event loop. Whenever one awaits the engine, the
 engine looks whether *every* run (all sessions of one meter) waits; only then does its thread step,
-and it returns as soon as one of them has what it waited for. So while a search thinks nothing is decoded, the batch
-composition depends on the requests alone, and no lock is needed between search and decoder.
+and it returns as soon as one of them has what it waited for. So while a search thinks nothing is
+decoded, the batch composition depends on the requests alone, and no lock is needed between search
+and decoder.
 """
 
 from __future__ import annotations
