@@ -1,8 +1,8 @@
 """The batched tree engine over llama.cpp; ``native`` is the only importer of ``llama_cpp``.
 
 ``native`` wraps the library, ``cache`` knows which branch sits where, ``decoder`` does one step
-over everything outstanding, ``engine`` serves sessions, ``memory`` plans before anything is
-loaded. ``load`` puts them together.
+over all ``jobs`` outstanding, ``engine`` runs it for each ``session``, ``memory`` plans before
+anything is loaded. ``load`` puts them together.
 """
 
 from __future__ import annotations
