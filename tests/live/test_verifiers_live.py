@@ -9,7 +9,8 @@ import pytest
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.trial import draw_examples, try_planted, try_sampled
+from ttc_cli.bench.solutions import draw_examples
+from ttc_cli.bench.verifier_trials import try_planted, try_sampled
 from ttc_cli.engines.llamacpp import Settings, load
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Problem, Sampling

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 from tiny_gguf import gguf
 
-from ttc_cli.engines.llamacpp import trial
-from ttc_cli.engines.llamacpp.trial import Agreement, Rates
+from ttc_cli.engines.llamacpp import comparison
+from ttc_cli.engines.llamacpp.comparison import Agreement, Rates
 from ttc_cli.errors import (
     DiskFull,
     EngineError,
@@ -381,7 +381,7 @@ def test_gains_that_are_known() -> None:
 def fakes(own: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     fakes = Fakes()
     for name in ("quantise", "time_file", "compare"):
-        monkeypatch.setattr(trial, name, getattr(fakes, name))
+        monkeypatch.setattr(comparison, name, getattr(fakes, name))
     return fakes
 
 
@@ -458,15 +458,15 @@ def test_a_child_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     child = (
         "import os, time\nfrom pathlib import Path\n"
-        "from ttc_cli.engines.llamacpp import trial\n"
-        f"trial._leave_with_parent()\nPath({str(pid)!r}).write_text(str(os.getpid()))\n"
+        "from ttc_cli.engines.llamacpp import comparison\n"
+        f"comparison._leave_with_parent()\nPath({str(pid)!r}).write_text(str(os.getpid()))\n"
         "time.sleep(600)"
     )
     parent = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys\nfrom ttc_cli.engines.llamacpp import trial\n"
-            f"trial._run([sys.executable, '-c', {child!r}])",
+            "import sys\nfrom ttc_cli.engines.llamacpp import comparison\n"
+            f"comparison._run([sys.executable, '-c', {child!r}])",
         ]
     )  # fmt: skip
     deadline = time.monotonic() + 60
@@ -494,7 +494,7 @@ def test_a_child_that_fails_leaves_no_file(tmp_path: Path) -> None:
     source, target = tmp_path / "no.gguf", tmp_path / "out.gguf"
     source.write_bytes(b"GGUF" + b"\0" * 100)
     with pytest.raises(EngineError, match=r"could not write no\.gguf as Q8_0"):
-        trial.quantise(source, target, "Q8_0")
+        comparison.quantise(source, target, "Q8_0")
     assert not target.exists()
 
 
@@ -502,16 +502,16 @@ def test_a_child_that_fails_leaves_no_file(tmp_path: Path) -> None:
 def test_a_real_file_says_the_same_as_q8_0(tiny_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "q8.gguf"
     sizes: list[int] = []
-    trial.quantise(tiny_model, target, "Q8_0", sizes.append)
+    comparison.quantise(tiny_model, target, "Q8_0", sizes.append)
     info = read_header(target)
     assert set(info.tensor_types) == {"F32", "Q8_0"}
     assert info.chat_template == read_header(tiny_model).chat_template
     assert sizes[-1] == target.stat().st_size
-    found = trial.compare(tiny_model, target)
+    found = comparison.compare(tiny_model, target)
     assert found.positions > 100
     assert abs(found.rise) < 0.02
     assert found.same > 0.9
     assert found.noise > 0.9
-    rates = trial.time_file(target, seconds=0.1)
+    rates = comparison.time_file(target, seconds=0.1)
     assert rates.sixteen > rates.one > 0
     assert rates.prompt > rates.one

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttc_cli.commands import flags
-from ttc_cli.commands.trying import (
+from ttc_cli.commands.verifier_trials import (
     describe,
     print_report,
     print_table,
@@ -26,8 +26,8 @@ from ttc_cli.errors import TemplateError, TtcError, UsageError
 from ttc_cli.output import Output
 
 if TYPE_CHECKING:
-    from ttc_cli.bench.trial import Separation
-    from ttc_cli.commands.trying import Setting
+    from ttc_cli.bench.verifier_trials import Separation
+    from ttc_cli.commands.verifier_trials import Setting
     from ttc_cli.models.store import Model
     from ttc_cli.verifiers.verdicts import Verdict
 
@@ -195,7 +195,7 @@ def try_verifiers(
     of right and of wrong ones, calibration, and the tokens it took. A verifier whose interval
     reaches down to 0.5 is refused weight from now on.
     """
-    from ttc_cli.commands.trying import Setting, run_trials
+    from ttc_cli.commands.verifier_trials import Setting, run_trials
     from ttc_cli.verifiers import registry
 
     wanted = [word for name in names for word in _split_words(name)]
@@ -317,7 +317,7 @@ def fit(
     from datetime import date
 
     from ttc_cli.bench import datasets
-    from ttc_cli.commands.trying import Setting, draw_states
+    from ttc_cli.commands.verifier_trials import Setting, draw_states
     from ttc_cli.verifiers.probe import Head, Probe, fit_head
 
     labelled = datasets.load(questions, part)

@@ -30,7 +30,7 @@ from ttc_cli.models.progress import Phase, Progress, Report, format_bytes, ignor
 from ttc_cli.models.verdict import average, decide
 
 if TYPE_CHECKING:
-    from ttc_cli.engines.llamacpp.trial import Agreement, Rates
+    from ttc_cli.engines.llamacpp.comparison import Agreement, Rates
 
 UPWARDS = "Q8_0"
 """The type that loses next to nothing and that every fast path takes."""
@@ -50,7 +50,7 @@ _MARGIN = 64 << 20
 
 
 class Trials(Protocol):
-    """What touches the native library; ``engines.llamacpp.trial`` in earnest."""
+    """What touches the native library; ``engines.llamacpp.comparison`` in earnest."""
 
     def quantise(
         self, source: Path, target: Path, kind: str, report: Callable[[int], None]
@@ -174,9 +174,9 @@ def tune(
         UsageError, ModelError, DiskFull, MemoryShort: as ``plan``.
     """
     if trials is None:
-        from ttc_cli.engines.llamacpp import trial
+        from ttc_cli.engines.llamacpp import comparison
 
-        trials = trial
+        trials = comparison
     plan(name, kind)
     with lock(_require(name).name):
         made = plan(name, kind)

@@ -1,6 +1,6 @@
 """Whether a re-quantised file is used: how rates are weighed, and how far answers may change.
 
-Pure functions of what ``engines.llamacpp.trial`` measured.
+Pure functions of what ``engines.llamacpp.comparison`` measured.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ttc_cli.engines.llamacpp.trial import Agreement, Rates
+    from ttc_cli.engines.llamacpp.comparison import Agreement, Rates
 
 LEAST_GAIN = 1.05
 """The work below must be done this many times as fast: less is noise, and not worth the disk."""

@@ -1,6 +1,6 @@
 """Tries one model file against another: writes it anew, times it, compares what the two say.
 
-Everything native happens in child processes (``python -m ttc_cli.engines.llamacpp.trial …``),
+Everything native happens in child processes (``python -m ttc_cli.engines.llamacpp.comparison …``),
 one file loaded at a time; a child ends when its parent does, however that ends. ``models.tune``
 decides what to do with the figures.
 
@@ -40,7 +40,7 @@ QUESTIONS = (
     "List the first ten prime numbers and add them up step by step.",
 )
 
-_CHILD = (sys.executable, "-m", "ttc_cli.engines.llamacpp.trial")
+_CHILD = (sys.executable, "-m", "ttc_cli.engines.llamacpp.comparison")
 _TEXT_TOKENS = 768
 _ANSWER_TOKENS = 64
 _BLOCK = 128

@@ -12,7 +12,7 @@ from ttc_cli.output import Output
 
 if TYPE_CHECKING:
     from ttc_cli.bench.datasets import Question
-    from ttc_cli.bench.trial import Separation, Trial
+    from ttc_cli.bench.verifier_trials import Separation, Trial
     from ttc_cli.engines.base import Engine
     from ttc_cli.models.store import Model
     from ttc_cli.types import Sampling
@@ -115,7 +115,7 @@ async def run_trials(
     """
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import datasets
-    from ttc_cli.bench.trial import as_questions, separate, try_planted, try_sampled
+    from ttc_cli.bench.verifier_trials import as_questions, separate, try_planted, try_sampled
     from ttc_cli.verifiers.planted import PLANTED, Planted, load_planted
 
     planted: Sequence[Planted] | None = PLANTED
@@ -178,7 +178,7 @@ async def draw_states(
 ) -> tuple[list[Example], list[Example]]:
     """Hidden states at the ends of drawn solutions, and at those of their steps."""
     from ttc_cli.answers import Comparer
-    from ttc_cli.bench.trial import draw_examples
+    from ttc_cli.bench.solutions import draw_examples
 
     total = len(questions)
     with Comparer() as comparer:

@@ -12,20 +12,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from ttc_cli.answers import detect
 from ttc_cli.bench.datasets import Question
-from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Span, Until
+from ttc_cli.bench.solutions import (
+    TOGETHER,
+    OpenQuestion,
+    count_at_once,
+    open_question,
+    sample_solutions,
+)
+from ttc_cli.engines.base import Engine, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
-from ttc_cli.prompts import build_messages
-from ttc_cli.search.sample import derive_seed, read_answer
+from ttc_cli.search.sample import read_answer
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Score, Step
 from ttc_cli.verifiers.base import Leaf, Verifier
 from ttc_cli.verifiers.planted import Planted
-from ttc_cli.verifiers.probe import Example
 from ttc_cli.verifiers.separation import (
     Bin,
     bootstrap_auc,
@@ -45,9 +49,6 @@ Part = Literal["whole", "step"]
 
 LEAST = 8
 """Questions with a right and a wrong solution that a verdict needs."""
-
-_TOGETHER = 8
-"""Questions whose sessions are open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +100,6 @@ class Separation:
     trusted: bool | None
 
 
-@dataclass(slots=True)
-class _Open:
-    """A question with its session and the solutions in it."""
-
-    id: str
-    problem: Problem
-    session: Session
-    leaves: list[Leaf] = field(default_factory=list)
-    right: list[bool] = field(default_factory=list)
-    states: list[Example] = field(default_factory=list)
-
-
 def separate(trial: Trial) -> Separation:
     """Measure ``trial``; its verifier is trusted where the interval lies above one half."""
     known = [(r.question, r.value, r.right) for r in trial.ratings if r.value is not None]
@@ -155,21 +144,21 @@ async def try_planted(
         PromptTooLong, EngineError: as ``Engine.open``.
     """
     ledger, trials = Ledger(Budget()), _Trials("planted", verifiers)
-    for start in range(0, len(planted), _TOGETHER):
+    for start in range(0, len(planted), TOGETHER):
         async with contextlib.AsyncExitStack() as stack:
-            part = planted[start : start + _TOGETHER]
-            opened = [await _open(stack, engine, chat, ledger, q.question) for q in part]
+            part = planted[start : start + TOGETHER]
+            opened = [await open_question(stack, engine, chat, ledger, q.question) for q in part]
             for each, question in zip(opened, part, strict=True):
                 _write(each, question)
-            wholes = [_Open(o.id, o.problem, o.session, o.leaves[:2], o.right[:2]) for o in opened]
-            steps = [_Open(o.id, o.problem, o.session, o.leaves[2:], o.right[2:]) for o in opened]
+            wholes = [each.part(0, 2) for each in opened]
+            steps = [each.part(2, 4) for each in opened]
             for verifier in verifiers:
                 await trials.ask(verifier, "whole", wholes, ledger)
                 if verifier.grades_steps:
                     await trials.ask(verifier, "step", steps, ledger)
                 for each in opened:
                     await verifier.leave(each.session)
-        done(min(start + _TOGETHER, len(planted)))
+        done(min(start + TOGETHER, len(planted)))
     return trials.all
 
 
@@ -192,10 +181,10 @@ async def try_sampled(
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
     ledger, trials = Ledger(Budget()), _Trials("sampled", verifiers)
-    together = _at_once(engine, samples)
+    together = count_at_once(engine, samples)
     for start in range(0, len(questions), together):
         async with contextlib.AsyncExitStack() as stack:
-            opened = await _sample(
+            opened = await sample_solutions(
                 stack, engine, chat, ledger, questions[start : start + together], comparer,
                 samples=samples, sampling=sampling, max_tokens=max_tokens, seed=seed,
             )  # fmt: skip
@@ -205,54 +194,6 @@ async def try_sampled(
                     await verifier.leave(each.session)
         done(min(start + together, len(questions)))
     return trials.all
-
-
-async def draw_examples(
-    engine: Engine,
-    chat: Chat,
-    questions: Sequence[Question],
-    comparer: Comparer,
-    *,
-    samples: int,
-    sampling: Sampling,
-    max_tokens: int,
-    seed: int = 0,
-    done: Callable[[int], None] = lambda count: None,
-) -> tuple[list[Example], list[Example]]:
-    """Hidden states to fit a probe to: of the ends of solutions, and of the ends of their steps.
-
-    Solutions are drawn as in ``try_sampled``, pausing at each step; one that states no answer is
-    left out. The label of a step is whether its solution came out right.
-
-    Raises:
-        UsageError: the engine gives no hidden states, or cannot pause.
-        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
-    """
-    if not (engine.info.states and engine.info.steps):
-        raise UsageError(
-            f"The engine {engine.info.name} gives no hidden states to fit a probe to.",
-            "Use a model on this machine.",
-        )
-    ledger, together = Ledger(Budget()), _at_once(engine, samples)
-    whole: list[Example] = []
-    steps: list[Example] = []
-    for start in range(0, len(questions), together):
-        async with contextlib.AsyncExitStack() as stack:
-            opened = await _sample(
-                stack, engine, chat, ledger, questions[start : start + together], comparer,
-                samples=samples, sampling=sampling, max_tokens=max_tokens, seed=seed, states=True,
-            )  # fmt: skip
-            for each in opened:
-                steps += each.states
-                branches = [leaf.branch for leaf in each.leaves if leaf.branch is not None]
-                found = await each.session.read_states(branches) if branches else []
-                whole += [
-                    Example(state, each.id, right)
-                    for state, right in zip(found, each.right, strict=True)
-                    if state
-                ]
-        done(min(start + together, len(questions)))
-    return whole, steps
 
 
 class _Trials:
@@ -270,7 +211,7 @@ class _Trials:
         return [self._found[key] for key in keys]
 
     async def ask(
-        self, verifier: Verifier, part: Part, opened: Sequence[_Open], ledger: Ledger
+        self, verifier: Verifier, part: Part, opened: Sequence[OpenQuestion], ledger: Ledger
     ) -> None:
         key = (verifier.name, part)
         known = self._found.get(key) or Trial(verifier.name, self._on, part, ())
@@ -302,23 +243,7 @@ class _Trials:
         )
 
 
-async def _open(
-    stack: contextlib.AsyncExitStack,
-    engine: Engine,
-    chat: Chat,
-    ledger: Ledger,
-    question: str | Question,
-) -> _Open:
-    problem = Problem(question) if isinstance(question, str) else question.problem
-    id = question if isinstance(question, str) else question.id
-    if problem.answer_type is AnswerType.AUTO:
-        problem = replace(problem, answer_type=detect(problem.text))
-    prompt = chat.render(build_messages(problem))
-    session = await stack.enter_async_context(await engine.open(prompt, ledger))
-    return _Open(id, problem, session)
-
-
-def _write(opened: _Open, planted: Planted) -> None:
+def _write(opened: OpenQuestion, planted: Planted) -> None:
     """Both solutions as branches, whole; then both up to where they part."""
     session, cut = opened.session, planted.wrong_from + 1
     for whole in (True, False):
@@ -337,88 +262,6 @@ def _write(opened: _Open, planted: Planted) -> None:
             branch = session.append(session.root, (Span(text),))
             opened.leaves.append(Leaf(candidate, branch))
             opened.right.append(right)
-
-
-async def _sample(
-    stack: contextlib.AsyncExitStack,
-    engine: Engine,
-    chat: Chat,
-    ledger: Ledger,
-    questions: Sequence[Question],
-    comparer: Comparer,
-    *,
-    samples: int,
-    sampling: Sampling,
-    max_tokens: int,
-    seed: int,
-    states: bool = False,
-) -> list[_Open]:
-    """Draw the solutions of some questions together; those without an answer are dropped."""
-    opened = [await _open(stack, engine, chat, ledger, question) for question in questions]
-    await asyncio.gather(
-        *(
-            _grow(each, question, comparer, samples, sampling, max_tokens, seed, states)
-            for each, question in zip(opened, questions, strict=True)
-        )
-    )
-    return opened
-
-
-async def _grow(
-    opened: _Open,
-    question: Question,
-    comparer: Comparer,
-    samples: int,
-    sampling: Sampling,
-    max_tokens: int,
-    seed: int,
-    states: bool,
-) -> None:
-    session = opened.session
-    branches = session.fork(session.root, samples)
-    told: dict[int, Candidate] = {}
-    ends: dict[int, list[Branch]] = {id: [] for id in range(samples)}
-
-    def request(id: int, left: int, turn: int) -> Grow:
-        drawn = derive_seed(seed, question.id, id, turn)
-        until = Until.STEP if states else Until.END
-        return Grow(branches[id], left, sampling, drawn, id, until)
-
-    def go_on(growth: Growth) -> Sequence[Grow]:
-        """Keep a branch at the end of the step, and grow on in the same batch."""
-        id = growth.label
-        before = told.get(id) or Candidate(id, "", 0, growth.finish)
-        told[id] = replace(
-            before,
-            text=before.text + growth.text,
-            tokens=before.tokens + growth.tokens,
-            finish=growth.finish,
-            confidence=growth.confidence,
-        )
-        left = max_tokens - told[id].tokens
-        if growth.finish is not Finish.STEP or left < 1:
-            return ()
-        ends[id] += session.fork(growth.branch)
-        return (request(id, left, len(ends[id])),)
-
-    async for _ in session.grow([request(id, max_tokens, 0) for id in range(samples)], go_on):
-        pass
-    for id, candidate in sorted(told.items()):
-        answer = read_answer(candidate.text, candidate.finish, opened.problem.answer_type)
-        if answer is None:
-            session.drop([branches[id], *ends[id]])
-            continue
-        right = await asyncio.to_thread(comparer.grade, answer, question.answer)
-        opened.leaves.append(Leaf(replace(candidate, answer=answer), branches[id]))
-        opened.right.append(right)
-        read = await session.read_states(ends[id]) if ends[id] else []
-        opened.states += [Example(state, opened.id, right) for state in read if state]
-        session.drop(ends[id])
-
-
-def _at_once(engine: Engine, samples: int) -> int:
-    """Questions whose solutions fill the engine's batch."""
-    return max(1, min(_TOGETHER, engine.info.parallel // max(1, samples)))
 
 
 def as_questions(planted: Sequence[Planted]) -> list[Question]:

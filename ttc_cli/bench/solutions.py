@@ -1,0 +1,195 @@
+"""Solutions of labelled questions, drawn and graded together, and the hidden states at their ends.
+
+What a verifier is tested on and a probe is fitted to. Each question has a session of its own, and
+those of one go share the engine's batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ttc_cli.answers import detect
+from ttc_cli.bench.datasets import Question
+from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Until
+from ttc_cli.errors import UsageError
+from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import build_messages
+from ttc_cli.search.sample import derive_seed, read_answer
+from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
+from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.probe import Example
+
+if TYPE_CHECKING:
+    from ttc_cli.answers import Comparer
+    from ttc_cli.prompts import Chat
+
+TOGETHER = 8
+"""Questions whose sessions are open at once."""
+
+
+@dataclass(slots=True)
+class OpenQuestion:
+    """A question with its session and the solutions in it."""
+
+    id: str
+    problem: Problem
+    session: Session
+    leaves: list[Leaf] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    states: list[Example] = field(default_factory=list)
+
+    def part(self, start: int, stop: int) -> OpenQuestion:
+        """The same question with some of its solutions."""
+        leaves, right = self.leaves[start:stop], self.right[start:stop]
+        return OpenQuestion(self.id, self.problem, self.session, leaves, right)
+
+
+async def draw_examples(
+    engine: Engine,
+    chat: Chat,
+    questions: Sequence[Question],
+    comparer: Comparer,
+    *,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int = 0,
+    done: Callable[[int], None] = lambda count: None,
+) -> tuple[list[Example], list[Example]]:
+    """Hidden states to fit a probe to: of the ends of solutions, and of the ends of their steps.
+
+    Solutions are drawn as in ``sample_solutions``, pausing at each step; one that states no answer
+    is left out. The label of a step is whether its solution came out right.
+
+    Raises:
+        UsageError: the engine gives no hidden states, or cannot pause.
+        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
+    """
+    if not (engine.info.states and engine.info.steps):
+        raise UsageError(
+            f"The engine {engine.info.name} gives no hidden states to fit a probe to.",
+            "Use a model on this machine.",
+        )
+    ledger, together = Ledger(Budget()), count_at_once(engine, samples)
+    whole: list[Example] = []
+    steps: list[Example] = []
+    for start in range(0, len(questions), together):
+        async with contextlib.AsyncExitStack() as stack:
+            opened = await sample_solutions(
+                stack, engine, chat, ledger, questions[start : start + together], comparer,
+                samples=samples, sampling=sampling, max_tokens=max_tokens, seed=seed, states=True,
+            )  # fmt: skip
+            for each in opened:
+                steps += each.states
+                branches = [leaf.branch for leaf in each.leaves if leaf.branch is not None]
+                found = await each.session.read_states(branches) if branches else []
+                whole += [
+                    Example(state, each.id, right)
+                    for state, right in zip(found, each.right, strict=True)
+                    if state
+                ]
+        done(min(start + together, len(questions)))
+    return whole, steps
+
+
+async def open_question(
+    stack: contextlib.AsyncExitStack,
+    engine: Engine,
+    chat: Chat,
+    ledger: Ledger,
+    question: str | Question,
+) -> OpenQuestion:
+    """Open a session on ``question``, which ``stack`` closes."""
+    problem = Problem(question) if isinstance(question, str) else question.problem
+    id = question if isinstance(question, str) else question.id
+    if problem.answer_type is AnswerType.AUTO:
+        problem = replace(problem, answer_type=detect(problem.text))
+    prompt = chat.render(build_messages(problem))
+    session = await stack.enter_async_context(await engine.open(prompt, ledger))
+    return OpenQuestion(id, problem, session)
+
+
+async def sample_solutions(
+    stack: contextlib.AsyncExitStack,
+    engine: Engine,
+    chat: Chat,
+    ledger: Ledger,
+    questions: Sequence[Question],
+    comparer: Comparer,
+    *,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    states: bool = False,
+) -> list[OpenQuestion]:
+    """Draw the solutions of some questions together; those without an answer are dropped."""
+    opened = [await open_question(stack, engine, chat, ledger, question) for question in questions]
+    await asyncio.gather(
+        *(
+            _grow(each, question, comparer, samples, sampling, max_tokens, seed, states)
+            for each, question in zip(opened, questions, strict=True)
+        )
+    )
+    return opened
+
+
+async def _grow(
+    opened: OpenQuestion,
+    question: Question,
+    comparer: Comparer,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    states: bool,
+) -> None:
+    session = opened.session
+    branches = session.fork(session.root, samples)
+    told: dict[int, Candidate] = {}
+    ends: dict[int, list[Branch]] = {id: [] for id in range(samples)}
+
+    def request(id: int, left: int, turn: int) -> Grow:
+        drawn = derive_seed(seed, question.id, id, turn)
+        until = Until.STEP if states else Until.END
+        return Grow(branches[id], left, sampling, drawn, id, until)
+
+    def go_on(growth: Growth) -> Sequence[Grow]:
+        """Keep a branch at the end of the step, and grow on in the same batch."""
+        id = growth.label
+        before = told.get(id) or Candidate(id, "", 0, growth.finish)
+        told[id] = replace(
+            before,
+            text=before.text + growth.text,
+            tokens=before.tokens + growth.tokens,
+            finish=growth.finish,
+            confidence=growth.confidence,
+        )
+        left = max_tokens - told[id].tokens
+        if growth.finish is not Finish.STEP or left < 1:
+            return ()
+        ends[id] += session.fork(growth.branch)
+        return (request(id, left, len(ends[id])),)
+
+    async for _ in session.grow([request(id, max_tokens, 0) for id in range(samples)], go_on):
+        pass
+    for id, candidate in sorted(told.items()):
+        answer = read_answer(candidate.text, candidate.finish, opened.problem.answer_type)
+        if answer is None:
+            session.drop([branches[id], *ends[id]])
+            continue
+        right = await asyncio.to_thread(comparer.grade, answer, question.answer)
+        opened.leaves.append(Leaf(replace(candidate, answer=answer), branches[id]))
+        opened.right.append(right)
+        read = await session.read_states(ends[id]) if ends[id] else []
+        opened.states += [Example(state, opened.id, right) for state in read if state]
+        session.drop(ends[id])
+
+
+def count_at_once(engine: Engine, samples: int) -> int:
+    """Questions whose solutions fill the engine's batch."""
+    return max(1, min(TOGETHER, engine.info.parallel // max(1, samples)))
