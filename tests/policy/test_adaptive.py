@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.search.trees import search
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import Reply, ScriptedEngine
 from ttc_cli.errors import EngineError
-from ttc_cli.events import Decided, EventStream, Pruned, Scored, Warned, WaveStarted
+from ttc_cli.events import Decided, Pruned, Scored, Warned, WaveStarted
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import SHIPPED
@@ -27,26 +28,8 @@ def says(answer: object, words: int = 5, tail: float = -0.5) -> Reply:
 UNSURE = Reply("Tom goes on and on about apples. ", Finish.LENGTH)
 
 
-def think(
-    texts, level: str = "normal", *, parallel: int = 4, engine=None, **options
-) -> tuple[Result, list[object]]:
-    events = EventStream()
-    seen: list[object] = []
-    events.subscribe(seen.append)
-    engine = engine or ScriptedEngine(texts, parallel=parallel)
-    options = {"problem": QUESTION, "budget": Budget(level), **options}
-    with Comparer() as comparer:
-        result = asyncio.run(
-            solve(
-                options.pop("problem"),
-                engine,
-                chat=Chat(engine.info),
-                comparer=comparer,
-                events=events,
-                **options,
-            )
-        )
-    return result, seen
+def think(texts, level: str = "normal", **options) -> tuple[Result, list[object]]:
+    return search("auto", texts, yes=lambda text: 0.5, **{"budget": Budget(level), **options})
 
 
 def reasons(seen: list[object], action: str) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.search.trees import FREE, QUESTION, search
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
@@ -21,11 +22,8 @@ from ttc_cli.events import (
 from ttc_cli.policy.run import solve, strategies
 from ttc_cli.prompts import Chat
 from ttc_cli.search.registry import find
-from ttc_cli.types import AnswerType, Budget, Confidence, Finish, Problem, Result
+from ttc_cli.types import Budget, Confidence, Finish, Result
 from ttc_cli.verifiers.confidence import ConfidenceVerifier
-
-QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
-FREE = Problem("Write a poem about apples.", AnswerType.FREE)
 
 
 def says(answer: object, finish: Finish = Finish.STOP, tail: float = -0.5) -> Reply:
@@ -43,22 +41,8 @@ WHOLE = [
 UNSURE = Reply("Tom goes on and on about apples. ", Finish.LENGTH)
 
 
-def think(texts, *, problem: Problem = QUESTION, yes=lambda text: 0.5, parallel=4, **options):
-    events = EventStream()
-    seen: list[object] = []
-    events.subscribe(seen.append)
-    engine = ScriptedEngine(texts, yes=yes, parallel=parallel)
-    with Comparer() as comparer:
-        result = asyncio.run(
-            solve(
-                problem,
-                engine,
-                chat=Chat(engine.info),
-                comparer=comparer,
-                events=events,
-                **options,
-            )
-        )
+def think(texts, *, strategy: str = "auto", yes=lambda text: 0.5, **options):
+    result, seen = search(strategy, texts, yes=yes, **options)
     assert isinstance(seen[0], RunStarted)
     assert seen[-1] == RunEnded(result)
     return result, seen
