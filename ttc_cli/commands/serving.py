@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli.errors import ModelError, TemplateError, TtcError, UsageError
+from ttc_cli.errors import ModelError, TemplateError, UsageError
 
 if TYPE_CHECKING:
     from ttc_cli.commands.thinking import Request
@@ -250,7 +250,7 @@ def open_engines(request: Request) -> tuple[Engine, Mapping[str, Engine]]:
         _, verifying = open_local(
             first.model.path, first.settings, first.asked, request.verifier_models, open_engine
         )
-    except TtcError:
+    except BaseException:
         engine.close()
         raise
     return engine, verifying

@@ -210,6 +210,7 @@ async def _think(
             None, lambda: open_engines(path, request.settings, name, others, open_engine)
         )
     from ttc_cli.answers import Comparer
+    from ttc_cli.models import hardware
     from ttc_cli.policy.run import solve
     from ttc_cli.prompts import Chat
     from ttc_cli.verifiers import registry
@@ -247,6 +248,7 @@ async def _think(
             fingerprint=None if request.server else lambda: hash_file_of(request, path),
             check_seconds=request.check_seconds or registry.CHECK_SECONDS,
             sandbox=request.sandbox,
+            parallel=hardware.count_cores(),
         )
         with Comparer() as comparer, show(view, out.color) as reader:
             if reader is not None:

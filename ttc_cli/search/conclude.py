@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ttc_cli.events import Voted
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool
+from ttc_cli.search.sample import Pool, count_pool
 from ttc_cli.search.vote import merit, represent
 from ttc_cli.types import AnswerClass, Candidate, Finish
 
@@ -24,6 +25,23 @@ def conclude_by_vote(
         winner = represent([pool.leaves[id].candidate for id in classes[0].members])
     decided_by = "single" if pool.started == 1 else "vote"
     return _conclude(pool, classes, winner, decided_by, stop_reason)
+
+
+async def conclude_by_weight(context: SearchContext, pool: Pool, stop_reason: str) -> Outcome:
+    """The answer whose candidates' scores add up to the most wins (best-of-N weighted).
+
+    A candidate that no verifier scored weighs as much as the average of the others; without any
+    score the vote is unweighted.
+    """
+    scores = [score for each in pool.answered if (score := merit(each)) is not None]
+    average = math.fsum(scores) / len(scores) if scores else 1.0
+
+    def weigh(candidate: Candidate) -> float:
+        score = merit(candidate)
+        return average if score is None else score
+
+    classes = await count_pool(context, pool, weigh)
+    return conclude_by_vote(context, pool, classes, stop_reason)
 
 
 def conclude_by_verifier(

@@ -10,7 +10,6 @@ wrong ones). ``benchmarks/revisions.py`` counts what a model does.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,7 +17,7 @@ from ttc_cli.engines.base import Branch, Prompt, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.events import Warned, WaveStarted
 from ttc_cli.prompts import request_revision
-from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote
+from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.sample import Pool, Start, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import merit
@@ -178,14 +177,7 @@ async def _conclude(
 ) -> Outcome:
     if choose == "verifier" or context.problem.answer_type is AnswerType.FREE:
         return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
-    scores = [score for each in pool.answered if (score := merit(each)) is not None]
-    average = math.fsum(scores) / len(scores) if scores else 1.0
-
-    def weigh(candidate: Candidate) -> float:
-        score = merit(candidate)
-        return average if score is None else score
-
-    return conclude_by_vote(context, pool, await count_pool(context, pool, weigh), reason)
+    return await conclude_by_weight(context, pool, reason)
 
 
 def _count(number: int, noun: str) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Until
 from ttc_cli.errors import EngineError, UsageError
@@ -26,10 +25,9 @@ from ttc_cli.events import (
     Warned,
 )
 from ttc_cli.search.aggregate import Aggregate, join_confidence, join_scores
-from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote
+from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, count_pool, derive_seed, read_answer, verify
-from ttc_cli.search.vote import merit
+from ttc_cli.search.sample import Pool, derive_seed, read_answer, verify
 from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
 from ttc_cli.verifiers.base import Leaf
 
@@ -158,7 +156,6 @@ class Tree:
         *,
         until: Until = Until.STEP,
         sampling: Sampling | None = None,
-        max_tokens: int | None = None,
     ) -> None:
         """Let each write one step (or all the rest), in one batch; those that end are candidates.
 
@@ -168,7 +165,6 @@ class Tree:
             partials: paused ones.
             until: ``Until.END`` grows to the end of the turn.
             sampling: how tokens are drawn; None is the run's.
-            max_tokens: of this step; the candidate's own limit holds beside it.
 
         Raises:
             EngineError: the engine failed before any candidate of the run had ended.
@@ -185,12 +181,11 @@ class Tree:
             )
             each.draws += 1
             left = max(1, limit - each.length)
-            tokens = left if max_tokens is None else min(left, max_tokens)
             drawn = sampling or self.context.sampling
-            requests.append(Grow(each.branch, tokens, drawn, seed, each.id, until))
+            requests.append(Grow(each.branch, left, drawn, seed, each.id, until))
         try:
             async for growth in self.context.session.grow(requests):
-                self._take(asked[growth.label], growth, cut=max_tokens)
+                self._take(asked[growth.label], growth)
         except EngineError as error:
             if not self.pool.leaves:
                 raise
@@ -242,19 +237,16 @@ class Tree:
                 self.context.events.emit(Pruned(each.id, reason))
                 self._end(each, Finish.PRUNED)
 
-    async def conclude(self, reason: str, *, by: Literal["vote", "value"] = "vote") -> Outcome:
+    async def conclude(self, reason: str) -> Outcome:
         """Prune what is still under way and choose among what has ended.
+
+        The answer whose candidates' values add up to the most wins (best-of-N weighted, arXiv
+        2408.03314); of a free-form question the best single candidate.
 
         Where a cap is running out and nothing was answered, the best partial solutions grow to
         their end first, one after the other, until one states an answer. Verifiers that grade no
         steps then score the candidates that stated one; their scores count beside the process
         scores, by their weights.
-
-        Args:
-            reason: why the search stops.
-            by: ``vote``: the answer whose candidates' values add up to the most (best-of-N
-                weighted, arXiv 2408.03314); ``value``: the best single candidate, as always for a
-                free-form question.
         """
         short = await self._finish_best()
         if self.paused and not short:
@@ -264,19 +256,9 @@ class Tree:
         await self._score_whole()
         self._carry_values()
         reason = ending or reason
-        if by == "value" or self.context.problem.answer_type is AnswerType.FREE:
-            classes = await count_pool(self.context, self.pool)
-            return conclude_by_verifier(self.context, self.pool, classes, reason)
-        values = {each.id: merit(each) for each in self.pool.answered}
-        known = [value for value in values.values() if value is not None]
-        average = math.fsum(known) / len(known) if known else 1.0
-
-        def weigh(candidate: Candidate) -> float:
-            value = values[candidate.id]
-            return average if value is None else value
-
-        classes = await count_pool(self.context, self.pool, weigh)
-        return conclude_by_vote(self.context, self.pool, classes, reason)
+        if self.context.problem.answer_type is AnswerType.FREE:
+            return conclude_by_verifier(self.context, self.pool, (), reason)
+        return await conclude_by_weight(self.context, self.pool, reason)
 
     async def _finish_best(self) -> str:
         """Spend what is left of a cap that runs out on one answer; why, where that was so."""
@@ -317,7 +299,7 @@ class Tree:
         self.context.events.emit(CandidateStarted(made.id, wave, parent, steps))
         return made
 
-    def _take(self, partial: Partial, growth: Growth, *, cut: int | None) -> None:
+    def _take(self, partial: Partial, growth: Growth) -> None:
         """Book one growth."""
         partial.tokens += growth.tokens
         partial.thought += growth.thought
@@ -331,9 +313,7 @@ class Tree:
                 Step(last.text, last.tokens + growth.tokens, last.confidence),
             )
         limit = self.context.budget.tokens_per_candidate
-        paused = growth.finish is Finish.STEP or (
-            growth.finish is Finish.LENGTH and cut is not None and partial.length < limit
-        )
+        paused = growth.finish is Finish.STEP
         if paused and partial.length < limit:
             if self.keep_boundaries:
                 partial.boundaries = (

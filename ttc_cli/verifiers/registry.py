@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class Means:
     ``chat`` speaks to the generator, ``engine`` is its own. ``load`` gives the engine of another
     model by its name; the generator's where it is the same file, so that nothing is loaded twice.
     ``fingerprint`` gives the sha256 of the generator's file. A ``--check`` may take
-    ``check_seconds``, in ``sandbox`` (bubblewrap's path) where there is one.
+    ``check_seconds``, in ``sandbox`` (bubblewrap's path) where there is one, ``parallel`` at once.
     """
 
     chat: Chat
@@ -40,6 +39,7 @@ class Means:
     fingerprint: Callable[[], str] | None = None
     check_seconds: float = CHECK_SECONDS
     sandbox: str | None = None
+    parallel: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +113,8 @@ def _make_check(means: Means, argument: str | None) -> Verifier:
         read_command(argument),
         seconds=means.check_seconds,
         sandbox=means.sandbox,
-        parallel=_count_cores(),
+        parallel=means.parallel,
     )
-
-
-def _count_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _ENTRIES = {
