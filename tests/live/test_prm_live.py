@@ -15,9 +15,8 @@ from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Step
 from ttc_cli.verifiers import registry
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, share_of_first
 from ttc_cli.verifiers.prm import PrmVerifier, find_format
-from ttc_cli.verifiers.prm.verifier import share_of_good
 
 pytestmark = pytest.mark.live
 
@@ -52,7 +51,7 @@ def test_a_new_step_costs_its_own_tokens_and_scores_as_if_all_were_read_anew(tin
         labels = ((format.good,), (format.bad,))
         async with await tiny.open(spans(steps), Ledger(Budget())) as session:
             (row,) = await session.score([ScoreRow(session.root, (), labels)])
-        return share_of_good(row)
+        return share_of_first(row)
 
     async def work():
         grown, costs = [], []

@@ -9,8 +9,8 @@ from ttc_cli.engines.scripted import ScriptedEngine
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import JUDGE_QUESTION, Chat
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Sampling, Score
-from ttc_cli.verifiers.base import Leaf
-from ttc_cli.verifiers.judge import JudgeVerifier, share_of_yes
+from ttc_cli.verifiers.base import Leaf, share_of_first
+from ttc_cli.verifiers.judge import JudgeVerifier
 
 PROBLEM = Problem("How many apples?")
 
@@ -60,5 +60,5 @@ def test_rows_that_were_not_read_have_no_score() -> None:
 @pytest.mark.parametrize(
     ("row", "share"), [((0.6, 0.2), 0.75), ((0.0, 0.5), 0.0), ((0.0, 0.0), None), ((), None)]
 )
-def test_the_score_is_the_share_of_yes(row: tuple[float, ...], share: float | None) -> None:
-    assert share_of_yes(row) == (None if share is None else pytest.approx(share))
+def test_the_score_is_the_share_of_first(row: tuple[float, ...], share: float | None) -> None:
+    assert share_of_first(row) == (None if share is None else pytest.approx(share))

@@ -12,8 +12,8 @@ from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Score, Step
 from ttc_cli.verifiers import registry
-from ttc_cli.verifiers.base import Leaf
-from ttc_cli.verifiers.prm import PrmVerifier, find_format, read_request, split_steps
+from ttc_cli.verifiers.base import Leaf, split_steps
+from ttc_cli.verifiers.prm import PrmVerifier, find_format, read_request
 from ttc_cli.verifiers.prm.formats import MathShepherdFormat, VersaPrmFormat
 from ttc_cli.verifiers.prm.trie import SPARE
 
@@ -328,5 +328,19 @@ def test_it_is_built_by_name_on_the_engine_that_is_given() -> None:
         registry.build(["prm=some@versaprm"], registry.Means(None))  # type: ignore[arg-type]
 
 
-def test_steps_lie_between_blank_lines() -> None:
-    assert split_steps("\n\na\nb\n \t\n\nc\n\n\n") == ("a\nb", "c")
+def test_steps_are_those_it_was_grown_in_or_lie_between_blank_lines() -> None:
+    whole = Candidate(0, "\n\na\nb\n \t\n\nc\n\n\n", 9, Finish.STOP)
+    assert split_steps(whole) == ("a\nb", "c")
+    steps = (Step("a\n\nb\n\n", 4), Step(" \n\n", 1), Step("c", 1))
+    assert split_steps(replace(whole, steps=steps)) == ("a\n\nb", "c")
+
+
+def test_a_thought_is_no_step() -> None:
+    text = "<think>\n\nhm\n\n</think>\n\na\n\nb"
+    thought = text.index("a\n\nb")
+    whole = Candidate(0, text, 9, Finish.STOP, thought=thought)
+    assert split_steps(whole) == ("a", "b")
+    steps = (Step(text[:thought], 5), Step("a\n\n", 2), Step("b", 1))
+    assert split_steps(replace(whole, steps=steps)) == ("a", "b")
+    mixed = (Step(text[: thought + 3], 7), Step("b", 1))
+    assert split_steps(replace(whole, steps=mixed)) == ("a", "b")

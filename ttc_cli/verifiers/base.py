@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ttc_cli.engines.base import Branch, Session
 from ttc_cli.types import Candidate, Problem, Score
+
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +121,27 @@ class WeightedVerifier:
 
     def _weigh(self, scores: list[Score | None]) -> list[Score | None]:
         return [each and replace(each, weight=self.weight) for each in scores]
+
+
+def split_steps(candidate: Candidate) -> tuple[str, ...]:
+    """The steps that it was grown in, or else what lies between its blank lines.
+
+    Blanks around a step, blank steps and thoughts are left out.
+    """
+    parts = [step.text for step in candidate.steps] or [candidate.text]
+    kept, thought = [], candidate.thought
+    for part in parts:
+        kept.append(part[thought:])
+        thought = max(0, thought - len(part))
+    if not candidate.steps:
+        kept = _BLANK_LINE.split(kept[0])
+    return tuple(text for part in kept if (text := part.strip()))
+
+
+def share_of_first(row: Sequence[float]) -> float | None:
+    """Softmax over two labels: P(first) / (P(first) + P(second)).
+
+    None where the row was not read or holds neither.
+    """
+    total = sum(row)
+    return row[0] / total if total > 0 else None

@@ -15,7 +15,7 @@ from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, ScoreRow,
 from ttc_cli.errors import PromptTooLong, UsageError
 from ttc_cli.prompts import Chat, Message
 from ttc_cli.types import Finish, Problem, Role, Score
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, share_of_first, split_steps
 from ttc_cli.verifiers.critiques import (
     ASKED,
     GENPRM_END,
@@ -30,7 +30,7 @@ from ttc_cli.verifiers.critiques import (
     word_solution,
     word_step,
 )
-from ttc_cli.verifiers.judge import NO, YES, share_of_yes
+from ttc_cli.verifiers.judge import NO, YES
 
 Path = tuple[str, ...]
 
@@ -86,7 +86,7 @@ class GenerativeVerifier:
 
         None where the critique came to no verdict, or where a cap came first.
         """
-        paths = [_split(leaf) for leaf in leaves]
+        paths = [split_steps(leaf.candidate) for leaf in leaves]
         conversation = await self._judge(session, problem, paths)
         return [
             None if (value := self._whole(conversation, path)) is None else Score(self.name, value)
@@ -97,7 +97,7 @@ class GenerativeVerifier:
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """The verdict on the last step (``genprm``), or on all up to it."""
-        paths = [_split(leaf) if leaf.candidate.steps else () for leaf in leaves]
+        paths = [split_steps(leaf.candidate) if leaf.candidate.steps else () for leaf in leaves]
         conversation = await self._judge(session, problem, paths)
         found: list[Score | None] = []
         for leaf, path in zip(leaves, paths, strict=True):
@@ -180,7 +180,7 @@ class GenerativeVerifier:
             places.append((path, branch, stand))
         verdicts = await session.score(rows) if rows else []
         for (path, branch, stand), row in zip(places, verdicts, strict=True):
-            value = conversation.values[path] = share_of_yes(row)
+            value = conversation.values[path] = share_of_first(row)
             if format.turns and value is not None:
                 said = "Yes" if value >= 0.5 else "No"
                 end = (Span(f"{said}}}$\n</output>"),)
@@ -281,11 +281,3 @@ def _cut(prompt: Prompt, shared: str) -> tuple[Prompt, Prompt]:
         "The critic's chat template changes what it is given; it cannot be asked for a critique.",
         "Name another model: --verifier generative=MODEL",
     )
-
-
-def _split(leaf: Leaf) -> Path:
-    """The steps of a solution as it was grown, else what lies between its blank lines."""
-    steps = [step.text for step in leaf.candidate.steps]
-    if not steps:
-        steps = leaf.candidate.text[leaf.candidate.thought :].split("\n\n")
-    return tuple(step.strip() for step in steps if step.strip())

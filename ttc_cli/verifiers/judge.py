@@ -17,7 +17,7 @@ from typing import Protocol
 from ttc_cli.engines.base import Prompt, ScoreRow, Session
 from ttc_cli.prompts import JUDGE_QUESTION, JUDGE_STEP_QUESTION
 from ttc_cli.types import Problem, Score
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, share_of_first
 
 YES = ("Yes", " Yes", "yes", " yes")
 NO = ("No", " No", "no", " no")
@@ -77,12 +77,6 @@ class JudgeVerifier:
         found = {
             leaf.candidate.id: share
             for leaf, row in zip(asked, read, strict=True)
-            if (share := share_of_yes(row)) is not None
+            if (share := share_of_first(row)) is not None
         }
         return [found.get(leaf.candidate.id) for leaf in leaves]
-
-
-def share_of_yes(row: Sequence[float]) -> float | None:
-    """P(yes) / (P(yes) + P(no)), or None where the row was not read or holds neither."""
-    total = sum(row)
-    return row[0] / total if total > 0 else None

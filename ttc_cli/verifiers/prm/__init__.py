@@ -9,7 +9,7 @@ with a head of their own (Qwen2.5-Math-PRM, Skywork), whose heads llama.cpp drop
 
 from ttc_cli.verifiers.prm.asking import PrmRequest, make_prm, read_request
 from ttc_cli.verifiers.prm.formats import FORMATS, Format, find_format
-from ttc_cli.verifiers.prm.verifier import PrmVerifier, split_steps
+from ttc_cli.verifiers.prm.verifier import PrmVerifier
 
 __all__ = [
     "FORMATS",
@@ -19,5 +19,4 @@ __all__ = [
     "find_format",
     "make_prm",
     "read_request",
-    "split_steps",
 ]

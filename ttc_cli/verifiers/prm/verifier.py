@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -10,11 +9,9 @@ from ttc_cli.engines.base import Engine, Prompt, ScoreRow, Session, Span
 from ttc_cli.errors import PromptTooLong, UsageError
 from ttc_cli.search.aggregate import Aggregate, join_scores
 from ttc_cli.types import Finish, Problem, Role, Score
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, share_of_first, split_steps
 from ttc_cli.verifiers.prm.formats import Format
 from ttc_cli.verifiers.prm.trie import Node, Trie
-
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
 @runtime_checkable
@@ -68,7 +65,7 @@ class PrmVerifier:
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """The score of the last step of each; steps before it are scored too where they are new."""
-        paths = [_steps_of(leaf) for leaf in leaves]
+        paths = [split_steps(leaf.candidate) if leaf.candidate.steps else () for leaf in leaves]
         nodes = await self._read(session, problem, leaves, paths)
         return [
             None
@@ -84,7 +81,7 @@ class PrmVerifier:
 
         Steps are those it was grown in, or else what lies between its blank lines.
         """
-        paths = [_steps_of(leaf) or split_steps(leaf.candidate.text) for leaf in leaves]
+        paths = [split_steps(leaf.candidate) for leaf in leaves]
         nodes = await self._read(session, problem, leaves, paths)
         return [self._join(node) if path else None for path, node in zip(paths, nodes, strict=True)]
 
@@ -141,7 +138,7 @@ class PrmVerifier:
             found = await trie.session.score(rows)
             unread = False
             for node, row in zip(ready, found, strict=True):
-                node.score = share_of_good(row)
+                node.score = share_of_first(row)
                 unread = unread or node.score is None
                 del waiting[id(node)]
             if unread:  # a cap or an interruption: what hangs below has nothing to stand on
@@ -184,20 +181,3 @@ class PrmVerifier:
             return None
         value = join_scores(steps, self.aggregate)
         return None if value is None else Score(self.name, value)
-
-
-def split_steps(text: str) -> tuple[str, ...]:
-    """What lies between the blank lines of ``text``, without blanks around it."""
-    parts = (part.strip() for part in _BLANK_LINE.split(text))
-    return tuple(part for part in parts if part)
-
-
-def share_of_good(row: Sequence[float]) -> float | None:
-    """Softmax over the two labels: P(good) / (P(good) + P(bad)); None for a row not read."""
-    total = sum(row)
-    return row[0] / total if total > 0 else None
-
-
-def _steps_of(leaf: Leaf) -> tuple[str, ...]:
-    """The steps it was grown in, without those that are blank."""
-    return tuple(text for step in leaf.candidate.steps if (text := step.text.strip()))
