@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.search.trees import FREE, QUESTION, moody, search
 from ttc_cli.engines.recorded import RecordedEngine, Recording
-from ttc_cli.engines.script import pieces
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine, babble
+from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import CandidateEnded, CandidateStarted, Voted, Warned, WaveStarted
 from ttc_cli.prompts import request_revision

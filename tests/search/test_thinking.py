@@ -17,8 +17,8 @@ from ttc_cli.engines.recorded import (
     Recording,
     prompt_key,
 )
-from ttc_cli.engines.script import pieces
 from ttc_cli.engines.scripted import CHATML, Ask, Reply, ScriptedEngine
+from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import strategies

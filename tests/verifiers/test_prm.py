@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from ttc_cli.engines.base import Span
-from ttc_cli.engines.script import pieces
 from ttc_cli.engines.scripted import ScriptedEngine
+from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Score, Step

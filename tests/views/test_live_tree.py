@@ -226,7 +226,7 @@ import asyncio
 from ttc_cli import events
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import ScriptedEngine
-from ttc_cli.engines.script import babble
+from ttc_cli.engines.scripted.script import babble
 from ttc_cli.policy.run import solve
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Problem
