@@ -4,12 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttc_cli.engines.llamacpp.distribution import (
-    ConfidenceTrace,
     label_probabilities,
     likely_tokens,
-    repeats,
     self_certainties,
 )
+from ttc_cli.engines.trace import ConfidenceTrace, repeats
 
 
 def rows(*values: list[float]) -> np.ndarray:

@@ -18,7 +18,6 @@ from ttc_cli.engines.llamacpp.cache import Cache, Node
 from ttc_cli.engines.llamacpp.distribution import (
     label_probabilities,
     likely_tokens,
-    repeats,
     self_certainties,
 )
 from ttc_cli.engines.llamacpp.jobs import (
@@ -32,6 +31,7 @@ from ttc_cli.engines.llamacpp.jobs import (
     ends_at_mark,
 )
 from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, Model, Row
+from ttc_cli.engines.trace import repeats
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role

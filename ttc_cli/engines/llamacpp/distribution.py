@@ -8,21 +8,14 @@ the error is the mass cut off, below 0.1 % on a language model's rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import numpy.typing as npt
 
-from ttc_cli.types import Confidence
+from ttc_cli.engines.trace import MARGIN
 
 Row = npt.NDArray[np.float32]
 
-MARGIN = 14.0
 MOST = 4096
-TOP = 20
-WINDOW = 32
-BOTTOM = 0.1
-"""DeepConf's bottom-10 % group confidence averages this share of the windows."""
 
 
 def likely_tokens(block: Row, temperature: float = 1.0) -> list[tuple[npt.NDArray[np.int64], Row]]:
@@ -70,65 +63,3 @@ def self_certainties(block: Row) -> npt.NDArray[np.float64]:
         np.log(shifted.sum(axis=1, dtype=np.float64)) - means - np.log(sizes)
     )
     return found
-
-
-@dataclass(slots=True)
-class ConfidenceTrace:
-    """Collects, token by token, what ``Confidence`` summarises at the end."""
-
-    logprobs: list[float] = field(default_factory=list)
-    groups: list[float] = field(default_factory=list)
-    certainties: list[float] = field(default_factory=list)
-
-    def add(self, tokens: npt.NDArray[np.int64], logits: Row, drawn: int) -> None:
-        """Note one draw from the likely ``tokens`` with their ``logits``."""
-        shifted = logits - logits.max()
-        normaliser = float(np.log(np.exp(shifted).sum()))
-        place = int(np.searchsorted(tokens, drawn))
-        self.logprobs.append(float(shifted[place]) - normaliser)
-        top = shifted if len(shifted) <= TOP else np.partition(shifted, -TOP)[-TOP:]
-        # Tokens beyond the margin count with the margin's own log-probability: a lower bound.
-        missing = TOP - len(top)
-        total = float(top.sum()) - missing * MARGIN - TOP * normaliser
-        self.groups.append(-total / TOP)
-
-    def group(self, window: int) -> float | None:
-        """Mean token confidence of the last ``window`` draws; None before there are so many."""
-        if len(self.groups) < window:
-            return None
-        return sum(self.groups[-window:]) / window
-
-    def summarise(self) -> Confidence | None:
-        """The statistics over all draws noted, or None without any."""
-        if not self.logprobs:
-            return None
-        logprobs, groups = np.array(self.logprobs), np.array(self.groups)
-        window = min(WINDOW, len(groups))
-        sliding = np.convolve(groups, np.full(window, 1 / window), mode="valid")
-        tenth = max(1, round(len(sliding) * BOTTOM))
-        lowest = sliding if tenth == len(sliding) else np.partition(sliding, tenth - 1)[:tenth]
-        return Confidence(
-            mean_logprob=float(logprobs.mean()),
-            tail_logprob=float(logprobs[-WINDOW:].mean()),
-            lowest_group=float(sliding.min()),
-            tail_group=float(groups[-WINDOW:].mean()),
-            mean_group=float(groups.mean()),
-            bottom_group=float(lowest.mean()),
-            certainty=float(np.mean(self.certainties)) if self.certainties else None,
-        )
-
-
-def repeats(tokens: list[int], *, longest: int = 64, least: int = 64) -> bool:
-    """Whether ``tokens`` ends in one phrase of up to ``longest`` tokens, said over and over.
-
-    The repeated stretch must cover ``least`` tokens and three rounds, so that lists, tables and
-    long sums, which repeat only in part, pass.
-    """
-    count = len(tokens)
-    for period in range(1, longest + 1):
-        span = max(least, 3 * period)
-        if count < span + period:
-            continue
-        if tokens[-span:] == tokens[-span - period : -period]:
-            return True
-    return False

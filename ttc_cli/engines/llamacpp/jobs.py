@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Meter
 from ttc_cli.engines.llamacpp.cache import Node
-from ttc_cli.engines.llamacpp.distribution import ConfidenceTrace
 from ttc_cli.engines.llamacpp.native import Sampler
+from ttc_cli.engines.trace import ConfidenceTrace
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role

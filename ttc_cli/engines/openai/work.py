@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.engines.base import Grow, Prompt, Until
-from ttc_cli.engines.llamacpp.distribution import MARGIN, TOP, ConfidenceTrace, repeats
 from ttc_cli.engines.openai.probe import Abilities, extra_fields
 from ttc_cli.engines.openai.wire import Draw, Piece
+from ttc_cli.engines.trace import MARGIN, TOP, ConfidenceTrace, repeats
 from ttc_cli.errors import UsageError
 from ttc_cli.types import Finish
 
