@@ -104,7 +104,7 @@ def find_sandbox(verifiers: Sequence[str], warn: Callable[[str], None]) -> str |
 
     if all(registry.parse(each).name != "check" for each in verifiers):
         return None
-    from ttc_cli.verifiers.command import find_sandbox
+    from ttc_cli.verifiers.sandbox import find_sandbox
 
     found = find_sandbox()
     if found is None:

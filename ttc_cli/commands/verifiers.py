@@ -122,7 +122,7 @@ def _is_usable(name: str, model: Model) -> tuple[bool, str]:
     from ttc_cli.models import gguf
 
     if name == "check":
-        from ttc_cli.verifiers.command import find_sandbox
+        from ttc_cli.verifiers.sandbox import find_sandbox
 
         return True, "" if find_sandbox() else "no sandbox: bubblewrap is missing"
     if name in ("confidence", "probe", "prm"):
