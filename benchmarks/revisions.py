@@ -25,7 +25,7 @@ from measure import HERE
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets
-from ttc_cli.bench.report import wilson
+from ttc_cli.bench.statistics import wilson
 from ttc_cli.engines import llamacpp
 from ttc_cli.errors import TtcError
 from ttc_cli.models import hardware

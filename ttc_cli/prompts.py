@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Literal
 
 from ttc_cli.engines.base import EngineInfo, Prompt, Span
+from ttc_cli.engines.recording import prompt_key
 from ttc_cli.errors import TemplateError
 from ttc_cli.templates import Template
 from ttc_cli.types import AnswerType, Problem
@@ -275,3 +276,10 @@ def _tidy(spans: Sequence[Span]) -> Prompt:
 def _neutralise(text: str) -> str:
     """``text`` with what could begin a control token (``<|``, ``</s``, ``[INST]``) respelt."""
     return re.sub(r"\[(?=/?[A-Z_]{2,})", "(", re.sub(r"<(?=[|/｜▁\w])", "‹", text))
+
+
+def hash_prompts(chat: Chat) -> str:
+    """A hash of how ``chat`` and the instructions of each answer type dress a question."""
+    types = [kind for kind in AnswerType if kind is not AnswerType.AUTO]
+    keys = [prompt_key(chat.render(build_messages(Problem("?", kind)))) for kind in types]
+    return hashlib.sha256("".join(keys).encode()).hexdigest()[:16]

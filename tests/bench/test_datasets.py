@@ -82,3 +82,41 @@ def test_the_same_id_twice_is_refused(tmp_path: Path) -> None:
     path.write_text('{"id": "a", "question": "q", "answer": "1"}\n' * 2)
     with pytest.raises(UsageError, match="same id"):
         load(path)
+
+
+def test_csv_rows_are_questions_too(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text('id,question,answer\na,"How many, really?",4\nb,"Two\nlines?",5\n')
+    first, second = load(path)
+    assert (first.id, first.problem.text, first.answer) == ("a", "How many, really?", "4")
+    assert second.problem.text == "Two\nlines?"
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ('["red", "green", "blue"]', '"B"'),
+        ('["red", "green", "blue"]', "1"),
+        ('{"text": ["red", "green", "blue"], "label": ["A", "B", "C"]}', '"B"'),
+        ('{"text": ["red", "green", "blue"], "label": ["1", "2", "3"]}', '"2"'),
+    ],
+)
+def test_options_are_listed_with_letters(tmp_path: Path, options: str, answer: str) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(f'{{"question": "Grass is?", "choices": {options}, "answerKey": {answer}}}\n')
+    [question] = load(path)
+    assert question.problem.text == "Grass is?\n\nA) red\nB) green\nC) blue"
+    assert (question.answer, question.problem.answer_type) == ("B", AnswerType.CHOICE)
+
+
+def test_parquet_is_read_where_pyarrow_is(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "q.parquet"
+    rows = [{"question": "Q?", "answer": "so\n#### 18"}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    [question] = load(path)
+    assert (question.id, question.answer) == ("q/0", "18")
+    path.write_bytes(b"no parquet")
+    with pytest.raises(UsageError, match="no Parquet"):
+        load(path)

@@ -7,11 +7,11 @@ import pytest
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import pool, runner
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.recording import describe, prompt_format, record_question
+from ttc_cli.bench.recording import describe, record_question
 from ttc_cli.bench.report import summarise
 from ttc_cli.engines.base import EngineInfo
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
-from ttc_cli.prompts import Chat
+from ttc_cli.prompts import Chat, hash_prompts
 from ttc_cli.types import AnswerType, Finish, Problem, Sampling
 from ttc_cli.verifiers.judge import JudgeVerifier
 
@@ -165,5 +165,5 @@ def test_the_format_of_prompts_is_told_apart() -> None:
         return EngineInfo("x", "x", 1, 1, 1, template)
 
     plain = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    assert prompt_format(Chat(info(plain), {})) == prompt_format(Chat(info(plain), {}))
-    assert prompt_format(Chat(info(plain), {})) != prompt_format(Chat(info(plain + "!"), {}))
+    assert hash_prompts(Chat(info(plain), {})) == hash_prompts(Chat(info(plain), {}))
+    assert hash_prompts(Chat(info(plain), {})) != hash_prompts(Chat(info(plain + "!"), {}))

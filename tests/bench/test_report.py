@@ -1,30 +1,19 @@
 import pytest
 
-from ttc_cli.bench.report import Outcome, markdown, summarise, wilson
+from ttc_cli.bench.report import (
+    Outcome,
+    find_bins,
+    markdown,
+    summarise,
+    tabulate_bins,
+    tabulate_differences,
+    tabulate_pairs,
+)
+from ttc_cli.bench.statistics import wilson
 
 
 def outcome(question: str, right: bool, oracle: bool = True, seconds: float | None = None):
     return Outcome(question, right, oracle, 4, 100, 2e12, seconds)
-
-
-@pytest.mark.parametrize(
-    ("share", "count", "low", "high"),
-    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I.
-    [
-        (81 / 263, 263, 0.2553, 0.3662),
-        (15 / 148, 148, 0.0624, 0.1605),
-        (0.0, 20, 0.0, 0.1611),
-        (1 / 29, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilson_agrees_with_published_values(
-    share: float, count: int, low: float, high: float
-) -> None:
-    assert wilson(share, count) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_nothing_observed_says_nothing() -> None:
-    assert wilson(0.0, 0) == (0.0, 1.0)
 
 
 def test_trajectories_are_averaged_within_their_question_first() -> None:
@@ -48,3 +37,41 @@ def test_the_table_shows_every_cost() -> None:
     assert lines[0].endswith("| TFLOPs | seconds (est.) |")
     assert lines[2] == "| majority@4 | 100.0% | 21% – 100% | 4.0 | 100 | 2.00 | 1.2 |"
     assert lines[3].endswith("| – |")
+
+
+def runs(question: str, *rights: bool) -> list[Outcome]:
+    return [Outcome(question, right, right, 1, 100, 1e12, run=n) for n, right in enumerate(rights)]
+
+
+def test_bins_are_fifths_of_the_share_of_single_samples_that_are_right() -> None:
+    single = [*runs("a", *[True] * 10), *runs("b", *[True] * 5, *[False] * 5), *runs("c", False)]
+    assert find_bins(single) == {"a": 1, "b": 3, "c": 5}
+
+
+def test_the_bin_table_shows_who_wins_where() -> None:
+    found = {"majority": [*runs("a", True), *runs("c", False)], "auto": runs("a", True)}
+    table = tabulate_bins(found, {"a": 1, "c": 5}).splitlines()
+    assert table[0].startswith("| accuracy · tokens | bin 1 (n 1) |")
+    assert table[2] == "| majority | 100% · 100 | – | – | – | 0% · 100 |"
+    assert table[3].endswith("| – |")
+
+
+def test_pairs_are_tested_against_the_baseline() -> None:
+    found = {
+        "majority@4": [o for n in range(9) for o in runs(f"q{n}", True)],
+        "auto": [o for n in range(9) for o in runs(f"q{n}", n < 3)],
+    }
+    table = tabulate_pairs(found, "majority@4").splitlines()
+    assert table[2] == "| auto | 0 | 6 | 0.031 |"
+
+
+def test_two_benches_are_compared_on_what_they_share() -> None:
+    before = [o for n in range(6) for o in runs(f"q{n}", n < 2)]
+    after = [o for n in range(4) for o in runs(f"q{n}", n < 3)]
+    found = tabulate_differences({"auto": (before, after)})
+    [row] = found.rows
+    assert row["questions"] == 4
+    assert row["accuracy"] == [0.5, 0.75]
+    assert row["difference"] == pytest.approx(0.25)
+    assert row["flops_ratio"] == 1.0
+    assert "| auto | 4 | 50.0% | 75.0% | +25.0 points" in found.markdown

@@ -150,6 +150,31 @@ def test_ctrl_c_gives_the_best_answer_so_far(terminal):
     assert not run.screen.cursor.hidden
 
 
+def test_ctrl_c_ends_a_check_under_way(terminal, tmp_path):
+    script, mark = tmp_path / "check.py", tmp_path / "mark"
+    script.write_text(
+        "import contextlib, time\n"
+        "with contextlib.suppress(OSError):\n"  # read-only where bubblewrap is installed
+        f"    open({str(mark)!r}, 'w').close()\n"
+        "time.sleep(60)\n"
+    )
+    command = f"{sys.executable} {script} {{file}}"
+    run = terminal(
+        "What is 2+2?",
+        *("--strategy", "best-of-n", "--samples", "2"),
+        *("--check", command, "--check-seconds", "60"),
+    )
+    run.wait_for("What is 2+2?")
+    patience = time.monotonic() + 10
+    while not mark.exists() and time.monotonic() < patience:
+        time.sleep(0.05)
+    started = time.monotonic()
+    run.child.send_signal(signal.SIGINT)
+    assert run.finish() == 130
+    assert time.monotonic() - started < 20
+    assert "4" in run.shown.splitlines()
+
+
 def test_ctrl_c_before_any_answer_prints_none(terminal, tmp_path):
     with open(tmp_path / "out.txt", "wb") as out:
         run = terminal("What is 2+2?", texts=[ON_AND_ON], stdout=out)

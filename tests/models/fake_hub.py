@@ -119,7 +119,8 @@ class FakeHub:
                     hub.failures -= 1
                     status = 503
                 if status is not None or content is None:
-                    self.reply(status or 404, b"no", Retry_After="0")
+                    missing = {"X_Error_Code": "EntryNotFound"} if content is None else {}
+                    self.reply(status or 404, b"no", Retry_After="0", **missing)
                     return
                 digest = hashlib.sha256(content).hexdigest()
                 linked = {

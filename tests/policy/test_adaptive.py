@@ -268,6 +268,9 @@ def test_a_table_may_give_later_waves_to_another_strategy(strategy: str) -> None
     assert result.answer.text == "4"
     waves = [each.strategy for each in seen if isinstance(each, WaveStarted)]
     assert waves[0] == "sample"
+    numbers = [each.wave for each in seen if isinstance(each, WaveStarted)]
+    assert numbers == sorted(set(numbers))
+    assert all(each.wave > 0 for each in result.candidates if each.id > 3)
     assert f"by {strategy} (difficulty" in reasons(seen, "wave")[1]
     assert sum(each.tokens for each in result.candidates) == result.usage.generated_tokens
     assert len({each.id for each in result.candidates}) == len(result.candidates) > 4

@@ -53,13 +53,12 @@ def test_an_answer_comes_with_its_own_default_verifier(strategy: str) -> None:
     cap=st.integers(1, 600),
     limit=st.integers(5, 80),
     seed=st.integers(0, 99),
+    overlaps=st.booleans(),
 )
-def test_what_holds_for_every_run(strategy, samples, parallel, cap, limit, seed) -> None:
+def test_what_holds_for_every_run(strategy, samples, parallel, cap, limit, seed, overlaps) -> None:
     budget = Budget(max_tokens=cap, max_samples=samples, tokens_per_candidate=limit)
-    runs = [
-        search(strategy, budget=budget, samples=samples, parallel=parallel, seed=seed)
-        for _ in range(2)
-    ]
+    options = {"samples": samples, "parallel": parallel, "seed": seed, "overlaps": overlaps}
+    runs = [search(strategy, budget=budget, **options) for _ in range(2)]
     (result, seen), (again, _) = runs
     assert result.candidates == again.candidates
     assert (result.winner, result.stop_reason) == (again.winner, again.stop_reason)
@@ -83,6 +82,19 @@ def test_what_holds_for_every_run(strategy, samples, parallel, cap, limit, seed)
         assert by_id[result.winner].finish is Finish.STOP
         assert result.answer == result.classes[0].answer
     _check_story(seen, result)
+
+
+@pytest.mark.parametrize("strategy", STEPWISE)
+def test_scoring_beside_growing_changes_when_and_not_what(strategy: str) -> None:
+    after, _ = search(strategy, samples=6, parallel=6)
+    beside, seen = search(strategy, samples=6, parallel=6, overlaps=True)
+    assert beside.candidates == after.candidates
+    assert beside.answer == after.answer
+    assert beside.usage.generated_tokens == after.usage.generated_tokens
+    if strategy in ("beam", "dvts", "mcts", "particle"):
+        first = next(i for i, each in enumerate(seen) if isinstance(each, Scored))
+        waves = [i for i, each in enumerate(seen) if isinstance(each, WaveStarted)]
+        assert any(isinstance(each, Grew) for each in seen[first : waves[1]])
 
 
 def _check_story(seen: list[object], result) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def write(folder: Path, text: str, name: str = "check.py") -> Path:
     script = folder / name
     script.write_text(text, encoding="utf-8")
     return script
+
+
+def list_children() -> set[psutil.Process]:
+    """Living children of this process; a test session may have some of its own."""
+    mine = psutil.Process(os.getpid()).children(recursive=True)
+    return {each for each in mine if each.status() != psutil.STATUS_ZOMBIE}
 
 
 def score(verifier: CommandVerifier, candidates: list[Candidate], budget: Budget | None = None):
@@ -278,7 +285,23 @@ def test_the_runs_own_time_cap_holds_and_leaves_no_score(tmp_path) -> None:
     assert time.monotonic() - started < 5
 
 
+def test_whoever_ends_the_run_ends_its_checks(tmp_path) -> None:
+    before = list_children()
+    script = write(tmp_path, "import time; time.sleep(60)\n")
+    stopped = threading.Event()
+    verifier = CommandVerifier(
+        read_command(f"{PYTHON} {script} {{file}}"), sandbox=None, stopped=stopped
+    )
+    threading.Timer(0.5, stopped.set).start()
+    started = time.monotonic()
+    found = score(verifier, [candidate(i, "", str(i)) for i in range(3)])
+    assert found == [None, None, None]
+    assert time.monotonic() - started < 5
+    assert list_children() <= before
+
+
 def test_a_cancelled_run_leaves_no_process(tmp_path) -> None:
+    before = list_children()
     script = write(tmp_path, "import time\ntime.sleep(63.5)\n")
     command = read_command(f"{PYTHON} {script} {{file}}")
 
@@ -290,8 +313,7 @@ def test_a_cancelled_run_leaves_no_process(tmp_path) -> None:
             await running
 
     asyncio.run(work())
-    mine = psutil.Process(os.getpid()).children(recursive=True)
-    assert not [each for each in mine if each.status() != psutil.STATUS_ZOMBIE]
+    assert list_children() <= before
 
 
 def test_a_program_that_is_gone_is_told_of(tmp_path) -> None:

@@ -10,10 +10,12 @@ Text in a pool was written by a model: it is data and must not reach a terminal 
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import gzip
 import json
 import os
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +76,8 @@ class PoolQuestion:
     """A question and its samples.
 
     ``seconds`` is the wall time since the line before was written. Questions are drawn side by
-    side, so that only the sum over a pool means something.
+    side, so that only the sum over a pool means something. ``state`` is the hidden state at the
+    prompt's end.
     """
 
     id: str
@@ -82,6 +85,7 @@ class PoolQuestion:
     prompt_tokens: int
     samples: tuple[PoolSample, ...]
     seconds: float = 0.0
+    state: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class Pool:
                 question.prompt_key,
                 question.prompt_tokens,
                 tuple(sample.recorded for sample in question.samples),
+                question.state,
             )
             for question in chosen.values()
         }
@@ -224,6 +229,7 @@ def _join(old: PoolQuestion | None, new: PoolQuestion) -> PoolQuestion:
         new.prompt_tokens,
         tuple(samples[index] for index in sorted(samples)),
         old.seconds + new.seconds,
+        new.state or old.state,
     )
 
 
@@ -252,6 +258,7 @@ def _question_row(question: PoolQuestion) -> dict[str, Any]:
         "prompt_key": question.prompt_key,
         "prompt_tokens": question.prompt_tokens,
         "seconds": round(question.seconds, 3),
+        "state": _pack(question.state),
         "samples": [_sample_row(sample) for sample in question.samples],
     }
 
@@ -272,6 +279,7 @@ def _sample_row(sample: PoolSample) -> dict[str, Any]:
         },
         "text": recorded.text,
         "pieces": list(recorded.pieces),
+        "state": _pack(recorded.state),
     }
 
 
@@ -282,6 +290,7 @@ def _question(row: dict[str, Any]) -> PoolQuestion:
         row["prompt_tokens"],
         tuple(_sample(sample) for sample in row["samples"]),
         row["seconds"],
+        _unpack(row.get("state")),
     )
 
 
@@ -299,8 +308,27 @@ def _sample(row: dict[str, Any]) -> PoolSample:
                 key: RecordedScore(tuple(probabilities), tokens)
                 for key, (probabilities, tokens) in row["scores"].items()
             },
+            _unpack(row.get("state")),
         ),
         row["seed"],
         Answer(answer["text"], answer["key"], AnswerType(answer["type"])) if answer else None,
         row["judge"],
     )
+
+
+def _pack(state: tuple[float, ...] | None) -> str | None:
+    """Half-precision little-endian numbers in base64: a tenth of the digits, ten bits kept."""
+    if state is None:
+        return None
+    return base64.b64encode(struct.pack(f"<{len(state)}e", *map(_bound, state))).decode()
+
+
+def _bound(value: float) -> float:
+    return max(-65504.0, min(65504.0, value))
+
+
+def _unpack(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    data = base64.b64decode(text, validate=True)
+    return struct.unpack(f"<{len(data) // 2}e", data)

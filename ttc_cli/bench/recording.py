@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +12,7 @@ from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.engines.recorded import RecordedSample, RecordedScore, prompt_key, row_key
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
-from ttc_cli.prompts import build_messages
+from ttc_cli.prompts import build_messages, hash_prompts
 from ttc_cli.search.sample import derive_seed, read_answer
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
@@ -57,20 +56,13 @@ def describe(
         chat_template=info.chat_template,
         control_tokens=dict(info.control_tokens),
         template_arguments=template_arguments or {},
-        prompt_format=prompt_format(chat),
+        prompt_format=hash_prompts(chat),
         sampling=sampling,
         max_tokens=max_tokens,
         seed=seed,
         build=build,
         settings=settings or {},
     )
-
-
-def prompt_format(chat: Chat) -> str:
-    """A hash of how ``chat`` and the instructions of each answer type dress a question."""
-    types = [kind for kind in AnswerType if kind is not AnswerType.AUTO]
-    keys = [prompt_key(chat.render(build_messages(Problem("?", kind)))) for kind in types]
-    return hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
 
 
 async def record_question(
@@ -85,12 +77,14 @@ async def record_question(
     seed: int,
     judge: Verifier | None = None,
     messages: Sequence[Message] | None = None,
+    states: bool = False,
 ) -> PoolQuestion:
     """Draw the samples ``indices`` of one question, and let ``judge`` score those that answer.
 
     The seed of a sample follows from ``seed``, ``id`` and its index alone. ``seconds`` of the
     result is 0: only the caller knows what else was drawn meanwhile. ``messages`` ask the question
-    in another way than ``solve`` does.
+    in another way than ``solve`` does. ``states`` also reads the hidden states at the end of the
+    prompt and of each candidate that stated an answer.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
@@ -108,6 +102,13 @@ async def record_question(
         ]
         growths = {growth.label: growth async for growth in session.grow(requests)}
         leaves = [_leaf(growths[index], problem.answer_type) for index in indices]
+        ends = {leaf.candidate.id: leaf.branch for leaf in leaves if leaf.candidate.answer}
+        vectors: dict[int, tuple[float, ...]] = {}
+        prompt_state: tuple[float, ...] | None = None
+        if states:
+            known = [branch for branch in ends.values() if branch is not None]
+            [prompt_state, *read] = await session.read_states([session.root, *known])
+            vectors = dict(zip(ends, read, strict=True))
         listener = _Listener(session, ledger)
         judged: dict[int, float] = {}
         if judge is not None and (answered := [leaf for leaf in leaves if leaf.candidate.answer]):
@@ -127,6 +128,7 @@ async def record_question(
                 pieces.of(growth),
                 growth.confidence,
                 listener.heard.get(growth.branch.id, {}),
+                vectors.get(request.label) or None,
             ),
             request.seed,
             leaf.candidate.answer,
@@ -135,7 +137,7 @@ async def record_question(
         for request, leaf in zip(requests, leaves, strict=True)
         for growth in (growths[request.label],)
     )
-    return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples)
+    return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples, state=prompt_state or None)
 
 
 def _leaf(growth: Growth, answer_type: AnswerType) -> Leaf:

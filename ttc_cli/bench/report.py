@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from ttc_cli.bench.matching import Interval, Match, Point
+from ttc_cli.bench.statistics import bootstrap_mean, compare_pairs, wilson
+from ttc_cli.policy.difficulty import find_bin
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One question put to one strategy once. ``oracle``: any candidate was right."""
+    """One question put to one strategy once. ``oracle``: any candidate was right.
+
+    ``run`` numbers the runs of one question: other orders of its samples.
+    """
 
     question: str
     right: bool
@@ -19,6 +26,8 @@ class Outcome:
     flops: float
     seconds: float | None = None
     stop_reason: str = ""
+    answer: str | None = None
+    run: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +50,6 @@ class Row:
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of ``accuracy``."""
         return wilson(self.accuracy, self.questions)
-
-
-def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927), 95 % by default.
-
-    Args:
-        share: the observed proportion, in [0, 1].
-        count: independent observations.
-        z: the normal quantile.
-    """
-    if count == 0:
-        return 0.0, 1.0
-    square = z * z / count
-    centre = share + square / 2
-    spread = z * math.sqrt(max(0.0, share * (1 - share)) / count + square / (4 * count))
-    return (
-        max(0.0, (centre - spread) / (1 + square)),
-        min(1.0, (centre + spread) / (1 + square)),
-    )
 
 
 def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -> Row:
@@ -103,6 +93,150 @@ def markdown(rows: Sequence[Row], *, seconds: str = "seconds") -> str:
                 "–" if row.seconds is None else f"{row.seconds:.1f}",
             ]
         )
+    return _table(lines)
+
+
+def find_bins(single: Sequence[Outcome]) -> dict[str, int]:
+    """The difficulty bin, 1 to 5, of each question, by the share of its single samples right.
+
+    Labels tell it, as in Snell et al. 2024: it is for reports, no policy may look at it.
+    """
+    rights: dict[str, list[bool]] = {}
+    for outcome in single:
+        rights.setdefault(outcome.question, []).append(outcome.right)
+    return {question: find_bin(sum(found) / len(found)) for question, found in rights.items()}
+
+
+def tabulate_bins(found: Mapping[str, Sequence[Outcome]], bins: Mapping[str, int]) -> str:
+    """A Markdown table: accuracy and tokens of each strategy by difficulty bin."""
+    counts = {number: sum(each == number for each in bins.values()) for number in range(1, 6)}
+    head = ["accuracy · tokens", *(f"bin {number} (n {count})" for number, count in counts.items())]
+    lines = [head, ["---"] + ["---:"] * 5]
+    for name, outcomes in found.items():
+        cells = [name]
+        for number in counts:
+            inside = [outcome for outcome in outcomes if bins.get(outcome.question) == number]
+            row = summarise(name, inside) if inside else None
+            cells.append("–" if row is None else f"{row.accuracy:.0%} · {row.tokens:,.0f}")
+        lines.append(cells)
+    return _table(lines)
+
+
+def tabulate_pairs(found: Mapping[str, Sequence[Outcome]], baseline: str, run: int = 0) -> str:
+    """McNemar's test of each strategy against ``baseline``, by the run numbered ``run``."""
+    sides = {
+        name: {o.question: o.right for o in outcomes if o.run == run}
+        for name, outcomes in found.items()
+    }
+    reference = sides[baseline]
+    lines = [
+        [f"against {baseline}", "only this right", f"only {baseline} right", "p (McNemar, exact)"],
+        ["---"] + ["---:"] * 3,
+    ]
+    for name, rights in sides.items():
+        common = [question for question in reference if question in rights]
+        if name == baseline or not common:
+            continue
+        test = compare_pairs([rights[q] for q in common], [reference[q] for q in common])
+        lines.append([name, str(test.first), str(test.second), f"{test.p:.3f}"])
+    return _table(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Two benches side by side: a row a strategy, and the same as a table."""
+
+    rows: list[dict[str, Any]]
+    markdown: str
+
+
+def tabulate_differences(
+    pairs: Mapping[str, tuple[Sequence[Outcome], Sequence[Outcome]]],
+) -> Differences:
+    """What changed from A to B, by strategy, on the questions that both sides have."""
+    head = ["", "questions", "A", "B", "B − A", "FLOPs B / A"]
+    lines = [head, ["---"] + ["---:"] * 5]
+    rows: list[dict[str, Any]] = []
+    for name, sides in pairs.items():
+        first, second = ({each.question for each in side} for side in sides)
+        common = sorted(first & second)
+        if not common:
+            continue
+        a, b = (make_point(name, side, common) for side in sides)
+        change = [y - x for x, y in zip(a.right, b.right, strict=True)]
+        interval = Interval(sum(change) / len(change), *bootstrap_mean(change))
+        ratio = b.cost / a.cost if a.cost else None
+        rows.append(
+            {
+                "strategy": name,
+                "questions": len(common),
+                "accuracy": [a.accuracy, b.accuracy],
+                "difference": interval.value,
+                "interval": [interval.low, interval.high],
+                "flops_ratio": ratio,
+            }
+        )
+        cells = [f"{a.accuracy:.1%}", f"{b.accuracy:.1%}", _word_points(interval)]
+        told = "–" if ratio is None else f"{ratio:.2f}"
+        lines.append([name, str(len(common)), *cells, told])
+    return Differences(rows, _table(lines))
+
+
+def make_point(name: str, outcomes: Sequence[Outcome], questions: Sequence[str]) -> Point:
+    """``outcomes`` as a point of a curve, in the order of ``questions``; runs are averaged."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.question, []).append(outcome)
+    return Point(
+        name,
+        tuple(_mean([float(o.right) for o in groups[question]]) for question in questions),
+        tuple(_mean([o.flops for o in groups[question]]) for question in questions),
+    )
+
+
+def word_match(found: Match) -> str:
+    """Compute to match in sentences, as Markdown."""
+    base = found.baseline
+    lines = [
+        f"Baseline: {base.name}, {base.accuracy:.1%} at {base.cost / 1e12:.2f} TFLOPs a question."
+    ]
+    if found.point is None or found.share is None:
+        best = "not reached at any price"
+        lines.append(f"**Compute to match: {best}** (reached in {found.reached:.0%} of resamples).")
+    else:
+        lines.append(
+            f"**Compute to match: {_word(found.share)}** of the baseline's FLOPs, by "
+            f"{found.point.name} ({found.point.accuracy:.1%}); reached in {found.reached:.0%} of "
+            "resamples. The price was picked on the same questions."
+        )
+    if found.held_out is not None and found.held_out_difference is not None:
+        lines.append(
+            f"With the price picked on the other half of the questions: {_word(found.held_out)} of "
+            f"the FLOPs, accuracy {_word_points(found.held_out_difference)}."
+        )
+    if found.quarter is not None:
+        lines.append(
+            f"At a quarter of the baseline's FLOPs: accuracy {_word_points(found.quarter)}."
+        )
+    else:
+        lines.append("No price brings it down to a quarter of the baseline's FLOPs.")
+    return "\n".join(f"* {line}" for line in lines) + "\n"
+
+
+def _word(interval: Interval) -> str:
+    low, high = (
+        "not reached" if bound is None else f"{bound:.0%}"
+        for bound in (interval.low, interval.high)
+    )
+    return f"{interval.value:.0%} [{low}, {high}]"
+
+
+def _word_points(interval: Interval) -> str:
+    low, high = (100 * (bound or 0.0) for bound in (interval.low, interval.high))
+    return f"{100 * interval.value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 

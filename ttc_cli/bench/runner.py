@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from ttc_cli.bench.report import Outcome
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.recorded import RecordedEngine
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Sampling
 
@@ -31,9 +34,12 @@ async def put(
     max_tokens: int = 768,
     sampling: Sampling | None = None,
     seed: int = 0,
+    table: Table = SHIPPED,
+    run: int = 0,
+    flight: int = 1,
     done: Callable[[Question, Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Solve each question in turn and grade it.
+    """Solve each question and grade it.
 
     Args:
         questions: labelled ones.
@@ -46,10 +52,30 @@ async def put(
         max_tokens: the limit of a candidate.
         sampling: how tokens are drawn.
         seed: of every run.
+        table: the policy.
+        run: what the outcomes are numbered with.
+        flight: questions at once. Above 1 they share the engine, and each one's seconds are
+            longer than if it were alone.
         done: called after each question.
+
+    Returns:
+        In the order of ``questions``.
+
+    Raises:
+        TtcError: as ``solve``; outcomes that ``done`` has seen stay valid.
     """
-    outcomes = []
-    for question in questions:
+    places = list(enumerate(questions))
+    outcomes: dict[int, Outcome] = {}
+    todo = deque(places)
+
+    async def work() -> None:
+        while todo:
+            place, question = todo.popleft()
+            outcomes[place] = await answer(question)
+            if done is not None:
+                done(question, outcomes[place])
+
+    async def answer(question: Question) -> Outcome:
         result = await solve(
             question.problem,
             engine,
@@ -60,8 +86,9 @@ async def put(
             samples=samples,
             seed=seed,
             sampling=sampling,
+            table=table,
         )
-        outcome = Outcome(
+        return Outcome(
             question.id,
             comparer.grade(result.answer, question.answer),
             any(comparer.grade(each.answer, question.answer) for each in result.candidates),
@@ -70,11 +97,12 @@ async def put(
             result.usage.flops,
             result.usage.seconds,
             result.stop_reason,
+            result.answer.text if result.answer is not None else None,
+            run,
         )
-        outcomes.append(outcome)
-        if done is not None:
-            done(question, outcome)
-    return outcomes
+
+    await asyncio.gather(*(work() for _ in range(max(1, min(flight, len(places))))))
+    return [outcomes[place] for place, _ in places]
 
 
 async def simulate(
@@ -87,6 +115,7 @@ async def simulate(
     samples: int,
     trajectories: int = 1,
     parallel: int | None = None,
+    table: Table = SHIPPED,
 ) -> list[Outcome]:
     """As ``put``, on ``pool``: each question once a trajectory, another order of samples each.
 
@@ -110,6 +139,8 @@ async def simulate(
             max_tokens=header.max_tokens,
             sampling=header.sampling,
             seed=trajectory,
+            table=table,
+            run=trajectory,
         )
         outcomes += [_with_seconds(outcome, rate) for outcome in found]
     return outcomes
@@ -123,10 +154,13 @@ def single(
     outcomes = []
     for question in questions:
         drawn: PoolQuestion = pool.questions[question.id]
-        for sample in drawn.samples[:samples]:
+        for number, sample in enumerate(drawn.samples[:samples]):
             right = comparer.grade(sample.answer, question.answer)
             tokens = drawn.prompt_tokens + sample.recorded.tokens
-            outcome = Outcome(question.id, right, right, 1, tokens, flops * tokens)
+            stated = sample.answer.text if sample.answer is not None else None
+            outcome = Outcome(
+                question.id, right, right, 1, tokens, flops * tokens, answer=stated, run=number
+            )
             outcomes.append(_with_seconds(outcome, rate))
     return outcomes
 

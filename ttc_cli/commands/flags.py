@@ -162,6 +162,13 @@ Model = Annotated[
         autocompletion=_complete_model,
     ),
 ]
+Cascade = Annotated[
+    str | None,
+    _model(
+        help="Models with commas, smallest first: the next is asked where one is not sure.",
+        metavar="NAMES",
+    ),
+]
 Server = Annotated[
     str | None,
     _model(

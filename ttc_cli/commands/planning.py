@@ -74,6 +74,21 @@ def choose_model(name: str | None) -> Model:
     return store.resolve(name or store.default_model())
 
 
+def choose_cascade(names: Sequence[str]) -> tuple[Model, ...]:
+    """The models that ``--cascade`` names, smallest first.
+
+    Raises:
+        UsageError: fewer than two, one twice, or no model of such a name.
+        ModelError: as ``choose_model``.
+    """
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UsageError(
+            "A cascade is of two or more different models, smallest first.",
+            "Write it as: --cascade qwen2.5-coder-0.5b,qwen2.5-coder-1.5b",
+        )
+    return tuple(choose_model(name) for name in names)
+
+
 def obtain_model(model: Model, *, yes: bool, ask: Callable[[str], bool] | None) -> Path:
     """The file of ``model``, downloaded where it is missing and that is wanted.
 
@@ -110,6 +125,16 @@ def obtain_verifiers(request: Request, *, yes: bool, ask: Callable[[str], bool] 
         path = obtain_model(each.model, yes=yes, ask=ask)
         models.append(replace(each, model=replace(each.model, path=path)))
     return replace(request, verifier_models=tuple(models))
+
+
+def obtain_larger(request: Request, *, yes: bool, ask: Callable[[str], bool] | None) -> Request:
+    """``request`` with the files of the further models of a cascade, obtained as the first's is.
+
+    Raises:
+        TtcError: as ``obtain_model``.
+    """
+    models = (replace(each, path=obtain_model(each, yes=yes, ask=ask)) for each in request.larger)
+    return replace(request, larger=tuple(models))
 
 
 def label_model(model: Model) -> str:
@@ -208,10 +233,12 @@ def show_plan(request: Request, out: Output, *, as_json: bool) -> None:
 
 def make_plan(request: Request) -> dict[str, Any]:
     """The plan as ``--dry-run --json`` prints it. ``memory`` is None before the download."""
+    from ttc_cli.commands.thinking import find_table
     from ttc_cli.policy.table import SHIPPED
 
     budget, model = request.budget, request.model
-    row = SHIPPED.row(budget.level)
+    table = SHIPPED if model.path is None else find_table(request, model.path)
+    row = table.row(budget.level)
     samples = 1 if request.strategy == "greedy" else request.samples or row.cap
     samples = min(samples, budget.max_samples or samples)
     tokens = samples * budget.tokens_per_candidate
@@ -244,7 +271,11 @@ def make_plan(request: Request) -> dict[str, Any]:
             for each in request.verifier_models
         ]
     if request.strategy == "auto":
-        plan |= {"first_wave": min(row.probe, samples), "stop_at": row.threshold}
+        plan |= {
+            "first_wave": min(row.probe, samples),
+            "stop_at": row.threshold,
+            "policy": table.name,
+        }
     if model.path is not None and request.server is None:
         from ttc_cli.engines import llamacpp
         from ttc_cli.models import gguf, hardware
@@ -282,8 +313,12 @@ def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
         where = f"served by {plan['server']}, which is not asked yet"
     strategy = plan["strategy"]
     if "first_wave" in plan:
-        until = f"until settled at {plan['stop_at']:.2f}" if plan["stop_at"] else "never early"
-        strategy += f", first {plan['first_wave']} candidates, then waves {until}"
+        until = "while they are worth their price"
+        if plan["stop_at"]:
+            until = f"until settled at {plan['stop_at']:.2f}"
+        strategy += (
+            f", first {plan['first_wave']} candidates, then waves {until} ({plan['policy']})"
+        )
     lines = {
         "model": f"{plan['model']}{size} ({where})",
         "strategy": strategy,

@@ -30,6 +30,7 @@ Examples:
   cat notes.txt | ttc solve "Summarise in one sentence:"
   ttc solve --budget deep --explain "How many primes are below 100?"
   ttc solve --json "Is 91 prime?" | jq -r .answer
+  ttc solve --cascade qwen2.5-coder-0.5b,qwen2.5-coder-1.5b "Is 91 prime?"
   ttc solve --max-seconds 30 --strategy majority --samples 16 --file question.txt
 
 With a prompt, stdin is added to it where it is a file or a pipe; a pipe that sends nothing for
@@ -72,6 +73,7 @@ def solve(
     max_flops: flags.MaxFlops = None,
     max_samples: flags.MaxSamples = None,
     model: flags.Model = None,
+    cascade: flags.Cascade = None,
     server: flags.Server = None,
     template: flags.ChatTemplate = None,
     parameters: flags.Parameters = None,
@@ -110,6 +112,13 @@ def solve(
     _refuse_together({"--json": as_json, "--jsonl": as_jsonl})
     _refuse_together({"--quiet": quiet, "--verbose": verbose})
     _refuse_together({"--quiet": quiet, "--explain": explain})
+    for name, value in {
+        "--model": model,
+        "--server": server,
+        "--verifier": verifier,
+        "--check": check,
+    }.items():
+        _refuse_together({"--cascade": cascade is not None, name: value is not None})
     words = [word for word in (prompt, dash, *ctx.args) if word is not None]
     question = read_question(words, file, stdin=_stdin(), warn=out.warn)
     if question is None:  # a terminal, and nothing to answer
@@ -126,8 +135,11 @@ def solve(
     caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
     limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
     try:
-        served = serving.read_server(option)
-        if served is not None:
+        ladder = planning.choose_cascade(_names(cascade)) if cascade is not None else ()
+        served = None if ladder else serving.read_server(option)
+        if ladder:
+            chosen, verifiers = ladder[0], ()
+        elif served is not None:
             chosen = serving.choose_served_model(served)
         else:
             chosen = planning.choose_model(option("model"))
@@ -169,6 +181,8 @@ def solve(
             sandbox=sandbox,
             server=served,
             thinking=thoughts,
+            larger=ladder[1:],
+            temperature=option("temperature"),
         )
         if dry_run:
             planning.show_plan(request, out, as_json=as_json or as_jsonl)
@@ -178,6 +192,7 @@ def solve(
         if served is None:
             path = planning.obtain_model(chosen, yes=yes, ask=ask)
         request = planning.obtain_verifiers(request, yes=yes, ask=ask)
+        request = planning.obtain_larger(request, yes=yes, ask=ask)
         interruption = Interruption()
         with interruption.installed():
             seen = thinking.choose_view(option("view", "auto"), quiet)

@@ -6,12 +6,17 @@ import asyncio
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from ttc_cli.commands.planning import choose_template_arguments, label_model
+from ttc_cli.commands.planning import (
+    choose_sampling,
+    choose_template_arguments,
+    label_model,
+)
 from ttc_cli.commands.verifier_models import VerifierModel, open_engines
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
@@ -24,6 +29,9 @@ from ttc_cli.types import Budget, Problem, Result, Sampling
 if TYPE_CHECKING:
     from ttc_cli.commands.serving import Server
     from ttc_cli.engines.llamacpp.memory import MemoryPlan
+    from ttc_cli.policy.cascade import Climb, Stage
+    from ttc_cli.policy.table import Table
+    from ttc_cli.prompts import Chat
     from ttc_cli.search.thinking import Thinking
 
 Reader = Callable[[Event], None]
@@ -36,7 +44,8 @@ class Request:
     ``budget.tokens_per_candidate`` is also the room that ``settings`` keeps for an answer.
     ``server`` grows the candidates where it is given; ``settings`` are then of no use to them.
     ``verifier_models`` are loaded beside ``model``, unless they are the same file. ``thinking``
-    is how the model thinks before it answers, None where it does not.
+    is how the model thinks before it answers, None where it does not. ``larger`` are the further
+    models of a cascade, asked in turn, each with its own sampling at ``temperature``.
     """
 
     problem: Problem
@@ -52,6 +61,8 @@ class Request:
     verifier_models: tuple[VerifierModel, ...] = ()
     server: Server | None = None
     thinking: Thinking | None = None
+    larger: tuple[Model, ...] = ()
+    temperature: float | None = None
     check_seconds: float | None = None
     sandbox: str | None = None
 
@@ -166,6 +177,29 @@ def find_refused(request: Request, path: Path) -> dict[str, str]:
     return verdicts.find_refused(known, hash_file_of(request, path))
 
 
+def find_table(request: Request, path: Path, chat: Chat | None = None) -> Table:
+    """What ``auto`` goes by: the policy for this model and this way of asking, or the defaults.
+
+    Args:
+        request: what is asked for.
+        path: the generator's file.
+        chat: its chat template; None before it is loaded, and any way of asking will do.
+    """
+    from ttc_cli.commands import policies
+    from ttc_cli.policy import file
+    from ttc_cli.policy.table import SHIPPED
+    from ttc_cli.prompts import hash_prompts
+
+    places = (policies.folder(), file.SHIPPED_FOLDER)
+    if request.strategy != "auto" or request.server is not None:
+        return SHIPPED
+    if not any(each for place in places for each in place.glob("*.json")):
+        return SHIPPED  # no file to hash a model for
+    asked = None if chat is None else hash_prompts(chat)
+    policy = file.find_policy(hash_file_of(request, path), asked, places[0])
+    return SHIPPED if policy is None else policy.table
+
+
 class _Stdout:
     """Stdout that keeps the error which its reader swallows: a closed pipe or a full disk."""
 
@@ -211,6 +245,7 @@ async def _think(
         )
     from ttc_cli.answers import Comparer
     from ttc_cli.models import hardware
+    from ttc_cli.policy.cascade import Stage, solve_in_turn
     from ttc_cli.policy.run import solve
     from ttc_cli.prompts import Chat
     from ttc_cli.verifiers import registry
@@ -219,12 +254,19 @@ async def _think(
         import ttc_cli.views.tree  # noqa: F401
 
     engine, verifying = await loading
-    engines = tuple(dict.fromkeys((engine, *verifying.values())))
-    for each in engines:
-        stack.callback(each.close)
+    loaded = list(dict.fromkeys((engine, *verifying.values())))
+
+    def close() -> None:
+        for each in loaded:
+            each.close()
+
+    stack.callback(close)
+
+    stopped = threading.Event()
 
     def interrupt() -> None:
-        for each in engines:
+        stopped.set()
+        for each in loaded:
             each.interrupt()
 
     out.status("")
@@ -249,28 +291,69 @@ async def _think(
             check_seconds=request.check_seconds or registry.CHECK_SECONDS,
             sandbox=request.sandbox,
             parallel=hardware.count_cores(),
+            stopped=stopped,
         )
         with Comparer() as comparer, show(view, out.color) as reader:
             if reader is not None:
                 events.subscribe(reader)
-            result = await solve(
-                request.problem,
-                engine,
-                chat=chat,
-                comparer=comparer,
-                strategy=request.strategy,
-                knobs=request.knobs,
-                budget=request.budget,
-                samples=request.samples,
-                seed=request.seed,
-                sampling=request.sampling,
-                verifiers=registry.build(request.verifiers, means),
-                events=events,
-                thinking=request.thinking,
-                refused=find_refused(request, path),
-            )
+            common: dict[str, Any] = {
+                "comparer": comparer,
+                "strategy": request.strategy,
+                "knobs": request.knobs,
+                "budget": request.budget,
+                "samples": request.samples,
+                "seed": request.seed,
+                "events": events,
+                "stopped": stopped.is_set,
+            }
+            if request.larger:
+                first = Stage(engine, chat, find_table(request, path, chat), request.sampling)
+                climbs = _plan_climbs(request, first, loaded)
+                result = await solve_in_turn(request.problem, climbs, **common)
+            else:
+                result = await solve(
+                    request.problem,
+                    engine,
+                    chat=chat,
+                    sampling=request.sampling,
+                    verifiers=registry.build(request.verifiers, means),
+                    thinking=request.thinking,
+                    refused=find_refused(request, path),
+                    table=find_table(request, path, chat),
+                    overlaps=len(loaded) > 1 and any(each.info.offloaded for each in loaded),
+                    **common,
+                )
     finally:
         interruption.rest()
     if pipe.error is not None:
         raise pipe.error
     return Thought(result, tuple(decisions), engine.info.model)
+
+
+def _plan_climbs(request: Request, first: Stage, loaded: list[Engine]) -> list[Climb]:
+    """How each stage of a cascade is come by; a model is freed before the next one is loaded."""
+    from ttc_cli.policy.cascade import Stage
+    from ttc_cli.prompts import Chat
+
+    async def stay() -> Stage:
+        return first
+
+    def plan(model: Model) -> Climb:
+        async def climb() -> Stage:
+            while loaded:
+                loaded.pop().close()
+            name, path = label_model(model), model.path
+            assert path is not None  # obtained before
+            loop = asyncio.get_running_loop()
+            engine = await loop.run_in_executor(
+                None, lambda: open_engine(path, request.settings, name)
+            )
+            loaded.append(engine)
+            chat = Chat(engine.info, choose_template_arguments(model, None))
+            own = replace(request, model=model)
+            sampling = choose_sampling(model, request.temperature)
+            return Stage(engine, chat, find_table(own, path, chat), sampling)
+
+        return climb
+
+    return [stay, *(plan(model) for model in request.larger)]

@@ -138,6 +138,7 @@ class EngineInfo:
     branches grow at once. ``forks``: branches share KV; ``scores``: ``score`` works;
     ``steps``: ``Until.STEP`` works, and so do ``append``, ``marks`` and growing on; ``states``:
     the length of the vectors that ``read_states`` gives, 0 where it does not work.
+    ``offloaded``: it computes elsewhere than on this machine's processor: on a GPU, on a server.
     """
 
     name: str
@@ -152,6 +153,7 @@ class EngineInfo:
     scores: bool = True
     steps: bool = True
     states: int = 0
+    offloaded: bool = False
 
 
 class Session(Protocol):

@@ -89,6 +89,7 @@ class RecordedEngine:
             forks=True,
             scores=any(s.scores for q in recording.questions.values() for s in q.samples),
             steps=False,
+            states=_find_width(recording),
         )
 
     @property
@@ -133,7 +134,7 @@ class RecordedEngine:
             raise UsageError(
                 "The pool holds no samples for this prompt: the question, the chat template or "
                 "the wording around it changed since it was recorded.",
-                hint="python benchmarks/record_pool.py --help",
+                hint="ttc bench DATA draws a new one.",
             )
         session = RecordedSession(self, question, meter, observe)
         self._open.add(session)
@@ -223,8 +224,39 @@ class RecordedSession:
         raise UsageError("A recorded pool holds whole candidates: nothing can be added to them.")
 
     async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
-        """Refused: a pool holds no hidden states."""
-        raise UsageError("A recorded pool holds no hidden states.")
+        """The recorded states, of the prompt and of whole candidates, charged a token each.
+
+        A candidate that was cut shorter than it was recorded gives ``()``, and so does everything
+        once a cap is reached.
+
+        Raises:
+            UsageError: no hidden state was recorded for one of these.
+        """
+        await asyncio.sleep(0)
+        if self._engine.interrupted or self._meter.exhausted():
+            return [()] * len(branches)
+        found: list[tuple[float, ...]] = []
+        reused = 0
+        for branch in branches:
+            run = self._grown.get(branch)
+            state = run.sample.state if run is not None else self._question.state
+            if run is not None and run.grown < run.sample.tokens:
+                found.append(())
+                continue
+            if state is None:
+                raise UsageError("The pool holds no hidden state of this candidate.")
+            found.append(state)
+            reused += self._question.prompt_tokens + (run.grown if run is not None else 0) - 1
+        read = sum(bool(state) for state in found)
+        if read:
+            self._meter.charge(
+                Role.VERIFIER,
+                prompt_tokens=read,
+                reused_tokens=reused,
+                decode_calls=1,
+                flops=self._flops_a_token * read,
+            )
+        return found
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches at ``branch``; those of a grown one can be scored, not grown."""
@@ -281,7 +313,7 @@ class RecordedSession:
             if run is None or score is None:
                 raise EngineError(
                     "The pool holds no recorded score for this candidate and verifier question.",
-                    hint="python benchmarks/record_pool.py --judge …",
+                    hint="Use --verifier judge as it was when the pool was drawn.",
                 )
             whole = run.grown >= run.sample.tokens
             found.append(score if whole else None)
@@ -380,7 +412,7 @@ class RecordedSession:
             raise UsageError(
                 f"The pool holds {len(self._question.samples)} samples of this question and all "
                 "are taken.",
-                hint="python benchmarks/record_pool.py --samples …",
+                hint="ttc bench DATA --samples N draws more.",
             )
 
     def _take(self, seed: int) -> RecordedSample:
@@ -445,6 +477,12 @@ class _Growths(AsyncIterator[Growth]):
     def __del__(self) -> None:
         if self._left:
             self._session.abandon(self._outbox)
+
+
+def _find_width(recording: Recording) -> int:
+    """The length of the recorded hidden states; 0 where there are none."""
+    states = (s.state for q in recording.questions.values() for s in q.samples)
+    return next((len(state) for state in states if state), 0)
 
 
 def _uncapped(meter: Meter) -> bool:

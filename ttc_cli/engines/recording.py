@@ -24,7 +24,8 @@ class RecordedSample:
     """One candidate as the live engine drew it.
 
     ``pieces`` holds the number of characters each token added to ``text``, so that a lower token
-    limit can be served exactly. ``scores`` is keyed by ``row_key``.
+    limit can be served exactly. ``scores`` is keyed by ``row_key``. ``state`` is the hidden state
+    at its last token, None where it was not read.
     """
 
     index: int
@@ -34,6 +35,7 @@ class RecordedSample:
     pieces: tuple[int, ...]
     confidence: Confidence | None = None
     scores: Mapping[str, RecordedScore] = field(default_factory=dict)
+    state: tuple[float, ...] | None = None
 
     def text_until(self, tokens: int) -> str:
         """The text after the first ``tokens`` tokens."""
@@ -42,11 +44,12 @@ class RecordedSample:
 
 @dataclass(frozen=True, slots=True)
 class RecordedQuestion:
-    """A prompt, by its ``prompt_key``, and the samples drawn for it."""
+    """A prompt, by its ``prompt_key``, the samples drawn for it, the hidden state at its end."""
 
     key: str
     prompt_tokens: int
     samples: tuple[RecordedSample, ...]
+    state: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

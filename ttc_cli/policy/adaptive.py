@@ -14,7 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
-from ttc_cli.events import Decided, WaveStarted
+from ttc_cli.events import (
+    CandidateEnded,
+    CandidateStarted,
+    Decided,
+    Event,
+    EventStream,
+    WaveStarted,
+)
+from ttc_cli.policy.belief import describe_vote
 from ttc_cli.policy.difficulty import estimate
 from ttc_cli.policy.stopping import cannot_change, count_votes_to_settle, expect_gain
 from ttc_cli.policy.table import Row, Table
@@ -34,6 +42,15 @@ async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
     return await run.vote_until_settled()
 
 
+@dataclass(frozen=True, slots=True)
+class _NextWave:
+    """The next wave: its ``size`` (0: none pays), what it would ``gain``, the most ``tried``."""
+
+    size: int
+    gain: float
+    tried: int
+
+
 @dataclass(slots=True)
 class _Run:
     """One question under way. ``tokens`` is the limit that runaways are cut at, once known."""
@@ -49,6 +66,8 @@ class _Run:
     async def vote_until_settled(self) -> Outcome:
         size = min(self.row.probe, self.context.samples)
         reason = f"probe: {_count(size, 'candidate')} to see how hard this is"
+        if self.table.belief is not None:
+            reason += f", by the policy {self.table.name}"
         while True:
             await self._grow(size, reason)
             stop = self._find_reason_to_stop()
@@ -82,10 +101,31 @@ class _Run:
                 watch=self._watch,
             )
         else:
-            run = registry.prepare(strategy, {})
-            await run(replace(self.context, samples=size, pool=self.pool))
-            self.classes = await show_vote(self.context, self.pool)
+            await self._run(strategy, size)
         self.waves += 1
+
+    async def _run(self, strategy: registry.Entry, size: int) -> None:
+        """Let ``strategy`` add to the pool; its waves count on from those before."""
+        events, known = EventStream(), set(self.pool.leaves)
+        first, last = self.waves, self.waves
+
+        def pass_on(event: Event) -> None:
+            nonlocal last
+            if isinstance(event, WaveStarted | CandidateStarted):
+                event = replace(event, wave=event.wave + first)
+                last = max(last, event.wave)
+            elif isinstance(event, CandidateEnded):
+                event = replace(event, candidate=_shift(event.candidate, first))
+            self.context.events.emit(event)
+
+        events.subscribe(pass_on)
+        run = registry.prepare(strategy, {})
+        await run(replace(self.context, samples=size, pool=self.pool, events=events))
+        for id, leaf in self.pool.leaves.items():
+            if id not in known:
+                self.pool.leaves[id] = replace(leaf, candidate=_shift(leaf.candidate, first))
+        self.waves = last
+        self.classes = await show_vote(self.context, self.pool)
 
     def _choose_strategy(self) -> registry.Entry | None:
         """What the table says for questions this hard; None: independent candidates."""
@@ -137,6 +177,8 @@ class _Run:
             return f"{agree}, estimate {believed.settled:.2f} ≥ {threshold:.2f}"
         ended = sum(each.finish is not Finish.PRUNED for each in self.pool.candidates)
         remaining = self.context.samples - ended
+        if self._goes_by_price() and (most := self._find_best_wave()).size == 0:
+            return f"{agree}, more would gain {most.gain:.3f}, below its price"
         if remaining and cannot_change(leader, runner_up, remaining, self.table.tilt):
             return f"{agree}, the remaining {remaining} cannot change that"
         return None
@@ -151,25 +193,44 @@ class _Run:
         left = self.context.samples - self.context.ledger.samples
         if left <= 0:
             return f"all {_count(self.context.samples, 'candidate')} of this budget are grown"
-        leader, runner_up = self._lead()
-        heard = count_heard(self.pool.candidates)
-        size = self._size_wave()
-        gains = {
-            ahead: expect_gain(leader, runner_up, heard, ahead)
-            for ahead in {min(left, size * times) for times in (1, 2, 4)}
-        }
-        if all(gain < ahead * self.row.price for ahead, gain in gains.items()):
-            most = max(gains.values())
+        best = self._find_best_wave()
+        if best.size == 0:
+            leader, _ = self._lead()
             return (
-                f"{leader} of {heard} agree; {_count(max(gains), 'further candidate')} would gain "
-                f"{most:.3f}, below their price: stop"
+                f"{leader} of {count_heard(self.pool.candidates)} agree; "
+                f"{_count(best.tried, 'further candidate')} would gain {best.gain:.3f}, below "
+                "their price: stop"
             )
         return None
+
+    def _goes_by_price(self) -> bool:
+        """Whether the price alone says when it is enough, as in a calibrated row."""
+        return self.row.threshold is None and self.row.price > 0
+
+    def _find_best_wave(self) -> _NextWave:
+        """Of some sizes of the next wave the one that gains most beyond its price."""
+        leader, runner_up = self._lead()
+        heard = count_heard(self.pool.candidates)
+        left = max(1, self.context.samples - self.context.ledger.samples)
+        if self._goes_by_price():
+            most = max(self.context.parallel, self.row.probe)
+            sizes = {min(left, most, size) for size in (1, 2, 4, 8, 16, 32)}
+        else:
+            size = self._size_wave()
+            sizes = {min(left, size * times) for times in (1, 2, 4)}
+        belief = self.table.belief
+        kept = 1.0 if belief is None else belief.gains[self._estimate().difficulty - 1]
+        gains = {size: kept * expect_gain(leader, runner_up, heard, size) for size in sizes}
+        paying = [size for size, gain in gains.items() if gain >= size * self.row.price]
+        if not paying:
+            return _NextWave(0, max(gains.values()), max(sizes))
+        size = max(paying, key=lambda size: (gains[size] - size * self.row.price, -size))
+        return _NextWave(size, gains[size], max(sizes))
 
     def _plan_wave(self) -> tuple[int, str]:
         leader, runner_up = self._lead()
         heard = count_heard(self.pool.candidates)
-        size = self._size_wave()
+        size = self._find_best_wave().size if self._goes_by_price() else self._size_wave()
         if not leader:
             return size, f"none of {heard} stated an answer: {size} more"
         tied = "tied" if leader == runner_up else f"{leader} to {runner_up}"
@@ -221,11 +282,18 @@ class _Run:
     def _estimate(self) -> Estimate:
         heard = count_heard(self.pool.candidates)
         believed = estimate(self.classes, heard, self.table.prior)
-        return replace(believed, calibrated=self.table.calibrated)
+        if self.table.belief is None or not self.classes:
+            return believed
+        vote = describe_vote(self.classes, self.pool.candidates, heard)
+        return replace(believed, settled=self.table.belief.rate(vote), calibrated=True)
 
     def _decide(self, action: str, reason: str) -> None:
         believed = self._estimate() if self.pool.leaves else None
         self.context.events.emit(Decided(action, reason, believed))
+
+
+def _shift(candidate: Candidate, waves: int) -> Candidate:
+    return replace(candidate, wave=candidate.wave + waves)
 
 
 def _count(number: int, noun: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ttc_cli.answers import Comparer, detect
@@ -43,6 +43,8 @@ async def solve(
     table: Table = SHIPPED,
     thinking: Thinking | None = None,
     refused: Mapping[str, str] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    overlaps: bool = False,
 ) -> Result:
     """Answer ``problem`` with ``strategy``; emits ``RunStarted`` first and ``RunEnded`` last.
 
@@ -64,6 +66,8 @@ async def solve(
         table: the policy; also gives fixed strategies their N.
         thinking: the marks and the budget of thoughts, where the model thinks before it answers.
         refused: verifiers whose scores are to be shown and not counted, and why; it is said.
+        stopped: whether the user has asked to end; a result from then on says ``interrupted``.
+        overlaps: score steps while others grow: for a verifier's engine on another processor.
 
     Returns:
         The best answer so far, also when a cap was reached or ``engine.interrupt()`` was called
@@ -135,6 +139,7 @@ async def solve(
             samples=_count_samples(samples, row.cap, budget, strategy),
             parallel=engine.info.parallel,
             chat=chat,
+            overlaps=overlaps,
         )
         try:
             if run is None:
@@ -144,6 +149,7 @@ async def solve(
         finally:
             for verifier in asked:
                 await verifier.leave(session)
+    outcome = replace(outcome, interrupted=outcome.interrupted or stopped())
     result = _make_result(outcome, strategy, ledger, table)
     events.emit(RunEnded(result))
     return result

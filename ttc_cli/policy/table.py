@@ -1,14 +1,16 @@
 """The budgets by name: what ``--budget`` means in samples, thresholds and prices.
 
-These are starting values, chosen before measurement. A calibrated table is another ``Table``.
+``SHIPPED`` holds for every model and was chosen before measurement; a calibration
+(``policy.file``) makes another ``Table`` for one model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ttc_cli.errors import UsageError
+from ttc_cli.policy.belief import Belief
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Table:
         waves: the strategy of the waves after the probe, by predicted difficulty; bins that are
             not named draw independent candidates, which is the only thing that was measured to
             pay so far.
-        calibrated: whether estimates may be called probabilities.
+        belief: the calibrated estimate; with it, estimates may be called probabilities.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Table:
     runaway: float = 2.0
     runaway_floor: int = 128
     waves: Mapping[int, str] = field(default_factory=dict)
-    calibrated: bool = False
+    belief: Belief | None = None
 
     def row(self, level: str) -> Row:
         """The row of ``level``.
@@ -69,6 +71,20 @@ class Table:
                 f"There is no budget called {level!r}.", f"Choose one of {', '.join(self.rows)}."
             )
         return self.rows[level]
+
+    def at_price(self, factor: float) -> Table:
+        """This table where an extra percent of confidence costs ``factor`` times as much.
+
+        The one knob that a bench turns: ``Row.price`` grows with it, and the doubt that
+        ``Row.threshold`` leaves.
+        """
+
+        def scale(row: Row) -> Row:
+            doubt = None if row.threshold is None else (1 - row.threshold) * factor
+            threshold = None if doubt is None else max(0.5, 1 - doubt)
+            return replace(row, price=row.price * factor, threshold=threshold)
+
+        return replace(self, rows={name: scale(row) for name, row in self.rows.items()})
 
 
 SHIPPED = Table(

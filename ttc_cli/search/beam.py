@@ -15,6 +15,8 @@ from ttc_cli.events import WaveStarted
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 
+Step = Callable[[Sequence[Partial]], Awaitable[None]]
+"""Lets beams write one step."""
 Appraise = Callable[[Sequence[Partial]], Awaitable[Mapping[int, float]]]
 """Scores beams that wrote a step, and gives the values, by id, of those that go on."""
 
@@ -46,29 +48,32 @@ async def beam(context: SearchContext, knobs: BeamKnobs = BeamKnobs()) -> Outcom
     tree = Tree(context, aggregate=knobs.aggregate)
 
     async def appraise(beams: Sequence[Partial]) -> dict[int, float]:
-        await tree.score(beams)
         return {each.id: tree.value(each) or 0.0 for each in beams if each.finish is None}
 
-    await grow_beams(tree, "beam", knobs.width, knobs.depth, appraise)
+    await grow_beams(tree, "beam", knobs.width, knobs.depth, tree.advance, appraise)
     return await tree.conclude(f"{context.samples} beams asked for")
 
 
-async def grow_beams(tree: Tree, name: str, width: int, depth: int, appraise: Appraise) -> None:
-    """Grow N beams in ``tree`` until all have ended; ``appraise`` says who is worth going on."""
+async def grow_beams(
+    tree: Tree, name: str, width: int, depth: int, grow: Step, appraise: Appraise
+) -> None:
+    """Grow N beams in ``tree`` until all have ended.
+
+    ``grow`` lets them write a step, ``appraise`` says who is worth going on.
+    """
     beams = tree.plant(tree.context.samples)
     for wave in range(depth):
         if not beams or tree.halted:
             return
         reason = f"step {wave + 1}: {len(beams)} beams"
         tree.context.events.emit(WaveStarted(wave, name, len(beams), reason))
-        await tree.grow(beams)
+        await grow(beams)
         values = await appraise(beams)
         if tree.halted:
             return
         paused = [each for each in beams if each.finish is None and each.id in values]
         beams = select(tree, paused, values, max(1, len(paused) // width), wave + 1)
-    await tree.grow(beams, until=Until.END)
-    await tree.score(beams)
+    await tree.advance(beams, until=Until.END)
 
 
 def select(

@@ -25,7 +25,8 @@ class SearchContext:
     ``problem.answer_type`` is resolved. ``samples`` is the N of a fixed strategy and the cap of an
     adaptive one; ``parallel`` is how many branches the engine grows at once. ``chat`` words what
     is said to the model after its turn; None where a search never does. ``pool`` holds the
-    candidates of earlier waves, which a strategy adds to; None: it starts with none.
+    candidates of earlier waves, which a strategy adds to; None: it starts with none. ``overlaps``:
+    scoring beside growing is faster than after it, as it is on two processors.
     """
 
     problem: Problem
@@ -40,6 +41,7 @@ class SearchContext:
     parallel: int
     chat: Chat | None = None
     pool: Pool | None = None
+    overlaps: bool = False
 
     @property
     def budget(self) -> Budget:

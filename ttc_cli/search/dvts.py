@@ -50,16 +50,14 @@ async def dvts(context: SearchContext, knobs: DvtsKnobs = DvtsKnobs()) -> Outcom
         branches = [each for subtree in subtrees for each in subtree]
         reason = f"step {wave + 1}: {len(branches)} branches in {_tell(len(subtrees))}"
         context.events.emit(WaveStarted(wave, "dvts", len(branches), reason))
-        await tree.grow(branches)
-        await tree.score(branches)
+        await tree.advance(branches)
         if tree.halted:
             break
         further = [_keep_best(tree, subtree, wave + 1) for subtree in subtrees]
         subtrees = [subtree for subtree in further if subtree]
     if not tree.halted:
         branches = [each for subtree in subtrees for each in subtree]
-        await tree.grow(branches, until=Until.END)
-        await tree.score(branches)
+        await tree.advance(branches, until=Until.END)
     return await tree.conclude(f"{_tell(count)} asked for")
 
 

@@ -61,7 +61,7 @@ async def lookahead(context: SearchContext, knobs: LookaheadKnobs = LookaheadKno
             return {each.id: tree.value(each) or 0.0 for each in paused}
         return await _look_ahead(tree, paused, knobs)
 
-    await grow_beams(tree, "lookahead", knobs.width, knobs.depth, appraise)
+    await grow_beams(tree, "lookahead", knobs.width, knobs.depth, tree.grow, appraise)
     return await tree.conclude(f"{context.samples} beams asked for")
 
 

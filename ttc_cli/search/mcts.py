@@ -111,8 +111,7 @@ async def mcts(context: SearchContext, knobs: MctsKnobs = MctsKnobs()) -> Outcom
         grown = _branch(tree, root, leaves, min(room, knobs.width * max(1, len(leaves))), wave)
         partials = [each for _, children in grown for each in children]
         context.events.emit(WaveStarted(wave, "mcts", len(partials), _explain(leaves, partials)))
-        await tree.grow(partials)
-        await tree.score(partials)
+        await tree.advance(partials)
         for leaf, children in grown:
             _attach(tree, leaf, children, scale)
     await _finish(tree)
@@ -205,5 +204,4 @@ async def _finish(tree: Tree) -> None:
     ranked = sorted(tree.paused, key=lambda each: (-(tree.value(each) or 0.0), each.id))
     best = ranked[:room]
     tree.prune(ranked[room:], f"not among the best {len(best)} of {len(ranked)} leaves")
-    await tree.grow(best, until=Until.END)
-    await tree.score(best)
+    await tree.advance(best, until=Until.END)

@@ -64,8 +64,7 @@ async def particle(context: SearchContext, knobs: ParticleKnobs = ParticleKnobs(
             break
         reason = f"step {wave + 1}: {len(particles)} particles"
         context.events.emit(WaveStarted(wave, "particle", len(particles), reason))
-        await tree.grow(particles)
-        await tree.score(particles)
+        await tree.advance(particles)
         if tree.halted:
             break
         paused = [each for each in particles if each.finish is None]
@@ -74,8 +73,7 @@ async def particle(context: SearchContext, knobs: ParticleKnobs = ParticleKnobs(
         counts = resample(weights, len(paused), draw, knobs.resampling)
         particles = _go_on(tree, paused, counts, wave + 1)
     if not tree.halted:
-        await tree.grow(particles, until=Until.END)
-        await tree.score(particles)
+        await tree.advance(particles, until=Until.END)
     return await tree.conclude(f"{context.samples} particles asked for")
 
 

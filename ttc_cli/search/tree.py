@@ -9,8 +9,9 @@ of ``Tree.pool`` like any other; so is what was pruned, without a voice in the v
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Until
@@ -156,6 +157,7 @@ class Tree:
         *,
         until: Until = Until.STEP,
         sampling: Sampling | None = None,
+        grown: Callable[[Partial], None] | None = None,
     ) -> None:
         """Let each write one step (or all the rest), in one batch; those that end are candidates.
 
@@ -165,6 +167,7 @@ class Tree:
             partials: paused ones.
             until: ``Until.END`` grows to the end of the turn.
             sampling: how tokens are drawn; None is the run's.
+            grown: called with each as soon as it has paused or ended.
 
         Raises:
             EngineError: the engine failed before any candidate of the run had ended.
@@ -186,12 +189,42 @@ class Tree:
         try:
             async for growth in self.context.session.grow(requests):
                 self._take(asked[growth.label], growth)
+                if grown is not None:
+                    grown(asked[growth.label])
         except EngineError as error:
             if not self.pool.leaves:
                 raise
             self.pool.halted = "the engine failed"
             message = f"The engine failed; going on with what was grown: {error.message}"
             self.context.events.emit(Warned(message))
+
+    async def advance(self, partials: Sequence[Partial], *, until: Until = Until.STEP) -> None:
+        """``grow``, then ``score``; where the context says so each is scored while others grow.
+
+        It is then scored by itself, in the order in which they paused, not in one batch: what the
+        verifier reads together would else depend on which of two processors was faster.
+        """
+        if self.context.overlaps:
+            await self._score_beside(partials, until)
+        else:
+            await self.grow(partials, until=until)
+        await self.score(partials)
+
+    async def _score_beside(self, partials: Sequence[Partial], until: Until) -> None:
+        waiting: asyncio.Queue[Partial | None] = asyncio.Queue()
+
+        async def score() -> None:
+            while (partial := await waiting.get()) is not None:
+                await self.score([partial])
+
+        scoring = asyncio.ensure_future(score())
+        try:
+            await self.grow(partials, until=until, grown=waiting.put_nowait)
+            waiting.put_nowait(None)
+            await scoring
+        finally:
+            scoring.cancel()
+            await asyncio.gather(scoring, return_exceptions=True)
 
     async def score(self, partials: Sequence[Partial]) -> None:
         """Ask the verifiers for the process score of the last step of each, where it is new."""

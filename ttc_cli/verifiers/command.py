@@ -21,6 +21,7 @@ import os
 import re
 import shlex
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -106,24 +107,32 @@ class CommandVerifier(WholeVerifier):
         seconds: time limit of one check; the run's own time cap holds beside it.
         sandbox: bubblewrap's path, or None to run without: what ``find_sandbox`` said.
         parallel: checks that run at once.
+        stopped: set by whoever ends the run; checks under way are killed, others not begun.
     """
 
     name = "check"
     needs_branch = False
 
     def __init__(
-        self, command: Command, *, seconds: float = SECONDS, sandbox: str | None, parallel: int = 1
+        self,
+        command: Command,
+        *,
+        seconds: float = SECONDS,
+        sandbox: str | None,
+        parallel: int = 1,
+        stopped: threading.Event | None = None,
     ) -> None:
         self._command = command
         self._seconds = seconds
         self._sandbox = sandbox
         self._parallel = max(1, parallel)
+        self._stopped = stopped or threading.Event()
         self._known: dict[int, dict[str, float]] = {}
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
-        """1 where the command exits with status 0, else 0; None where a cap came first.
+        """1 where the command exits with status 0, else 0; None where a cap or the user came first.
 
         What several candidates have in common is checked once a question.
 
@@ -148,7 +157,7 @@ class CommandVerifier(WholeVerifier):
             async with gate:
                 left = session.meter.remaining_seconds()
                 limit = self._seconds if left is None else min(self._seconds, left)
-                if limit <= 0 or session.meter.exhausted():
+                if limit <= 0 or session.meter.exhausted() or self._stopped.is_set():
                     return
                 found = await run_check(
                     self._command,
@@ -157,9 +166,10 @@ class CommandVerifier(WholeVerifier):
                     seconds=limit,
                     sandbox=self._sandbox,
                     processes=processes,
+                    stopped=self._stopped,
                 )
-            if found.code is None and limit < self._seconds:
-                return  # the run's own time ended, not the check's
+            if found.code is None and (limit < self._seconds or self._stopped.is_set()):
+                return  # the run ended, not the check's time
             if found.code in (126, 127) and not found.output:
                 unstarted = True
             known[key] = float(found.passed)

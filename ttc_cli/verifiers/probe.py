@@ -17,24 +17,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
 from ttc_cli.types import Problem, Score
 from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.regression import choose_penalty, fit_logistic, split_groups
 from ttc_cli.verifiers.separation import measure_auc, measure_auc_within
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Matrix = npt.NDArray[np.float64]
 
 PENALTIES = (10.0, 100.0, 1000.0, 10_000.0)
 """Strengths of L2 that are tried; states are standardised and wider than the data is long."""
 FOLDS = 5
-INNER_FOLDS = 3
 _FORMAT = "ttc-probe"
 
 
@@ -248,13 +242,13 @@ def fit_head(
     u, s, basis = np.linalg.svd((states - mean) / scale, full_matrices=False)
     z = u * s
     held_out = np.full(len(y), np.nan)
-    for tested in _split(groups, folds):
+    for tested in split_groups(groups, folds):
         if 0 < y[~tested].sum() < len(y[~tested]):
-            penalty = _choose(z[~tested], y[~tested], groups[~tested], penalties)
-            weights, bias = _fit(z[~tested], y[~tested], penalty)
+            penalty = choose_penalty(z[~tested], y[~tested], groups[~tested], penalties)
+            weights, bias = fit_logistic(z[~tested], y[~tested], penalty)
             held_out[tested] = z[tested] @ weights + bias
-    penalty = _choose(z, y, groups, penalties)
-    turned, bias = _fit(z, y, penalty)
+    penalty = choose_penalty(z, y, groups, penalties)
+    turned, bias = fit_logistic(z, y, penalty)
     weights = (turned @ basis) / scale
     bias -= float(mean @ weights)
     known = ~np.isnan(held_out)
@@ -272,50 +266,3 @@ def fit_head(
         auc=measure_auc([(value, right) for _, value, right in pairs]),
         auc_within=measure_auc_within(pairs),
     )
-
-
-def _split(groups: Any, folds: int) -> list[Any]:
-    """Masks of the questions that each fold tests; each question in one of them."""
-    import numpy as np
-
-    names = np.unique(groups)
-    count = max(2, min(folds, len(names)))
-    return [np.isin(groups, names[k::count]) for k in range(count)] if len(names) > 1 else []
-
-
-def _choose(x: Matrix, y: Matrix, groups: Any, penalties: Sequence[float]) -> float:
-    """The λ with the least log-loss on questions that were held out."""
-    import numpy as np
-
-    losses = dict.fromkeys(penalties, 0.0)
-    for tested in _split(groups, INNER_FOLDS):
-        if not 0 < y[~tested].sum() < len(y[~tested]):
-            continue
-        for penalty in penalties:
-            weights, bias = _fit(x[~tested], y[~tested], penalty)
-            logit = x[tested] @ weights + bias
-            losses[penalty] += float(np.sum(np.logaddexp(0, logit) - y[tested] * logit))
-    return min(penalties, key=lambda penalty: (losses[penalty], -penalty))
-
-
-def _fit(x: Matrix, y: Matrix, penalty: float) -> tuple[Matrix, float]:
-    """Newton's method on Σ log-loss + λ/2 ‖w‖², the bias free."""
-    import numpy as np
-
-    design = np.hstack([x, np.ones((len(y), 1))])
-    ridge = np.full(design.shape[1], penalty)
-    ridge[-1] = 1e-6
-    beta = np.zeros(design.shape[1])
-    share = float(y.mean())
-    beta[-1] = math.log(share / (1 - share))
-    for _ in range(30):
-        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
-        gradient = design.T @ (p - y) + ridge * beta
-        hessian = (design.T * np.maximum(p * (1 - p), 1e-9)) @ design
-        hessian[np.diag_indices_from(hessian)] += ridge
-        step = np.linalg.solve(hessian, gradient)
-        largest = float(np.abs(step).max())
-        beta -= step * min(1.0, 5.0 / (largest + 1e-12))  # never far beyond where it is quadratic
-        if largest < 1e-7:
-            break
-    return beta[:-1], float(beta[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -30,7 +31,8 @@ class Means:
     ``chat`` speaks to the generator, ``engine`` is its own. ``load`` gives the engine of another
     model by its name; the generator's where it is the same file, so that nothing is loaded twice.
     ``fingerprint`` gives the sha256 of the generator's file. A ``--check`` may take
-    ``check_seconds``, in ``sandbox`` (bubblewrap's path) where there is one, ``parallel`` at once.
+    ``check_seconds``, in ``sandbox`` (bubblewrap's path) where there is one, ``parallel`` at once;
+    ``stopped`` ends those under way when it is set.
     """
 
     chat: Chat
@@ -40,6 +42,7 @@ class Means:
     check_seconds: float = CHECK_SECONDS
     sandbox: str | None = None
     parallel: int = 1
+    stopped: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ def _make_check(means: Means, argument: str | None) -> Verifier:
         seconds=means.check_seconds,
         sandbox=means.sandbox,
         parallel=means.parallel,
+        stopped=means.stopped,
     )
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,7 @@ async def run_check(
     seconds: float,
     sandbox: str | None,
     processes: int | None = None,
+    stopped: threading.Event | None = None,
 ) -> Checked:
     """Run ``command`` once on a file that holds ``data``; cancelling it kills the command.
 
@@ -86,6 +88,7 @@ async def run_check(
         seconds: after which it is killed.
         sandbox: bubblewrap's path or None.
         processes: how many the user may have in all; None is no limit.
+        stopped: set, it kills the command as cancelling does, from any thread.
     """
     limits = {
         "data": MEMORY,
@@ -96,8 +99,9 @@ async def run_check(
     }
     words = ",".join(f"{name}={value}" for name, value in limits.items())
     stop = threading.Event()
+    stops = (stop,) if stopped is None else (stop, stopped)
     running = asyncio.ensure_future(
-        asyncio.to_thread(_run, command, data, suffix, seconds, sandbox, words, stop)
+        asyncio.to_thread(_run, command, data, suffix, seconds, sandbox, words, stops)
     )
     try:
         return await asyncio.shield(running)
@@ -114,7 +118,7 @@ def _run(
     seconds: float,
     sandbox: str | None,
     limits: str,
-    stop: threading.Event,
+    stops: Sequence[threading.Event],
 ) -> Checked:
     with tempfile.TemporaryDirectory(prefix="ttc-check-", ignore_cleanup_errors=True) as made:
         folder = Path(made).resolve()
@@ -134,7 +138,7 @@ def _run(
             start_new_session=True,
         )
         with process:
-            output, ended = _attend(process, started + seconds, stop)
+            output, ended = _attend(process, started + seconds, stops)
             _kill_group(process)  # before it is waited for: until then its number is its own
             code = process.wait()
     text = output.decode("utf-8", "replace")
@@ -142,9 +146,9 @@ def _run(
 
 
 def _attend(
-    process: subprocess.Popen[bytes], deadline: float, stop: threading.Event
+    process: subprocess.Popen[bytes], deadline: float, stops: Sequence[threading.Event]
 ) -> tuple[bytes, bool]:
-    """Read what ``process`` writes until it exits (True), or ``deadline`` or ``stop`` (False)."""
+    """Read what ``process`` writes until it exits (True), or ``deadline`` or a stop (False)."""
     assert process.stdout is not None
     kept = bytearray()
     ended = False
@@ -152,7 +156,7 @@ def _attend(
         os.set_blocking(process.stdout.fileno(), False)
         selector.register(process.stdout, selectors.EVENT_READ)
         pause = 0.002
-        while not stop.is_set():
+        while not any(stop.is_set() for stop in stops):
             ended = _has_exited(process)
             left = deadline - time.monotonic()
             if selector.get_map():

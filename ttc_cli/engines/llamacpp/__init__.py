@@ -163,6 +163,7 @@ def load(
             chat_template=model.chat_template(),
             control_tokens=model.control_text(),
             states=model.width,
+            offloaded=settings.gpu_layers != 0 and native.offloads(),
         ),
     )
     engine.decoder.certainty = settings.certainty

@@ -55,6 +55,7 @@ class OpenAIEngine:
             forks=False,
             scores=bool(abilities.logprobs),
             steps=bool(abilities.logprobs) and abilities.streams,
+            offloaded=True,
         )
         self._sessions: list[OpenAISession] = []
         self._queue: deque[Batch] = deque()

@@ -1,0 +1,135 @@
+"""Calibration on a pool that a scripted engine drew, whose truth is known."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ttc_cli.answers import Comparer
+from ttc_cli.bench import calibration, pool
+from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.drawing import draw
+from ttc_cli.bench.recording import describe
+from ttc_cli.engines.scripted import Ask, ScriptedEngine
+from ttc_cli.errors import UsageError
+from ttc_cli.policy.file import Policy
+from ttc_cli.prompts import Chat
+from ttc_cli.types import AnswerType, Problem, Sampling
+from ttc_cli.verifiers.judge import JudgeVerifier
+
+SAMPLING = Sampling(temperature=0.6)
+SAMPLES = 12
+QUESTIONS = [
+    Question(f"q{n}", Problem(f"What is {n} + {n}?", AnswerType.NUMBER), str(2 * n))
+    for n in range(24)
+]
+
+
+def say(ask: Ask) -> str:
+    """A third is easy; a third comes out right six times of ten; a third is hopeless."""
+    number = int(ask.text.split("What is ")[1].split(" +")[0])
+    luck = random.Random(f"{number}:{ask.seed}").random()
+    chance = (1.0, 0.6, 0.0)[number % 3]
+    wrong = 0 if luck < chance else 1 + int(luck * 1000) % (2 if number % 3 == 1 else 9)
+    return f"It is that, I am sure of it.\n\nThe final answer is {2 * number + wrong}."
+
+
+@pytest.fixture
+def comparer() -> Iterator[Comparer]:
+    with Comparer() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> pool.Pool:
+    path: Path = tmp_path_factory.mktemp("pool") / "pool.jsonl"
+
+    async def work() -> None:
+        engine = ScriptedEngine(say, yes=lambda text: 0.5, parallel=8)
+        chat = Chat(engine.info, {})
+        header = describe(
+            engine, chat, sha256="0" * 64, sampling=SAMPLING, max_tokens=80, seed=1, build="script"
+        )
+        with pool.write(path, header) as writer:
+            await draw(engine, chat, QUESTIONS, writer, samples=SAMPLES, judge=JudgeVerifier(chat))
+
+    asyncio.run(work())
+    return pool.read(path)
+
+
+def fit(drawn: pool.Pool, comparer: Comparer, questions=QUESTIONS, **options) -> Policy:
+    return asyncio.run(
+        calibration.calibrate(
+            drawn,
+            questions,
+            comparer,
+            name="maths",
+            data="sums",
+            date="2026-01-31",
+            runs=2,
+            **options,
+        )
+    )
+
+
+def test_the_belief_knows_certain_votes_from_scattered_ones(drawn, comparer) -> None:
+    graded = calibration.grade(drawn, QUESTIONS, comparer)
+    states = [state for each in graded for state in calibration.walk(each, comparer)]
+    belief = calibration.fit_belief(states)
+    believed = [(belief.rate(state.features), state.right) for state in states]
+    sure = [right for value, right in believed if value > 0.9]
+    doubtful = [right for value, right in believed if value < 0.2]
+    assert len(sure) > 100
+    assert len(doubtful) > 100
+    assert sum(sure) / len(sure) > 0.9
+    assert sum(doubtful) / len(doubtful) < 0.2
+    mean = sum(value for value, _ in believed) / len(believed)
+    assert mean == pytest.approx(sum(right for _, right in believed) / len(believed), abs=0.02)
+
+
+def test_more_gains_where_the_vote_can_turn_and_not_where_it_is_hopeless(drawn, comparer) -> None:
+    graded = calibration.grade(drawn, QUESTIONS, comparer)
+    states = [state for each in graded for state in calibration.walk(each, comparer)]
+    gains = calibration.fit_gains(states)
+    assert all(gain >= 0 for gain in gains)
+    assert gains[4] < gains[2]
+
+
+def test_a_policy_spends_less_for_as_much_on_questions_it_has_not_seen(drawn, comparer) -> None:
+    policy = fit(drawn, comparer)
+    assert policy.table.belief is not None
+    assert (policy.sha256, policy.source.questions, policy.source.samples) == ("0" * 64, 24, 12)
+    levels = {each.level: each for each in policy.expected}
+    assert set(levels) == {"quick", "normal", "deep"}
+    assert levels["quick"].flops <= levels["normal"].flops <= levels["deep"].flops
+    normal = levels["normal"]
+    assert normal.flops < normal.before_flops
+    assert normal.accuracy > normal.before - 0.05
+    judge = next(each for each in policy.reliability if each.verifier == "judge")
+    assert judge.auc_within == 0.5
+    assert not judge.trusted
+
+
+def test_the_same_pool_gives_the_same_policy(drawn, comparer) -> None:
+    assert fit(drawn, comparer) == fit(drawn, comparer)
+
+
+def test_without_labels_the_majority_stands_for_them(drawn, comparer) -> None:
+    labelled = calibration.label_by_majority(drawn, QUESTIONS, comparer)
+    right = {question.id for question in QUESTIONS if int(question.id[1:]) % 3 == 0}
+    by_id = {question.id: question.answer for question in labelled}
+    assert all(
+        by_id[question.id] == question.answer for question in QUESTIONS if question.id in right
+    )
+    assert any(by_id.get(question.id) != question.answer for question in QUESTIONS)
+    policy = fit(drawn, comparer, labelled, labels="majority")
+    assert policy.source.labels == "majority"
+
+
+def test_too_few_or_all_alike_questions_are_refused(drawn, comparer) -> None:
+    with pytest.raises(UsageError, match="too few"):
+        fit(drawn, comparer, QUESTIONS[:5])
+    with pytest.raises(UsageError, match="alike"):
+        fit(drawn, comparer, QUESTIONS[::3])

@@ -1,0 +1,204 @@
+"""``ttc bench`` end to end on a scripted engine."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from scripted_ttc import make_model
+
+from ttc_cli.engines.scripted import Ask, ScriptedEngine
+from ttc_cli.main import main
+from ttc_cli.types import AnswerType
+
+QUESTIONS = [{"question": f"What is {n}+{n}?", "answer": str(2 * n)} for n in range(1, 9)]
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith(("TTC_", "HF_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
+    monkeypatch.setattr("ttc_cli.models.files.read_hash", lambda model: "a" * 64)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS))
+    return path
+
+
+def add(ask: Ask) -> str:
+    """Small sums always, larger ones every third time, the rest never."""
+    number = int(ask.text.split("What is ")[1].split("+")[0])
+    wrong = 0 if number < 4 else ask.sample % 3 if number < 7 else 1 + ask.sample % 2
+    said = "" if ask.text.endswith("\n\n") else "It is that.\n\n"
+    return f"{said}The final answer is {2 * number + wrong}."
+
+
+class Bench:
+    """Runs ttc in this process; ``opened`` counts the engines that were loaded."""
+
+    def __init__(self, monkeypatch, capsys) -> None:
+        self.opened = 0
+        self._capsys = capsys
+        monkeypatch.setattr("ttc_cli.commands.thinking.open_engine", self._open)
+
+    def _open(self, path, settings, name, planned=None) -> ScriptedEngine:
+        self.opened += 1
+        return ScriptedEngine(add, parallel=8)
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        code = main([str(each) for each in arguments])
+        out, err = self._capsys.readouterr()
+        return code, out, err
+
+
+@pytest.fixture
+def ttc(monkeypatch, capsys) -> Bench:
+    return Bench(monkeypatch, capsys)
+
+
+def test_the_report_has_every_reference_and_the_match(ttc, data) -> None:
+    code, out, err = ttc("bench", data, "--samples", 4, "--runs", 2)
+    assert code == 0, err
+    for name in ("pass@1", "majority@4", "weighted@4", "best-of-n@4", "oracle@4", "auto:quick"):
+        assert f"| {name} |" in out
+    assert "| majority@4 | 75.0% |" in out
+    assert "| oracle@4 | 75.0% |" in out
+    assert "bin 1 (n 3)" in out
+    assert "Compute to match" in out
+    assert "McNemar" in out
+    assert "8 of 8 questions" in err
+
+
+def test_the_pool_is_drawn_once_and_more_is_added_to_it(ttc, data) -> None:
+    first = ttc("bench", data, "--limit", 4, "--samples", 4, "--runs", 1)
+    assert ttc.opened == 1
+    again = ttc("bench", data, "--limit", 4, "--samples", 4, "--runs", 1)
+    assert ttc.opened == 1
+    assert again[:2] == first[:2]
+    assert ttc("bench", data, "--samples", 4, "--runs", 1)[0] == 0
+    assert ttc.opened == 2
+    [pool] = Path("home").rglob("script-sums-*.jsonl")
+    assert len(pool.read_text().splitlines()) == 1 + 8
+
+
+def test_json_is_one_object_with_numbers(ttc, data) -> None:
+    code, out, _ = ttc("bench", data, "--samples", 4, "--runs", 2, "--json")
+    assert code == 0
+    [model] = json.loads(out)["models"]
+    rows = {row["name"]: row for row in model["rows"]}
+    assert rows["majority@4"]["accuracy"] == 0.75
+    assert 0 < rows["pass@1"]["flops"] < rows["majority@4"]["flops"]
+    assert model["compute_to_match"]["baseline"] in ("majority@4", "weighted@4", "best-of-n@4")
+    assert set(model["bins"].values()) <= {1, 2, 3, 4, 5}
+
+
+def test_out_writes_report_rows_and_curves(ttc, data, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "report"
+    code, out, _ = ttc("bench", data, "--samples", 4, "--runs", 2, "--out", folder)
+    assert code == 0
+    assert (folder / "report.md").read_text().rstrip() == out.rstrip()
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "curves.svg").read_text()
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    assert {row["model"] for row in rows} == {"script"}
+    assert sum(row["strategy"] == "majority@4" for row in rows) == 8
+    assert sum(row["strategy"] == "auto:normal" for row in rows) == 16
+    same = ttc("bench", "compare", folder / "rows.jsonl", folder / "rows.jsonl")
+    assert same[0] == 0
+    assert "| majority@4 | 8 | 75.0% | 75.0% | +0.0 points [+0.0, +0.0] | 1.00 |" in same[1]
+
+
+def test_live_strategies_run_on_the_model_and_are_kept(ttc, data) -> None:
+    wanted = ("bench", data, "--samples", 4, "--runs", 1, "--strategies", "majority,greedy,beam@4")
+    code, first, err = ttc(*wanted)
+    assert code == 0, err
+    assert "| greedy |" in first
+    assert "| beam@4 |" in first
+    [kept] = Path("home").rglob("*.live.jsonl")
+    lines = kept.read_text().splitlines()
+    assert len(lines) == 16
+    # Cut off in the middle of a line: only that question is solved again.
+    kept.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:20])
+    assert ttc(*wanted)[0] == 0
+    assert len(kept.read_text().splitlines()) == 17
+    whole = [json.loads(line) for line in kept.read_text().splitlines() if line.endswith("}")]
+    assert len({(row["strategy"], row["question"]) for row in whole}) == 16
+
+
+def test_the_simulation_can_be_checked_on_the_model(ttc, data) -> None:
+    wanted = ("bench", data, "--samples", 4, "--runs", 2, "--strategies", "majority,auto:quick")
+    code, out, err = ttc(*wanted, "--live", 3)
+    assert code == 0, err
+    assert "The first 3 questions, live" in out
+    assert "| auto:quick, simulated | 100.0%" in out
+    assert "| auto:quick, live | 100.0%" in out
+
+
+def test_traces_of_another_tool_are_graded_alike(ttc, data, tmp_path) -> None:
+    traces = tmp_path / "peer.jsonl"
+    rows = [
+        {
+            "question": f"sums/{n}",
+            "strategy": "peer",
+            "text": f"So it is \\boxed{{{2 * (n + 1)}}}.",
+            "tokens": 50,
+            "flops": 1e12,
+        }
+        for n in range(4)
+    ]
+    rows.append({"question": "sums/4", "strategy": "peer", "answer": "10", "tokens": 50})
+    rows.append({"question": "sums/5", "strategy": "peer", "text": "twelve minus 0 is 12"})
+    traces.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = ttc("bench", data, "--samples", 4, "--runs", 1, "--traces", traces)
+    assert code == 0
+    # Five are right; a number that is not stated as the answer is none, and two have no trace.
+    assert "| peer | 62.5% |" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--strategies", "majorty"], "majority"),
+        (["--strategies", "beam:deep"], "only auto"),
+        (["--strategies", "auto:deeep"], "deep"),
+        (["--strategies", "majority@64"], "--samples 64"),
+        (["--limit", "2", "--part", "0:3"], "contradict"),
+        (["--part", "90:99"], "No questions"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_drawn(ttc, data, arguments, word) -> None:
+    code, _, err = ttc("bench", data, "--samples", 4, *arguments)
+    assert code == 2
+    assert word in err
+    assert ttc.opened == 0
+
+
+def test_data_that_is_not_there_is_told_with_what_there_is(ttc) -> None:
+    code, _, err = ttc("bench", "gsm9k")
+    assert code == 2
+    assert "gsm8k" in err
+
+
+def test_a_named_set_without_a_hub_says_so(ttc, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read at import
+    code, _, err = ttc("bench", "gsm8k")
+    assert code == 6
+    assert "HF_HUB_OFFLINE" in err
+
+
+def test_another_way_of_asking_does_not_use_an_old_pool(ttc, data, monkeypatch) -> None:
+    assert ttc("bench", data, "--samples", 4, "--runs", 1)[0] == 0
+    monkeypatch.setattr("ttc_cli.prompts._INSTRUCTIONS", dict.fromkeys(AnswerType, "Think."))
+    code, _, err = ttc("bench", data, "--samples", 4, "--runs", 1)
+    assert code == 2
+    assert "drawn in another way: prompt_format" in err

@@ -1,0 +1,155 @@
+"""``ttc calibrate`` and ``ttc policy`` end to end on a scripted engine."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+from scripted_ttc import make_model
+
+from ttc_cli.engines.scripted import Ask, ScriptedEngine
+from ttc_cli.main import main
+
+QUESTIONS = [{"question": f"What is {n}+{n}?", "answer": str(2 * n)} for n in range(1, 13)]
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith(("TTC_", "HF_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
+    monkeypatch.setattr("ttc_cli.models.files.read_hash", lambda model: "a" * 64)
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS))
+
+
+def add(ask: Ask) -> str:
+    """Small sums always right, larger ones by luck, the largest never."""
+    number = int(ask.text.split("What is ")[1].split("+")[0])
+    luck = random.Random(f"{number}:{ask.seed}").random()
+    wrong = 0 if number < 5 else int(luck * 10) % 2 if number < 9 else 1 + int(luck * 10) % 7
+    said = "" if ask.text.endswith("\n\n") else "It is that.\n\n"
+    return f"{said}The final answer is {2 * number + wrong}."
+
+
+@pytest.fixture
+def ttc(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "ttc_cli.commands.thinking.open_engine",
+        lambda path, settings, name, planned=None: ScriptedEngine(add, parallel=8),
+    )
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(each) for each in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def calibrated(ttc):
+    code, out, err = ttc("calibrate", "sums.jsonl", "--samples", 8, "--runs", 1)
+    assert code == 0, err
+    return out, err
+
+
+def test_calibrating_says_what_was_fitted_and_where_it_is(calibrated) -> None:
+    out, err = calibrated
+    assert "script-sums: for script" in out
+    assert "on 12 questions of sums × 8 samples" in out
+    assert "few questions" in out
+    assert "P(RIGHT)" in out
+    assert "normal" in out
+    assert "judge" in out
+    assert "no better than chance" in err
+    assert "policies/script-sums.json" in err
+
+
+def test_list_and_show_tell_of_it(ttc, calibrated) -> None:
+    code, out, _ = ttc("policy", "list")
+    assert code == 0
+    assert "script-sums" in out
+    assert "12 of sums" in out
+    code, shown, _ = ttc("policy", "show", "script-sums")
+    assert (code, shown) == (0, calibrated[0])
+    code, out, _ = ttc("policy", "show", "script-sums", "--json")
+    assert json.loads(out)["policy"]["source"]["labels"] == "given"
+
+
+def test_solve_uses_it_and_says_so(ttc, calibrated) -> None:
+    code, out, err = ttc("solve", "--explain", "What is 3+3?")
+    assert (code, out) == (0, "6\n")
+    assert "by the policy script-sums" in err
+    assert "probability right" in err
+    code, out, _ = ttc("solve", "--json", "What is 3+3?")
+    assert 0.5 < json.loads(out)["confidence"] <= 1.0
+
+
+def test_none_goes_back_to_the_defaults_and_use_returns(ttc, calibrated) -> None:
+    assert ttc("policy", "use", "--none")[0] == 0
+    _, _, err = ttc("solve", "--explain", "What is 3+3?")
+    assert "by the policy" not in err
+    assert "Not calibrated for this model" in err
+    code, _, err = ttc("policy", "use", "script-sums")
+    assert code == 0
+    assert "auto uses script-sums with script" in err
+    _, _, err = ttc("solve", "--explain", "What is 3+3?")
+    assert "by the policy script-sums" in err
+
+
+def test_an_exported_policy_can_be_used_elsewhere(ttc, calibrated, monkeypatch, tmp_path) -> None:
+    assert ttc("policy", "export", "script-sums", "away.json")[0] == 0
+    assert ttc("policy", "export", "script-sums", "away.json")[0] == 2
+    monkeypatch.setenv("TTC_HOME", str(tmp_path / "elsewhere"))
+    assert "script-sums" not in ttc("policy", "list")[1]
+    assert ttc("policy", "use", "away.json")[0] == 0
+    _, _, err = ttc("solve", "--explain", "What is 3+3?")
+    assert "by the policy script-sums" in err
+
+
+def test_bench_uses_it_like_solve_unless_told_otherwise(ttc, calibrated) -> None:
+    bench = ("bench", "sums.jsonl", "--samples", 8, "--runs", 1)
+    assert "Policy of auto: script-sums" in ttc(*bench)[1]
+    assert "Policy of auto: shipped defaults" in ttc(*bench, "--policy", "none")[1]
+    code, _, err = ttc(*bench, "--policy", "absent")
+    assert code == 2
+    assert "script-sums" in err
+
+
+def test_without_labels_it_warns_what_it_learns(ttc) -> None:
+    code, out, err = ttc("calibrate", "sums.jsonl", "--samples", 8, "--runs", 1, "--self")
+    assert code == 0
+    assert "labelled by the majority" in out
+    assert "not when it is right" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("calibrate", "sums.jsonl", "--name", "../x"), "cannot be the name"),
+        (("calibrate", "sums.jsonl", "--limit", "3", "--part", "0:3"), "contradict"),
+        (("calibrate", "sums.jsonl", "--limit", "3", "--samples", "4"), "too few"),
+        (("policy", "show", "nothing"), "no policy called"),
+        (("policy", "show", "../../etc/passwd"), "no policy called"),
+        (("policy", "use"), "Name one policy"),
+    ],
+)
+def test_wrong_usage_is_told(ttc, arguments, word) -> None:
+    code, _, err = ttc(*arguments)
+    assert code == 2
+    assert word in err
+
+
+def test_a_damaged_policy_is_told_and_does_not_stop_solve(ttc, calibrated) -> None:
+    [path] = Path("home").rglob("script-sums.json")
+    path.write_text("{}")
+    code, _, err = ttc("policy", "show", "script-sums")
+    assert code == 2
+    assert "no policy of the format" in err
+    code, out, _ = ttc("solve", "What is 3+3?")
+    assert (code, out) == (0, "6\n")

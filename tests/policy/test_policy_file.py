@@ -1,0 +1,83 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ttc_cli.errors import UsageError
+from ttc_cli.policy.belief import Belief
+from ttc_cli.policy.file import (
+    Expected,
+    Policy,
+    Reliability,
+    Source,
+    find_policy,
+    list_policies,
+    load_policy,
+    use_policy,
+)
+from ttc_cli.policy.table import SHIPPED
+
+BELIEF = Belief((1.0,) * 6, 0.1, (0.0,) * 6, (1.0,) * 6, (1.0, 0.9, 0.5, 0.2, 0.0))
+POLICY = Policy(
+    name="maths",
+    model="tiny",
+    sha256="a" * 64,
+    prompt_format="0123",
+    date="2026-01-31",
+    source=Source("sums", 100, 16, 0, 0.5, 512),
+    table=replace(SHIPPED, name="maths", belief=BELIEF, waves={4: "beam"}),
+    reliability=(Reliability("judge", 0.6, 0.55, 0.45, 0.65, 40),),
+    expected=(Expected("normal", 0.5, 1e12, 6.0, 0.48, 2e12),),
+)
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "maths.json"
+    POLICY.save(path)
+    assert load_policy(path) == POLICY
+    assert [each.name for each in path.parent.iterdir()] == ["maths.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda raw: raw.update(format="other/1"), "no policy of the format"),
+        (lambda raw: raw.pop("table"), "table"),
+        (lambda raw: raw["table"].update(rows=5), "rows"),
+        (lambda raw: raw.update(date=None), "date"),
+    ],
+)
+def test_a_damaged_file_is_told_with_the_place(tmp_path: Path, change, word: str) -> None:
+    path = tmp_path / "maths.json"
+    POLICY.save(path)
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+    with pytest.raises(UsageError, match=word):
+        load_policy(path)
+    path.write_text("{")
+    with pytest.raises(UsageError, match="damaged"):
+        load_policy(path)
+    assert list(list_policies(tmp_path)) == []
+
+
+def test_a_policy_is_found_by_model_and_prompt(tmp_path: Path) -> None:
+    assert find_policy("a" * 64, "0123", tmp_path) is None
+    POLICY.save(tmp_path / "maths.json")
+    assert find_policy("a" * 64, "0123", tmp_path) == POLICY
+    assert find_policy("a" * 64, None, tmp_path) == POLICY
+    assert find_policy("b" * 64, "0123", tmp_path) is None
+    assert find_policy("a" * 64, "9999", tmp_path) is None
+
+
+def test_the_newest_is_used_unless_another_was_chosen(tmp_path: Path) -> None:
+    older = replace(POLICY, name="older", date="2025-12-01")
+    POLICY.save(tmp_path / "maths.json")
+    older.save(tmp_path / "older.json")
+    assert find_policy("a" * 64, "0123", tmp_path) == POLICY
+    use_policy("a" * 64, "older", tmp_path)
+    assert find_policy("a" * 64, "0123", tmp_path) == older
+    use_policy("a" * 64, None, tmp_path)
+    assert find_policy("a" * 64, "0123", tmp_path) is None
+    assert len(list(list_policies(tmp_path))) == 2

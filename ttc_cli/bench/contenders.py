@@ -1,0 +1,89 @@
+"""What a bench compares, by name: ``majority@16``, ``auto:deep``, ``beam`` ….
+
+*Sampled* contenders choose among independent candidates and are run on a recorded pool, all on the
+same samples; *live* ones grow something else (greedy, step by step, revisions) and are run on the
+engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ttc_cli.errors import UsageError
+from ttc_cli.policy.table import SHIPPED
+from ttc_cli.search import registry
+
+VOTES = ("majority", "weighted", "best-of-n")
+"""The fixed strategies on independent candidates, of which the baseline is the best."""
+PRICES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""The settings of ``auto``'s price knob that make its curve."""
+
+_NAME = re.compile(r"(?P<strategy>[a-z-]+)(?::(?P<level>[a-z]+))?(?:@(?P<samples>\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A strategy at one setting. ``samples`` is N, or the cap of ``auto``."""
+
+    strategy: str
+    samples: int
+    level: str = "normal"
+    price: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """As it is written in tables."""
+        if self.strategy != "auto":
+            return f"{self.strategy}@{self.samples}" if self.strategy != "greedy" else "greedy"
+        factor = "" if self.price == 1.0 else f" × {self.price:g}"
+        return f"auto:{self.level}{factor}"
+
+    @property
+    def live(self) -> bool:
+        """Whether it needs the engine itself."""
+        return self.strategy != "auto" and self.strategy not in VOTES
+
+
+def parse(names: Sequence[str], samples: int) -> list[Contender]:
+    """``names`` as contenders, each once; N and the cap of ``auto`` are ``samples`` unless said.
+
+    Raises:
+        UsageError: no such strategy or budget, or an N that makes no sense.
+    """
+    found: dict[Contender, None] = {}
+    for name in names:
+        parts = _NAME.fullmatch(name.strip())
+        if parts is None:
+            raise UsageError(
+                f"{name!r} is no strategy.", "Write it as: majority@16, auto:deep or beam@8"
+            )
+        strategy, level = parts["strategy"], parts["level"]
+        if strategy != "auto":
+            registry.find(strategy)
+        if level is not None and strategy != "auto":
+            raise UsageError(f"{name!r}: only auto has budgets.", "Write it as: auto:deep")
+        wanted = int(parts["samples"] or samples)
+        if wanted < 1 or (wanted > samples and strategy in ("auto", *VOTES)):
+            raise UsageError(
+                f"{name!r} needs {wanted} candidates a question; the pool is to hold {samples}.",
+                f"--samples {wanted}",
+            )
+        level = level or "normal"
+        cap = min(wanted, SHIPPED.row(level).cap) if strategy == "auto" else wanted
+        if strategy == "greedy":
+            cap = 1
+        found[Contender(strategy, cap, level)] = None
+    return list(found)
+
+
+def ladder(samples: int) -> list[Contender]:
+    """1, 2, 4 … up to and with ``samples`` candidates of each fixed strategy."""
+    sizes = [1 << power for power in range(samples.bit_length()) if 1 << power < samples]
+    return [Contender(strategy, size) for strategy in VOTES for size in (*sizes, samples)]
+
+
+def prices(samples: int, level: str = "normal") -> list[Contender]:
+    """``auto`` at each setting of its price knob, capped at ``samples`` and not at its level's."""
+    return [Contender("auto", samples, level, factor) for factor in PRICES]

@@ -1,0 +1,393 @@
+"""``ttc bench``: strategies on labelled questions, everything counted.
+
+stdout carries the report (Markdown, or JSON), stderr everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+
+from ttc_cli.commands import flags
+from ttc_cli.errors import UsageError
+from ttc_cli.output import Output
+
+if TYPE_CHECKING:
+    from ttc_cli.bench.comparison import Comparison, Plan
+    from ttc_cli.bench.pool import Pool
+    from ttc_cli.bench.report import Outcome
+    from ttc_cli.commands.pools import Wish
+    from ttc_cli.policy.table import Table
+
+EPILOG = """\
+\b
+Examples:
+  ttc bench questions.jsonl
+  ttc bench gsm8k --limit 50 --models qwen2.5-coder-0.5b --out report/
+  ttc bench questions.csv --strategies majority,weighted,auto:quick,auto:deep,beam@8
+  ttc bench questions.jsonl --traces other-tool.jsonl
+  ttc bench compare before/rows.jsonl after/rows.jsonl
+
+N samples of each question are drawn once, into a pool on the disk; stop it at any time, the same
+command goes on. Strategies on independent candidates and auto all run on that pool, so that they
+are compared on the same samples; greedy and step-wise ones run on the model. See docs/bench.md.
+"""
+
+
+class _RunByDefault(typer.core.TyperGroup):
+    """``ttc bench DATA`` is ``ttc bench run DATA``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunByDefault,
+    help="Compare strategies on labelled questions, everything counted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=EPILOG,
+)
+
+STRATEGIES = "majority,weighted,best-of-n,auto:quick,auto:normal,auto:deep"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the flags ask for, the same for every model."""
+
+    wish: Wish
+    strategies: tuple[str, ...]
+    runs: int
+    flight: int
+    live: int
+    yes: bool
+    traces: Sequence[Path]
+    policy: str | None
+
+
+@app.command("run", epilog=EPILOG)
+def run(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A JSONL, CSV or Parquet file of labelled questions, or one of gsm8k, "
+            "gsm8k-train, math500, aime, arc, mmlu from the hub.",
+        ),
+    ],
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first N questions.", min=1, metavar="N")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Questions of the data, as 0:50.", metavar="START:STOP")
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", "-m", help="Models, with commas or several times."),
+    ] = None,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategies",
+            "-s",
+            help=f"What to compare: NAME, NAME@N, auto:BUDGET.  [default: {STRATEGIES}]",
+        ),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(help="Candidates drawn for a question.", min=2, metavar="N")
+    ] = 16,
+    runs: Annotated[
+        int, typer.Option(help="Orders of the samples that auto is averaged over.", min=1)
+    ] = 20,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Of the samples.  [default: the model's own]", min=0.0, metavar="T"),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Limit of a candidate.", min=1)] = 512,
+    seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
+    pools: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the pools.  [default: pools in ttc's data folder]", metavar="DIR"
+        ),
+    ] = None,
+    out_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Also write report.md, rows.jsonl and curves there."
+        ),
+    ] = None,
+    traces: Annotated[
+        list[Path] | None,
+        typer.Option(help="Answers of another tool, graded alike (JSONL).", metavar="FILE"),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="Of auto: a policy's name or file, or none.  [default: as 'ttc solve']",
+            metavar="NAME",
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="What McNemar's tests are against.", metavar="NAME")
+    ] = None,
+    flight: Annotated[
+        int, typer.Option(help="Questions at once on the model, for live strategies.", min=1)
+    ] = 1,
+    live: Annotated[
+        int,
+        typer.Option(
+            help="Also solve the first N questions for real with auto, to check the simulation.",
+            min=0,
+            metavar="N",
+        ),
+    ] = 0,
+    yes: flags.Yes = False,
+    threads: flags.Threads = None,
+    gpu_layers: flags.GpuLayers = None,
+    parallel: flags.Parallel = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare strategies on labelled questions, everything counted.
+
+    Reports accuracy with its interval, tokens, FLOPs and seconds of each, by difficulty too, and
+    how few FLOPs auto needs to match the best fixed strategy.
+    """
+    from ttc_cli import paths
+    from ttc_cli.bench import contenders, curves, datasets
+    from ttc_cli.bench.comparison import write_outcomes, write_up
+    from ttc_cli.commands.pools import Wish
+    from ttc_cli.config import load_config
+
+    if limit is not None and part is not None:
+        raise UsageError("--limit and --part contradict each other.", "leave one out")
+    names = _split(strategies or [STRATEGIES])
+    contenders.parse(names, samples)
+    if out_folder is not None:
+        curves.require_plotting()
+        out_folder.mkdir(parents=True, exist_ok=True)
+        (out_folder / "rows.jsonl").unlink(missing_ok=True)
+    questions = datasets.find(data, f":{limit}" if limit is not None else part)
+    config = load_config()
+    wish = Wish(
+        data=Path(data).stem,
+        questions=questions,
+        samples=samples,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        folder=pools or paths.data_dir() / "pools",
+        threads=config.get("threads", threads),
+        gpu_layers=config.get("gpu_layers", gpu_layers),
+        parallel=config.get("parallel", parallel),
+    )
+    asked = _Wanted(
+        wish=wish,
+        strategies=tuple(names),
+        runs=runs,
+        flight=flight,
+        live=min(live, len(questions)),
+        yes=yes,
+        traces=tuple(traces or ()),
+        policy=policy,
+    )
+    out = Output(quiet)
+    wanted: Sequence[str | None] = _split(models or []) or [config.get("model", None)]
+    documents, reports = [], []
+    for name in wanted:
+        plan, pool, comparison, path, checked = _bench(asked, name, out)
+        facts = _describe(wish, pool, path, plan.table)
+        report = write_up(comparison, plan, facts, baseline)
+        reports.append(f"{report}\n{checked}" if checked else report)
+        documents.append(_document(comparison, pool, path))
+        if out_folder is not None:
+            label = f"-{pool.header.model}" if len(wanted) > 1 else ""
+            points = [row for row in comparison.rows if row.name not in _on_lines(comparison)]
+            curves.draw_curves(
+                comparison.lines, points, _title(wish, pool), out_folder, f"curves{label}"
+            )
+            write_outcomes(out_folder / "rows.jsonl", pool.header.model, comparison)
+            (out_folder / "report.md").write_text("\n\n".join(reports), encoding="utf-8")
+    if as_json:
+        out.document({"v": 1, "data": data, "models": documents})
+    else:
+        out.answer("\n\n".join(reports).rstrip())
+    if out_folder is not None:
+        out.say(f"written: {out_folder}/report.md, rows.jsonl, curves")
+
+
+def _split(given: Sequence[str]) -> list[str]:
+    return [word.strip() for text in given for word in text.split(",") if word.strip()]
+
+
+def _bench(
+    asked: _Wanted, name: str | None, out: Output
+) -> tuple[Plan, Pool, Comparison, Path, str]:
+    """Draw what is missing, run what is live, compare; last a table of the live check."""
+    from ttc_cli.answers import Comparer
+    from ttc_cli.bench import comparison, contenders
+    from ttc_cli.commands import planning
+    from ttc_cli.commands.pools import Loader, Teller, obtain_pool
+
+    wish = asked.wish
+    model = planning.choose_model(name)
+    model = replace(model, path=planning.obtain_model(model, yes=asked.yes, ask=None))
+    sampling = planning.choose_sampling(model, wish.temperature)
+    rivals = contenders.parse(asked.strategies, wish.samples)
+    with Comparer() as comparer, Loader(wish, model, out) as loader:
+        pool, file = obtain_pool(wish, model, sampling, loader, out)
+        table = _choose_table(asked.policy, pool)
+        plan = comparison.Plan(wish.questions, rivals, wish.samples, asked.runs, table=table)
+        progress = Teller(out)
+        live: dict[str, list[Outcome]] = {}
+        checked = ""
+        if asked.live or any(each.live for each in rivals):
+            from ttc_cli.prompts import Chat
+
+            def tell(name: str, done: int, total: int) -> None:
+                progress.tell(f"{name}: {done} of {total} questions", last=done == total)
+
+            engine = loader.load()
+            given = (
+                plan,
+                engine,
+                Chat(engine.info, model.entry.template_arguments),
+                comparer,
+                pool,
+            )
+            kept = file.with_suffix(".live.jsonl")
+            live = asyncio.run(comparison.put_live(*given, kept, flight=asked.flight, told=tell))
+            if asked.live:
+                checked = asyncio.run(comparison.check_live(*given, asked.live, tell))
+        loader.close()
+        found = asyncio.run(
+            comparison.compare(
+                plan, pool, comparer, live, lambda what: progress.tell(f"simulating {what} …")
+            )
+        )
+        out.status("")
+        for trace in asked.traces:
+            theirs = comparison.read_traces(trace, wish.questions, comparer)
+            _add(found, theirs)
+    return plan, pool, found, file, checked
+
+
+def _choose_table(name: str | None, pool: Pool) -> Table:
+    """The table that ``name`` asks for, or the one that ``ttc solve`` would use."""
+    from ttc_cli.commands import policies
+    from ttc_cli.policy.file import find_policy
+    from ttc_cli.policy.table import SHIPPED
+
+    header = pool.header
+    if name == "none":
+        return SHIPPED
+    if name is not None:
+        _, policy = policies.find(name)
+        if policy.sha256 != header.sha256:
+            raise UsageError(
+                f"The policy {policy.name} is for {policy.model}, not for {header.model}.",
+                "ttc policy list",
+            )
+        return policy.table
+    found = find_policy(header.sha256, header.prompt_format, policies.folder())
+    return SHIPPED if found is None else found.table
+
+
+def _add(found: Comparison, theirs: dict[str, list[Outcome]]) -> None:
+    from ttc_cli.bench.report import summarise
+
+    for name, outcomes in theirs.items():
+        name = f"{name} (trace)" if name in found.found else name
+        found.found[name] = outcomes
+        found.rows.append(summarise(name, outcomes))
+
+
+def _title(wish: Wish, pool: Pool) -> str:
+    return f"{pool.header.model}, {len(wish.questions)} questions of {wish.data}"
+
+
+def _describe(wish: Wish, pool: Pool, path: Path, table: Table) -> str:
+    """What it was measured on."""
+    header = pool.header
+    drawn = [
+        sample
+        for question in wish.questions
+        for sample in pool.questions[question.id].samples[: wish.samples]
+    ]
+    finished = sum(sample.recorded.finish == "stop" for sample in drawn) / len(drawn)
+    return (
+        f"## {_title(wish, pool)}\n\n{wish.samples} samples a question, temperature "
+        f"{header.sampling.temperature:g}, at most {header.max_tokens} tokens a candidate, seed "
+        f"{header.seed}, {header.build}; {finished:.1%} of the samples finished. Intervals are "
+        f"95 %, over questions. Policy of auto: {table.name}. Pool: {path.name}\n"
+    )
+
+
+def _on_lines(comparison: Comparison) -> set[str]:
+    return {row.name for rows in comparison.lines.values() for row in rows}
+
+
+def _document(comparison: Comparison, pool: Pool, path: Path) -> dict[str, Any]:
+    def tell(row: Any) -> dict[str, Any]:
+        return {**asdict(row), "interval": list(row.interval)}
+
+    found = comparison.match
+    matched = None
+    if found is not None:
+        matched = {
+            "baseline": found.baseline.name,
+            "baseline_accuracy": found.baseline.accuracy,
+            "baseline_flops": found.baseline.cost,
+            "match": found.point.name if found.point else None,
+            **{
+                key: None if (value := getattr(found, key)) is None else asdict(value)
+                for key in ("share", "quarter", "held_out", "held_out_difference")
+            },
+            "reached": found.reached,
+        }
+    return {
+        "model": pool.header.model,
+        "pool": str(path),
+        "rows": [tell(row) for row in comparison.rows],
+        "curves": {name: [tell(row) for row in rows] for name, rows in comparison.lines.items()},
+        "bins": comparison.bins,
+        "compute_to_match": matched,
+    }
+
+
+@app.command("compare")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="rows.jsonl of one bench.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="rows.jsonl of another.")],
+    as_json: Json = False,
+) -> None:
+    """Compare two benches on the questions and strategies that they share.
+
+    For each strategy: accuracy in A and in B, the paired difference with its 95 % interval, and
+    the ratio of FLOPs. A bench of several models is compared model by model only if both hold one.
+    """
+    from ttc_cli.bench.comparison import read_outcomes
+    from ttc_cli.bench.report import tabulate_differences
+
+    sides = [read_outcomes(path) for path in (first, second)]
+    shared = [name for name in sides[0] if name in sides[1]]
+    if not shared:
+        raise UsageError("These two benches share no strategy.", "ttc bench DATA --out DIR")
+    table = tabulate_differences({name: (sides[0][name], sides[1][name]) for name in shared})
+    if as_json:
+        Output().document({"v": 1, "strategies": table.rows})
+    else:
+        Output().answer(table.markdown.rstrip())

@@ -1,0 +1,293 @@
+"""``ttc policy``: list, show, use, export.
+
+stdout carries the data (a table, words, JSON), stderr everything else.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ttc_cli.commands import flags
+from ttc_cli.errors import UsageError
+from ttc_cli.output import Output
+
+if TYPE_CHECKING:
+    from ttc_cli.policy.file import Policy
+    from ttc_cli.policy.table import Table
+
+EPILOG = """\
+\b
+Examples:
+  ttc policy list
+  ttc policy show qwen2.5-coder-0.5b-gsm8k
+  ttc policy use qwen2.5-coder-0.5b-gsm8k
+  ttc policy use --none --model qwen2.5-coder-0.5b
+  ttc policy export qwen2.5-coder-0.5b-gsm8k policy.json
+
+'ttc calibrate' makes them. See docs/policy.md.
+"""
+
+app = typer.Typer(
+    help="List, show, choose and export policies: when to think harder.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=EPILOG,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the policy, or a file.")]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_STATES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
+"""Votes of leader and runner-up that ``show`` tells the decision at."""
+
+
+def folder() -> Path:
+    """Where the user's policies lie."""
+    from ttc_cli import paths
+
+    return paths.data_dir() / "policies"
+
+
+def check_name(name: str) -> None:
+    """Make sure that ``name`` can be a file's.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a policy.",
+            "Use letters, digits, dots, dashes and underscores: --name maths",
+        )
+
+
+def find(name: str) -> tuple[Path, Policy]:
+    """The policy of that name, or in that file.
+
+    Raises:
+        UsageError: there is none, or it is damaged.
+    """
+    from ttc_cli.policy.file import list_policies, load_policy
+
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path, load_policy(path)
+    known = list(list_policies(folder()))
+    for path, policy in known:
+        if policy.name == name:
+            return path, policy
+    own = folder() / f"{name}.json"
+    if _NAME.fullmatch(name) and own.is_file():
+        return own, load_policy(own)  # damaged, and says how
+    names = ", ".join(policy.name for _, policy in known) or "none yet"
+    raise UsageError(f"There is no policy called {name!r}.", f"There is: {names}")
+
+
+@app.command("list")
+def list_all(as_json: Json = False) -> None:
+    """List the policies: for which model, fitted on what, when."""
+    from ttc_cli.commands.verifier_trials import print_table
+    from ttc_cli.policy.file import SHIPPED_FOLDER, list_policies
+
+    rows = [
+        {
+            "name": policy.name,
+            "model": policy.model,
+            "data": policy.source.data,
+            "questions": policy.source.questions,
+            "labels": policy.source.labels,
+            "date": policy.date,
+            "shipped": path.parent == SHIPPED_FOLDER,
+        }
+        for path, policy in list_policies(folder())
+    ]
+    out = Output()
+    if as_json:
+        out.document({"v": 1, "policies": rows})
+        return
+    if not rows:
+        out.say("No policies. 'ttc calibrate QUESTIONS.jsonl' makes one for the default model.")
+        return
+    head = ("NAME", "MODEL", "FITTED ON", "LABELS", "DATE", "")
+    print_table(
+        [
+            head,
+            *(
+                (
+                    str(r["name"]),
+                    str(r["model"]),
+                    f"{r['questions']} of {r['data']}",
+                    str(r["labels"]),
+                    str(r["date"]),
+                    "comes with ttc" if r["shipped"] else "",
+                )
+                for r in rows
+            ),
+        ]
+    )
+
+
+@app.command()
+def show(name: Name, as_json: Json = False) -> None:
+    """Draw a policy: what it does after which vote, and what it is expected to gain."""
+    _, policy = find(name)
+    if as_json:
+        Output().document({"v": 1, "policy": asdict(policy)})
+    else:
+        Output().answer(word_policy(policy))
+
+
+@app.command()
+def use(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Of the policy, or a file.", show_default=False),
+    ] = None,
+    none: Annotated[
+        bool, typer.Option("--none", help="Use the generic defaults for the model.")
+    ] = False,
+    model: flags.Model = None,
+) -> None:
+    """Use a policy with its model from now on, or none."""
+    from ttc_cli.commands import planning
+    from ttc_cli.config import load_config
+    from ttc_cli.models.files import read_hash
+    from ttc_cli.policy.file import use_policy
+
+    if (name is None) is not none:
+        raise UsageError("Name one policy, or give --none.", "ttc policy list")
+    if name is not None:
+        path, policy = find(name)
+        if path.parent != folder() and path.name != f"{policy.name}.json":
+            policy.save(folder() / f"{policy.name}.json")
+        use_policy(policy.sha256, policy.name, folder())
+        Output().say(f"auto uses {policy.name} with {policy.model}")
+        return
+    chosen = planning.choose_model(load_config().get("model", model))
+    use_policy(read_hash(chosen), None, folder())
+    Output().say(f"auto uses the generic defaults with {planning.label_model(chosen)}")
+
+
+@app.command()
+def export(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist.")],
+) -> None:
+    """Copy a policy into a file, for another machine with the same model."""
+    path, _ = find(name)
+    if file.exists():
+        raise UsageError(f"{file} exists.", "Name another file.")
+    shutil.copyfile(path, file)
+    Output().say(f"written: {file}; there: ttc policy use {file}")
+
+
+def word_policy(policy: Policy) -> str:
+    """A policy as words and tables."""
+    source, table = policy.source, policy.table
+    labels = "" if source.labels == "given" else ", labelled by the majority of the samples"
+    lines = [
+        f"{policy.name}: for {policy.model}, fitted {policy.date}",
+        f"on {source.questions} questions of {source.data} × {source.samples} samples (T "
+        f"{source.temperature:g}, at most {source.max_tokens} tokens, seed {source.seed}{labels})",
+    ]
+    if source.questions < 100:
+        lines.append("few questions: take it as a beginning")
+    if table.belief is not None:
+        lines += ["", "What it believes and does at budget normal, by votes of the two leaders:"]
+        lines += _align(_draw(table))
+        told = ", ".join(
+            f"{number}: {gain:.2f}" for number, gain in enumerate(table.belief.gains, start=1)
+        )
+        lines += ["", f"Of promised gains came true, by difficulty: {told}"]
+    lines += ["", "Each budget on questions its half of the fit had not seen, and before:"]
+    lines += _align(
+        [
+            ("BUDGET", "FIRST WAVE", "PRICE", "ACCURACY", "TFLOPS", "CANDIDATES", "BEFORE"),
+            *(
+                (
+                    each.level,
+                    str(table.rows[each.level].probe),
+                    f"{table.rows[each.level].price:g}",
+                    f"{each.accuracy:.1%}",
+                    f"{each.flops / 1e12:.2f}",
+                    f"{each.samples:.1f}",
+                    f"{each.before:.1%}, {each.before_flops / 1e12:.2f} TFLOPs",
+                )
+                for each in policy.expected
+            ),
+        ]
+    )
+    if policy.reliability:
+        lines += ["", "Scores of its candidates: AUC, and within a question [95 %]:"]
+        lines += _align(
+            [
+                (
+                    each.verifier,
+                    _number(each.auc),
+                    f"{_number(each.auc_within)} [{_number(each.low)}, {_number(each.high)}]",
+                    "" if each.trusted else "no better than chance",
+                )
+                for each in policy.reliability
+            ]
+        )
+    return "\n".join(lines)
+
+
+def _draw(table: Table) -> list[tuple[str, ...]]:
+    """A line a vote, all heard candidates having stated one of the two answers or scattered."""
+    from ttc_cli.policy.belief import Belief
+    from ttc_cli.policy.difficulty import estimate_pass_rate, find_bin
+    from ttc_cli.policy.stopping import expect_gain
+
+    belief, row = table.belief, table.rows["normal"]
+    assert isinstance(belief, Belief)
+    lines: list[tuple[str, ...]] = [("VOTES", "DIFFICULTY", "P(RIGHT)", "4 MORE GAIN", "DECISION")]
+    import math
+
+    for leader, runner_up in _STATES:
+        heard = leader + runner_up
+        number = find_bin(estimate_pass_rate(leader, heard, table.prior))
+        features = (
+            math.log(leader + 1),
+            math.log((leader + 1) / (runner_up + 1)),
+            leader / heard,
+            1.0,
+            None,
+            None,
+        )
+        kept = belief.gains[number - 1]
+        gains = {size: kept * expect_gain(leader, runner_up, heard, size) for size in (1, 2, 4, 8)}
+        paying = {size: gain - size * row.price for size, gain in gains.items()}
+        best = max(paying, key=lambda size: paying[size])
+        decision = "stop" if paying[best] < 0 else f"{best} more"
+        lines.append(
+            (
+                f"{leader} to {runner_up}",
+                str(number),
+                f"{belief.rate(features):.2f}",
+                f"{gains[4]:.3f}",
+                decision,
+            )
+        )
+    return lines
+
+
+def _align(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return [
+        "  "
+        + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -1,0 +1,87 @@
+"""A calibrated estimate: from the votes so far to the probability that the leader is right.
+
+A logistic regression on a handful of features of the vote, fitted to labelled questions by
+``ttc calibrate``; and with it how far ``stopping.expect_gain`` came true, by difficulty. Without a
+calibration the vote's own posterior stands in, and is called agreement, not probability.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ttc_cli.types import AnswerClass, Candidate
+
+FEATURES = ("leader", "margin", "share", "stated", "sureness", "lead in sureness")
+"""What ``describe_vote`` gives, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """P(the leader is right) = 1 / (1 + exp(−(bias + Σ wᵢ · (xᵢ − centreᵢ) / scaleᵢ))).
+
+    Attributes:
+        weights: one a feature of ``FEATURES``.
+        bias: of the regression.
+        centre: means of the features over the calibration.
+        scale: and their standard deviations.
+        gains: for each difficulty bin, 1 to 5, how much of what ``expect_gain`` promises came
+            true.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    gains: tuple[float, ...] = (1.0,) * 5
+
+    def rate(self, features: Sequence[float | None]) -> float:
+        """The probability; a feature that is not known counts as its mean."""
+        value = self.bias
+        for weight, x, centre, scale in zip(
+            self.weights, features, self.centre, self.scale, strict=True
+        ):
+            if x is not None:
+                value += weight * (x - centre) / scale
+        return 1 / (1 + math.exp(-max(-700.0, value)))
+
+
+def describe_vote(
+    classes: Sequence[AnswerClass], candidates: Sequence[Candidate], heard: int
+) -> tuple[float | None, ...]:
+    """The features of a vote, as ``FEATURES`` names them.
+
+    Args:
+        classes: of equal answers; at least one.
+        candidates: all that ended; those of the leader are looked up among them.
+        heard: how many of them speak for or against the leader.
+
+    Returns:
+        log(leader + 1), log((leader + 1) / (runner-up + 1)), the leader's share of those heard,
+        the share of those heard that stated an answer, the mean token confidence over the last 32
+        tokens of the leader's candidates (in nats), and by how much it exceeds that of the others.
+    """
+    ranked = sorted(classes, key=lambda each: -each.votes)
+    leader, runner_up = ranked[0].votes, ranked[1].votes if len(ranked) > 1 else 0
+    mine = set(ranked[0].members)
+    sure = {
+        each.id: each.confidence.tail_group
+        for each in candidates
+        if each.confidence is not None and each.answer is not None
+    }
+    ours = [value for id, value in sure.items() if id in mine]
+    others = [value for id, value in sure.items() if id not in mine]
+    sureness = math.fsum(ours) / len(ours) if ours else None
+    lead = None
+    if sureness is not None and others:
+        lead = sureness - math.fsum(others) / len(others)
+    stated = sum(each.votes for each in classes)
+    return (
+        math.log(leader + 1),
+        math.log((leader + 1) / (runner_up + 1)),
+        leader / max(1, heard),
+        stated / max(1, heard),
+        sureness,
+        lead,
+    )

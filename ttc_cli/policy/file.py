@@ -1,0 +1,167 @@
+"""Policy files: a table, what it was fitted on, and what it is expected to do.
+
+A policy holds for one model and one way of asking: its file carries both hashes, and ``auto`` uses
+it where they match. JSON, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ttc_cli.errors import UsageError
+from ttc_cli.policy.table import Table
+
+FORMAT = "ttc-policy/1"
+SHIPPED_FOLDER = Path(__file__).with_name("shipped")
+"""Policies that come with ttc, made by ``ttc calibrate`` like any other."""
+_ACTIVE = "active.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a policy was fitted on. ``labels`` is ``given`` or ``majority`` (``--self``)."""
+
+    data: str
+    questions: int
+    samples: int
+    seed: int
+    temperature: float
+    max_tokens: int
+    labels: str = "given"
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How well a score told right from wrong candidates: AUC over all, and within a question.
+
+    ``low`` and ``high`` bound the latter (95 %, bootstrap over ``questions`` that have both).
+    """
+
+    verifier: str
+    auc: float | None
+    auc_within: float | None
+    low: float | None
+    high: float | None
+    questions: int
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is better than chance beyond doubt."""
+        return self.low is not None and self.low > 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a budget level came to on questions that its fold had not seen, and of what.
+
+    ``before`` and ``before_flops`` are those of the shipped table on the same questions.
+    """
+
+    level: str
+    accuracy: float
+    flops: float
+    samples: float
+    before: float
+    before_flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A table with where it comes from. ``sha256`` and ``prompt_format`` say what it is for."""
+
+    name: str
+    model: str
+    sha256: str
+    prompt_format: str
+    date: str
+    source: Source
+    table: Table
+    reliability: tuple[Reliability, ...] = ()
+    expected: tuple[Expected, ...] = ()
+
+    def save(self, path: Path) -> None:
+        """Write it to ``path``, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new")
+        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a file that ``Policy.save`` wrote.
+
+    Raises:
+        UsageError: there is none, or it is damaged.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    hint = "ttc calibrate QUESTIONS.jsonl makes a new one; ttc policy list shows what there is"
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
+            raise UsageError(f"{path} is no policy of the format {FORMAT}.", hint)
+        return TypeAdapter(Policy).validate_python(raw)
+    except OSError as error:
+        raise UsageError(f"The policy {path} cannot be read: {error.strerror}.", hint) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"The policy {path} is damaged: {place}: {first['msg']}.", hint) from error
+    except ValueError as error:
+        raise UsageError(f"The policy {path} is damaged: {error}.", hint) from error
+
+
+def list_policies(folder: Path) -> Iterator[tuple[Path, Policy]]:
+    """The user's policies in ``folder``, then the shipped ones; damaged files are left out."""
+    for place in (folder, SHIPPED_FOLDER):
+        for path in sorted(place.glob("*.json")):
+            if path.name == _ACTIVE:
+                continue
+            try:
+                yield path, load_policy(path)
+            except UsageError:
+                continue
+
+
+def find_policy(sha256: str, prompt_format: str | None, folder: Path) -> Policy | None:
+    """The policy for this model asked in this way (None: in any), or None.
+
+    The one chosen by ``use_policy``; else of the user's the newest; else a shipped one.
+    """
+    chosen = _read_active(folder).get(sha256)
+    if chosen == "":
+        return None
+    found = [
+        (path, policy)
+        for path, policy in list_policies(folder)
+        if policy.sha256 == sha256 and prompt_format in (None, policy.prompt_format)
+    ]
+    named = [policy for _, policy in found if policy.name == chosen]
+    own = [policy for path, policy in found if path.parent == folder]
+    if named:
+        return named[0]
+    if own:
+        return max(own, key=lambda policy: policy.date)
+    return found[0][1] if found else None
+
+
+def use_policy(sha256: str, name: str | None, folder: Path) -> None:
+    """Use the policy ``name`` for the model ``sha256`` from now on; None: the generic defaults."""
+    folder.mkdir(parents=True, exist_ok=True)
+    active = _read_active(folder) | {sha256: name or ""}
+    fresh = folder / f".{_ACTIVE}.new"
+    fresh.write_text(json.dumps(active, indent=1), encoding="utf-8")
+    fresh.replace(folder / _ACTIVE)
+
+
+def _read_active(folder: Path) -> dict[str, str]:
+    try:
+        raw = json.loads((folder / _ACTIVE).read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in raw.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
