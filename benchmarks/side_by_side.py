@@ -21,6 +21,7 @@ import json
 import math
 import re
 import time
+import urllib.error
 import urllib.request
 import warnings
 from dataclasses import dataclass, field
@@ -227,9 +228,12 @@ def _judge(url: str, system: str | None) -> Any:
 def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=600) as reply:
-        found: dict[str, Any] = json.load(reply)
-        return found
+    try:
+        with urllib.request.urlopen(request, timeout=600) as reply:
+            found: dict[str, Any] = json.load(reply)
+            return found
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"{url}: {error}: {error.read()[:500]!r}") from error
 
 
 def _read_counters(url: str) -> tuple[int, int]:
