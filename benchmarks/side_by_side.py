@@ -79,7 +79,7 @@ def main() -> None:
         ),
     )
     try:
-        with run_server(given, N, given.max_tokens + 512, flags) as url, Comparer() as comparer:
+        with run_server(given, N, given.max_tokens + 2048, flags) as url, Comparer() as comparer:
             for question in questions:
                 for work, sides in found.items():
                     _time_ours(given, engine, comparer, work, question, sides["ttc"])
