@@ -42,6 +42,8 @@ from ttc_cli.verifiers.judge import NO, YES
 DATA = HERE.parent / "tests" / "data" / "gsm8k" / "test_0_199.jsonl"
 N = 8
 KEPT = 4
+STEPS = 8
+"""its_hub does not see that a turn has ended: without ``\\boxed`` a path goes on for so many."""
 
 
 @dataclass
@@ -176,7 +178,7 @@ async def _ask_its_hub(
     async with model:
         if work == "beam":
             steps = StepGeneration(
-                max_steps=40,
+                max_steps=STEPS,
                 step_token="\n\n",
                 stop_token=r"\boxed",
                 temperature=given.temperature,
