@@ -1,8 +1,9 @@
 """A cascade: a small model first, a larger one only where the small one will not get there.
 
 Whether it will is the small one's own estimate: calibrated, the probability that its answer is
-right; without a calibration how settled its vote is, which says less. Each model is asked as
-``solve`` asks it; the caps hold over all of them together, and so does the count of what was spent.
+right; without a calibration the pass rate, that is how many agree, which says less. Each model is
+asked as ``solve`` asks it; the caps hold over all of them together, and so does the count of what
+was spent.
 Chen et al. 2023, FrugalGPT (arXiv 2305.05176), with the vote in place of a trained scorer.
 """
 
@@ -113,7 +114,8 @@ def _believe(result: Result) -> float:
     """How likely its answer is right, as far as it can tell; 0 without one."""
     if result.answer is None or result.estimate is None:
         return 0.0
-    return result.estimate.settled
+    estimate = result.estimate
+    return estimate.settled if estimate.calibrated else estimate.pass_rate
 
 
 def _leave(budget: Budget, spent: Usage) -> Budget:
