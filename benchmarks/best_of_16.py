@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable
 
-from measure import HERE, Line, add_model, interleave, median, parser, print_lines, require_quiet
+from measure import GSM8K, Line, add_model, interleave, median, parser, print_lines, require_quiet
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets
@@ -24,8 +24,6 @@ from ttc_cli.engines import llamacpp
 from ttc_cli.policy.run import solve
 from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.types import Budget, Sampling
-
-DATA = HERE.parent / "tests" / "data" / "gsm8k" / "test_0_199.jsonl"
 
 
 def main() -> None:
@@ -38,7 +36,7 @@ def main() -> None:
     options.add_argument("--question", type=int, default=0, help="number in GSM8K test")
     given = options.parse_args()
     require_quiet(given.force)
-    problem = datasets.load(DATA)[given.question].problem
+    problem = datasets.load(GSM8K)[given.question].problem
     sampling = Sampling(temperature=given.temperature)
     tokens: dict[str, list[int]] = {"ttc": [], "peer": []}
     sides: dict[str, Callable[[], float]] = {}

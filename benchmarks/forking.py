@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from measure import HERE, Line, add_model, parser, print_lines, require_quiet
+from measure import GSM8K, Line, add_model, parser, print_lines, require_quiet
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets
@@ -41,8 +41,6 @@ from ttc_cli.events import Grew
 from ttc_cli.policy.run import solve
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Role, Sampling, Usage
-
-DATA = HERE.parent / "tests" / "data" / "gsm8k" / "test_0_199.jsonl"
 
 
 class RereadingEngine:
@@ -262,7 +260,7 @@ async def _run(given: argparse.Namespace, engine: Engine) -> dict[str, tuple[Sid
     found: dict[str, tuple[Side, Side]] = {name: (Side(), Side()) for name in given.strategies}
     sides: tuple[Any, Any] = (engine, RereadingEngine(engine))
     with Comparer() as comparer:
-        for question in datasets.load(DATA, given.questions):
+        for question in datasets.load(GSM8K, given.questions):
             for strategy in given.strategies:
                 for served, side in zip(sides, found[strategy], strict=True):
                     started = time.perf_counter()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from measure import HERE, Line, add_model, median, parser, print_lines, require_quiet
+from measure import GSM8K, Line, add_model, median, parser, print_lines, require_quiet
 
 from ttc_cli.bench import datasets
 from ttc_cli.engines import llamacpp
@@ -22,8 +22,6 @@ from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.types import Budget, Candidate, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.judge import JudgeVerifier
-
-DATA = HERE.parent / "tests" / "data" / "gsm8k" / "test_0_199.jsonl"
 
 
 def main() -> None:
@@ -50,7 +48,7 @@ def main() -> None:
             asyncio.run(
                 _measure(engine, question.problem, given.samples, given.max_tokens, sampling)
             )
-            for question in datasets.load(DATA)[: given.rounds]
+            for question in datasets.load(GSM8K)[: given.rounds]
         ]
     finally:
         engine.close()

@@ -21,6 +21,8 @@ QUIET = 0.10
 """Other processes may use this share of one core; one busy process makes a step 4 × slower."""
 
 HERE = Path(__file__).resolve().parent
+GSM8K = HERE.parent / "tests" / "data" / "gsm8k" / "test_0_199.jsonl"
+"""The labelled questions that searches are timed on."""
 
 
 @dataclass(frozen=True)

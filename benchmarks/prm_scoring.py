@@ -18,7 +18,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from measure import HERE, Line, add_model, interleave, median, parser, print_lines, require_quiet
+from measure import GSM8K, Line, add_model, interleave, median, parser, print_lines, require_quiet
 
 from ttc_cli.bench import datasets
 from ttc_cli.engines import llamacpp
@@ -29,8 +29,6 @@ from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Role, Sampling, Step
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.prm import FORMATS, Format, PrmVerifier, find_format
-
-DATA = HERE.parent / "tests" / "data" / "gsm8k" / "test_0_199.jsonl"
 
 
 class Bench:
@@ -138,7 +136,7 @@ def main() -> None:
     engine = llamacpp.load(given.model, settings, planned=plans[0])
     verifier = llamacpp.load(given.verifier, settings, planned=plans[1])
     try:
-        problem = datasets.load(DATA)[0].problem
+        problem = datasets.load(GSM8K)[0].problem
         bench = Bench(engine, verifier, find_format(given.format, verifier.info), problem)
         texts = asyncio.run(bench.write(given.samples, given.steps, given.step_tokens))
         read: dict[bool, int] = {}

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from measure import HERE
+from measure import GSM8K
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets
@@ -32,8 +32,6 @@ from ttc_cli.models import hardware
 from ttc_cli.policy.run import solve
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Result, Sampling
-
-DATA = HERE.parent / "tests" / "data" / "gsm8k" / "test_0_199.jsonl"
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def main() -> None:
     )
     options.add_argument("model", type=Path, help="a GGUF file")
     options.add_argument("rows", type=Path, help="where each question's outcome is written")
-    options.add_argument("--data", type=Path, default=DATA, help="labelled questions (JSONL)")
+    options.add_argument("--data", type=Path, default=GSM8K, help="labelled questions (JSONL)")
     options.add_argument("--questions", default="0:30", help="part of the data, as 0:60")
     options.add_argument("--chains", type=int, default=4)
     options.add_argument("--attempts", type=int, default=4, help="attempts of a chain")

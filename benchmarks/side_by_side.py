@@ -27,7 +27,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from measure import HERE, Line, add_model, add_peers, median, parser, print_lines, require_quiet
+from measure import GSM8K, Line, add_model, add_peers, median, parser, print_lines, require_quiet
 from throughput import run_server
 
 from ttc_cli.answers import Comparer, extract
@@ -39,7 +39,6 @@ from ttc_cli.prompts import JUDGE_STEP_QUESTION, Chat, build_messages
 from ttc_cli.types import Budget, Sampling
 from ttc_cli.verifiers.judge import NO, YES
 
-DATA = HERE.parent / "tests" / "data" / "gsm8k" / "test_0_199.jsonl"
 N = 8
 KEPT = 4
 STEPS = 8
@@ -66,7 +65,7 @@ def main() -> None:
     options.add_argument("--temperature", type=float, default=0.5)
     given = options.parse_args()
     require_quiet(given.force)
-    questions = datasets.load(DATA, given.questions)
+    questions = datasets.load(GSM8K, given.questions)
     found: dict[str, dict[str, Side]] = {
         work: {"ttc": Side(), "its_hub": Side()} for work in ("self-consistency", "beam")
     }

@@ -109,7 +109,7 @@ def test_a_policy_spends_less_for_as_much_on_questions_it_has_not_seen(drawn, co
     assert normal.accuracy > normal.before - 0.05
     judge = next(each for each in policy.reliability if each.verifier == "judge")
     assert judge.auc_within == 0.5
-    assert not judge.trusted
+    assert judge.trusted is False
 
 
 def test_the_same_pool_gives_the_same_policy(drawn, comparer) -> None:

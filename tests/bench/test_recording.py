@@ -9,10 +9,13 @@ from ttc_cli.bench import pool, runner
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.recording import describe, record_question
 from ttc_cli.bench.report import summarise
-from ttc_cli.engines.base import EngineInfo
+from ttc_cli.engines.base import Engine, EngineInfo, Grow
+from ttc_cli.engines.recorded import RecordedEngine
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
-from ttc_cli.prompts import Chat, hash_prompts
-from ttc_cli.types import AnswerType, Finish, Problem, Sampling
+from ttc_cli.errors import UsageError
+from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import Chat, build_messages, hash_prompts
+from ttc_cli.types import AnswerType, Budget, Finish, Problem, Sampling
 from ttc_cli.verifiers.judge import JudgeVerifier
 
 SAMPLING = Sampling(temperature=0.6)
@@ -42,7 +45,7 @@ def comparer() -> Iterator[Comparer]:
         yield made
 
 
-def record(path: Path, *, judge: bool = True) -> pool.Pool:
+def record(path: Path, *, judge: bool = True, states: bool = False) -> pool.Pool:
     async def draw() -> None:
         engine = ScriptedEngine(say, yes=likes, parallel=4)
         chat = Chat(engine.info, {})
@@ -63,6 +66,7 @@ def record(path: Path, *, judge: bool = True) -> pool.Pool:
                         max_tokens=80,
                         seed=1,
                         judge=JudgeVerifier(chat) if judge else None,
+                        states=states,
                     )
                 )
 
@@ -158,6 +162,49 @@ def test_auto_spends_less_where_samples_agree(tmp_path: Path, comparer: Comparer
     }
     assert max(samples["q1"]) < SAMPLES
     assert sum(samples["q3"]) > sum(samples["q1"])
+
+
+def test_hidden_states_are_kept_and_served_again(tmp_path: Path) -> None:
+    recorded = record(tmp_path / "pool.jsonl", states=True)
+    engine = RecordedEngine(recorded.recording())
+    live = ScriptedEngine(say, yes=likes, parallel=4)
+    assert engine.info.states == live.info.states > 0
+    prompt = Chat(live.info, {}).render(build_messages(QUESTIONS[0].problem))
+    ledger = Ledger(Budget())
+
+    async def read(opened: Engine, meter: Ledger, limit: int) -> list[tuple[float, ...]]:
+        async with await opened.open(prompt, meter) as session:
+            [branch] = session.fork(session.root)
+            growths = [g async for g in session.grow([Grow(branch, limit, SAMPLING, 7, 0)])]
+            assert len(growths) == 1
+            return await session.read_states([session.root, branch])
+
+    at_prompt, at_end = asyncio.run(read(engine, ledger, 80))
+    # Half precision keeps three digits.
+    assert at_prompt == pytest.approx(recorded.questions["q1"].state)
+    expected = asyncio.run(read(live, Ledger(Budget()), 80))
+    assert at_prompt == pytest.approx(expected[0], rel=2e-3, abs=2e-3)
+    assert at_end in [sample.recorded.state for sample in recorded.questions["q1"].samples]
+    assert ledger.usage().verifier.prompt_tokens == 2
+    # What was recorded of the whole says nothing of a part.
+    assert asyncio.run(read(engine, Ledger(Budget()), 2))[1] == ()
+    # A candidate without an answer has none.
+    assert {sample.recorded.state for sample in recorded.questions["q3"].samples} == {None}
+
+
+def test_a_pool_without_states_gives_none(tmp_path: Path) -> None:
+    recorded = record(tmp_path / "pool.jsonl")
+    engine = RecordedEngine(recorded.recording())
+    assert engine.info.states == 0
+
+    async def read() -> None:
+        chat = Chat(engine.info, {})
+        prompt = chat.render(build_messages(QUESTIONS[0].problem))
+        async with await engine.open(prompt, Ledger(Budget())) as session:
+            await session.read_states([session.root])
+
+    with pytest.raises(UsageError, match="no hidden state"):
+        asyncio.run(read())
 
 
 def test_the_format_of_prompts_is_told_apart() -> None:

@@ -1,29 +1,19 @@
 """``ttc calibrate`` and ``ttc policy`` end to end on a scripted engine."""
 
 import json
-import os
 import random
 from pathlib import Path
 
 import pytest
-from scripted_ttc import make_model
 
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.main import main
 
-QUESTIONS = [{"question": f"What is {n}+{n}?", "answer": str(2 * n)} for n in range(1, 13)]
+QUESTIONS = [{"question": f"What is {n}+{n}?", "answer": str(2 * n)} for n in range(1, 21)]
 
 
 @pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("TTC_", "HF_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
-    monkeypatch.setattr("ttc_cli.models.files.read_hash", lambda model: "a" * 64)
+def _data(scripted_model, tmp_path):
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS))
 
 
@@ -31,7 +21,7 @@ def add(ask: Ask) -> str:
     """Small sums always right, larger ones by luck, the largest never."""
     number = int(ask.text.split("What is ")[1].split("+")[0])
     luck = random.Random(f"{number}:{ask.seed}").random()
-    wrong = 0 if number < 5 else int(luck * 10) % 2 if number < 9 else 1 + int(luck * 10) % 7
+    wrong = 0 if number < 5 else int(luck * 10) % 2 if number < 17 else 1 + int(luck * 10) % 7
     said = "" if ask.text.endswith("\n\n") else "It is that.\n\n"
     return f"{said}The final answer is {2 * number + wrong}."
 
@@ -61,7 +51,7 @@ def calibrated(ttc):
 def test_calibrating_says_what_was_fitted_and_where_it_is(calibrated) -> None:
     out, err = calibrated
     assert "script-sums: for script" in out
-    assert "on 12 questions of sums × 8 samples" in out
+    assert "on 20 questions of sums × 8 samples" in out
     assert "few questions" in out
     assert "P(RIGHT)" in out
     assert "normal" in out
@@ -74,7 +64,7 @@ def test_list_and_show_tell_of_it(ttc, calibrated) -> None:
     code, out, _ = ttc("policy", "list")
     assert code == 0
     assert "script-sums" in out
-    assert "12 of sums" in out
+    assert "20 of sums" in out
     code, shown, _ = ttc("policy", "show", "script-sums")
     assert (code, shown) == (0, calibrated[0])
     code, out, _ = ttc("policy", "show", "script-sums", "--json")

@@ -16,15 +16,7 @@ FOUR = "Two and two make four.\n\nThe final answer is 4."
 FIVE = "One more than that.\n\nThe final answer is 5."
 
 
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("TTC_", "HF_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("bare_home")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """``ttc solve --cascade`` end to end on scripted engines."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +17,7 @@ SCRIPTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith("TTC_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("bare_home")
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """``ttc verifiers`` and ``--check`` end to end on a scripted engine."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import pytest
-from scripted_ttc import make_model
 
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.main import main
@@ -16,17 +14,7 @@ SHA256 = "a" * 64
 QUESTIONS = [{"question": f"What is {n}+{n}?", "answer": str(2 * n)} for n in range(1, 13)]
 
 
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("TTC_", "HF_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
-    monkeypatch.setattr("ttc_cli.models.files.read_hash", lambda model: SHA256)
+pytestmark = pytest.mark.usefixtures("scripted_model")
 
 
 def knows_the_wrong_ones(text: str) -> float:

@@ -27,7 +27,7 @@ POLICY = Policy(
     date="2026-01-31",
     source=Source("sums", 100, 16, 0, 0.5, 512),
     table=replace(SHIPPED, name="maths", belief=BELIEF, waves={4: "beam"}),
-    reliability=(Reliability("judge", 0.6, 0.55, 0.45, 0.65, 40),),
+    reliability=(Reliability("judge", 0.6, 0.55, 0.45, 0.65, 40, False),),
     expected=(Expected("normal", 0.5, 1e12, 6.0, 0.48, 2e12),),
 )
 

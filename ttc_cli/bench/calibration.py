@@ -22,6 +22,7 @@ from ttc_cli.bench import runner
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.pool import Pool, PoolSample
 from ttc_cli.bench.report import Outcome, summarise
+from ttc_cli.bench.verifier_trials import Rating, Trial, separate
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.belief import Belief, describe_vote
 from ttc_cli.policy.difficulty import estimate
@@ -31,12 +32,6 @@ from ttc_cli.policy.table import SHIPPED, Row, Table
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.types import AnswerClass, AnswerType, Candidate
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
-from ttc_cli.verifiers.separation import (
-    bootstrap_auc,
-    group_by_question,
-    measure_auc,
-    measure_auc_within,
-)
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
@@ -236,7 +231,7 @@ def fit_gains(states: Sequence[State]) -> tuple[float, ...]:
 
 def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliability, ...]:
     """AUC of the judge and of each statistic of confidence over the candidates that answered."""
-    scores: dict[str, list[tuple[str, float, bool]]] = {}
+    scores: dict[str, list[Rating]] = {}
     for question in graded:
         for sample in pool.questions[question.id].samples:
             recorded = sample.recorded
@@ -244,25 +239,19 @@ def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliabili
                 continue
             right = recorded.index in question.right
             if sample.judge is not None:
-                scores.setdefault("judge", []).append((question.id, sample.judge, right))
+                scores.setdefault("judge", []).append(Rating(question.id, right, sample.judge))
             if recorded.confidence is not None:
                 for name in ("mean_logprob", "lowest_group", "tail_group"):
                     value = getattr(recorded.confidence, name)
                     key = f"confidence ({name.replace('_', ' ')})"
-                    scores.setdefault(key, []).append((question.id, value, right))
-    return tuple(_rate(name, rated) for name, rated in scores.items())
+                    scores.setdefault(key, []).append(Rating(question.id, right, value))
+    return tuple(_rate(name, ratings) for name, ratings in scores.items())
 
 
-def _rate(name: str, rated: Sequence[tuple[str, float, bool]]) -> Reliability:
-    interval = bootstrap_auc(rated, within=True)
-    groups = group_by_question(rated).values()
+def _rate(name: str, ratings: Sequence[Rating]) -> Reliability:
+    found = separate(Trial(name, "sampled", "whole", tuple(ratings)))
     return Reliability(
-        name,
-        measure_auc([(value, right) for _, value, right in rated]),
-        measure_auc_within(rated),
-        interval[0] if interval else None,
-        interval[1] if interval else None,
-        sum({right for _, right in group} == {True, False} for group in groups),
+        name, found.auc, found.auc_within, found.low, found.high, found.compared, found.trusted
     )
 
 

@@ -262,9 +262,9 @@ def read_outcomes(path: Path) -> dict[str, list[Outcome]]:
     return found
 
 
-def write_outcomes(path: Path, model: str, comparison: Comparison) -> None:
-    """Add every outcome to ``path``, a JSON object a line."""
-    with path.open("a", encoding="utf-8") as file:
+def write_outcomes(path: Path, model: str, comparison: Comparison, *, first: bool) -> None:
+    """Add every outcome to ``path``, a JSON object a line; the ``first`` of a bench replaces it."""
+    with path.open("w" if first else "a", encoding="utf-8") as file:
         for name, outcome in comparison.outcomes:
             row = {"model": model, "strategy": name, **asdict(outcome)}
             file.write(json.dumps(row) + "\n")

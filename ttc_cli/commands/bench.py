@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from ttc_cli.commands import flags
+from ttc_cli.commands import flags, pools
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ttc_cli.bench.comparison import Comparison, Plan
     from ttc_cli.bench.pool import Pool
     from ttc_cli.bench.report import Outcome
-    from ttc_cli.commands.pools import Wish
     from ttc_cli.policy.table import Table
 
 EPILOG = """\
@@ -59,15 +58,12 @@ app = typer.Typer(
 
 STRATEGIES = "majority,weighted,best-of-n,auto:quick,auto:normal,auto:deep"
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
-
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What the flags ask for, the same for every model."""
 
-    wish: Wish
+    wish: pools.Wish
     strategies: tuple[str, ...]
     runs: int
     flight: int
@@ -79,20 +75,9 @@ class _Wanted:
 
 @app.command("run", epilog=EPILOG)
 def run(
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="A JSONL, CSV or Parquet file of labelled questions, or one of gsm8k, "
-            "gsm8k-train, math500, aime, arc, mmlu from the hub.",
-        ),
-    ],
-    limit: Annotated[
-        int | None, typer.Option(help="Only the first N questions.", min=1, metavar="N")
-    ] = None,
-    part: Annotated[
-        str | None, typer.Option(help="Questions of the data, as 0:50.", metavar="START:STOP")
-    ] = None,
+    data: pools.Data,
+    limit: pools.Limit = None,
+    part: pools.Part = None,
     models: Annotated[
         list[str] | None,
         typer.Option("--models", "-m", help="Models, with commas or several times."),
@@ -105,24 +90,14 @@ def run(
             help=f"What to compare: NAME, NAME@N, auto:BUDGET.  [default: {STRATEGIES}]",
         ),
     ] = None,
-    samples: Annotated[
-        int, typer.Option(help="Candidates drawn for a question.", min=2, metavar="N")
-    ] = 16,
+    samples: pools.Samples = 16,
     runs: Annotated[
         int, typer.Option(help="Orders of the samples that auto is averaged over.", min=1)
     ] = 20,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Of the samples.  [default: the model's own]", min=0.0, metavar="T"),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Limit of a candidate.", min=1)] = 512,
-    seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
-    pools: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the pools.  [default: pools in ttc's data folder]", metavar="DIR"
-        ),
-    ] = None,
+    temperature: pools.Temperature = None,
+    max_tokens: pools.MaxTokens = 512,
+    seed: pools.Seed = 0,
+    folder: pools.Folder = None,
     out_folder: Annotated[
         Path | None,
         typer.Option(
@@ -158,54 +133,48 @@ def run(
     threads: flags.Threads = None,
     gpu_layers: flags.GpuLayers = None,
     parallel: flags.Parallel = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: pools.Json = False,
+    quiet: pools.Quiet = False,
 ) -> None:
     """Compare strategies on labelled questions, everything counted.
 
     Reports accuracy with its interval, tokens, FLOPs and seconds of each, by difficulty too, and
     how few FLOPs auto needs to match the best fixed strategy.
     """
-    from ttc_cli import paths
-    from ttc_cli.bench import contenders, curves, datasets
+    from ttc_cli.bench import contenders, curves
     from ttc_cli.bench.comparison import write_outcomes, write_up
-    from ttc_cli.commands.pools import Wish
     from ttc_cli.config import load_config
 
-    if limit is not None and part is not None:
-        raise UsageError("--limit and --part contradict each other.", "leave one out")
     names = _split(strategies or [STRATEGIES])
     contenders.parse(names, samples)
     if out_folder is not None:
         curves.require_plotting()
         out_folder.mkdir(parents=True, exist_ok=True)
-        (out_folder / "rows.jsonl").unlink(missing_ok=True)
-    questions = datasets.find(data, f":{limit}" if limit is not None else part)
-    config = load_config()
-    wish = Wish(
-        data=Path(data).stem,
-        questions=questions,
+    wish = pools.make_wish(
+        data,
+        limit,
+        part,
         samples=samples,
         temperature=temperature,
         max_tokens=max_tokens,
         seed=seed,
-        folder=pools or paths.data_dir() / "pools",
-        threads=config.get("threads", threads),
-        gpu_layers=config.get("gpu_layers", gpu_layers),
-        parallel=config.get("parallel", parallel),
+        folder=folder,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        parallel=parallel,
     )
     asked = _Wanted(
         wish=wish,
         strategies=tuple(names),
         runs=runs,
         flight=flight,
-        live=min(live, len(questions)),
+        live=min(live, len(wish.questions)),
         yes=yes,
         traces=tuple(traces or ()),
         policy=policy,
     )
     out = Output(quiet)
-    wanted: Sequence[str | None] = _split(models or []) or [config.get("model", None)]
+    wanted: Sequence[str | None] = _split(models or []) or [load_config().get("model", None)]
     documents, reports = [], []
     for name in wanted:
         plan, pool, comparison, path, checked = _bench(asked, name, out)
@@ -219,7 +188,9 @@ def run(
             curves.draw_curves(
                 comparison.lines, points, _title(wish, pool), out_folder, f"curves{label}"
             )
-            write_outcomes(out_folder / "rows.jsonl", pool.header.model, comparison)
+            write_outcomes(
+                out_folder / "rows.jsonl", pool.header.model, comparison, first=len(documents) == 1
+            )
             (out_folder / "report.md").write_text("\n\n".join(reports), encoding="utf-8")
     if as_json:
         out.document({"v": 1, "data": data, "models": documents})
@@ -240,18 +211,17 @@ def _bench(
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import comparison, contenders
     from ttc_cli.commands import planning
-    from ttc_cli.commands.pools import Loader, Teller, obtain_pool
 
     wish = asked.wish
     model = planning.choose_model(name)
     model = replace(model, path=planning.obtain_model(model, yes=asked.yes, ask=None))
     sampling = planning.choose_sampling(model, wish.temperature)
     rivals = contenders.parse(asked.strategies, wish.samples)
-    with Comparer() as comparer, Loader(wish, model, out) as loader:
-        pool, file = obtain_pool(wish, model, sampling, loader, out)
+    with Comparer() as comparer, pools.Loader(wish, model, out) as loader:
+        pool, file = pools.obtain_pool(wish, model, sampling, loader, out)
         table = _choose_table(asked.policy, pool)
         plan = comparison.Plan(wish.questions, rivals, wish.samples, asked.runs, table=table)
-        progress = Teller(out)
+        progress = pools.Teller(out)
         live: dict[str, list[Outcome]] = {}
         checked = ""
         if asked.live or any(each.live for each in rivals):
@@ -268,7 +238,9 @@ def _bench(
                 comparer,
                 pool,
             )
-            kept = file.with_suffix(".live.jsonl")
+            kept = wish.place(model, sampling).with_suffix(
+                f".{pool.header.prompt_format[:8]}.live.jsonl"
+            )
             live = asyncio.run(comparison.put_live(*given, kept, flight=asked.flight, told=tell))
             if asked.live:
                 checked = asyncio.run(comparison.check_live(*given, asked.live, tell))
@@ -315,11 +287,11 @@ def _add(found: Comparison, theirs: dict[str, list[Outcome]]) -> None:
         found.rows.append(summarise(name, outcomes))
 
 
-def _title(wish: Wish, pool: Pool) -> str:
+def _title(wish: pools.Wish, pool: Pool) -> str:
     return f"{pool.header.model}, {len(wish.questions)} questions of {wish.data}"
 
 
-def _describe(wish: Wish, pool: Pool, path: Path, table: Table) -> str:
+def _describe(wish: pools.Wish, pool: Pool, path: Path, table: Table) -> str:
     """What it was measured on."""
     header = pool.header
     drawn = [
@@ -372,7 +344,7 @@ def _document(comparison: Comparison, pool: Pool, path: Path) -> dict[str, Any]:
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="rows.jsonl of one bench.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="rows.jsonl of another.")],
-    as_json: Json = False,
+    as_json: pools.Json = False,
 ) -> None:
     """Compare two benches on the questions and strategies that they share.
 

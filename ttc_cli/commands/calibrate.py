@@ -13,9 +13,8 @@ from typing import Annotated
 
 import typer
 
-from ttc_cli.commands import flags
+from ttc_cli.commands import flags, pools
 from ttc_cli.commands.panels import PanelCommand
-from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 
 EPILOG = """\
@@ -35,16 +34,9 @@ app = typer.Typer()
 
 @app.command(cls=PanelCommand, epilog=EPILOG)
 def calibrate(
-    data: Annotated[
-        str,
-        typer.Argument(metavar="DATA", help="Labelled questions, as for 'ttc bench'."),
-    ],
-    limit: Annotated[
-        int | None, typer.Option(help="Only the first N questions.", min=1, metavar="N")
-    ] = None,
-    part: Annotated[
-        str | None, typer.Option(help="Questions of the data, as 0:50.", metavar="START:STOP")
-    ] = None,
+    data: pools.Data,
+    limit: pools.Limit = None,
+    part: pools.Part = None,
     model: flags.Model = None,
     name: Annotated[
         str | None,
@@ -54,24 +46,14 @@ def calibrate(
         bool,
         typer.Option("--self", help="No labels: the majority of all samples stands for them."),
     ] = False,
-    samples: Annotated[
-        int, typer.Option(help="Candidates drawn for a question.", min=4, metavar="N")
-    ] = 16,
+    samples: pools.Samples = 16,
     runs: Annotated[
         int, typer.Option(help="Orders of the samples that a setting is tried over.", min=1)
     ] = 4,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Of the samples.  [default: the model's own]", min=0.0, metavar="T"),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Limit of a candidate.", min=1)] = 512,
-    seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
-    pools: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the pools.  [default: pools in ttc's data folder]", metavar="DIR"
-        ),
-    ] = None,
+    temperature: pools.Temperature = None,
+    max_tokens: pools.MaxTokens = 512,
+    seed: pools.Seed = 0,
+    folder: pools.Folder = None,
     out_file: Annotated[
         Path | None,
         typer.Option(
@@ -85,52 +67,45 @@ def calibrate(
     threads: flags.Threads = None,
     gpu_layers: flags.GpuLayers = None,
     parallel: flags.Parallel = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")
-    ] = False,
+    as_json: pools.Json = False,
+    quiet: pools.Quiet = False,
 ) -> None:
     """Fit to labelled questions when this model should think harder, and when it is in vain.
 
     Draws candidates for each, and fits to them how likely the leading answer is right, what more
     candidates gain, and how each budget spends best. 'ttc solve' then uses it with this model.
     """
-    from ttc_cli import paths
     from ttc_cli.answers import Comparer
-    from ttc_cli.bench import calibration, datasets
+    from ttc_cli.bench import calibration
     from ttc_cli.commands import planning, policies
-    from ttc_cli.commands.pools import Loader, Teller, Wish, obtain_pool
     from ttc_cli.config import load_config
 
-    if limit is not None and part is not None:
-        raise UsageError("--limit and --part contradict each other.", "leave one out")
-    questions = datasets.find(data, f":{limit}" if limit is not None else part)
-    config = load_config()
     out = Output(quiet)
-    wish = Wish(
-        data=Path(data).stem,
-        questions=questions,
+    wish = pools.make_wish(
+        data,
+        limit,
+        part,
         samples=samples,
         temperature=temperature,
         max_tokens=max_tokens,
         seed=seed,
-        folder=pools or paths.data_dir() / "pools",
-        threads=config.get("threads", threads),
-        gpu_layers=config.get("gpu_layers", gpu_layers),
-        parallel=config.get("parallel", parallel),
+        folder=folder,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        parallel=parallel,
     )
-    chosen = planning.choose_model(config.get("model", model))
+    chosen = planning.choose_model(load_config().get("model", model))
     chosen = replace(chosen, path=planning.obtain_model(chosen, yes=yes, ask=None))
     name = name or f"{planning.label_model(chosen)}-{wish.data}"
     policies.check_name(name)
     sampling = planning.choose_sampling(chosen, temperature)
-    with Comparer() as comparer, Loader(wish, chosen, out) as loader:
-        pool, _ = obtain_pool(wish, chosen, sampling, loader, out)
+    with Comparer() as comparer, pools.Loader(wish, chosen, out) as loader:
+        pool, _ = pools.obtain_pool(wish, chosen, sampling, loader, out)
         loader.close()
-        teller = Teller(out)
-        labelled = list(questions)
+        teller = pools.Teller(out)
+        labelled = list(wish.questions)
         if own_labels:
-            labelled = calibration.label_by_majority(pool, questions, comparer)
+            labelled = calibration.label_by_majority(pool, wish.questions, comparer)
         policy = asyncio.run(
             calibration.calibrate(
                 pool,
@@ -156,7 +131,7 @@ def calibrate(
             "fitted to the majority of its own samples, not to labels: it learns when the vote "
             "settles, not when it is right"
         )
-    unreliable = [each.verifier for each in policy.reliability if not each.trusted]
+    unreliable = [each.verifier for each in policy.reliability if each.trusted is False]
     if unreliable:
         out.warn(f"no better than chance on these questions: {', '.join(unreliable)}")
     out.say(f"written: {file}")

@@ -19,6 +19,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 
 if TYPE_CHECKING:
+    from ttc_cli.policy.belief import Belief
     from ttc_cli.policy.file import Policy
     from ttc_cli.policy.table import Table
 
@@ -202,7 +203,7 @@ def word_policy(policy: Policy) -> str:
         lines.append("few questions: take it as a beginning")
     if table.belief is not None:
         lines += ["", "What it believes and does at budget normal, by votes of the two leaders:"]
-        lines += _align(_draw(table))
+        lines += _align(_draw(table, table.belief))
         told = ", ".join(
             f"{number}: {gain:.2f}" for number, gain in enumerate(table.belief.gains, start=1)
         )
@@ -233,7 +234,9 @@ def word_policy(policy: Policy) -> str:
                     each.verifier,
                     _number(each.auc),
                     f"{_number(each.auc_within)} [{_number(each.low)}, {_number(each.high)}]",
-                    "" if each.trusted else "no better than chance",
+                    {True: "", False: "no better than chance", None: "too few to tell"}[
+                        each.trusted
+                    ],
                 )
                 for each in policy.reliability
             ]
@@ -241,40 +244,34 @@ def word_policy(policy: Policy) -> str:
     return "\n".join(lines)
 
 
-def _draw(table: Table) -> list[tuple[str, ...]]:
-    """A line a vote, all heard candidates having stated one of the two answers or scattered."""
-    from ttc_cli.policy.belief import Belief
-    from ttc_cli.policy.difficulty import estimate_pass_rate, find_bin
-    from ttc_cli.policy.stopping import expect_gain
+def _draw(table: Table, belief: Belief) -> list[tuple[str, ...]]:
+    """A line a vote at budget normal, where nobody scattered and nothing is known but the votes."""
+    from ttc_cli.policy.belief import describe_vote
+    from ttc_cli.policy.difficulty import estimate
+    from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain
+    from ttc_cli.types import Answer, AnswerClass, AnswerType
 
-    belief, row = table.belief, table.rows["normal"]
-    assert isinstance(belief, Belief)
+    row = table.rows["normal"]
     lines: list[tuple[str, ...]] = [("VOTES", "DIFFICULTY", "P(RIGHT)", "4 MORE GAIN", "DECISION")]
-    import math
-
-    for leader, runner_up in _STATES:
+    for votes in _STATES:
+        leader, runner_up = votes
+        classes = [
+            AnswerClass(Answer(name, name, AnswerType.TEXT), tuple(range(count)), float(count))
+            for name, count in zip("ab", votes, strict=True)
+            if count
+        ]
         heard = leader + runner_up
-        number = find_bin(estimate_pass_rate(leader, heard, table.prior))
-        features = (
-            math.log(leader + 1),
-            math.log((leader + 1) / (runner_up + 1)),
-            leader / heard,
-            1.0,
-            None,
-            None,
-        )
-        kept = belief.gains[number - 1]
-        gains = {size: kept * expect_gain(leader, runner_up, heard, size) for size in (1, 2, 4, 8)}
-        paying = {size: gain - size * row.price for size, gain in gains.items()}
-        best = max(paying, key=lambda size: paying[size])
-        decision = "stop" if paying[best] < 0 else f"{best} more"
+        difficulty = estimate(classes, heard, table.prior).difficulty
+        kept = belief.gains[difficulty - 1]
+        sizes = [size for size in WAVE_SIZES if size <= row.cap - heard]
+        best = choose_wave(leader, runner_up, heard, sizes, row.price, kept)
         lines.append(
             (
                 f"{leader} to {runner_up}",
-                str(number),
-                f"{belief.rate(features):.2f}",
-                f"{gains[4]:.3f}",
-                decision,
+                str(difficulty),
+                f"{belief.rate(describe_vote(classes, (), heard)):.2f}",
+                f"{kept * expect_gain(leader, runner_up, heard, 4):.3f}",
+                f"{best.size} more" if best.size else "stop",
             )
         )
     return lines

@@ -12,8 +12,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 
 if TYPE_CHECKING:
@@ -23,6 +26,34 @@ if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
     from ttc_cli.models.store import Model
     from ttc_cli.types import Sampling
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A JSONL, CSV or Parquet file of labelled questions, or one of gsm8k, gsm8k-train, "
+        "math500, aime, arc, mmlu from the hub.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first N questions.", min=1, metavar="N")]
+Part = Annotated[
+    str | None, typer.Option(help="Questions of the data, as 0:50.", metavar="START:STOP")
+]
+Samples = Annotated[int, typer.Option(help="Candidates drawn for a question.", min=2, metavar="N")]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="Of the samples.  [default: the model's own]", min=0.0, metavar="T"),
+]
+MaxTokens = Annotated[int, typer.Option(help="Limit of a candidate.", min=1)]
+Seed = Annotated[int, typer.Option(help="Of the samples.", min=0)]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--pools", help="Folder of the pools.  [default: pools in ttc's data folder]", metavar="DIR"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 
 SAY_SECONDS = 30.0
 """Between two lines of progress where stderr is no terminal."""
@@ -55,6 +86,47 @@ class Wish:
         key = hashlib.sha256(f"{read_hash(model)} {json.dumps(drawn, sort_keys=True)}".encode())
         label = "".join(c if c.isalnum() or c in "._-" else "_" for c in label_model(model))
         return self.folder / f"{label}-{self.data}-{key.hexdigest()[:8]}.jsonl"
+
+
+def make_wish(
+    data: str,
+    limit: int | None,
+    part: str | None,
+    *,
+    samples: int,
+    temperature: float | None,
+    max_tokens: int,
+    seed: int,
+    folder: Path | None,
+    threads: int | None,
+    gpu_layers: int | None,
+    parallel: int | None,
+) -> Wish:
+    """The wish that the flags, and the configuration behind them, speak of.
+
+    Raises:
+        UsageError: flags contradict each other, or the data cannot be understood.
+        NetworkError: a named set is not here and the hub does not give it.
+    """
+    from ttc_cli import paths
+    from ttc_cli.bench import datasets
+    from ttc_cli.config import load_config
+
+    if limit is not None and part is not None:
+        raise UsageError("--limit and --part contradict each other.", "leave one out")
+    config = load_config()
+    return Wish(
+        data=Path(data).stem,
+        questions=datasets.find(data, f":{limit}" if limit is not None else part),
+        samples=samples,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        folder=folder or paths.data_dir() / "pools",
+        threads=config.get("threads", threads),
+        gpu_layers=config.get("gpu_layers", gpu_layers),
+        parallel=config.get("parallel", parallel),
+    )
 
 
 def obtain_pool(

@@ -24,7 +24,13 @@ from ttc_cli.events import (
 )
 from ttc_cli.policy.belief import describe_vote
 from ttc_cli.policy.difficulty import estimate
-from ttc_cli.policy.stopping import cannot_change, count_votes_to_settle, expect_gain
+from ttc_cli.policy.stopping import (
+    WAVE_SIZES,
+    NextWave,
+    cannot_change,
+    choose_wave,
+    count_votes_to_settle,
+)
 from ttc_cli.policy.table import Row, Table
 from ttc_cli.search import registry
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
@@ -40,15 +46,6 @@ async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
     if context.problem.answer_type is AnswerType.FREE:
         return await run.choose_freely()
     return await run.vote_until_settled()
-
-
-@dataclass(frozen=True, slots=True)
-class _NextWave:
-    """The next wave: its ``size`` (0: none pays), what it would ``gain``, the most ``tried``."""
-
-    size: int
-    gain: float
-    tried: int
 
 
 @dataclass(slots=True)
@@ -207,25 +204,20 @@ class _Run:
         """Whether the price alone says when it is enough, as in a calibrated row."""
         return self.row.threshold is None and self.row.price > 0
 
-    def _find_best_wave(self) -> _NextWave:
-        """Of some sizes of the next wave the one that gains most beyond its price."""
+    def _find_best_wave(self) -> NextWave:
+        """The size of the next wave that pays best, by calibrated gains where there are any."""
         leader, runner_up = self._lead()
-        heard = count_heard(self.pool.candidates)
         left = max(1, self.context.samples - self.context.ledger.samples)
         if self._goes_by_price():
             most = max(self.context.parallel, self.row.probe)
-            sizes = {min(left, most, size) for size in (1, 2, 4, 8, 16, 32)}
+            sizes = {min(left, most, size) for size in WAVE_SIZES}
         else:
             size = self._size_wave()
             sizes = {min(left, size * times) for times in (1, 2, 4)}
         belief = self.table.belief
         kept = 1.0 if belief is None else belief.gains[self._estimate().difficulty - 1]
-        gains = {size: kept * expect_gain(leader, runner_up, heard, size) for size in sizes}
-        paying = [size for size, gain in gains.items() if gain >= size * self.row.price]
-        if not paying:
-            return _NextWave(0, max(gains.values()), max(sizes))
-        size = max(paying, key=lambda size: (gains[size] - size * self.row.price, -size))
-        return _NextWave(size, gains[size], max(sizes))
+        heard = count_heard(self.pool.candidates)
+        return choose_wave(leader, runner_up, heard, sizes, self.row.price, kept)
 
     def _plan_wave(self) -> tuple[int, str]:
         leader, runner_up = self._lead()

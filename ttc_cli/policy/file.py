@@ -39,6 +39,7 @@ class Reliability:
     """How well a score told right from wrong candidates: AUC over all, and within a question.
 
     ``low`` and ``high`` bound the latter (95 %, bootstrap over ``questions`` that have both).
+    ``trusted``: better than chance beyond doubt; None where these are too few to tell.
     """
 
     verifier: str
@@ -47,11 +48,7 @@ class Reliability:
     low: float | None
     high: float | None
     questions: int
-
-    @property
-    def trusted(self) -> bool:
-        """Whether it is better than chance beyond doubt."""
-        return self.low is not None and self.low > 0.5
+    trusted: bool | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,13 @@ the posterior that the leader would stay ahead of the runner-up if sampling went
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
+
+WAVE_SIZES = (1, 2, 4, 8, 16, 32)
+"""Sizes of the next wave that are weighed where its price alone decides."""
 
 
 @lru_cache(maxsize=65536)
@@ -58,6 +63,41 @@ def expect_gain(leader: int, runner_up: int, heard: int, samples: int) -> float:
         for won in range(votes + 1)
     )
     return max(0.0, later - now) * reached * share
+
+
+@dataclass(frozen=True, slots=True)
+class NextWave:
+    """The next wave: its ``size`` (0: none pays), what it would ``gain``, the most ``tried``."""
+
+    size: int
+    gain: float
+    tried: int
+
+
+def choose_wave(
+    leader: int,
+    runner_up: int,
+    heard: int,
+    sizes: Iterable[int],
+    price: float,
+    kept: float = 1.0,
+) -> NextWave:
+    """Of some sizes of the next wave the one that gains most beyond its price.
+
+    Args:
+        leader: votes of the leading answer.
+        runner_up: votes of the second.
+        heard: candidates so far, scattered and unfinished ones included.
+        sizes: at least one.
+        price: what a candidate must gain.
+        kept: the share of what ``expect_gain`` promises that comes true.
+    """
+    gains = {size: kept * expect_gain(leader, runner_up, heard, size) for size in sizes}
+    paying = [size for size, gain in gains.items() if gain >= size * price]
+    if not paying:
+        return NextWave(0, max(gains.values()), max(gains))
+    size = max(paying, key=lambda size: (gains[size] - size * price, -size))
+    return NextWave(size, gains[size], max(gains))
 
 
 def _beta_binomial(won: int, draws: int, a: int, b: int) -> float:

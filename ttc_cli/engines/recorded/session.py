@@ -1,14 +1,4 @@
-"""Serves samples that were drawn before, through the ordinary protocol.
-
-A policy that runs here is the one that runs live: it grows, limits, cancels and scores as ever,
-and is charged the tokens that the recorded samples really had. Live branches advance in lockstep,
-one token a decode step, over ``parallel`` slots, so that a cancellation costs what it would have
-cost. Each request draws, without replacement, one of the question's recorded samples.
-
-What is not covered: only whole candidates from the root were recorded, so there are no steps and
-no growing on from a candidate, and sampling other than the recorded one is refused. No time
-passes: wall seconds in the ledger are those of the simulation and mean nothing.
-"""
+"""One question of a recording, and the candidates that are taken from it."""
 
 from __future__ import annotations
 
@@ -17,141 +7,17 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ttc_cli.engines.base import (
-    Branch,
-    EngineInfo,
-    Grow,
-    Growth,
-    Meter,
-    Prompt,
-    ScoreRow,
-    Then,
-    Until,
-)
-from ttc_cli.engines.recording import (
-    RecordedQuestion,
-    RecordedSample,
-    RecordedScore,
-    Recording,
-    prompt_key,
-    row_key,
-)
+from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Then, Until
+from ttc_cli.engines.recording import RecordedQuestion, RecordedSample, RecordedScore, row_key
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Finish, Role
 
-__all__ = [
-    "RecordedEngine",
-    "RecordedQuestion",
-    "RecordedSample",
-    "RecordedScore",
-    "RecordedSession",
-    "Recording",
-    "prompt_key",
-    "row_key",
-]
-
-
-class RecordedEngine:
-    """An ``Engine`` over a ``Recording``.
-
-    Args:
-        recording: what was drawn.
-        trajectory: another number serves the samples in another order.
-        parallel: how many branches grow at once; None is what the live engine had.
-        jump: go from one end of a candidate to the next at once where no cap asks for single
-            steps. ``Grew`` events then come once a jump, not once a step: for thousands of runs.
-    """
-
-    def __init__(
-        self,
-        recording: Recording,
-        *,
-        trajectory: int = 0,
-        parallel: int | None = None,
-        jump: bool = False,
-    ) -> None:
-        known, self._recording = recording.info, recording
-        self._jump = jump
-        self._trajectory = trajectory
-        self._interrupted = False
-        self._open: set[RecordedSession] = set()
-        self._info = EngineInfo(
-            name="recorded",
-            model=known.model,
-            parameters=known.parameters,
-            context=known.context,
-            parallel=parallel or known.parallel,
-            chat_template=known.chat_template,
-            control_tokens=known.control_tokens,
-            forks=True,
-            scores=any(s.scores for q in recording.questions.values() for s in q.samples),
-            steps=False,
-            states=_find_width(recording),
-        )
-
-    @property
-    def info(self) -> EngineInfo:
-        """The recorded model under the name ``recorded``."""
-        return self._info
-
-    @property
-    def recording(self) -> Recording:
-        """What is served."""
-        return self._recording
-
-    @property
-    def trajectory(self) -> int:
-        """The number that the order of the samples follows from."""
-        return self._trajectory
-
-    @property
-    def jump(self) -> bool:
-        """Whether steps between two ends are taken at once."""
-        return self._jump
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether ``interrupt`` was called since a session was last open."""
-        return self._interrupted
-
-    async def open(
-        self,
-        prompt: Prompt,
-        meter: Meter,
-        observe: Callable[[Grew], None] | None = None,
-        role: Role = Role.GENERATOR,
-    ) -> RecordedSession:
-        """Find the recorded samples of ``prompt``.
-
-        Raises:
-            UsageError: nothing was recorded for this prompt.
-        """
-        question = self._recording.questions.get(prompt_key(prompt))
-        if question is None:
-            raise UsageError(
-                "The pool holds no samples for this prompt: the question, the chat template or "
-                "the wording around it changed since it was recorded.",
-                hint="ttc bench DATA draws a new one.",
-            )
-        session = RecordedSession(self, question, meter, observe)
-        self._open.add(session)
-        return session
-
-    def forget(self, session: RecordedSession) -> None:
-        """Called by a session that closes."""
-        self._open.discard(session)
-        if not self._open:
-            self._interrupted = False
-
-    def interrupt(self) -> None:
-        """End all growing, as ``Finish.CANCELLED``, until every session is closed."""
-        self._interrupted = bool(self._open)
-
-    def close(self) -> None:
-        """Nothing is held."""
+if TYPE_CHECKING:
+    from ttc_cli.engines.recorded.engine import RecordedEngine
 
 
 @dataclass(slots=True, eq=False)
@@ -477,12 +343,6 @@ class _Growths(AsyncIterator[Growth]):
     def __del__(self) -> None:
         if self._left:
             self._session.abandon(self._outbox)
-
-
-def _find_width(recording: Recording) -> int:
-    """The length of the recorded hidden states; 0 where there are none."""
-    states = (s.state for q in recording.questions.values() for s in q.samples)
-    return next((len(state) for state in states if state), 0)
 
 
 def _uncapped(meter: Meter) -> bool:
