@@ -1,5 +1,6 @@
 import pytest
 
+from ttc_cli.bench.matching import Point, match
 from ttc_cli.bench.report import (
     Outcome,
     find_bins,
@@ -8,6 +9,7 @@ from ttc_cli.bench.report import (
     tabulate_bins,
     tabulate_differences,
     tabulate_pairs,
+    word_match,
 )
 from ttc_cli.bench.statistics import wilson
 
@@ -63,6 +65,16 @@ def test_pairs_are_tested_against_the_baseline() -> None:
     }
     table = tabulate_pairs(found, "majority@4").splitlines()
     assert table[2] == "| auto | 0 | 6 | 0.031 |"
+
+
+def test_a_baseline_that_got_nothing_right_is_not_matched() -> None:
+    nothing = Point("majority@4", (0.0,) * 8, (4.0,) * 8)
+    cheap = Point("auto", (0.0,) * 8, (1.0,) * 8)
+    assert "nothing to match" in word_match(match([cheap], nothing))
+    half = Point("majority@4", (1.0, 0.0) * 4, (4.0,) * 8)
+    told = word_match(match([cheap, Point("auto × 2", (1.0, 0.0) * 4, (2.0,) * 8)], half))
+    assert "**Compute to match: 50% [50%, 50%]** of the baseline's FLOPs, by auto × 2" in told
+    assert "not reached at any price" in word_match(match([cheap], half))
 
 
 def test_two_benches_are_compared_on_what_they_share() -> None:

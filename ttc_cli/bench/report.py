@@ -200,6 +200,8 @@ def word_match(found: Match) -> str:
     lines = [
         f"Baseline: {base.name}, {base.accuracy:.1%} at {base.cost / 1e12:.2f} TFLOPs a question."
     ]
+    if base.accuracy == 0:
+        return f"* {lines[0]} It got nothing right: there is nothing to match.\n"
     if found.point is None or found.share is None:
         best = "not reached at any price"
         lines.append(f"**Compute to match: {best}** (reached in {found.reached:.0%} of resamples).")
