@@ -11,6 +11,7 @@ from ttc_cli.events import Decided, EventStream, RunEnded, RunStarted, Warned
 from ttc_cli.policy.cascade import Stage, solve_in_turn
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.prompts import Chat
+from ttc_cli.search.thinking import Thinking
 from ttc_cli.types import AnswerType, Budget, Problem, Result, Sampling
 
 SUM = Problem("What is 2+2?", AnswerType.NUMBER)
@@ -28,7 +29,7 @@ def silent(ask: Ask) -> str:
     return "I do not know."
 
 
-def climb(small, large, *, budget: Budget | None = None, **options):
+def climb(small, large, *, budget: Budget | None = None, own: dict | None = None, **options):
     """The result, the events, and which models were loaded."""
     loaded: list[str] = []
 
@@ -38,7 +39,8 @@ def climb(small, large, *, budget: Budget | None = None, **options):
             if isinstance(script, Exception):
                 raise script
             engine = ScriptedEngine(script, parallel=4)
-            return Stage(engine, Chat(engine.info), SHIPPED, Sampling())
+            given = (own or {}).get(name, {})
+            return Stage(engine, Chat(engine.info), SHIPPED, Sampling(), **given)
 
         return load
 
@@ -104,6 +106,25 @@ def test_a_larger_model_that_fails_leaves_the_smaller_ones_answer() -> None:
     assert any(isinstance(each, Warned) and "no room" in each.message for each in seen)
     with pytest.raises(EngineError):
         climb(EngineError("broken"), sure)
+
+
+def test_each_model_thinks_and_is_judged_in_its_own_way() -> None:
+    def muse(ask: Ask) -> str:
+        thought = "" if "</reason>" in ask.text else "It may be 5, or 6.\n</reason>\n\n"
+        return f"{thought}The final answer is 4."
+
+    own = {
+        "small": {"refused": {"judge": "the judge of the small one knows nothing"}},
+        "large": {"thinking": Thinking("<reason>", "</reason>")},
+    }
+    result, seen, loaded = climb(scattered, muse, own=own)
+    assert loaded == ["small", "large"]
+    warned = [each.message for each in seen if isinstance(each, Warned)]
+    assert warned == ["the judge of the small one knows nothing"]
+    assert result.answer is not None
+    assert result.answer.text == "4"
+    assert result.solution == "The final answer is 4."
+    assert all(each.thought for each in result.candidates if each.answer is not None)
 
 
 def test_ctrl_c_keeps_the_next_model_from_being_asked() -> None:

@@ -5,7 +5,7 @@ Three things are fitted, from the pool alone:
 * the *belief*: P(the leader is right | the vote), by logistic regression on votes of all sizes;
 * the *gains*: for each predicted difficulty, how much of what ``expect_gain`` promises comes true;
 * for each budget level the probe size and the verifiers' tilt, by running the real ``auto`` on
-  ``engines/recorded.py`` over resampled orders, at the level's price.
+  ``engines/recorded`` over resampled orders, at the level's price.
 
 Then everything is done twice more, on one half of the questions each, and judged on the other: that
 is what the policy is said to do. No question chooses its own policy there.

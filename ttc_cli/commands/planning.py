@@ -198,11 +198,10 @@ def choose_template_arguments(
     return {**own, "enable_thinking": True}
 
 
-def make_room_to_think(budget: Budget, thinking: Thinking | None) -> Budget:
-    """``budget`` with a candidate's limit raised by the longest thought."""
-    if thinking is None:
-        return budget
-    room = THINK_TOKENS if thinking.tokens is None else thinking.tokens
+def make_room_to_think(budget: Budget, *thoughts: Thinking | None) -> Budget:
+    """``budget`` with a candidate's limit raised by the longest thought of all these."""
+    rooms = [THINK_TOKENS if each.tokens is None else each.tokens for each in thoughts if each]
+    room = max(rooms, default=0)
     return replace(budget, tokens_per_candidate=budget.tokens_per_candidate + room)
 
 

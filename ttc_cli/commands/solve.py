@@ -150,7 +150,8 @@ def solve(
             keep=option("think_keep"),
             insist=any(each is not None for each in (think_tokens, wait, think_keep)),
         )
-        limits = planning.make_room_to_think(limits, thoughts)
+        others = (planning.choose_thinking(each) for each in ladder[1:])
+        limits = planning.make_room_to_think(limits, thoughts, *others)
         settings = Settings(
             threads=option("threads"),
             gpu_layers=option("gpu_layers"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from ttc_cli.commands.planning import (
     choose_sampling,
     choose_template_arguments,
+    choose_thinking,
     label_model,
 )
 from ttc_cli.commands.verifier_models import VerifierModel, open_engines
@@ -245,7 +246,7 @@ async def _think(
         )
     from ttc_cli.answers import Comparer
     from ttc_cli.models import hardware
-    from ttc_cli.policy.cascade import Stage, solve_in_turn
+    from ttc_cli.policy.cascade import solve_in_turn
     from ttc_cli.policy.run import solve
     from ttc_cli.prompts import Chat
     from ttc_cli.verifiers import registry
@@ -307,7 +308,7 @@ async def _think(
                 "stopped": stopped.is_set,
             }
             if request.larger:
-                first = Stage(engine, chat, find_table(request, path, chat), request.sampling)
+                first = _make_stage(request, path, engine, chat)
                 climbs = _plan_climbs(request, first, loaded)
                 result = await solve_in_turn(request.problem, climbs, **common)
             else:
@@ -330,9 +331,21 @@ async def _think(
     return Thought(result, tuple(decisions), engine.info.model)
 
 
+def _make_stage(request: Request, path: Path, engine: Engine, chat: Chat) -> Stage:
+    from ttc_cli.policy.cascade import Stage
+
+    return Stage(
+        engine,
+        chat,
+        find_table(request, path, chat),
+        request.sampling,
+        request.thinking,
+        find_refused(request, path),
+    )
+
+
 def _plan_climbs(request: Request, first: Stage, loaded: list[Engine]) -> list[Climb]:
     """How each stage of a cascade is come by; a model is freed before the next one is loaded."""
-    from ttc_cli.policy.cascade import Stage
     from ttc_cli.prompts import Chat
 
     async def stay() -> Stage:
@@ -349,10 +362,15 @@ def _plan_climbs(request: Request, first: Stage, loaded: list[Engine]) -> list[C
                 None, lambda: open_engine(path, request.settings, name)
             )
             loaded.append(engine)
-            chat = Chat(engine.info, choose_template_arguments(model, None))
-            own = replace(request, model=model)
-            sampling = choose_sampling(model, request.temperature)
-            return Stage(engine, chat, find_table(own, path, chat), sampling)
+            thinking = choose_thinking(model)
+            own = replace(
+                request,
+                model=model,
+                thinking=thinking,
+                sampling=choose_sampling(model, request.temperature),
+            )
+            chat = Chat(engine.info, choose_template_arguments(model, thinking))
+            return _make_stage(own, path, engine, chat)
 
         return climb
 

@@ -9,8 +9,8 @@ Chen et al. 2023, FrugalGPT (arXiv 2305.05176), with the vote in place of a trai
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ttc_cli.engines.base import Engine
@@ -19,6 +19,7 @@ from ttc_cli.events import Decided, EventStream, RunEnded, Warned
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
+from ttc_cli.search.thinking import Thinking
 from ttc_cli.types import Budget, Problem, Result, Sampling, Usage
 
 ENOUGH = {"quick": 0.6, "normal": 0.8, "deep": 0.9, "max": 0.97}
@@ -27,12 +28,14 @@ ENOUGH = {"quick": 0.6, "normal": 0.8, "deep": 0.9, "max": 0.97}
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A model that is loaded and ready, and what it goes by."""
+    """A model that is loaded and ready, and what it goes by; the rest as ``solve`` takes it."""
 
     engine: Engine
     chat: Chat
     table: Table
     sampling: Sampling
+    thinking: Thinking | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 Climb = Callable[[], Awaitable[Stage]]
@@ -80,6 +83,8 @@ async def solve_in_turn(
                 chat=stage.chat,
                 table=stage.table,
                 sampling=stage.sampling,
+                thinking=stage.thinking,
+                refused=stage.refused,
                 budget=_leave(budget, spent),
                 events=events,
                 stopped=stopped,
