@@ -69,7 +69,10 @@ def main() -> None:
     found: dict[str, dict[str, Side]] = {
         work: {"ttc": Side(), "its_hub": Side()} for work in ("self-consistency", "beam")
     }
+    # its_hub sends no limit with a step, so the server sets it; the window holds the longest path.
     flags = ["--top-k", "40", "--top-p", "0.95", "--min-p", "0", "--metrics"]
+    flags += ["-n", str(given.max_tokens)]
+    window = STEPS * given.max_tokens + 1024
     engine = llamacpp.load(
         given.model,
         llamacpp.Settings(
@@ -80,7 +83,7 @@ def main() -> None:
         ),
     )
     try:
-        with run_server(given, N, given.max_tokens + 2048, flags) as url, Comparer() as comparer:
+        with run_server(given, N, window, flags) as url, Comparer() as comparer:
             for question in questions:
                 for work, sides in found.items():
                     _time_ours(given, engine, comparer, work, question, sides["ttc"])
