@@ -10,16 +10,17 @@ Not covered: encoders, pooled embeddings, LoRA, grammars.
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import llama_cpp as lib
 import numpy as np
 import numpy.typing as npt
 
+from ttc_cli.engines.llamacpp.bindings import lib
 from ttc_cli.errors import EngineError, MemoryShort, ModelCorrupt, ModelUnsupported
 
 log = logging.getLogger("ttc.native")
@@ -73,7 +74,8 @@ def system_info() -> str:
 
 def library_version() -> str:
     """Versions of the binding and of llama.cpp."""
-    return f"{lib.__version__} (llama.cpp {lib.llama_version().decode()})"
+    binding = importlib.metadata.version("llama-cpp-python")
+    return f"{binding} (llama.cpp {lib.llama_version().decode()})"
 
 
 def library_files() -> list[Path]:
