@@ -246,8 +246,8 @@ class Budget:
 class Estimate:
     """What the policy believes after looking at the candidates so far.
 
-    ``settled`` is the posterior that the leader stays ahead of the runner-up (for stopping only;
-    never below one half once there is a leader, 0 without one). ``pass_rate`` is the estimated
+    ``settled`` is the posterior that the leader stays ahead of the runner-up (0 without one; below
+    one half where a surer leader has fewer votes). ``pass_rate`` is the estimated
     chance that one more sample gives the leader's answer; ``difficulty`` is the fifth, 1 (easy) to
     5, that 1 − pass_rate falls in. ``calibrated`` says whether ``settled`` may be called a
     probability of being right.

@@ -68,7 +68,7 @@ def fit(drawn: pool.Pool, comparer: Comparer, questions=QUESTIONS, **options) ->
             name="maths",
             data="sums",
             date="2026-01-31",
-            runs=2,
+            runs=1,
             **options,
         )
     )
@@ -76,7 +76,7 @@ def fit(drawn: pool.Pool, comparer: Comparer, questions=QUESTIONS, **options) ->
 
 def test_the_belief_knows_certain_votes_from_scattered_ones(drawn, comparer) -> None:
     graded = calibration.grade(drawn, QUESTIONS, comparer)
-    states = [state for each in graded for state in calibration.walk(each, comparer)]
+    states = [state for each in graded for state in calibration.walk(each, comparer, 1.0)]
     belief = calibration.fit_belief(states)
     believed = [(belief.rate(state.features), state.right) for state in states]
     sure = [right for value, right in believed if value > 0.9]
@@ -89,16 +89,13 @@ def test_the_belief_knows_certain_votes_from_scattered_ones(drawn, comparer) -> 
     assert mean == pytest.approx(sum(right for _, right in believed) / len(believed), abs=0.02)
 
 
-def test_more_gains_where_the_vote_can_turn_and_not_where_it_is_hopeless(drawn, comparer) -> None:
-    graded = calibration.grade(drawn, QUESTIONS, comparer)
-    states = [state for each in graded for state in calibration.walk(each, comparer)]
-    gains = calibration.fit_gains(states)
-    assert all(gain >= 0 for gain in gains)
-    assert gains[4] < gains[2]
+@pytest.fixture(scope="module")
+def policy(drawn) -> Policy:
+    with Comparer() as comparer:
+        return fit(drawn, comparer)
 
 
-def test_a_policy_spends_less_for_as_much_on_questions_it_has_not_seen(drawn, comparer) -> None:
-    policy = fit(drawn, comparer)
+def test_a_policy_spends_less_for_as_much_on_questions_it_has_not_seen(policy) -> None:
     assert policy.table.belief is not None
     assert (policy.sha256, policy.source.questions, policy.source.samples) == ("0" * 64, 24, 12)
     levels = {each.level: each for each in policy.expected}
@@ -107,13 +104,22 @@ def test_a_policy_spends_less_for_as_much_on_questions_it_has_not_seen(drawn, co
     normal = levels["normal"]
     assert normal.flops < normal.before_flops
     assert normal.accuracy > normal.before - 0.05
+    worths = [worth for worth, _ in policy.table.frontier]
+    assert worths == sorted(worths, reverse=True)
+    assert policy.table.at_price(1000.0).row("normal").probe == policy.table.frontier[0][1].probe
+    assert policy.table.at_price(0.001).row("normal").probe == policy.table.frontier[-1][1].probe
+    assert policy.table.tilt == 0.0
+    assert policy.matched is not None
+    assert policy.matched.baseline.endswith("@12")
+    assert policy.matched.share is not None
+    assert 0.0 < policy.matched.share < 1.0
     judge = next(each for each in policy.reliability if each.verifier == "judge")
     assert judge.auc_within == 0.5
     assert judge.trusted is False
 
 
-def test_the_same_pool_gives_the_same_policy(drawn, comparer) -> None:
-    assert fit(drawn, comparer) == fit(drawn, comparer)
+def test_the_same_pool_gives_the_same_policy(drawn, comparer, policy) -> None:
+    assert fit(drawn, comparer) == policy
 
 
 def test_without_labels_the_majority_stands_for_them(drawn, comparer) -> None:

@@ -57,6 +57,23 @@ def test_an_easy_question_stops_after_the_probe_and_cancels_the_rest() -> None:
     assert result.usage.generated_tokens == spent
 
 
+def test_a_sure_vote_counts_for_more_than_an_unsure_one() -> None:
+    def ends(answer: int, sure: float) -> Reply:
+        text = f"so so\n\nThe final answer is {answer}."
+        return Reply(text, Finish.STOP, Confidence(-0.3, -0.5, 5.0, sure))
+
+    texts = [ends(4, 9.0), ends(5, 12.0), ends(4, 9.0)]
+    result, _ = think(texts, samples=3)
+    assert result.answer is not None
+    assert result.answer.text == "5"
+    weights = {each.answer.text: each.weight for each in result.classes}
+    assert weights["5"] > weights["4"]
+    assert [each.votes for each in result.classes] == [1, 2]
+    heads, _ = think(texts, samples=3, table=replace(SHIPPED, sureness=0.0))
+    assert heads.answer is not None
+    assert heads.answer.text == "4"
+
+
 def test_a_unanimous_probe_of_equal_length_is_told_as_it_is() -> None:
     result, _ = think([says(4)])
     assert result.stop_reason == "4 of 4 agree, estimate 0.97 ≥ 0.90: stop"

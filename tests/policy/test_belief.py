@@ -33,12 +33,13 @@ def test_a_vote_is_described_by_its_two_leaders_and_how_sure_they_were() -> None
     assert found["lead in sureness"] == 2.5
 
 
-def test_the_leader_is_whoever_has_most_votes_in_whatever_order() -> None:
-    everyone = [candidate(0, "4"), candidate(1, "5"), candidate(2, "5")]
-    one = describe_vote([group("4", 0), group("5", 1, 2)], everyone, 3)
-    other = describe_vote([group("5", 1, 2), group("4", 0)], everyone, 3)
-    assert one == other
-    assert one[0] == pytest.approx(math.log(3))
+def test_the_leader_is_the_first_even_with_fewer_votes() -> None:
+    everyone = [candidate(0, "4", 12.0), candidate(1, "5", 9.0), candidate(2, "5", 9.0)]
+    described = describe_vote([group("4", 0), group("5", 1, 2)], everyone, 3)
+    found = dict(zip(FEATURES, described, strict=True))
+    assert found["leader"] == pytest.approx(math.log(2))
+    assert found["margin"] == pytest.approx(math.log(2 / 3))
+    assert found["lead in sureness"] == 3.0
 
 
 def test_what_is_not_known_counts_as_usual() -> None:

@@ -8,6 +8,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.policy.belief import Belief
 from ttc_cli.policy.file import (
     Expected,
+    Matched,
     Policy,
     Reliability,
     Source,
@@ -18,7 +19,7 @@ from ttc_cli.policy.file import (
 )
 from ttc_cli.policy.table import SHIPPED
 
-BELIEF = Belief((1.0,) * 6, 0.1, (0.0,) * 6, (1.0,) * 6, (1.0, 0.9, 0.5, 0.2, 0.0))
+BELIEF = Belief((1.0,) * 6, 0.1, (0.0,) * 6, (1.0,) * 6)
 POLICY = Policy(
     name="maths",
     model="tiny",
@@ -26,9 +27,17 @@ POLICY = Policy(
     prompt_format="0123",
     date="2026-01-31",
     source=Source("sums", 100, 16, 0, 0.5, 512),
-    table=replace(SHIPPED, name="maths", belief=BELIEF, waves={4: "beam"}),
+    table=replace(
+        SHIPPED,
+        name="maths",
+        belief=BELIEF,
+        waves={4: "beam"},
+        sureness=0.5,
+        frontier=((0.01, SHIPPED.row("quick")), (0.001, SHIPPED.row("deep"))),
+    ),
     reliability=(Reliability("judge", 0.6, 0.55, 0.45, 0.65, 40, False),),
     expected=(Expected("normal", 0.5, 1e12, 6.0, 0.48, 2e12),),
+    matched=Matched("majority@16", 0.7, 1.5e13, 0.41, 0.3, None, 0.9),
 )
 
 

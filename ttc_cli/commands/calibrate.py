@@ -72,8 +72,8 @@ def calibrate(
 ) -> None:
     """Fit to labelled questions when this model should think harder, and when it is in vain.
 
-    Draws candidates for each, and fits to them how likely the leading answer is right, what more
-    candidates gain, and how each budget spends best. 'ttc solve' then uses it with this model.
+    Draws candidates for each, fits to them how likely the leading answer is right, and tries out
+    how each budget spends best. 'ttc solve' then uses it with this model.
     """
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import calibration

@@ -20,7 +20,7 @@ from ttc_cli.output import Output
 
 if TYPE_CHECKING:
     from ttc_cli.policy.belief import Belief
-    from ttc_cli.policy.file import Policy
+    from ttc_cli.policy.file import Matched, Policy
     from ttc_cli.policy.table import Table
 
 EPILOG = """\
@@ -201,21 +201,30 @@ def word_policy(policy: Policy) -> str:
     ]
     if source.questions < 100:
         lines.append("few questions: take it as a beginning")
+    lines.append(
+        f"a vote weighs exp({table.sureness:g} × nats that its candidate ended surer than others)"
+    )
     if table.belief is not None:
         lines += ["", "What it believes and does at budget normal, by votes of the two leaders:"]
         lines += _align(_draw(table, table.belief))
-        told = ", ".join(
-            f"{number}: {gain:.2f}" for number, gain in enumerate(table.belief.gains, start=1)
-        )
-        lines += ["", f"Of promised gains came true, by difficulty: {told}"]
     lines += ["", "Each budget on questions its half of the fit had not seen, and before:"]
     lines += _align(
         [
-            ("BUDGET", "FIRST WAVE", "PRICE", "ACCURACY", "TFLOPS", "CANDIDATES", "BEFORE"),
+            (
+                "BUDGET",
+                "FIRST WAVE",
+                "STOP AT",
+                "PRICE",
+                "ACCURACY",
+                "TFLOPS",
+                "CANDIDATES",
+                "BEFORE",
+            ),
             *(
                 (
                     each.level,
                     str(table.rows[each.level].probe),
+                    _number(table.rows[each.level].threshold),
                     f"{table.rows[each.level].price:g}",
                     f"{each.accuracy:.1%}",
                     f"{each.flops / 1e12:.2f}",
@@ -226,6 +235,8 @@ def word_policy(policy: Policy) -> str:
             ),
         ]
     )
+    if policy.matched is not None:
+        lines += ["", _word_match(policy.matched)]
     if policy.reliability:
         lines += ["", "Scores of its candidates: AUC, and within a question [95 %]:"]
         lines += _align(
@@ -244,15 +255,30 @@ def word_policy(policy: Policy) -> str:
     return "\n".join(lines)
 
 
+def _word_match(found: Matched) -> str:
+    base = f"{found.baseline} ({found.accuracy:.1%}, {found.flops / 1e12:.2f} TFLOPs)"
+    if found.share is None:
+        return (
+            f"It does not match {base} at any price (in {found.reached:.0%} of resamples it does)."
+        )
+    bounds = ", ".join("–" if each is None else f"{each:.0%}" for each in (found.low, found.high))
+    return (
+        f"It matches {base} at {found.share:.0%} [{bounds}] of its FLOPs on questions its "
+        f"half had not seen (in {found.reached:.0%} of resamples)."
+    )
+
+
 def _draw(table: Table, belief: Belief) -> list[tuple[str, ...]]:
     """A line a vote at budget normal, where nobody scattered and nothing is known but the votes."""
     from ttc_cli.policy.belief import describe_vote
     from ttc_cli.policy.difficulty import estimate
-    from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain
+    from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
     from ttc_cli.types import Answer, AnswerClass, AnswerType
 
     row = table.rows["normal"]
-    lines: list[tuple[str, ...]] = [("VOTES", "DIFFICULTY", "P(RIGHT)", "4 MORE GAIN", "DECISION")]
+    lines: list[tuple[str, ...]] = [
+        ("VOTES", "DIFFICULTY", "P(RIGHT)", "SETTLED", "4 MORE GAIN", "DECISION")
+    ]
     for votes in _STATES:
         leader, runner_up = votes
         classes = [
@@ -261,17 +287,18 @@ def _draw(table: Table, belief: Belief) -> list[tuple[str, ...]]:
             if count
         ]
         heard = leader + runner_up
-        difficulty = estimate(classes, heard, table.prior).difficulty
-        kept = belief.gains[difficulty - 1]
         sizes = [size for size in WAVE_SIZES if size <= row.cap - heard]
-        best = choose_wave(leader, runner_up, heard, sizes, row.price, kept)
+        best = choose_wave(leader, runner_up, heard, sizes, row.price)
+        settled = settle(leader, runner_up)
+        over = row.threshold is not None and settled >= row.threshold
         lines.append(
             (
                 f"{leader} to {runner_up}",
-                str(difficulty),
+                str(estimate(classes, heard, table.prior).difficulty),
                 f"{belief.rate(describe_vote(classes, (), heard)):.2f}",
-                f"{kept * expect_gain(leader, runner_up, heard, 4):.3f}",
-                f"{best.size} more" if best.size else "stop",
+                f"{settled:.2f}",
+                f"{expect_gain(leader, runner_up, heard, 4):.3f}",
+                "stop" if over or not best.size else "go on",
             )
         )
     return lines

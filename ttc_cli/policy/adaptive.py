@@ -5,14 +5,14 @@ cannot change any more, or is not worth its price. What still grows when that is
 in mid-sentence, and candidates that run far past their siblings are cut. Every decision is a
 ``Decided`` event with its reason in words.
 
-The votes decide. Verifiers are asked only where their tilt can change who leads, and what they
-read is booked like everything else.
+The votes decide, each weighed by how sure its candidate ended, which costs nothing. Verifiers are
+asked only where their tilt can change who leads, and what they read is booked like everything else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, exp
 
 from ttc_cli.events import (
     CandidateEnded,
@@ -23,20 +23,21 @@ from ttc_cli.events import (
     WaveStarted,
 )
 from ttc_cli.policy.belief import describe_vote
-from ttc_cli.policy.difficulty import estimate
+from ttc_cli.policy.difficulty import count_leading, estimate
 from ttc_cli.policy.stopping import (
     WAVE_SIZES,
     NextWave,
     cannot_change,
     choose_wave,
     count_votes_to_settle,
+    settle,
 )
 from ttc_cli.policy.table import Row, Table
 from ttc_cli.search import registry
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.sample import Pool, Wave, count_pool, sample_wave, show_vote, verify
-from ttc_cli.search.vote import rank
+from ttc_cli.search.vote import REACH, Weigh, rank, weigh_by_sureness
 from ttc_cli.types import AnswerClass, AnswerType, Candidate, Estimate, Finish
 
 
@@ -122,7 +123,7 @@ class _Run:
             if id not in known:
                 self.pool.leaves[id] = replace(leaf, candidate=_shift(leaf.candidate, first))
         self.waves = last
-        self.classes = await show_vote(self.context, self.pool)
+        self.classes = await show_vote(self.context, self.pool, self._weigh())
 
     def _choose_strategy(self) -> registry.Entry | None:
         """What the table says for questions this hard; None: independent candidates."""
@@ -137,7 +138,7 @@ class _Run:
 
     async def _watch(self, wave: Wave, ended: Candidate) -> None:
         """Look at a candidate that ended: is the matter settled, is a sibling running away?"""
-        self.classes = await show_vote(self.context, self.pool)
+        self.classes = await show_vote(self.context, self.pool, self._weigh())
         if not wave.growing or wave.cancelled is not None:
             return
         settled = self._find_settled()
@@ -169,14 +170,16 @@ class _Run:
         if not leader:
             return None
         agree = f"{leader} of {count_heard(self.pool.candidates)} agree"
-        believed, threshold = self._estimate(), self.row.threshold
-        if threshold is not None and believed.settled >= threshold:
-            return f"{agree}, estimate {believed.settled:.2f} ≥ {threshold:.2f}"
+        settled, threshold = settle(leader, runner_up), self.row.threshold
+        if threshold is not None and settled >= threshold:
+            return f"{agree}, estimate {settled:.2f} ≥ {threshold:.2f}"
         ended = sum(each.finish is not Finish.PRUNED for each in self.pool.candidates)
         remaining = self.context.samples - ended
         if self._goes_by_price() and (most := self._find_best_wave()).size == 0:
             return f"{agree}, more would gain {most.gain:.3f}, below its price"
-        if remaining and cannot_change(leader, runner_up, remaining, self.table.tilt):
+        first, second = (*(each.weight for each in self.classes), 0.0)[:2]
+        heaviest = exp(self.table.sureness * REACH)
+        if remaining and cannot_change(first, second, remaining, self.table.tilt, heaviest):
             return f"{agree}, the remaining {remaining} cannot change that"
         return None
 
@@ -201,11 +204,11 @@ class _Run:
         return None
 
     def _goes_by_price(self) -> bool:
-        """Whether the price alone says when it is enough, as in a calibrated row."""
+        """Whether the price alone says when it is enough."""
         return self.row.threshold is None and self.row.price > 0
 
     def _find_best_wave(self) -> NextWave:
-        """The size of the next wave that pays best, by calibrated gains where there are any."""
+        """The size of the next wave that pays best."""
         leader, runner_up = self._lead()
         left = max(1, self.context.samples - self.context.ledger.samples)
         if self._goes_by_price():
@@ -214,10 +217,8 @@ class _Run:
         else:
             size = self._size_wave()
             sizes = {min(left, size * times) for times in (1, 2, 4)}
-        belief = self.table.belief
-        kept = 1.0 if belief is None else belief.gains[self._estimate().difficulty - 1]
         heard = count_heard(self.pool.candidates)
-        return choose_wave(leader, runner_up, heard, sizes, self.row.price, kept)
+        return choose_wave(leader, runner_up, heard, sizes, self.row.price)
 
     def _plan_wave(self) -> tuple[int, str]:
         leader, runner_up = self._lead()
@@ -226,8 +227,8 @@ class _Run:
         if not leader:
             return size, f"none of {heard} stated an answer: {size} more"
         tied = "tied" if leader == runner_up else f"{leader} to {runner_up}"
-        believed, threshold = self._estimate(), self.row.threshold
-        below = "" if threshold is None else f", estimate {believed.settled:.2f} < {threshold:.2f}"
+        settled, threshold = settle(leader, runner_up), self.row.threshold
+        below = "" if threshold is None else f", estimate {settled:.2f} < {threshold:.2f}"
         return size, f"{leader} of {heard} agree ({tied}){below}: {size} more"
 
     def _size_wave(self) -> int:
@@ -248,10 +249,11 @@ class _Run:
             await verify(self.context, self.pool, ids)
             places = rank([self.pool.leaves[id].candidate for id in ids])
             tilt = self.table.tilt
+            weigh = self._weigh()
             self.classes = await count_pool(
                 self.context,
                 self.pool,
-                lambda each: 1.0 + tilt * places.get(each.id, 0.0),
+                lambda each: weigh(each) * (1.0 + tilt * places.get(each.id, 0.0)),
             )
             reason = f"{reason}; {len(contested)} answers close enough for the verifier to tell"
         elif contested:
@@ -262,14 +264,16 @@ class _Run:
 
     def _find_contested(self) -> list[AnswerClass]:
         """The classes that the verifiers' tilt could bring to the top, if more than one."""
-        leader, _ = self._lead()
-        close = [each for each in self.classes if each.votes * (1 + self.table.tilt) > leader]
+        leader = self.classes[0].weight if self.classes else 0.0
+        close = [each for each in self.classes if each.weight * (1 + self.table.tilt) > leader]
         return close if len(close) > 1 else []
+
+    def _weigh(self) -> Weigh:
+        return weigh_by_sureness(self.pool.answered, self.table.sureness)
 
     def _lead(self) -> tuple[int, int]:
         """Votes of the leader and the runner-up."""
-        leader, runner_up = (*(each.votes for each in self.classes), 0, 0)[:2]
-        return leader, runner_up
+        return count_leading(self.classes)
 
     def _estimate(self) -> Estimate:
         heard = count_heard(self.pool.candidates)

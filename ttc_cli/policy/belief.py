@@ -1,8 +1,8 @@
 """A calibrated estimate: from the votes so far to the probability that the leader is right.
 
 A logistic regression on a handful of features of the vote, fitted to labelled questions by
-``ttc calibrate``; and with it how far ``stopping.expect_gain`` came true, by difficulty. Without a
-calibration the vote's own posterior stands in, and is called agreement, not probability.
+``ttc calibrate``. It is what the user is told, and what a cascade goes by; without it the vote's
+own posterior stands in, and is called agreement, not probability.
 """
 
 from __future__ import annotations
@@ -26,15 +26,12 @@ class Belief:
         bias: of the regression.
         centre: means of the features over the calibration.
         scale: and their standard deviations.
-        gains: for each difficulty bin, 1 to 5, how much of what ``expect_gain`` promises came
-            true.
     """
 
     weights: tuple[float, ...]
     bias: float
     centre: tuple[float, ...]
     scale: tuple[float, ...]
-    gains: tuple[float, ...] = (1.0,) * 5
 
     def rate(self, features: Sequence[float | None]) -> float:
         """The probability; a feature that is not known counts as its mean."""
@@ -53,7 +50,7 @@ def describe_vote(
     """The features of a vote, as ``FEATURES`` names them.
 
     Args:
-        classes: of equal answers; at least one.
+        classes: of equal answers, at least one; the first is the leader.
         candidates: all that ended; those of the leader are looked up among them.
         heard: how many of them speak for or against the leader.
 
@@ -62,9 +59,9 @@ def describe_vote(
         the share of those heard that stated an answer, the mean token confidence over the last 32
         tokens of the leader's candidates (in nats), and by how much it exceeds that of the others.
     """
-    ranked = sorted(classes, key=lambda each: -each.votes)
-    leader, runner_up = ranked[0].votes, ranked[1].votes if len(ranked) > 1 else 0
-    mine = set(ranked[0].members)
+    leader = classes[0].votes
+    runner_up = max((each.votes for each in classes[1:]), default=0)
+    mine = set(classes[0].members)
     sure = {
         each.id: each.confidence.tail_group
         for each in candidates

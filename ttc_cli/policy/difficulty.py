@@ -26,12 +26,17 @@ def find_bin(pass_rate: float) -> int:
     return min(5, 1 + int(round((1.0 - pass_rate) * 5.0, 9)))
 
 
+def count_leading(classes: Sequence[AnswerClass]) -> tuple[int, int]:
+    """Votes of the leader, which is the first of ``classes``, and the most of any other."""
+    leader = classes[0].votes if classes else 0
+    return leader, max((each.votes for each in classes[1:]), default=0)
+
+
 def estimate(
     classes: Sequence[AnswerClass], heard: int, prior: tuple[float, float] = PRIOR
 ) -> Estimate:
-    """What to believe after ``heard`` candidates that voted as ``classes`` (greatest first)."""
-    votes = sorted((each.votes for each in classes), reverse=True)
-    leader, runner_up = (*votes, 0, 0)[:2]
+    """What to believe after ``heard`` candidates that voted as ``classes``, the leader first."""
+    leader, runner_up = count_leading(classes)
     pass_rate = estimate_pass_rate(leader, heard, prior)
     settled = settle(leader, runner_up) if leader else 0.0
     return Estimate(settled=settled, pass_rate=pass_rate, difficulty=find_bin(pass_rate))

@@ -15,7 +15,7 @@ from typing import Any
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.table import Table
 
-FORMAT = "ttc-policy/1"
+FORMAT = "ttc-policy/2"
 SHIPPED_FOLDER = Path(__file__).with_name("shipped")
 """Policies that come with ttc, made by ``ttc calibrate`` like any other."""
 _ACTIVE = "active.json"
@@ -67,6 +67,24 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
+class Matched:
+    """What it took to match the best fixed strategy, on questions that the fold had not seen.
+
+    ``share`` of the baseline's FLOPs, [``low``, ``high``] (95 %, bootstrap over questions); None
+    where it is not reached. ``reached``: in how many of the resamples it is. The price is picked
+    on the judged questions, as a bench does.
+    """
+
+    baseline: str
+    accuracy: float
+    flops: float
+    share: float | None
+    low: float | None
+    high: float | None
+    reached: float
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A table with where it comes from. ``sha256`` and ``prompt_format`` say what it is for."""
 
@@ -79,6 +97,7 @@ class Policy:
     table: Table
     reliability: tuple[Reliability, ...] = ()
     expected: tuple[Expected, ...] = ()
+    matched: Matched | None = None
 
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""

@@ -27,12 +27,19 @@ def settle(leader: int, runner_up: int) -> float:
     return sum(comb(draws, k) for k in range(runner_up + 1, draws + 1)) / (1 << draws)
 
 
-def cannot_change(leader: int, runner_up: int, remaining: int, tilt: float = 0.0) -> bool:
+def cannot_change(
+    leader: float, runner_up: float, remaining: int, tilt: float = 0.0, most: float = 1.0
+) -> bool:
     """Whether ``remaining`` further votes, all for the runner-up, would leave the leader ahead.
 
-    ``tilt`` is the greatest share by which a verifier may raise a vote's weight.
+    Args:
+        leader: the weight of the leader's votes.
+        runner_up: and of the runner-up's.
+        remaining: votes still to come.
+        tilt: the greatest share by which a verifier may raise a vote's weight.
+        most: the greatest weight of a vote to come.
     """
-    return leader > (runner_up + remaining) * (1.0 + tilt)
+    return leader > (runner_up + remaining * most) * (1.0 + tilt)
 
 
 def count_votes_to_settle(leader: int, runner_up: int, threshold: float) -> int:
@@ -80,7 +87,6 @@ def choose_wave(
     heard: int,
     sizes: Iterable[int],
     price: float,
-    kept: float = 1.0,
 ) -> NextWave:
     """Of some sizes of the next wave the one that gains most beyond its price.
 
@@ -90,9 +96,8 @@ def choose_wave(
         heard: candidates so far, scattered and unfinished ones included.
         sizes: at least one.
         price: what a candidate must gain.
-        kept: the share of what ``expect_gain`` promises that comes true.
     """
-    gains = {size: kept * expect_gain(leader, runner_up, heard, size) for size in sizes}
+    gains = {size: expect_gain(leader, runner_up, heard, size) for size in sizes}
     paying = [size for size, gain in gains.items() if gain >= size * price]
     if not paying:
         return NextWave(0, max(gains.values()), max(gains))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import log
 
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.belief import Belief
@@ -43,22 +44,28 @@ class Table:
         tilt: a vote weighs 1 + ``tilt`` × the verifiers' rank of its candidate in [0, 1]. 0.1
             lets them break ties and, past ten votes, near ties: small judges rank little
             better than chance.
+        sureness: a vote weighs exp(``sureness`` × how much surer its candidate ended than the
+            others, in nats); see ``search.vote.weigh_by_sureness``. 0 counts heads.
         runaway: siblings may grow to this many times the longest answered candidate.
         runaway_floor: tokens below which nobody is called a runaway.
         waves: the strategy of the waves after the probe, by predicted difficulty; bins that are
             not named draw independent candidates, which is the only thing that was measured to
             pay so far.
         belief: the calibrated estimate; with it, estimates may be called probabilities.
+        frontier: calibrated rows by what a candidate must be worth, dearest first: the row of a
+            level is the one at its ``WORTH``.
     """
 
     name: str
     rows: Mapping[str, Row]
     prior: tuple[float, float] = (1.0, 1.0)
     tilt: float = 0.1
+    sureness: float = 1.0
     runaway: float = 2.0
     runaway_floor: int = 128
     waves: Mapping[int, str] = field(default_factory=dict)
     belief: Belief | None = None
+    frontier: tuple[tuple[float, Row], ...] = ()
 
     def row(self, level: str) -> Row:
         """The row of ``level``.
@@ -75,9 +82,15 @@ class Table:
     def at_price(self, factor: float) -> Table:
         """This table where an extra percent of confidence costs ``factor`` times as much.
 
-        The one knob that a bench turns: ``Row.price`` grows with it, and the doubt that
-        ``Row.threshold`` leaves.
+        The one knob that a bench turns. It goes along the frontier where there is one; else
+        ``Row.price`` grows with it, and the doubt that ``Row.threshold`` leaves.
         """
+        if self.frontier and factor != 1.0:
+            rows = {
+                name: self.find_rung(name, WORTH[name] * factor) if name in WORTH else row
+                for name, row in self.rows.items()
+            }
+            return replace(self, rows=rows)
 
         def scale(row: Row) -> Row:
             doubt = None if row.threshold is None else (1 - row.threshold) * factor
@@ -86,6 +99,16 @@ class Table:
 
         return replace(self, rows={name: scale(row) for name, row in self.rows.items()})
 
+    def find_rung(self, level: str, worth: float) -> Row:
+        """The frontier's row for ``worth``, with the caps of ``level``."""
+        _, rung = min(self.frontier, key=lambda each: abs(log(each[0] / worth)))
+        row = self.row(level)
+        return replace(rung, cap=row.cap, free=row.free)
+
+
+WORTH = {"quick": 0.01, "normal": 0.003, "deep": 0.0005}
+"""By level, what one more candidate must add to the share of right answers to be drawn: what a
+calibration weighs accuracy against compute with."""
 
 SHIPPED = Table(
     name="shipped defaults",

@@ -193,9 +193,11 @@ async def count_pool(
     return await count_votes(pool.answered, context.comparer, weigh, seconds)
 
 
-async def show_vote(context: SearchContext, pool: Pool) -> tuple[AnswerClass, ...]:
-    """Emit the unweighted vote as it stands, and return it."""
-    classes = await count_pool(context, pool)
+async def show_vote(
+    context: SearchContext, pool: Pool, weigh: Weigh = count_one
+) -> tuple[AnswerClass, ...]:
+    """Emit the vote as it stands, and return it."""
+    classes = await count_pool(context, pool, weigh)
     if classes:
         context.events.emit(Voted(classes, len(pool.leaves)))
     return classes

@@ -19,12 +19,40 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 0.5
 """What the last comparison may take after a time cap: less than the second that caps allow."""
 
+REACH = 1.0
+"""Nats of token confidence beyond which a vote weighs no more, and no less."""
+
 Weigh = Callable[[Candidate], float]
 
 
 def count_one(candidate: Candidate) -> float:
     """The weight of a plain vote."""
     return 1.0
+
+
+def weigh_by_sureness(candidates: Sequence[Candidate], strength: float) -> Weigh:
+    """Votes that weigh exp(``strength`` × how much surer a candidate ended than the others).
+
+    That is DeepConf's token confidence over the last 32 tokens (arXiv 2508.15260), in nats, less
+    its mean over those of ``candidates`` that answered, within ± ``REACH``. 0 is a plain vote;
+    where nothing is known of a candidate's confidence its vote weighs 1.
+    """
+    sure = [
+        each.confidence.tail_group
+        for each in candidates
+        if each.answer is not None and each.confidence is not None
+    ]
+    if not strength or not sure:
+        return count_one
+    mean = math.fsum(sure) / len(sure)
+
+    def weigh(candidate: Candidate) -> float:
+        if candidate.confidence is None:
+            return 1.0
+        surer = candidate.confidence.tail_group - mean
+        return math.exp(strength * max(-REACH, min(REACH, surer)))
+
+    return weigh
 
 
 def vote(

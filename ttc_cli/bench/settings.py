@@ -1,0 +1,196 @@
+"""Settings of ``auto``, tried on a pool: which of them pays best, for what a candidate is worth.
+
+Each setting is run once over all questions and kept by question, so that parts of the questions
+can pick for themselves without running anything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ttc_cli.bench import runner
+from ttc_cli.bench.contenders import VOTES
+from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.matching import Point
+from ttc_cli.bench.pool import Pool
+from ttc_cli.bench.report import Outcome, make_point
+from ttc_cli.policy.table import SHIPPED, WORTH, Row, Table
+
+if TYPE_CHECKING:
+    from ttc_cli.answers import Comparer
+
+SURENESS = (0.0, 1.0)
+PROBES = (2, 3, 4)
+THRESHOLDS = (0.77, 0.8, 0.86, 0.9, 0.95)
+PRICES = (0.0, 0.005)
+WORTHS = tuple(0.02 * 2 ** (-step / 2) for step in range(15))
+"""Of a candidate, in share of right answers: the rungs of a frontier, from 0.02 to 0.00016."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is tried: ``sureness`` of the vote, and a row's probe, threshold, price and cap."""
+
+    sureness: float
+    probe: int
+    threshold: float
+    price: float
+    cap: int
+
+
+@dataclass(slots=True)
+class Trials:
+    """Settings tried on all ``questions``, each over ``runs`` orders of the ``samples``."""
+
+    pool: Pool
+    questions: Sequence[Question]
+    comparer: Comparer
+    samples: int
+    runs: int
+    tilt: float
+    told: Callable[[str], None]
+    _done: dict[Setting, list[Outcome]] = field(default_factory=dict)
+    _sums: dict[Setting, list[tuple[float, float]]] = field(default_factory=dict)
+
+    async def fit(self, places: Sequence[int]) -> Table:
+        """The table that pays best on the questions at ``places``."""
+        chosen = {level: await self._find(self._cap(level)) for level in WORTH}
+        values = {
+            sureness: sum(
+                max(self._value(each, places, WORTH[level]) for each in chosen[level][sureness])
+                for level in WORTH
+            )
+            for sureness in SURENESS
+        }
+        sureness = max(SURENESS, key=lambda each: (values[each], -each))
+        rows = dict(SHIPPED.rows)
+        for level, worth in WORTH.items():
+            best = self._best(chosen[level][sureness], places, worth)
+            rows[level] = _make_row(best, level)
+        widest = chosen["deep"][sureness]
+        frontier: list[tuple[float, Row]] = []
+        for worth in WORTHS:
+            row = _make_row(self._best(widest, places, worth), "deep")
+            if not frontier or frontier[-1][1] != row:
+                frontier.append((worth, row))
+        return Table("fitted", rows, tilt=self.tilt, sureness=sureness, frontier=tuple(frontier))
+
+    async def judge(self) -> tuple[dict[str, list[Outcome]], list[Point]]:
+        """What each half of the questions comes to with what the other half picked.
+
+        Returns:
+            The outcomes by level, and the points of the curve over all of ``WORTHS``.
+        """
+        count = len(self.questions)
+        halves = [range(0, count, 2), range(1, count, 2)]
+        held_out: dict[str, list[Outcome]] = {level: [] for level in WORTH}
+        sums = [[(0.0, 0.0)] * count for _ in WORTHS]
+        for judged, picking in (halves, halves[::-1]):
+            table = await self.fit(picking)
+            ids = {self.questions[place].id for place in judged}
+            for level in WORTH:
+                tried = self._done[self._read(table.row(level), table, level)]
+                held_out[level] += [each for each in tried if each.question in ids]
+            for number, worth in enumerate(WORTHS):
+                rung = self._read(table.find_rung("deep", worth), table, "deep")
+                for place in judged:
+                    sums[number][place] = self._sums[rung][place]
+        curve = [
+            Point(f"{worth:.4f}", *zip(*found, strict=True))
+            for worth, found in zip(WORTHS, sums, strict=True)
+        ]
+        return held_out, curve
+
+    async def run_fixed(self) -> list[Point]:
+        """The fixed strategies with all samples, of which the best is the baseline."""
+        ids = [question.id for question in self.questions]
+        points = []
+        for strategy in VOTES:
+            name = f"{strategy}@{self.samples}"
+            self.told(f"{name} …")
+            outcomes = await runner.simulate(
+                self.pool, self.questions, self.comparer, strategy=strategy, samples=self.samples
+            )
+            points.append(make_point(name, outcomes, ids))
+        return points
+
+    async def run(self, level: str, table: Table) -> list[Outcome]:
+        """``auto`` at ``level`` of ``table`` on all questions."""
+        return await runner.simulate(
+            self.pool,
+            self.questions,
+            self.comparer,
+            strategy="auto",
+            level=level,
+            samples=self._cap(level),
+            trajectories=self.runs,
+            table=table,
+        )
+
+    def _read(self, row: Row, table: Table, level: str) -> Setting:
+        """The setting that ``row`` was made of."""
+        assert row.threshold is not None  # each setting has one
+        return Setting(table.sureness, row.probe, row.threshold, row.price, self._cap(level))
+
+    def _cap(self, level: str) -> int:
+        return min(SHIPPED.row(level).cap, self.samples)
+
+    async def _find(self, cap: int) -> dict[float, list[Setting]]:
+        """All settings with ``cap``, by sureness, each tried."""
+        found: dict[float, list[Setting]] = {}
+        for setting in _list_settings(cap):
+            await self._try(setting)
+            found.setdefault(setting.sureness, []).append(setting)
+        return found
+
+    async def _try(self, setting: Setting) -> None:
+        if setting in self._done:
+            return
+        if setting.price == PRICES[0]:
+            self.told(
+                f"trying: sureness {setting.sureness:g}, first wave {setting.probe}, "
+                f"stop at {setting.threshold:g} …"
+            )
+        level = next(each for each in WORTH if self._cap(each) == setting.cap)
+        row = _make_row(setting, level)
+        table = Table("tried", {level: row}, tilt=self.tilt, sureness=setting.sureness)
+        outcomes = await self.run(level, table)
+        sums = {question.id: [0.0, 0.0] for question in self.questions}
+        for each in outcomes:
+            sums[each.question][0] += each.right / self.runs
+            sums[each.question][1] += each.flops / self.runs
+        self._done[setting] = outcomes
+        self._sums[setting] = [(right, flops) for right, flops in sums.values()]
+
+    def _best(self, settings: Sequence[Setting], places: Sequence[int], worth: float) -> Setting:
+        return max(settings, key=lambda each: self._value(each, places, worth))
+
+    def _value(self, setting: Setting, places: Sequence[int], worth: float) -> float:
+        """The share of right answers, less what was spent, in candidates, times their worth."""
+        kept = [self._sums[setting][place] for place in places]
+        right = sum(right for right, _ in kept) / len(kept)
+        spent = sum(flops for _, flops in kept) / len(kept)
+        return right - worth * spent / self._flops_a_candidate()
+
+    def _flops_a_candidate(self) -> float:
+        drawn = [s.recorded.tokens for q in self.pool.questions.values() for s in q.samples]
+        return 2.0 * self.pool.header.parameters * sum(drawn) / len(drawn)
+
+
+def _list_settings(cap: int) -> Iterator[Setting]:
+    for sureness in SURENESS:
+        for probe in (each for each in PROBES if each <= cap):
+            for threshold in THRESHOLDS:
+                for price in PRICES:
+                    yield Setting(sureness, probe, threshold, price, cap)
+
+
+def _make_row(setting: Setting, level: str) -> Row:
+    return replace(
+        SHIPPED.row(level),
+        probe=setting.probe,
+        threshold=setting.threshold,
+        price=setting.price,
+    )
