@@ -197,7 +197,11 @@ def _report_usage(error: Any) -> int:
         sys.stderr.write(f"{context.get_help()}\n")
         return 2
     path = context.command_path if context is not None else "ttc"
-    print_error(error.format_message(), f"{path} --help")
+    near = getattr(error, "possibilities", None)  # of a flag that does not exist
+    if near:
+        print_error(error.message, f"did you mean {near[0]}? All flags: {path} --help")
+    else:
+        print_error(error.format_message(), f"{path} --help")
     return 2
 
 
