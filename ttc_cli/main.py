@@ -21,12 +21,16 @@ import typer.core
 import typer.main
 
 from ttc_cli import __version__
+from ttc_cli.commands.shells import mend_completion
 from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
 from ttc_cli.output import print_error, silence
 from ttc_cli.signals import Terminated, raise_on_termination
 
 # The parent of everything typer raises about a wrong command line has no public name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
+
+_COMPLETING = "_TTC_COMPLETE"
+"""Set by the shell's function where it asks for the next word."""
 
 EXIT_CODES = """\
 \b
@@ -90,9 +94,13 @@ class _LazyGroup(typer.core.TyperGroup):
             formatter.write_dl([(name, entry.summary) for name, entry in _COMMANDS.items()])
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        # Stand-ins: only their names are wanted, and every import takes the user's time.
-        self.commands = {name: typer.core.TyperCommand(name) for name in _COMMANDS}
-        return super().shell_complete(ctx, incomplete)
+        # A stand-in: names and lines of help are known here, and imports take the user's time.
+        commands = {
+            name: typer.core.TyperCommand(name, help=entry.summary)
+            for name, entry in _COMMANDS.items()
+        }
+        ctx.command = typer.core.TyperGroup(name=self.name, params=self.params, commands=commands)
+        return ctx.command.shell_complete(ctx, incomplete)
 
 
 def load_command(name: str) -> Any:
@@ -119,6 +127,7 @@ def _show_version(wanted: bool) -> None:
 
 def command_line() -> Any:
     """The whole command tree, commands still unloaded."""
+    mend_completion()
     app = typer.Typer(
         name="ttc",
         cls=_LazyGroup,
@@ -172,6 +181,8 @@ def _invoke(arguments: list[str]) -> int:
 
 def _report(error: BaseException) -> int:
     """Say on stderr what went wrong, where there is something to say; return the exit code."""
+    if _COMPLETING in os.environ and not isinstance(error, SystemExit):
+        return 1  # somebody is typing: there is nothing to offer, and no place for words
     if isinstance(error, SystemExit):
         # typer turns a closed pipe into exit 1; the reason is kept as its context.
         if isinstance(error.__context__, BrokenPipeError) and not isinstance(error, Terminated):
