@@ -71,7 +71,8 @@ _COMMANDS = {
     "calibrate": _Entry("calibrate", "app", "Fit to labelled questions when to think harder."),
     "policy": _Entry("policies", "app", "List, show, choose and export policies."),
     "config": _Entry("config", "app", "List, read and change settings; list presets."),
-    "doctor": _Entry("doctor", "doctor", "Check build, processor, memory, disk and models."),
+    "plugins": _Entry("plugins", "app", "List what other packages add to ttc."),
+    "doctor": _Entry("doctor", "app", "Check build, processor, memory, disk and models."),
 }
 
 
@@ -95,7 +96,7 @@ class _LazyGroup(typer.core.TyperGroup):
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         # A stand-in: names and lines of help are known here, and imports take the user's time.
-        commands = {
+        commands: dict[str, Any] = {
             name: typer.core.TyperCommand(name, help=entry.summary)
             for name, entry in _COMMANDS.items()
         }
@@ -106,12 +107,7 @@ class _LazyGroup(typer.core.TyperGroup):
 def load_command(name: str) -> Any:
     """The command ``name`` with its module imported; help is plain text."""
     entry = _COMMANDS[name]
-    found = getattr(importlib.import_module(f"ttc_cli.commands.{entry.module}"), entry.attribute)
-    if isinstance(found, typer.Typer):
-        app = found
-    else:
-        app = typer.Typer()
-        app.command(name)(found)
+    app = getattr(importlib.import_module(f"ttc_cli.commands.{entry.module}"), entry.attribute)
     app.rich_markup_mode = None
     app._add_completion = False
     command = typer.main.get_command(app)

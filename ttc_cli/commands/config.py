@@ -100,12 +100,12 @@ def list_settings(
     if as_json:
         Output().document({"v": 1, "settings": rows})
         return
-    lines = [("KEY", "VALUE", "DEFAULT", "SET IN", "WHAT IT IS")]
+    lines: list[tuple[str, ...]] = [("KEY", "VALUE", "DEFAULT", "SET IN", "WHAT IT IS")]
     for row in rows:
         value = "" if row["value"] is None else str(row["value"])
         lines.append((row["key"], value, row["default"] or "", row["origin"], row["summary"]))
     if not show_origin:
-        lines = [(key, value, default, what) for key, value, default, _, what in lines]
+        lines = [(*line[:3], line[4]) for line in lines]
     print_table(lines)
 
 

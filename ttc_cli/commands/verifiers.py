@@ -87,7 +87,7 @@ def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
     chosen = planning.choose_model(load_config().get("model", model))
     known = _verdicts_of(chosen)
     rows: list[dict[str, Any]] = []
-    for entry in registry.entries():
+    for entry in registry.entries(Output().warn):
         usable, why = _is_usable(entry.name, chosen)
         named = [v for name, v in known.items() if name.partition("=")[0] == entry.name]
         rows.append(
@@ -126,7 +126,7 @@ def _is_usable(name: str, model: Model) -> tuple[bool, str]:
         from ttc_cli.verifiers.sandbox import find_sandbox
 
         return True, "" if find_sandbox() else "no sandbox: bubblewrap is missing"
-    if name in ("confidence", "probe", "prm"):
+    if name not in ("judge", "generative"):
         return True, ""
     if model.path is None or not model.path.is_file():
         return True, "the model is not here yet"
