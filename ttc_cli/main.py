@@ -21,12 +21,16 @@ import typer.core
 import typer.main
 
 from ttc_cli import __version__
+from ttc_cli.commands.shells import mend_completion
 from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
 from ttc_cli.output import print_error, silence
 from ttc_cli.signals import Terminated, raise_on_termination
 
 # The parent of everything typer raises about a wrong command line has no public name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
+
+_COMPLETING = "_TTC_COMPLETE"
+"""Set by the shell's function where it asks for the next word."""
 
 EXIT_CODES = """\
 \b
@@ -66,7 +70,9 @@ _COMMANDS = {
     "bench": _Entry("bench", "app", "Compare strategies on labelled questions."),
     "calibrate": _Entry("calibrate", "app", "Fit to labelled questions when to think harder."),
     "policy": _Entry("policies", "app", "List, show, choose and export policies."),
-    "doctor": _Entry("doctor", "doctor", "Check build, processor, memory, disk and models."),
+    "config": _Entry("config", "app", "List, read and change settings; list presets."),
+    "plugins": _Entry("plugins", "app", "List what other packages add to ttc."),
+    "doctor": _Entry("doctor", "app", "Check build, processor, memory, disk and models."),
 }
 
 
@@ -89,20 +95,19 @@ class _LazyGroup(typer.core.TyperGroup):
             formatter.write_dl([(name, entry.summary) for name, entry in _COMMANDS.items()])
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        names = {name: load_command(name) for name in _COMMANDS if name.startswith(incomplete)}
-        self.commands = names
-        return super().shell_complete(ctx, incomplete)
+        # A stand-in: names and lines of help are known here, and imports take the user's time.
+        commands: dict[str, Any] = {
+            name: typer.core.TyperCommand(name, help=entry.summary)
+            for name, entry in _COMMANDS.items()
+        }
+        ctx.command = typer.core.TyperGroup(name=self.name, params=self.params, commands=commands)
+        return ctx.command.shell_complete(ctx, incomplete)
 
 
 def load_command(name: str) -> Any:
     """The command ``name`` with its module imported; help is plain text."""
     entry = _COMMANDS[name]
-    found = getattr(importlib.import_module(f"ttc_cli.commands.{entry.module}"), entry.attribute)
-    if isinstance(found, typer.Typer):
-        app = found
-    else:
-        app = typer.Typer()
-        app.command(name)(found)
+    app = getattr(importlib.import_module(f"ttc_cli.commands.{entry.module}"), entry.attribute)
     app.rich_markup_mode = None
     app._add_completion = False
     command = typer.main.get_command(app)
@@ -118,6 +123,7 @@ def _show_version(wanted: bool) -> None:
 
 def command_line() -> Any:
     """The whole command tree, commands still unloaded."""
+    mend_completion()
     app = typer.Typer(
         name="ttc",
         cls=_LazyGroup,
@@ -171,6 +177,8 @@ def _invoke(arguments: list[str]) -> int:
 
 def _report(error: BaseException) -> int:
     """Say on stderr what went wrong, where there is something to say; return the exit code."""
+    if _COMPLETING in os.environ and not isinstance(error, SystemExit):
+        return 1  # somebody is typing: there is nothing to offer, and no place for words
     if isinstance(error, SystemExit):
         # typer turns a closed pipe into exit 1; the reason is kept as its context.
         if isinstance(error.__context__, BrokenPipeError) and not isinstance(error, Terminated):
@@ -196,7 +204,11 @@ def _report_usage(error: Any) -> int:
         sys.stderr.write(f"{context.get_help()}\n")
         return 2
     path = context.command_path if context is not None else "ttc"
-    print_error(error.format_message(), f"{path} --help")
+    near = getattr(error, "possibilities", None)  # of a flag that does not exist
+    if near:
+        print_error(error.message, f"did you mean {near[0]}? All flags: {path} --help")
+    else:
+        print_error(error.format_message(), f"{path} --help")
     return 2
 
 

@@ -6,6 +6,7 @@ stdout carries the data (a table, JSON), stderr everything else.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttc_cli.commands import flags
+from ttc_cli.commands import completion, flags
 from ttc_cli.commands.verifier_trials import (
     describe,
     print_report,
@@ -86,7 +87,7 @@ def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
     chosen = planning.choose_model(load_config().get("model", model))
     known = _verdicts_of(chosen)
     rows: list[dict[str, Any]] = []
-    for entry in registry.entries():
+    for entry in registry.entries(Output().warn):
         usable, why = _is_usable(entry.name, chosen)
         named = [v for name, v in known.items() if name.partition("=")[0] == entry.name]
         rows.append(
@@ -125,7 +126,7 @@ def _is_usable(name: str, model: Model) -> tuple[bool, str]:
         from ttc_cli.verifiers.sandbox import find_sandbox
 
         return True, "" if find_sandbox() else "no sandbox: bubblewrap is missing"
-    if name in ("confidence", "probe", "prm"):
+    if name not in ("judge", "generative"):
         return True, ""
     if model.path is None or not model.path.is_file():
         return True, "the model is not here yet"
@@ -157,7 +158,12 @@ def _verdicts_of(model: Model) -> dict[str, Verdict]:
 @app.command("test", epilog=EPILOG)
 def try_verifiers(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="As for 'ttc solve --verifier'.")
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="As for 'ttc solve --verifier'.",
+            autocompletion=completion.complete_verifier,
+        ),
     ],
     model: flags.Model = None,
     data: Annotated[
@@ -375,7 +381,13 @@ def _tell(head: Any) -> dict[str, Any]:
 @app.command()
 def forget(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The verifier.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="The verifier.",
+            autocompletion=completion.complete_tested_verifier,
+            show_default=False,
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Of all verifiers.")] = False,
 ) -> None:
@@ -391,5 +403,7 @@ def forget(
     known = read_verdicts(path)
     left = {key: verdict for key, verdict in known.items() if key[1] != name}
     if len(left) == len(known):
-        raise UsageError(f"No test of {name!r} is remembered.", "ttc verifiers list")
+        near = difflib.get_close_matches(str(name), {each for _, each in known}, 1)
+        hint = f"Did you mean {near[0]}?" if near else "ttc verifiers list"
+        raise UsageError(f"No test of {name!r} is remembered.", hint)
     write_verdicts(path, left)
