@@ -6,6 +6,7 @@
     ├── EngineError             1   the engine failed while it ran
     │   └── NativeCrash         1   the native library crashed in a child process
     ├── DiskFull                1   no room left on a device
+    ├── RunDamaged              1   a recorded run cannot be read
     ├── UsageError              2   wrong flag, prompt or configuration
     │   └── TemplateError       2   the model has no usable chat template
     ├── ModelError              3
@@ -51,6 +52,10 @@ class NativeCrash(EngineError):
 
 class DiskFull(TtcError):
     """No room left on a device."""
+
+
+class RunDamaged(TtcError):
+    """A recorded run, or a part of it, cannot be read."""
 
 
 class UsageError(TtcError):
