@@ -40,7 +40,7 @@ class Key:
 KEYS: dict[str, Key] = {
     "model": Key(str),
     "server": Key(str),
-    "template": Key(str),
+    "chat_template": Key(str),
     "parameters": Key(float, least=1),
     "strategy": Key(str),
     "verifier": Key(str),
@@ -62,6 +62,9 @@ KEYS: dict[str, Key] = {
     "view": Key(str, ("auto", "tree", "plain", "none")),
     "color": Key(str, ("auto", "always", "never")),
 }
+
+RENAMED = {"template": "chat_template"}
+"""Keys that had another meaning once, and what they are called now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,10 @@ class Config:
         setting = self._settings.get(key)
         return default if setting is None else setting.value
 
+    def over(self, settings: Mapping[str, Setting]) -> Config:
+        """The same with ``settings`` in place of those of the same keys."""
+        return Config(self._settings | settings)
+
     def origin(self, key: str) -> str | None:
         """Where ``key`` was set, or None."""
         setting = self._settings.get(key)
@@ -101,6 +108,12 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     settings: dict[str, Setting] = {}
     for path in settings_files(folder):
         settings |= _read_settings(path)
+    for old, new in RENAMED.items():
+        if environ.get(f"TTC_{old.upper()}"):
+            raise UsageError(
+                f"The variable TTC_{old.upper()} is not read.",
+                f"did you mean TTC_{new.upper()}?",
+            )
     for key in KEYS:
         variable = f"TTC_{key.upper()}"
         if environ.get(variable):
@@ -160,7 +173,7 @@ def find_rule(key: str, origin: str, rules: Mapping[str, Key] = KEYS) -> Key:
     """
     if key in rules:
         return rules[key]
-    near = difflib.get_close_matches(key, rules, 1)
+    near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(key, rules, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(rules)}"
     raise UsageError(f"{origin}: unknown key {key!r}.", hint)
 

@@ -170,7 +170,7 @@ Server = Annotated[
 ChatTemplate = Annotated[
     str | None,
     _model(
-        "--template",
+        "--chat-template",
         help="With --server: a chat template's file, or a model's name.  [default: the server's]",
         metavar="PATH",
     ),

@@ -77,7 +77,7 @@ def solve(
     model: flags.Model = None,
     cascade: flags.Cascade = None,
     server: flags.Server = None,
-    template: flags.ChatTemplate = None,
+    chat_template: flags.ChatTemplate = None,
     parameters: flags.Parameters = None,
     yes: flags.Yes = False,
     threads: flags.Threads = None,
