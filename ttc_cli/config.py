@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Key:
 KEYS: dict[str, Key] = {
     "model": Key(str),
     "server": Key(str),
-    "template": Key(str),
+    "chat_template": Key(str),
     "parameters": Key(float, least=1),
     "strategy": Key(str),
     "verifier": Key(str),
@@ -61,7 +61,13 @@ KEYS: dict[str, Key] = {
     "kv_type": Key(str, ("f16", "q8_0", "q4_0")),
     "view": Key(str, ("auto", "tree", "plain", "none")),
     "color": Key(str, ("auto", "always", "never")),
+    "keep_runs": Key(
+        str, ("yes", "no"), help="Whether runs are kept, for 'ttc runs'.  [default: yes]"
+    ),
 }
+
+RENAMED = {"template": "chat_template"}
+"""Keys that had another meaning once, and what they are called now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,14 @@ class Config:
         setting = self._settings.get(key)
         return default if setting is None else setting.value
 
+    def over(self, settings: Mapping[str, Setting]) -> Config:
+        """The same with ``settings`` in place of those of the same keys."""
+        return Config(self._settings | settings)
+
+    def narrow(self, keys: Iterable[str]) -> Config:
+        """Only the settings of ``keys``."""
+        return Config({key: self._settings[key] for key in keys if key in self._settings})
+
     def origin(self, key: str) -> str | None:
         """Where ``key`` was set, or None."""
         setting = self._settings.get(key)
@@ -101,6 +115,12 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     settings: dict[str, Setting] = {}
     for path in settings_files(folder):
         settings |= _read_settings(path)
+    for old, new in RENAMED.items():
+        if environ.get(f"TTC_{old.upper()}"):
+            raise UsageError(
+                f"The variable TTC_{old.upper()} is not read.",
+                f"did you mean TTC_{new.upper()}?",
+            )
     for key in KEYS:
         variable = f"TTC_{key.upper()}"
         if environ.get(variable):
@@ -160,7 +180,7 @@ def find_rule(key: str, origin: str, rules: Mapping[str, Key] = KEYS) -> Key:
     """
     if key in rules:
         return rules[key]
-    near = difflib.get_close_matches(key, rules, 1)
+    near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(key, rules, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(rules)}"
     raise UsageError(f"{origin}: unknown key {key!r}.", hint)
 
