@@ -38,6 +38,7 @@ def test_an_empty_variable_is_no_setting(folders):
     ("content", "said", "hint"),
     [
         ("modle = 'x'", "unknown key 'modle'", "did you mean 'model'?"),
+        ("template = 'x'", "unknown key 'template'", "did you mean 'chat_template'?"),
         ("zzz = 1", "unknown key 'zzz'", "known keys"),
         ("threads = true", "threads must be a whole number", None),
         ("threads = 1.5", "threads must be a whole number", None),
@@ -67,3 +68,9 @@ def test_a_file_that_is_not_text_is_named(folders):
 def test_a_variable_of_the_wrong_kind_is_named(folders):
     with pytest.raises(UsageError, match="TTC_GPU_LAYERS: gpu_layers must be a whole number"):
         load_config({"TTC_GPU_LAYERS": "many"}, folders[2])
+
+
+def test_a_variable_that_is_called_otherwise_now_is_refused(folders):
+    with pytest.raises(UsageError) as caught:
+        load_config({"TTC_TEMPLATE": "chat.jinja"}, folders[2])
+    assert "TTC_CHAT_TEMPLATE" in caught.value.hint

@@ -7,6 +7,7 @@
     │   └── NativeCrash         1   the native library crashed in a child process
     ├── DiskFull                1   no room left on a device
     ├── RunDamaged              1   a recorded run cannot be read
+    ├── RunsUnavailable         1   the log of runs cannot be opened or written
     ├── UsageError              2   wrong flag, prompt or configuration
     │   └── TemplateError       2   the model has no usable chat template
     ├── ModelError              3
@@ -56,6 +57,10 @@ class DiskFull(TtcError):
 
 class RunDamaged(TtcError):
     """A recorded run, or a part of it, cannot be read."""
+
+
+class RunsUnavailable(TtcError):
+    """The log of runs cannot be opened or written: locked, refused, or of a newer ttc."""
 
 
 class UsageError(TtcError):

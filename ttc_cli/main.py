@@ -66,6 +66,7 @@ _COMMANDS = {
     "bench": _Entry("bench", "app", "Compare strategies on labelled questions."),
     "calibrate": _Entry("calibrate", "app", "Fit to labelled questions when to think harder."),
     "policy": _Entry("policies", "app", "List, show, choose and export policies."),
+    "config": _Entry("config", "app", "List, read and change settings; list presets."),
     "doctor": _Entry("doctor", "doctor", "Check build, processor, memory, disk and models."),
 }
 
@@ -89,8 +90,8 @@ class _LazyGroup(typer.core.TyperGroup):
             formatter.write_dl([(name, entry.summary) for name, entry in _COMMANDS.items()])
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        names = {name: load_command(name) for name in _COMMANDS if name.startswith(incomplete)}
-        self.commands = names
+        # Stand-ins: only their names are wanted, and every import takes the user's time.
+        self.commands = {name: typer.core.TyperCommand(name) for name in _COMMANDS}
         return super().shell_complete(ctx, incomplete)
 
 
@@ -196,7 +197,11 @@ def _report_usage(error: Any) -> int:
         sys.stderr.write(f"{context.get_help()}\n")
         return 2
     path = context.command_path if context is not None else "ttc"
-    print_error(error.format_message(), f"{path} --help")
+    near = getattr(error, "possibilities", None)  # of a flag that does not exist
+    if near:
+        print_error(error.message, f"did you mean {near[0]}? All flags: {path} --help")
+    else:
+        print_error(error.format_message(), f"{path} --help")
     return 2
 
 

@@ -57,7 +57,7 @@ class Template:
     def __init__(self, source: str) -> None:
         if len(source) > MAX_SOURCE:
             raise TemplateError(f"The model's chat template is {len(source):,} characters.", _HINT)
-        self._environment = _Sandbox()
+        self._environment = Sandbox()
         self._lock = threading.Lock()
         try:
             self._template = self._environment.from_string(source)
@@ -133,11 +133,14 @@ def _call(method: str, argument: nodes.Expr, at: nodes.Node) -> nodes.Call:
     return nodes.Call(function, [argument], [], None, None, lineno=at.lineno)
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja within the bounds above; ``undefined`` is what a name stands for that nobody set."""
+
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
-    def __init__(self) -> None:
+    def __init__(self, undefined: type[jinja2.Undefined] = jinja2.Undefined) -> None:
         super().__init__(
+            undefined=undefined,
             trim_blocks=True,
             lstrip_blocks=True,
             optimized=False,  # nothing of the template runs while it compiles

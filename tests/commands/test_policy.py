@@ -71,6 +71,12 @@ def test_list_and_show_tell_of_it(ttc, calibrated) -> None:
     assert json.loads(out)["policy"]["source"]["labels"] == "given"
 
 
+@pytest.mark.parametrize("action", ["show", "use"])
+def test_a_mistyped_name_is_told_the_nearest(ttc, calibrated, action) -> None:
+    code, _, err = ttc("policy", action, "script-smus")
+    assert (code, "Did you mean script-sums?" in err) == (2, True)
+
+
 def test_solve_uses_it_and_says_so(ttc, calibrated) -> None:
     code, out, err = ttc("solve", "--explain", "What is 3+3?")
     assert (code, out) == (0, "6\n")

@@ -35,7 +35,7 @@ def _bare_environment(monkeypatch, tmp_path):
 @pytest.fixture
 def solve(capsys):
     def run(fake, *arguments, template="chat.jinja"):
-        more = ("--template", template) if template else ()
+        more = ("--chat-template", template) if template else ()
         code = main(["solve", "What is 2+2?", "--server", fake.url, *more, *arguments])
         out, err = capsys.readouterr()
         return code, out, err
@@ -57,7 +57,7 @@ def test_a_question_is_solved_on_a_server(solve):
 def test_the_server_can_be_a_setting_and_the_key_shows_nowhere(solve, monkeypatch, capsys):
     with serve(FakeServer(say=answer, key="sk-secret")) as fake:
         monkeypatch.setenv("TTC_SERVER", fake.url)
-        monkeypatch.setenv("TTC_TEMPLATE", "chat.jinja")
+        monkeypatch.setenv("TTC_CHAT_TEMPLATE", "chat.jinja")
         monkeypatch.setenv("TTC_API_KEY", "sk-secret")
         assert main(["solve", "What is 2+2?", "--jsonl", "-v"]) == 0
     shown = capsys.readouterr()
@@ -82,7 +82,7 @@ def test_a_server_that_tells_no_template_needs_one(solve):
     with serve(FakeServer(say=answer)) as fake:
         code, _, err = solve(fake, template=None)
     assert code == 2
-    assert "--template" in err
+    assert "--chat-template" in err
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from contract_engines import (
     make_openai,
     make_recorded,
     make_scripted,
+    make_shared,
     probe_server,
 )
 
@@ -21,6 +22,7 @@ from contract_engines import (
 @pytest.fixture(
     params=[
         "scripted",
+        "shared",
         "recorded",
         pytest.param("llamacpp", marks=pytest.mark.live),
         pytest.param("openai", marks=pytest.mark.live),
@@ -29,6 +31,8 @@ from contract_engines import (
 def engine_factory(request: pytest.FixtureRequest) -> Iterator[Maker]:
     if request.param == "scripted":
         maker = Maker("scripted", make_scripted)
+    elif request.param == "shared":
+        maker = Maker("shared", make_shared)
     elif request.param == "recorded":
         maker = Maker("recorded", make_recorded, free=False)
     elif request.param == "openai":

@@ -22,6 +22,7 @@ from ttc_cli.engines.recorded import (
     prompt_key,
 )
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine, babble
+from ttc_cli.engines.share import EngineShare
 from ttc_cli.types import Finish, Sampling
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ def make_scripted(*, parallel: int, context: int, kv_cells: int | None) -> Engin
     return ScriptedEngine(
         say, yes=lambda text: 0.75, parallel=parallel, context=context, kv_cells=kv_cells
     )
+
+
+def make_shared(*, parallel: int, context: int, kv_cells: int | None) -> Engine:
+    """One half of an engine twice as wide."""
+    whole = make_scripted(parallel=2 * parallel, context=context, kv_cells=kv_cells)
+    return EngineShare(whole, parallel)
 
 
 def make_recorded(*, parallel: int, context: int, kv_cells: int | None) -> Engine:

@@ -6,6 +6,7 @@ stdout carries the report (Markdown, or JSON), stderr everything else.
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from ttc_cli.commands import flags, pools
+from ttc_cli.commands import completion, flags, pools
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 
@@ -44,6 +45,11 @@ class _RunByDefault(typer.core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            near = difflib.get_close_matches(args[0], self.commands, 1, 0.75)
+            if near and not Path(args[0]).exists():
+                raise UsageError(
+                    f"{args[0]!r} is neither a command nor a file.", f"Did you mean {near[0]}?"
+                )
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -80,7 +86,12 @@ def run(
     part: pools.Part = None,
     models: Annotated[
         list[str] | None,
-        typer.Option("--models", "-m", help="Models, with commas or several times."),
+        typer.Option(
+            "--models",
+            "-m",
+            help="Models, with commas or several times.",
+            autocompletion=completion.complete_models,
+        ),
     ] = None,
     strategies: Annotated[
         list[str] | None,
@@ -88,6 +99,7 @@ def run(
             "--strategies",
             "-s",
             help=f"What to compare: NAME, NAME@N, auto:BUDGET.  [default: {STRATEGIES}]",
+            autocompletion=completion.complete_strategies,
         ),
     ] = None,
     samples: pools.Samples = 16,
@@ -113,6 +125,7 @@ def run(
         typer.Option(
             help="Of auto: a policy's name or file, or none.  [default: as 'ttc solve']",
             metavar="NAME",
+            autocompletion=completion.complete_policy,
         ),
     ] = None,
     baseline: Annotated[

@@ -8,20 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ttc_cli.commands import completion, presetting
 from ttc_cli.types import AnswerType
-
-
-def _complete_model(incomplete: str) -> list[str]:
-    from ttc_cli.models.registry import load_registry
-
-    return [name for name in load_registry().entries if name.startswith(incomplete)]
-
-
-def _complete_strategy(incomplete: str) -> list[str]:
-    from ttc_cli.search.registry import names
-
-    return [name for name in ("auto", *names()) if name.startswith(incomplete)]
-
 
 _thinking = partial(typer.Option, rich_help_panel="Thinking")
 _budget = partial(typer.Option, rich_help_panel="Budget")
@@ -49,7 +37,7 @@ Strategy = Annotated[
     _thinking(
         help="How to search; 'auto' decides question by question.  [default: auto]",
         metavar="NAME",
-        autocompletion=_complete_strategy,
+        autocompletion=completion.complete_strategy,
     ),
 ]
 Verifier = Annotated[
@@ -58,6 +46,7 @@ Verifier = Annotated[
         help="What scores the candidates, as judge or prm=MODEL; may be repeated "
         "(docs/verifiers.md).  [default: the strategy's own]",
         metavar="NAME",
+        autocompletion=completion.complete_verifier,
     ),
 ]
 Check = Annotated[
@@ -157,9 +146,10 @@ Model = Annotated[
     _model(
         "--model",
         "-m",
-        help="A name from 'ttc models list', user/repo:quant, or a .gguf file.",
+        help="A name from 'ttc models list', user/repo:quant, or a .gguf file.  "
+        "[default: the best for this machine]",
         metavar="NAME",
-        autocompletion=_complete_model,
+        autocompletion=completion.complete_model,
     ),
 ]
 Cascade = Annotated[
@@ -167,6 +157,7 @@ Cascade = Annotated[
     _model(
         help="Models with commas, smallest first: the next is asked where one is not sure.",
         metavar="NAMES",
+        autocompletion=completion.complete_models,
     ),
 ]
 Server = Annotated[
@@ -179,7 +170,7 @@ Server = Annotated[
 ChatTemplate = Annotated[
     str | None,
     _model(
-        "--template",
+        "--chat-template",
         help="With --server: a chat template's file, or a model's name.  [default: the server's]",
         metavar="PATH",
     ),
@@ -229,7 +220,9 @@ Json = Annotated[bool, _output("--json", help="The whole result as one JSON obje
 Jsonl = Annotated[bool, _output("--jsonl", help="Every event as a JSON line, the result last.")]
 View = Annotated[
     Literal["auto", "tree", "plain", "none"] | None,
-    _output(help="What stderr shows: 'auto' is the tree on a terminal, else lines."),
+    _output(
+        help="What stderr shows: 'auto' is the tree on a terminal, else lines.  [default: auto]"
+    ),
 ]
 Solution = Annotated[bool, _output("--solution", help="The winner's whole text on stdout.")]
 Explain = Annotated[bool, _output("--explain", help="Say at the end why this answer.")]
@@ -242,4 +235,25 @@ DryRun = Annotated[
 Color = Annotated[
     Literal["auto", "always", "never"] | None,
     _output(help="Colour on stderr.  [default: auto]"),
+]
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Flags kept under this name; those given beside it win.",
+        metavar="NAME",
+        is_eager=True,
+        callback=presetting.apply_preset,
+        autocompletion=completion.complete_preset,
+    ),
+]
+Save = Annotated[
+    str | None,
+    typer.Option(
+        "--save",
+        help="Keep the flags given here under this name; without a prompt, do only that.",
+        metavar="NAME",
+        autocompletion=completion.complete_preset,
+    ),
 ]

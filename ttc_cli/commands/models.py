@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ttc_cli.commands.completion import complete_model
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.output import Output
 
@@ -22,20 +23,16 @@ app = typer.Typer(
 )
 
 
-def _complete(incomplete: str) -> list[str]:
-    from ttc_cli.models.registry import load_registry
-
-    return [name for name in load_registry().entries if name.startswith(incomplete)]
-
-
 _REFERENCE = "A name from 'ttc models list', user/repo:quant on the hub, or the path of a GGUF."
-Name = Annotated[str, typer.Argument(metavar="MODEL", help=_REFERENCE, autocompletion=_complete)]
+Name = Annotated[
+    str, typer.Argument(metavar="MODEL", help=_REFERENCE, autocompletion=complete_model)
+]
 MaybeName = Annotated[
     str | None,
     typer.Argument(
         metavar="[MODEL]",
         help=_REFERENCE,
-        autocompletion=_complete,
+        autocompletion=complete_model,
         show_default=False,
     ),
 ]
@@ -350,7 +347,7 @@ def default(model: MaybeName = None) -> None:
 
     out = Output()
     if model is not None:
-        name = choice.set_default(model)
+        name = choice.set_default(model, out.warn)
         out.say(f"{name} is now the default.")
         current = choice.find_default()
         if current.name != name:

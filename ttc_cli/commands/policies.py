@@ -5,6 +5,7 @@ stdout carries the data (a table, words, JSON), stderr everything else.
 
 from __future__ import annotations
 
+import difflib
 import re
 import shutil
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ttc_cli.commands import flags
+from ttc_cli.commands.completion import complete_policy
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 
@@ -43,7 +45,12 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the policy, or a file.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Of the policy, or a file.", autocompletion=complete_policy
+    ),
+]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _STATES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
@@ -88,8 +95,12 @@ def find(name: str) -> tuple[Path, Policy]:
     own = folder() / f"{name}.json"
     if _NAME.fullmatch(name) and own.is_file():
         return own, load_policy(own)  # damaged, and says how
-    names = ", ".join(policy.name for _, policy in known) or "none yet"
-    raise UsageError(f"There is no policy called {name!r}.", f"There is: {names}")
+    names = [policy.name for _, policy in known]
+    near = difflib.get_close_matches(name, names, 1)
+    raise UsageError(
+        f"There is no policy called {name!r}.",
+        f"Did you mean {near[0]}?" if near else f"There is: {', '.join(names) or 'none yet'}",
+    )
 
 
 @app.command("list")
@@ -150,7 +161,12 @@ def show(name: Name, as_json: Json = False) -> None:
 def use(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Of the policy, or a file.", show_default=False),
+        typer.Argument(
+            metavar="[NAME]",
+            help="Of the policy, or a file.",
+            autocompletion=complete_policy,
+            show_default=False,
+        ),
     ] = None,
     none: Annotated[
         bool, typer.Option("--none", help="Use the generic defaults for the model.")

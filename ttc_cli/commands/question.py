@@ -12,6 +12,7 @@ import os
 import select
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ttc_cli.errors import PromptTooLong, UsageError
@@ -19,6 +20,30 @@ from ttc_cli.errors import PromptTooLong, UsageError
 PATIENCE = 5.0
 LIMIT = 16 * 2**20
 """Bytes. No model reads this much; it only keeps ``ttc solve < /dev/zero`` from filling memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The prompt on the command line, and what a file and stdin bring; each "" where not."""
+
+    prompt: str = ""
+    input: str = ""
+
+    def join(self) -> str:
+        """The whole question: what there is, with a blank line between.
+
+        Raises:
+            UsageError: there is nothing.
+        """
+        question = join(self.prompt, self.input)
+        if not question:
+            raise UsageError("The question is empty.", 'ttc solve "What is 17 * 23?"')
+        return question
+
+
+def join(*texts: str) -> str:
+    """Those that are not blank, with a blank line between."""
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def read_question(
@@ -31,6 +56,24 @@ def read_question(
 ) -> str | None:
     """The whole question, or None where a terminal is all there is to read from.
 
+    Raises:
+        UsageError: as ``read_parts``, or there is no question in all that.
+        PromptTooLong: as ``read_parts``.
+    """
+    parts = read_parts(words, file, stdin=stdin, warn=warn, patience=patience)
+    return None if parts is None else parts.join()
+
+
+def read_parts(
+    words: Sequence[str],
+    file: Path | None = None,
+    *,
+    stdin: int | None,
+    warn: Callable[[str], None],
+    patience: float = PATIENCE,
+) -> Parts | None:
+    """What the question is made of, or None where a terminal is all there is to read from.
+
     Args:
         words: the arguments: a prompt, ``-``, both, or none.
         file: a file whose text follows the prompt.
@@ -39,16 +82,15 @@ def read_question(
         patience: seconds that a silent pipe beside a prompt is waited for.
 
     Raises:
-        UsageError: several prompts, an empty one, a NUL byte, or text that is not UTF-8.
+        UsageError: several prompts, a NUL byte, or text that is not UTF-8.
         PromptTooLong: more than ``LIMIT`` bytes.
     """
-    prompt, dash = _split(words)
-    parts = [] if prompt is None else [_encode(prompt)]
-    if file is not None:
-        parts.append(_read_file(file))
+    prompt, dash = split_words(words)
+    said = "" if prompt is None else decode(_encode(prompt)).strip("\r\n")
+    parts = [] if file is None else [read_file(file)]
     if dash:
         parts.append(b"" if stdin is None else _read_all(stdin))
-    elif not parts:
+    elif prompt is None and not parts:
         if stdin is not None and os.isatty(stdin):
             return None
         parts.append(b"" if stdin is None else _read_all(stdin))
@@ -60,14 +102,15 @@ def read_question(
                 f"stdin is an open pipe that sent nothing for {patience:g} s: going on without "
                 "it. Add '-' after the prompt to wait for it, or '< /dev/null' to leave it out."
             )
-    texts = [_decode(part).strip("\r\n") for part in parts]
-    question = "\n\n".join(text for text in texts if text.strip())
-    if not question:
-        raise UsageError("The question is empty.", 'ttc solve "What is 17 * 23?"')
-    return question
+    return Parts(said, join(*(decode(part).strip("\r\n") for part in parts)))
 
 
-def _split(words: Sequence[str]) -> tuple[str | None, bool]:
+def split_words(words: Sequence[str]) -> tuple[str | None, bool]:
+    """The prompt among the arguments, and whether a ``-`` follows it.
+
+    Raises:
+        UsageError: several prompts.
+    """
     dash = bool(words) and words[-1] == "-"
     prompts = list(words[:-1] if dash else words)
     if len(prompts) > 1:
@@ -97,7 +140,13 @@ def _read_all(descriptor: int) -> bytes:
     return b"".join(chunks)
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """What is in ``path``.
+
+    Raises:
+        UsageError: it cannot be read.
+        PromptTooLong: more than ``LIMIT`` bytes.
+    """
     try:
         with path.open("rb") as opened:
             data = opened.read(LIMIT + 1)
@@ -123,7 +172,12 @@ def _encode(argument: str) -> bytes:
         raise UsageError("The prompt is not valid text in this terminal's encoding.") from error
 
 
-def _decode(data: bytes) -> str:
+def decode(data: bytes) -> str:
+    """``data`` as text.
+
+    Raises:
+        UsageError: a NUL byte, or not UTF-8.
+    """
     if b"\0" in data:
         raise UsageError("The prompt holds a NUL byte: it is binary, not text.")
     try:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ttc_cli.output import Output
 
 TEMPLATE_HINT = (
-    "Name one with --template: the model's chat_template.jinja or tokenizer_config.json, a .gguf "
-    "file of it, or a name from 'ttc models list'."
+    "Name one with --chat-template: the model's chat_template.jinja or tokenizer_config.json, a "
+    ".gguf file of it, or a name from 'ttc models list'."
 )
 
 
@@ -51,14 +51,14 @@ def read_server(option: Callable[[str], Any]) -> Server | None:
     url = option("server")
     if not url:
         return None
-    names = ("model", "template", "parameters", "parallel", "context")
+    names = ("model", "chat_template", "parameters", "parallel", "context")
     return Server(url, *(option(name) for name in names))
 
 
 def choose_served_model(server: Server) -> Model:
     """The model of ``server``, with the sampling and the thinking that the registry knows of it.
 
-    The entry is that of ``--model``, or else of ``--template``, where one of them names one.
+    The entry is that of ``--model``, or else of ``--chat-template``, where one of them names one.
     Nobody is asked and nothing downloaded: ``path`` is only where a template may be read.
     """
     from ttc_cli.models.registry import Entry, FileSource, load_registry
@@ -118,7 +118,7 @@ def tell_limits(engine: Engine, out: Output) -> None:
 
 
 def read_template(reference: str) -> Told:
-    """The chat template that ``--template`` names.
+    """The chat template that ``--chat-template`` names.
 
     ``reference`` is a Jinja file, a ``tokenizer_config.json``, a GGUF file, or the name of a
     model that is on this machine.

@@ -32,6 +32,8 @@ Examples:
   ttc solve --json "Is 91 prime?" | jq -r .answer
   ttc solve --cascade qwen2.5-coder-0.5b,qwen2.5-coder-1.5b "Is 91 prime?"
   ttc solve --max-seconds 30 --strategy majority --samples 16 --file question.txt
+  ttc solve --budget deep --verifier judge --answer-type number --save maths
+  ttc solve --preset maths "What is 17 * 23?"
 
 With a prompt, stdin is added to it where it is a file or a pipe; a pipe that sends nothing for
 five seconds is left out with a warning, and '-' after the prompt waits for it without limit.
@@ -75,7 +77,7 @@ def solve(
     model: flags.Model = None,
     cascade: flags.Cascade = None,
     server: flags.Server = None,
-    template: flags.ChatTemplate = None,
+    chat_template: flags.ChatTemplate = None,
     parameters: flags.Parameters = None,
     yes: flags.Yes = False,
     threads: flags.Threads = None,
@@ -93,13 +95,15 @@ def solve(
     verbose: flags.Verbose = False,
     dry_run: flags.DryRun = False,
     color: flags.Color = None,
+    preset: flags.Preset = None,
+    save: flags.Save = None,
 ) -> int:
     """Answer one question, with as much thought as it is worth.
 
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
     only while it changes the answer. The answer alone goes to stdout.
     """
-    from ttc_cli.commands import planning, serving, thinking, verifier_models
+    from ttc_cli.commands import planning, presetting, serving, thinking, verifier_models
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.views.jsonl import error_json
 
@@ -120,6 +124,10 @@ def solve(
     }.items():
         _refuse_together({"--cascade": cascade is not None, name: value is not None})
     words = [word for word in (prompt, dash, *ctx.args) if word is not None]
+    if save is not None:
+        presetting.save_preset(save, ctx, out)
+        if not words and file is None:
+            return 0
     question = read_question(words, file, stdin=_stdin(), warn=out.warn)
     if question is None:  # a terminal, and nothing to answer
         sys.stderr.write(ctx.get_help() + "\n")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ttc_cli.commands.planning import (
     choose_sampling,
-    choose_template_arguments,
     choose_thinking,
     label_model,
 )
-from ttc_cli.commands.verifier_models import VerifierModel, open_engines
+from ttc_cli.commands.verifier_models import VerifierModel
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.events import Decided, Event, EventStream
@@ -28,6 +26,7 @@ from ttc_cli.signals import Interruption, forgive_termination
 from ttc_cli.types import Budget, Problem, Result, Sampling
 
 if TYPE_CHECKING:
+    from ttc_cli.commands.searching import Ground
     from ttc_cli.commands.serving import Server
     from ttc_cli.engines.llamacpp.memory import MemoryPlan
     from ttc_cli.policy.cascade import Climb, Stage
@@ -228,140 +227,85 @@ async def _think(
     lines: bool,
     stack: contextlib.ExitStack,
 ) -> Thought:
-    model, name = request.model, label_model(request.model)
-    out.status(f"loading {name} …")
-    # In a thread of its own, so that the main thread is free to answer signals meanwhile, and to
-    # import what the search needs while the weights are read.
-    loop = asyncio.get_running_loop()
-    forgive_termination(loop)
-    others = request.verifier_models
-    if request.server is not None:
-        from ttc_cli.commands import serving
+    from ttc_cli.commands import searching
 
-        out.status(f"asking {request.server.url} …")
-        loading = loop.run_in_executor(None, serving.open_engines, request)
-    else:
-        loading = loop.run_in_executor(
-            None, lambda: open_engines(path, request.settings, name, others, open_engine)
-        )
+    forgive_termination(asyncio.get_running_loop())
+    loading = searching.start_loading(request, path, out)
+    import ttc_cli.policy.run
+    import ttc_cli.verifiers.registry
     from ttc_cli.answers import Comparer
-    from ttc_cli.models import hardware
     from ttc_cli.policy.cascade import solve_in_turn
-    from ttc_cli.policy.run import solve
-    from ttc_cli.prompts import Chat
-    from ttc_cli.verifiers import registry
 
     if view == "tree":
         import ttc_cli.views.tree  # noqa: F401
 
-    engine, verifying = await loading
-    loaded = list(dict.fromkeys((engine, *verifying.values())))
-
-    def close() -> None:
-        for each in loaded:
-            each.close()
-
-    stack.callback(close)
-
-    stopped = threading.Event()
-
-    def interrupt() -> None:
-        stopped.set()
-        for each in loaded:
-            each.interrupt()
-
+    loaded = await loading
+    stack.callback(loaded.close)
     out.status("")
     if request.server is not None:
-        serving.tell_limits(engine, out)
+        from ttc_cli.commands import serving
+
+        serving.tell_limits(loaded.engine, out)
     events = EventStream()
     decisions: list[Decided] = []
     pipe = _Stdout()
     events.subscribe(lambda event: decisions.append(event) if type(event) is Decided else None)
     try:
-        interruption.stop = interrupt
+        interruption.stop = loaded.interrupt
         if lines:
             from ttc_cli.views.jsonl import JsonLines
 
-            events.subscribe(JsonLines(cast(TextIO, pipe), on_broken=interrupt))
-        chat = Chat(engine.info, choose_template_arguments(model, request.thinking))
-        means = registry.Means(
-            chat,
-            load=verifying.__getitem__,
-            engine=engine,
-            fingerprint=None if request.server else lambda: hash_file_of(request, path),
-            check_seconds=request.check_seconds or registry.CHECK_SECONDS,
-            sandbox=request.sandbox,
-            parallel=hardware.count_cores(),
-            stopped=stopped,
-        )
+            events.subscribe(JsonLines(cast(TextIO, pipe), on_broken=loaded.interrupt))
+        ground = searching.survey(request, path, loaded)
         with Comparer() as comparer, show(view, out.color) as reader:
             if reader is not None:
                 events.subscribe(reader)
-            common: dict[str, Any] = {
-                "comparer": comparer,
-                "strategy": request.strategy,
-                "knobs": request.knobs,
-                "budget": request.budget,
-                "samples": request.samples,
-                "seed": request.seed,
-                "events": events,
-                "stopped": stopped.is_set,
-            }
             if request.larger:
-                first = _make_stage(request, path, engine, chat)
-                climbs = _plan_climbs(request, first, loaded)
+                climbs = _plan_climbs(request, ground)
+                common = searching.limit(request, comparer, events, loaded)
                 result = await solve_in_turn(request.problem, climbs, **common)
             else:
-                result = await solve(
-                    request.problem,
-                    engine,
-                    chat=chat,
-                    sampling=request.sampling,
-                    verifiers=registry.build(request.verifiers, means),
-                    thinking=request.thinking,
-                    refused=find_refused(request, path),
-                    table=find_table(request, path, chat),
-                    overlaps=len(loaded) > 1 and any(each.info.offloaded for each in loaded),
-                    **common,
-                )
+                result = await searching.search(request, ground, comparer, events)
     finally:
         interruption.rest()
     if pipe.error is not None:
         raise pipe.error
-    return Thought(result, tuple(decisions), engine.info.model)
+    return Thought(result, tuple(decisions), loaded.engine.info.model)
 
 
-def _make_stage(request: Request, path: Path, engine: Engine, chat: Chat) -> Stage:
+def _make_stage(request: Request, ground: Ground) -> Stage:
     from ttc_cli.policy.cascade import Stage
 
     return Stage(
-        engine,
-        chat,
-        find_table(request, path, chat),
+        ground.loaded.engine,
+        ground.chat,
+        ground.table,
         request.sampling,
         request.thinking,
-        find_refused(request, path),
+        ground.refused,
     )
 
 
-def _plan_climbs(request: Request, first: Stage, loaded: list[Engine]) -> list[Climb]:
+def _plan_climbs(request: Request, ground: Ground) -> list[Climb]:
     """How each stage of a cascade is come by; a model is freed before the next one is loaded."""
-    from ttc_cli.prompts import Chat
+    from ttc_cli.commands.searching import survey
+
+    loaded = ground.loaded
 
     async def stay() -> Stage:
-        return first
+        return _make_stage(request, ground)
 
     def plan(model: Model) -> Climb:
         async def climb() -> Stage:
-            while loaded:
-                loaded.pop().close()
+            while loaded.all:
+                loaded.all.pop().close()
             name, path = label_model(model), model.path
             assert path is not None  # obtained before
             loop = asyncio.get_running_loop()
             engine = await loop.run_in_executor(
                 None, lambda: open_engine(path, request.settings, name)
             )
-            loaded.append(engine)
+            loaded.all.append(engine)
             thinking = choose_thinking(model)
             own = replace(
                 request,
@@ -369,8 +313,7 @@ def _plan_climbs(request: Request, first: Stage, loaded: list[Engine]) -> list[C
                 thinking=thinking,
                 sampling=choose_sampling(model, request.temperature),
             )
-            chat = Chat(engine.info, choose_template_arguments(model, thinking))
-            return _make_stage(own, path, engine, chat)
+            return _make_stage(own, survey(own, path, replace(loaded, engine=engine)))
 
         return climb
 

@@ -6,6 +6,7 @@ stdout carries the data (a table, JSON), stderr everything else.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttc_cli.commands import flags
+from ttc_cli.commands import completion, flags
 from ttc_cli.commands.verifier_trials import (
     describe,
     print_report,
@@ -157,7 +158,12 @@ def _verdicts_of(model: Model) -> dict[str, Verdict]:
 @app.command("test", epilog=EPILOG)
 def try_verifiers(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="As for 'ttc solve --verifier'.")
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="As for 'ttc solve --verifier'.",
+            autocompletion=completion.complete_verifier,
+        ),
     ],
     model: flags.Model = None,
     data: Annotated[
@@ -375,7 +381,13 @@ def _tell(head: Any) -> dict[str, Any]:
 @app.command()
 def forget(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The verifier.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="The verifier.",
+            autocompletion=completion.complete_tested_verifier,
+            show_default=False,
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Of all verifiers.")] = False,
 ) -> None:
@@ -391,5 +403,7 @@ def forget(
     known = read_verdicts(path)
     left = {key: verdict for key, verdict in known.items() if key[1] != name}
     if len(left) == len(known):
-        raise UsageError(f"No test of {name!r} is remembered.", "ttc verifiers list")
+        near = difflib.get_close_matches(str(name), {each for _, each in known}, 1)
+        hint = f"Did you mean {near[0]}?" if near else "ttc verifiers list"
+        raise UsageError(f"No test of {name!r} is remembered.", hint)
     write_verdicts(path, left)

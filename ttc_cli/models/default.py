@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ttc_cli import paths
-from ttc_cli.config import load_config
+from ttc_cli.config import load_config, user_file
 from ttc_cli.errors import UsageError
 from ttc_cli.models import files
 from ttc_cli.models.hardware import Memory, count_cores, read_memory
@@ -143,28 +143,19 @@ def record_speed(name: str, tokens_per_second: float) -> None:
     fresh.replace(path)
 
 
-def set_default(name: str) -> str:
+def set_default(name: str, warn: Callable[[str], None] = lambda text: None) -> str:
     """Store ``name`` as the user's default; returns the name as it is stored.
+
+    ``warn`` as for ``settings_file.change``.
 
     Raises:
         UsageError: no such model, or a settings file that is no TOML.
         ModelMissing: a path without a file.
     """
-    import tomli_w
+    from ttc_cli.settings_file import change
 
     model = files.resolve_unchecked(name)
     if model.entry.kind != "generator":
         raise UsageError(f"{model.name} is a verifier: it cannot answer.", "ttc models list")
-    path = paths.config_dir() / "config.toml"
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        content = {}
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
-    content["model"] = model.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(tomli_w.dumps(content), encoding="utf-8")
-    fresh.replace(path)
+    change(user_file(), ("model",), model.name, warn)
     return model.name

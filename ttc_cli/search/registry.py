@@ -139,9 +139,10 @@ def find(name: str) -> Entry:
         UsageError: there is none.
     """
     if name not in _ENTRIES:
+        near = difflib.get_close_matches(name, ("auto", *_ENTRIES), 1)
         raise UsageError(
             f"There is no strategy called {name!r}.",
-            f"Choose one of auto, {', '.join(_ENTRIES)}.",
+            f"Did you mean {near[0]}?" if near else f"Choose one of auto, {', '.join(_ENTRIES)}.",
         )
     return _ENTRIES[name]
 

@@ -83,8 +83,10 @@ def _read_statistic(argument: str | None) -> Statistic:
     for statistic in STATISTICS:
         if statistic == (argument or "tail"):
             return statistic
+    near = difflib.get_close_matches(argument or "", STATISTICS, 1)
     raise UsageError(
-        f"There is no confidence called {argument!r}.", f"Choose of {', '.join(STATISTICS)}."
+        f"There is no confidence called {argument!r}.",
+        f"Did you mean {near[0]}?" if near else f"Choose of {', '.join(STATISTICS)}.",
     )
 
 

@@ -1,0 +1,282 @@
+"""``ttc config``: list, get, set, unset, path, edit, presets.
+
+stdout carries the data (a table, a value, a path, JSON), stderr everything else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ttc_cli import config as settings
+from ttc_cli import presets as kept
+from ttc_cli.commands import completion
+from ttc_cli.commands.examples import show_examples
+from ttc_cli.errors import UsageError
+from ttc_cli.output import Output
+
+app = typer.Typer(
+    help="List, read and change settings; list presets.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=show_examples(
+        "ttc config list --show-origin",
+        "ttc config set budget deep",
+        "ttc config unset budget",
+        "ttc config presets",
+        more="A flag wins over a variable (TTC_BUDGET …), that over ttc.toml in the project, that "
+        "over your config.toml. See docs/configuration.md.",
+    ),
+)
+
+KeyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        help="A setting, as 'ttc config list' names it.",
+        autocompletion=completion.complete_key,
+    ),
+]
+Project = Annotated[
+    bool, typer.Option("--project", help="In ttc.toml of the project, not in your config.toml.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+_DEFAULT = re.compile(r"\s*\[default: (?P<words>.*)\]$")
+
+
+def describe(key: str) -> tuple[str, str | None]:
+    """One line on the setting ``key``, and its default in words; None where it has none.
+
+    Both are those of the flag of ``ttc solve``, unless the setting has words of its own.
+    """
+    from ttc_cli.main import load_command
+
+    words = settings.KEYS[key].help
+    if not words:
+        flags = {parameter.name: parameter for parameter in load_command("solve").params}
+        words = flags[key].help or ""
+    default = _DEFAULT.search(words)
+    return _DEFAULT.sub("", words), default and default["words"]
+
+
+@app.command(
+    "list",
+    epilog=show_examples(
+        "ttc config list", "ttc config list --show-origin", "ttc config list --json"
+    ),
+)
+def list_settings(
+    show_origin: Annotated[
+        bool, typer.Option("--show-origin", help="Also where each value is set.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List every setting: its value, its default, and what it is."""
+    from ttc_cli.commands.verifier_trials import print_table
+
+    config = settings.load_config()
+    rows: list[dict[str, Any]] = []
+    for key in settings.KEYS:
+        summary, default = describe(key)
+        rows.append(
+            {
+                "key": key,
+                "value": config.get(key),
+                "default": default,
+                "origin": config.origin(key) or "default",
+                "variable": f"TTC_{key.upper()}",
+                "summary": summary,
+            }
+        )
+    if as_json:
+        Output().document({"v": 1, "settings": rows})
+        return
+    lines = [("KEY", "VALUE", "DEFAULT", "SET IN", "WHAT IT IS")]
+    for row in rows:
+        value = "" if row["value"] is None else str(row["value"])
+        lines.append((row["key"], value, row["default"] or "", row["origin"], row["summary"]))
+    if not show_origin:
+        lines = [(key, value, default, what) for key, value, default, _, what in lines]
+    print_table(lines)
+
+
+@app.command(epilog=show_examples("ttc config get budget"))
+def get(key: KeyName) -> None:
+    """Print the value that a setting has here; nothing where it is not set."""
+    settings.find_rule(key, "ttc config get")
+    config = settings.load_config()
+    value, (_, default) = config.get(key), describe(key)
+    out = Output()
+    if value is None:
+        out.say(f"{key} is not set; the default: {default or 'none'}")
+    else:
+        out.say(f"set in {config.origin(key)}")
+        out.answer(str(value))
+
+
+@app.command(
+    "set",
+    epilog=show_examples(
+        "ttc config set budget deep",
+        "ttc config set threads 4",
+        "ttc config set --project verifier judge,confidence",
+    ),
+)
+def set_value(
+    key: KeyName,
+    value: Annotated[
+        str,
+        typer.Argument(
+            metavar="VALUE",
+            help="As the flag of the same name takes it.",
+            autocompletion=completion.complete_value,
+        ),
+    ],
+    project: Project = False,
+) -> None:
+    """Set a value from now on, in your config.toml or in the project's ttc.toml.
+
+    The rest of the file stays as it is, comments included.
+    """
+    from ttc_cli import settings_file
+
+    parsed = _check(key, settings.parse_value(key, value, "ttc config set"))
+    path = _choose_file(project)
+    out = Output()
+    settings_file.change(path, (key,), parsed, out.warn)
+    out.say(f"{key} = {parsed} in {path}")
+    _tell_winner(key, path, out)
+
+
+def _check(key: str, value: Any) -> Any:
+    """``value``, held against the names that it must be one of.
+
+    Raises:
+        UsageError: there is no such strategy, verifier or model, or a check.
+        ModelError: the path of a model that is not there.
+    """
+    if key == "strategy" and value != "auto":
+        from ttc_cli.search.registry import find
+
+        find(value)
+    elif key == "verifier":
+        from ttc_cli.verifiers.registry import parse
+
+        for word in value.split(","):
+            if word.strip().startswith("check"):
+                raise UsageError(
+                    "A check is taken from the command line alone, or from a preset of yours.",
+                    "ttc solve --check COMMAND --save NAME",
+                )
+            parse(word.strip())
+    elif key == "model" and settings.load_config().get("server") is None:
+        from ttc_cli.models.files import resolve_unchecked
+
+        return resolve_unchecked(value).name
+    return value
+
+
+def _choose_file(project: bool) -> Path:
+    """The user's file, or the project's: the one that is used here, else a new one."""
+    if not project:
+        return settings.user_file()
+    return settings.find_project_file() or Path.cwd() / settings.PROJECT_FILE
+
+
+def _tell_winner(key: str, path: Path, out: Output) -> None:
+    """Say so where another place has the last word on ``key``."""
+    origin = settings.load_config().origin(key)
+    if origin is not None and origin != str(path):
+        out.warn(f"{origin} is stronger and still decides {key}")
+
+
+@app.command(
+    epilog=show_examples("ttc config unset budget", "ttc config unset presets.maths"),
+)
+def unset(
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY",
+            help="A setting, or presets.NAME.",
+            autocompletion=completion.complete_key_or_preset,
+        ),
+    ],
+    project: Project = False,
+) -> None:
+    """Take a setting, or a preset, out of your config.toml or the project's ttc.toml."""
+    import difflib
+
+    from ttc_cli import settings_file
+
+    path = _choose_file(project)
+    content = settings.read_table(path)
+    tables = content.pop(settings.PRESETS, {})
+    known = [*content, *(f"{settings.PRESETS}.{name}" for name in tables)]
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it sets: {', '.join(known) or 'nothing'}"
+        raise UsageError(f"{key} is not set in {path}.", hint)
+    table, _, name = key.partition(".")
+    out = Output()
+    settings_file.change(path, (table, name) if name else (key,), None, out.warn)
+    out.say(f"{key} is gone from {path}")
+    if not name:
+        _tell_winner(key, path, out)
+
+
+@app.command(epilog=show_examples("ttc config path", "ttc config path --project"))
+def path(project: Project = False) -> None:
+    """Print the path of your config.toml, or of the project's ttc.toml, here or not."""
+    Output().answer(str(_choose_file(project)))
+
+
+@app.command(epilog=show_examples("ttc config edit", "EDITOR=nano ttc config edit --project"))
+def edit(project: Project = False) -> None:
+    """Open your config.toml, or the project's ttc.toml, in VISUAL or EDITOR, and check it then."""
+    file = _choose_file(project)
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if not editor:
+        found = filter(shutil.which, ("nano", "vim", "vi"))
+        editor = next(found, None) if sys.stdin.isatty() else None
+    if not editor:
+        raise UsageError(
+            "There is no editor to open.", f"EDITOR=nano ttc config edit, or open {file}"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        code = subprocess.call([*shlex.split(editor), str(file)])
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Cannot start the editor {editor}: {error}.", "EDITOR=nano …") from error
+    if code:
+        raise UsageError(f"The editor {editor} failed (exit {code}).")
+    settings.load_config()
+    for name in kept.list_presets():
+        kept.find_preset(name)
+    Output().say(f"{file} is in order")
+
+
+@app.command(epilog=show_examples("ttc config presets", "ttc solve --preset maths --dry-run"))
+def presets(as_json: Json = False) -> None:
+    """List the presets: flags kept under a name by 'ttc solve … --save NAME'."""
+    from ttc_cli.commands.verifier_trials import print_table
+
+    out = Output()
+    found = kept.list_presets().values()
+    rows = [{"name": p.name, "flags": list(p.words), "origin": str(p.path)} for p in found]
+    if as_json:
+        out.document({"v": 1, "presets": rows})
+    elif not rows:
+        out.say("No presets. 'ttc solve --budget deep --save NAME' keeps flags under a name.")
+    else:
+        lines = [(each.name, shlex.join(each.words), str(each.path)) for each in found]
+        print_table([("NAME", "FLAGS", "SET IN"), *lines])

@@ -1,0 +1,87 @@
+"""What a run is to those who list it, and whether the process that writes it still lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ttc_cli.events import Event
+
+_FAR_SECONDS = 3600.0
+"""A run on another machine counts as killed this long after its last sign of life."""
+
+
+class State(StrEnum):
+    """What became of a run. ``KILLED``: its process is gone and it had not ended."""
+
+    RUNNING = "running"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    KILLED = "killed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """An event and when it happened, in seconds since the first of its run."""
+
+    seconds: float
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as a list shows it.
+
+    ``started`` is in seconds since 1970. ``request`` is what was asked for, as ``begin`` was given
+    it; ``parent`` the id of the run that this one took up. ``candidates`` ended until now.
+    ``tokens`` (sampled), ``flops`` and ``seconds`` are this run's own, without its parent's;
+    ``full_tokens`` and ``full_flops`` what all samples of its budget would have cost (see
+    ``spending``), None where the run had not ended. ``note``: why it failed.
+    """
+
+    id: str
+    started: float
+    state: State
+    parent: str | None
+    question: str
+    model: str
+    strategy: str
+    level: str
+    request: Mapping[str, Any]
+    answer: str | None
+    difficulty: int | None
+    candidates: int
+    tokens: int
+    flops: float
+    seconds: float
+    full_tokens: float | None
+    full_flops: float | None
+    note: str | None
+
+
+def describe_process() -> str:
+    """This process, so that ``lives`` knows it again."""
+    import psutil
+
+    born = psutil.Process().create_time()
+    return json.dumps({"pid": os.getpid(), "born": born, "host": socket.gethostname()})
+
+
+def lives(process: str, last_sign: float) -> bool:
+    """Whether the process that writes a run is there still."""
+    import psutil
+
+    known = json.loads(process)
+    if known["host"] != socket.gethostname():
+        return time.time() - last_sign < _FAR_SECONDS
+    try:
+        return abs(psutil.Process(known["pid"]).create_time() - known["born"]) < 2
+    except psutil.Error:
+        return False

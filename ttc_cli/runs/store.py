@@ -1,0 +1,344 @@
+"""The runs that are kept: begun, appended to as they happen, found again, removed.
+
+A run is a row that says what was asked for, and its events in their order. What a list shows is
+kept in the row itself and brought up to date with every append, so that a run which was killed
+shows as much as one that ended. A row is only ever written by the process that runs; whether that
+still lives is looked up when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ttc_cli.errors import RunDamaged, UsageError
+from ttc_cli.events import CandidateEnded, RunEnded, RunStarted, Spent
+from ttc_cli.runs import codec, database
+from ttc_cli.runs.database import explain_faults
+from ttc_cli.runs.run import Run, State, Timed, describe_process, lives
+from ttc_cli.runs.spending import estimate_full
+from ttc_cli.types import Result
+
+__all__ = ["Run", "RunStore", "State", "Timed"]
+
+FILE = "runs.db"
+LAST = "last"
+"""The name of the newest run."""
+
+KEYS = ("TTC_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Variables whose values are never stored, wherever they turn up."""
+_SHORTEST_KEY = 8
+
+_COLUMNS = (
+    "id, started, state, parent, question, model, strategy, level, request, answer, difficulty, "
+    "candidates, tokens, flops, seconds, full_tokens, full_flops, note, process"
+)
+
+
+class RunStore:
+    """The log of runs. One thread at a time may use it; other processes may at any time.
+
+    Every method raises ``RunsUnavailable``, ``RunDamaged`` or ``DiskFull`` where the database does
+    not do as it should, except those that a recorder calls (``begin``, ``append``, ``finish``),
+    which let the faults of SQLite through.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path, warn: Callable[[str], None]) -> RunStore:
+        """As ``database.open_database``."""
+        return cls(database.open_database(path, warn), path)
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> RunStore:
+        """As ``database.open_to_read``."""
+        return cls(database.open_to_read(path), path)
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        self._connection.close()
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        *,
+        question: str,
+        model: str,
+        strategy: str,
+        level: str,
+        request: Mapping[str, Any],
+        parent: str | None = None,
+    ) -> str:
+        """Note that this process begins a run; returns its id.
+
+        ``request`` is all that is needed to ask for it again, in values that JSON has.
+        """
+        values = (
+            time.time(),
+            State.RUNNING,
+            describe_process(),
+            parent,
+            *map(_safe, (question, model, strategy, level)),
+            hide_keys(json.dumps(request)),
+        )
+        while True:
+            id = secrets.token_hex(4)
+            try:
+                with _Transaction(self._connection):
+                    made = self._connection.execute(
+                        "INSERT INTO runs (id, started, state, process, parent, question, model, "
+                        "strategy, level, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (id, *values),
+                    )
+                    self._add_text(made.lastrowid, question)
+            except sqlite3.IntegrityError:
+                continue  # that id is taken
+            return id
+
+    def append(self, id: str, batch: Sequence[Timed]) -> None:
+        """Add events to the run ``id``, all or none, and bring its row up to date."""
+        with _Transaction(self._connection):
+            number, request = self._number(id)
+            for each in batch:
+                body = hide_keys(json.dumps(codec.encode(each.event), separators=(",", ":")))
+                self._connection.execute(
+                    "INSERT INTO events (run, seconds, body) VALUES (?, ?, ?)",
+                    (number, each.seconds, body),
+                )
+                self._follow(number, request, each)
+
+    def finish(self, id: str, state: State, note: str | None = None) -> None:
+        """Note how the run ended."""
+        self._connection.execute(
+            "UPDATE runs SET state = ?, note = ? WHERE id = ?", (state, note and _safe(note), id)
+        )
+
+    def read_note(self, name: str) -> str | None:
+        """What ``write_note`` left under ``name``."""
+        with explain_faults(self.path):
+            found = self._connection.execute("SELECT value FROM notes WHERE name = ?", (name,))
+            row = found.fetchone()
+        return row and str(row[0])
+
+    def write_note(self, name: str, value: str) -> None:
+        """Leave a word to later processes."""
+        with explain_faults(self.path):
+            self._connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+    def _follow(self, number: int, request: Mapping[str, Any], timed: Timed) -> None:
+        """Bring the row of a run up to date with one more event."""
+        event = timed.event
+        changes: dict[str, Any] = {"seconds": timed.seconds}
+        if isinstance(event, RunStarted):  # of each model of a cascade
+            changes |= {"state": State.RUNNING}
+        elif isinstance(event, CandidateEnded):
+            self._connection.execute(
+                "UPDATE runs SET candidates = candidates + 1 WHERE number = ?", (number,)
+            )
+            self._add_text(number, event.candidate.text)
+        elif isinstance(event, Spent):
+            changes |= {"tokens": event.usage.generated_tokens, "flops": event.usage.flops}
+        elif isinstance(event, RunEnded):
+            changes |= _summarise(event.result, request)
+        names = ", ".join(f"{name} = ?" for name in changes)
+        self._connection.execute(
+            f"UPDATE runs SET {names} WHERE number = ?", (*changes.values(), number)
+        )
+
+    def _add_text(self, number: int | None, text: str) -> None:
+        self._connection.execute(
+            "INSERT INTO texts (run, text) VALUES (?, ?)", (number, _safe(text))
+        )
+
+    def _number(self, id: str) -> tuple[int, Mapping[str, Any]]:
+        found = self._connection.execute("SELECT number, request FROM runs WHERE id = ?", (id,))
+        row = found.fetchone()
+        if row is None:
+            raise RunDamaged(f"The run {id} was removed while it ran.")
+        return row[0], json.loads(row[1])
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def newest(self, limit: int | None = None) -> list[Run]:
+        """The newest ``limit`` runs, newest first; all with None."""
+        return self._select("ORDER BY number DESC LIMIT ?", (-1 if limit is None else limit,))
+
+    def find(self, prefix: str) -> Run:
+        """The run whose id begins with ``prefix``, or the newest for ``last``.
+
+        Raises:
+            UsageError: there is none, or more than one.
+        """
+        if prefix == LAST:
+            found = self.newest(1)
+        else:
+            found = self._select(
+                "WHERE substr(id, 1, ?) = ? ORDER BY number DESC", (len(prefix), prefix.lower())
+            )
+        if not found or not prefix:
+            what = "No run is kept yet." if prefix == LAST else f"There is no run {prefix!r}."
+            raise UsageError(what, "ttc runs list")
+        if len(found) > 1:
+            few = ", ".join(run.id for run in found[:5])
+            raise UsageError(f"{len(found)} runs begin with {prefix!r}: {few}.", "ttc runs list")
+        return found[0]
+
+    def events(self, run_id: str) -> Iterator[Timed]:
+        """The events of the run with this whole id, in order, until now.
+
+        Text that grew comes in pieces of about half a second, each with the numbers of its last
+        decode step.
+
+        Raises:
+            RunDamaged: one of them cannot be read.
+        """
+        with explain_faults(self.path):
+            rows = self._connection.execute(
+                "SELECT seconds, body FROM events WHERE run = (SELECT number FROM runs WHERE "
+                "id = ?) ORDER BY number",
+                (run_id,),
+            )
+            for seconds, body in rows:
+                try:
+                    value = json.loads(body)
+                except ValueError as error:
+                    raise RunDamaged(f"An event of the run {run_id} is damaged.") from error
+                yield Timed(seconds, codec.decode(value))
+
+    def read_result(self, run_id: str) -> Result | None:
+        """What the run came to, None where it did not end."""
+        result = None
+        for timed in self.events(run_id):
+            result = timed.event.result if isinstance(timed.event, RunEnded) else result
+        return result
+
+    def search(self, words: str, limit: int | None = None) -> list[Run]:
+        """Runs whose question or solutions hold all ``words``, newest first.
+
+        By the index, in one text, a word standing for all that begin with it; where that finds
+        nothing, or there is none, ``words`` as they stand, anywhere in a text.
+        """
+        terms = [each for each in words.split() if any(map(str.isalnum, each))]
+        found: list[Run] = []
+        with explain_faults(self.path):
+            indexed = bool(terms) and database.has_index(self._connection)
+        if indexed:
+            match = " ".join('"{}"*'.format(each.replace('"', '""')) for each in terms)
+            found = self._select_having(
+                "SELECT run FROM texts WHERE number IN (SELECT rowid FROM words WHERE words "
+                "MATCH ?)",
+                _safe(match),
+                limit,
+            )
+        if not found:
+            pattern = _safe(words)
+            for sign in "\\%_":
+                pattern = pattern.replace(sign, "\\" + sign)
+            found = self._select_having(
+                "SELECT run FROM texts WHERE text LIKE ? ESCAPE '\\'", f"%{pattern}%", limit
+            )
+        return found
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Delete runs and everything that they hold; the file shrinks."""
+        with explain_faults(self.path):
+            self._connection.execute("PRAGMA secure_delete = ON")
+            with _Transaction(self._connection):
+                for id in ids:
+                    self._connection.execute("DELETE FROM runs WHERE id = ?", (id,))
+                if database.has_index(self._connection):
+                    self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
+            try:
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.OperationalError:
+                return  # another process is at work: the next removal shrinks it
+
+    def _select_having(self, runs: str, argument: str, limit: int | None) -> list[Run]:
+        order = "ORDER BY number DESC LIMIT ?"
+        return self._select(
+            f"WHERE number IN ({runs}) {order}", (argument, -1 if limit is None else limit)
+        )
+
+    def _select(self, rest: str, arguments: Sequence[Any]) -> list[Run]:
+        with explain_faults(self.path):
+            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM runs {rest}", arguments)
+            return [_read(row) for row in rows.fetchall()]
+
+
+class _Transaction:
+    """All statements within or none; the lock to write is taken at once, not halfway."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None:
+            try:
+                self._connection.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._undo()
+                raise
+        self._undo()
+
+    def _undo(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def hide_keys(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """``text`` without the keys that the environment holds: a question or a check may quote one."""
+    environ = os.environ if environ is None else environ
+    for name in KEYS:
+        key = environ.get(name, "").strip()
+        if len(key) >= _SHORTEST_KEY:
+            text = text.replace(key, "…").replace(json.dumps(key)[1:-1], "…")
+    return text
+
+
+def _safe(text: str) -> str:
+    """``text`` as SQLite takes it: without keys, and without halves of characters."""
+    return hide_keys(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _summarise(result: Result, request: Mapping[str, Any]) -> dict[str, Any]:
+    full = estimate_full(result, request.get("samples"))
+    return {
+        "state": State.INTERRUPTED if result.interrupted else State.DONE,
+        "answer": None if result.answer is None else _safe(result.answer.text),
+        "difficulty": None if result.estimate is None else result.estimate.difficulty,
+        "tokens": result.usage.generated_tokens,
+        "flops": result.usage.flops,
+        "seconds": result.usage.seconds,
+        "full_tokens": None if full is None else full.tokens,
+        "full_flops": None if full is None else full.flops,
+    }
+
+
+def _read(row: Sequence[Any]) -> Run:
+    *values, process = row
+    run = dict(zip(_COLUMNS.split(", "), values, strict=False))
+    run["state"] = State(run["state"])
+    if run["state"] is State.RUNNING and not lives(process, run["started"] + run["seconds"]):
+        run["state"] = State.KILLED
+    return Run(**{**run, "request": json.loads(run["request"])})

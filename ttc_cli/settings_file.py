@@ -1,0 +1,158 @@
+"""Changes one place in a TOML file of settings and leaves the rest as its owner wrote it.
+
+tomli-w writes tables and cannot keep comments. So the change is made in the lines themselves, and
+what came of it is read back: only where that is not the wanted content (a value over several
+lines, a table written inline) is the whole file written anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ttc_cli.config import read_table
+from ttc_cli.errors import UsageError
+
+BACKUP = ".bak"
+"""Added to the name of a file that was written anew without its comments."""
+
+
+def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str], None]) -> None:
+    """Put ``value`` at ``place`` of the file, whole or not at all; None takes out what is there.
+
+    Args:
+        path: the file; it and its folder are made where they are missing, a link stays one.
+        place: ``(key,)``, or ``(table, name)`` of a table within a table.
+        value: a TOML value; for a table a mapping.
+        warn: told where the file could not be changed without losing its comments.
+
+    Raises:
+        UsageError: the file cannot be read or written, or is no TOML.
+    """
+    import tomli_w
+
+    path = path.resolve()
+    wanted = _put(read_table(path), place, value)
+    before = path.read_bytes().decode() if path.is_file() else ""  # line ends as they are
+    lines = before.splitlines(keepends=True)
+    edit = _edit_value if len(place) == 1 else _edit_table
+    text = "".join(edit(lines, place, value))
+    copy = None
+    if not _reads_as(text, wanted):
+        text = tomli_w.dumps(wanted)
+        if "#" in before:
+            copy = path.with_name(path.name + BACKUP)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if copy is not None:
+            copy.write_text(before, encoding="utf-8", newline="")
+        _replace(path, text)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # said by main, as everywhere
+        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
+    if copy is not None:
+        warn(f"{path} had to be written anew, without its comments; as it was: {copy}")
+
+
+def _put(content: Mapping[str, Any], place: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """``content`` with that change; a table that is left empty goes too."""
+    first, *rest = place
+    changed = dict(content)
+    if rest:
+        value = _put(changed.get(first, {}), tuple(rest), value) or None
+    if value is None:
+        changed.pop(first, None)
+    else:
+        changed[first] = value
+    return changed
+
+
+def _reads_as(text: str, wanted: Mapping[str, Any]) -> bool:
+    try:
+        return tomllib.loads(text) == wanted
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def _read_line(line: str) -> dict[str, Any]:
+    """The line on its own as TOML; empty where it says nothing or is a part of something."""
+    try:
+        return tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _edit_value(lines: list[str], place: tuple[str, ...], value: Any) -> list[str]:
+    """Among the keys before the first table: replace, take out, or add behind the last one."""
+    import tomli_w
+
+    (key,) = place
+    line = "" if value is None else tomli_w.dumps({key: value})
+    end = next((n for n, each in enumerate(lines) if each.lstrip().startswith("[")), len(lines))
+    keys = [n for n in range(end) if _read_line(lines[n])]
+    for n in keys:
+        if list(_read_line(lines[n])) == [key]:
+            comment = _comment_of(lines[n]) if line else ""
+            return [*lines[:n], line.rstrip("\n") + comment + "\n" if line else "", *lines[n + 1 :]]
+    after = keys[-1] + 1 if keys else 0 if end < len(lines) else end
+    head = _end_lines(lines[:after])
+    gap = "\n" if after < len(lines) and lines[after].lstrip().startswith("[") else ""
+    return [*head, line, gap, *lines[after:]]
+
+
+def _comment_of(line: str) -> str:
+    """The comment at the end of a line with a value, and the blanks before it."""
+    value = _read_line(line)
+    starts = (n for n, letter in enumerate(line) if letter == "#")
+    for start in starts:
+        if _read_line(line[:start]) == value:
+            return line[len(line[:start].rstrip()) :].rstrip("\r\n")
+    return ""
+
+
+def _edit_table(lines: list[str], place: tuple[str, ...], value: Any) -> list[str]:
+    """Replace the table with that header, take it out, or put it at the end."""
+    import tomli_w
+
+    wanted: Any = value
+    header: Any = {}
+    for name in reversed(place):
+        wanted, header = {name: wanted}, {name: header}
+    table = [] if value is None else tomli_w.dumps(wanted).splitlines(keepends=True)
+    starts = [n for n, line in enumerate(lines) if line.lstrip().startswith("[")]
+    for n in starts:
+        if _read_line(lines[n]) == header:
+            last = next((m for m in starts if m > n), len(lines))
+            # A comment above the next header belongs to that.
+            while not lines[last - 1].strip() or lines[last - 1].lstrip().startswith("#"):
+                last -= 1
+            return [*_end_lines(lines[:n]), *table, *lines[last:]]
+    gap = ["\n"] if table and lines else []
+    return [*_end_lines(lines), *gap, *table]
+
+
+def _end_lines(lines: list[str]) -> list[str]:
+    """``lines``, the last of them ended."""
+    if lines and not lines[-1].endswith("\n"):
+        return [*lines[:-1], lines[-1] + "\n"]
+    return lines
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside and move, with the rights that the file had."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text, encoding="utf-8", newline="")
+        if path.is_file():
+            fresh.chmod(path.stat().st_mode & 0o777)
+        fresh.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
