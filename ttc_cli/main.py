@@ -61,6 +61,7 @@ class _Entry:
 
 _COMMANDS = {
     "solve": _Entry("solve", "app", "Answer a question, thinking harder where it pays."),
+    "replay": _Entry("replay", "app", "Show a run that was kept again, without a model."),
     "models": _Entry("models", "app", "List, download, check and remove models."),
     "verifiers": _Entry("verifiers", "app", "List verifiers, test them, fit a probe."),
     "bench": _Entry("bench", "app", "Compare strategies on labelled questions."),

@@ -66,8 +66,9 @@ class Spending(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """Something that was decided, begun or warned of. ``kind`` is ``decision``, ``wave``, …
+    """Something that was decided, begun or warned of.
 
+    ``kind`` is ``decision``, ``wave``, ``warning`` or ``end``.
     ``rounds`` are further rounds of the same search right after it.
     """
 
