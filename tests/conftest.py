@@ -15,6 +15,9 @@ import pytest
 
 from ttc_cli.models import store
 
+# No test writes to the log of runs of whoever runs the tests.
+os.environ["TTC_KEEP_RUNS"] = "no"
+
 # Looked up now: tests point TTC_HOME elsewhere.
 FOUND = {name: store.find(name) for name in ("smollm2-135m", "qwen2.5-coder-0.5b")}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,9 @@ KEYS: dict[str, Key] = {
     "kv_type": Key(str, ("f16", "q8_0", "q4_0")),
     "view": Key(str, ("auto", "tree", "plain", "none")),
     "color": Key(str, ("auto", "always", "never")),
+    "keep_runs": Key(
+        str, ("yes", "no"), help="Whether runs are kept, for 'ttc runs'.  [default: yes]"
+    ),
 }
 
 RENAMED = {"template": "chat_template"}
@@ -91,6 +94,10 @@ class Config:
     def over(self, settings: Mapping[str, Setting]) -> Config:
         """The same with ``settings`` in place of those of the same keys."""
         return Config(self._settings | settings)
+
+    def narrow(self, keys: Iterable[str]) -> Config:
+        """Only the settings of ``keys``."""
+        return Config({key: self._settings[key] for key in keys if key in self._settings})
 
     def origin(self, key: str) -> str | None:
         """Where ``key`` was set, or None."""

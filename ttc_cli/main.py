@@ -64,6 +64,7 @@ _COMMANDS = {
     "replay": _Entry("replay", "app", "Show a run that was kept again, without a model."),
     "models": _Entry("models", "app", "List, download, check and remove models."),
     "verifiers": _Entry("verifiers", "app", "List verifiers, test them, fit a probe."),
+    "runs": _Entry("runs", "app", "List, show, search, export and delete the runs that are kept."),
     "bench": _Entry("bench", "app", "Compare strategies on labelled questions."),
     "calibrate": _Entry("calibrate", "app", "Fit to labelled questions when to think harder."),
     "policy": _Entry("policies", "app", "List, show, choose and export policies."),

@@ -13,7 +13,14 @@ def bare_home(monkeypatch, tmp_path):
     monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TTC_KEEP_RUNS", "no")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def kept_runs(monkeypatch, bare_home):
+    """As ``bare_home``, but runs are kept, as they are for users."""
+    monkeypatch.delenv("TTC_KEEP_RUNS")
 
 
 @pytest.fixture

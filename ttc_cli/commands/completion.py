@@ -89,6 +89,14 @@ def complete_policy(incomplete: str) -> list[str]:
     return _pick((each.stem for each in files if each.stem != "active"), incomplete)
 
 
+def complete_run(incomplete: str) -> list[str]:
+    """The id of a run, newest first."""
+    from ttc_cli.commands.runs import open_runs
+
+    with open_runs() as store:
+        return _pick((*(run.id for run in store.newest(100)), "last"), incomplete)
+
+
 def complete_key(incomplete: str) -> list[str]:
     """A setting's key."""
     from ttc_cli.config import KEYS

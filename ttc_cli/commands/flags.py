@@ -236,7 +236,26 @@ Color = Annotated[
     Literal["auto", "always", "never"] | None,
     _output(help="Colour on stderr.  [default: auto]"),
 ]
+NoSave = Annotated[bool, _output("--no-save", help="Do not keep this run (ttc runs).")]
 
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        help="Take a run up where it stopped, with its own question and flags; what had ended is "
+        "not grown again.",
+        metavar="ID",
+        autocompletion=completion.complete_run,
+    ),
+]
+GoOn = Annotated[
+    bool,
+    typer.Option(
+        "--continue",
+        "-c",
+        help="The same with the last run and more budget: --budget, caps, or else the next level.",
+    ),
+]
 Preset = Annotated[
     str | None,
     typer.Option(

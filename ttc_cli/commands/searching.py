@@ -141,6 +141,7 @@ async def search(
         refused=ground.refused,
         table=ground.table,
         overlaps=len(loaded.all) > 1 and any(each.info.offloaded for each in loaded.all),
+        known=request.find_known(0),
         **limit(request, comparer, events, loaded),
     )
 

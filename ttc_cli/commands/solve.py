@@ -34,6 +34,7 @@ Examples:
   ttc solve --max-seconds 30 --strategy majority --samples 16 --file question.txt
   ttc solve --budget deep --verifier judge --answer-type number --save maths
   ttc solve --preset maths "What is 17 * 23?"
+  ttc solve --continue --budget deep
 
 With a prompt, stdin is added to it where it is a file or a pipe; a pipe that sends nothing for
 five seconds is left out with a warning, and '-' after the prompt waits for it without limit.
@@ -97,17 +98,31 @@ def solve(
     color: flags.Color = None,
     preset: flags.Preset = None,
     save: flags.Save = None,
+    no_save: flags.NoSave = False,
+    resume: flags.Resume = None,
+    go_on: flags.GoOn = False,
 ) -> int:
     """Answer one question, with as much thought as it is worth.
 
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
     only while it changes the answer. The answer alone goes to stdout.
     """
-    from ttc_cli.commands import planning, presetting, serving, thinking, verifier_models
+    from ttc_cli.commands import (
+        keeping,
+        planning,
+        presetting,
+        resuming,
+        serving,
+        thinking,
+        verifier_models,
+    )
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.views.jsonl import error_json
 
-    config = load_config()
+    if resume is not None or go_on:
+        return solve(ctx, **resuming.take_up(ctx))
+    past: resuming.Past | None = ctx.obj
+    config = load_config() if past is None else past.narrow(load_config())
 
     def option(key: str, default: Any = None) -> Any:
         return config.get(key, ctx.params.get(key), default)
@@ -128,7 +143,7 @@ def solve(
         presetting.save_preset(save, ctx, out)
         if not words and file is None:
             return 0
-    question = read_question(words, file, stdin=_stdin(), warn=out.warn)
+    question = read_question(words, file, stdin=_stdin() if past is None else None, warn=out.warn)
     if question is None:  # a terminal, and nothing to answer
         sys.stderr.write(ctx.get_help() + "\n")
         return 2
@@ -156,7 +171,8 @@ def solve(
             tokens=option("think_tokens"),
             waits=option("wait"),
             keep=option("think_keep"),
-            insist=any(each is not None for each in (think_tokens, wait, think_keep)),
+            insist=past is None
+            and any(each is not None for each in (think_tokens, wait, think_keep)),
         )
         others = (planning.choose_thinking(each) for each in ladder[1:])
         limits = planning.make_room_to_think(limits, thoughts, *others)
@@ -202,14 +218,28 @@ def solve(
             path = planning.obtain_model(chosen, yes=yes, ask=ask)
         request = planning.obtain_verifiers(request, yes=yes, ask=ask)
         request = planning.obtain_larger(request, yes=yes, ask=ask)
+        if past is not None:
+            request = past.join(request, path, out)
+        named = option("model") if ladder or served else chosen.name
+        keep = keeping.keep_run(
+            request,
+            path,
+            keeping.read_flags(option, named),
+            out,
+            wanted=not no_save and option("keep_runs", "yes") == "yes",
+            parent=None if past is None else past.run.id,
+        )
         interruption = Interruption()
-        with interruption.installed():
+        with interruption.installed(), keep as kept:
             seen = thinking.choose_view(option("view", "auto"), quiet)
-            thought = thinking.think(request, path, out, interruption, view=seen, lines=as_jsonl)
+            thought = thinking.think(
+                request, path, out, interruption, view=seen, lines=as_jsonl, keep=kept.recorder
+            )
             if as_json:
                 out.document(thinking.describe(thought, request))
             elif not as_jsonl and _is_answer(thought.result, min_score):
                 out.answer(_text(thought.result, whole=solution))
+            kept.conclude(request, path, thought.result, out)
             _comment(thought, out, path=verbose, why=explain)
             return _judge(thought.result, min_score)
     except TtcError as error:

@@ -23,7 +23,7 @@ from ttc_cli.events import Decided, Event, EventStream
 from ttc_cli.models.store import Model
 from ttc_cli.output import Output, use_color
 from ttc_cli.signals import Interruption, forgive_termination
-from ttc_cli.types import Budget, Problem, Result, Sampling
+from ttc_cli.types import Budget, Candidate, Problem, Result, Sampling
 
 if TYPE_CHECKING:
     from ttc_cli.commands.searching import Ground
@@ -45,7 +45,8 @@ class Request:
     ``server`` grows the candidates where it is given; ``settings`` are then of no use to them.
     ``verifier_models`` are loaded beside ``model``, unless they are the same file. ``thinking``
     is how the model thinks before it answers, None where it does not. ``larger`` are the further
-    models of a cascade, asked in turn, each with its own sampling at ``temperature``.
+    models of a cascade, asked in turn, each with its own sampling at ``temperature``. ``known``
+    are candidates of an earlier run that this one takes up, for each model in its turn.
     """
 
     problem: Problem
@@ -65,6 +66,11 @@ class Request:
     temperature: float | None = None
     check_seconds: float | None = None
     sandbox: str | None = None
+    known: tuple[Mapping[int, Candidate], ...] = ()
+
+    def find_known(self, turn: int) -> Mapping[int, Candidate]:
+        """What is known of the model whose turn it is, from 0."""
+        return self.known[turn] if turn < len(self.known) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +149,11 @@ def think(
     *,
     view: str,
     lines: bool,
+    keep: Reader | None = None,
 ) -> Thought:
     """Load the model at ``path`` and search; ``lines`` writes the events to stdout as JSON.
+
+    ``keep`` reads every event too.
 
     ``interruption`` must be installed: a first Ctrl-C then ends the search with what it has
     (``result.interrupted``).
@@ -155,7 +164,7 @@ def think(
     """
     with contextlib.ExitStack() as stack:
         # The engine is closed after the event loop: tasks that are torn down still use it.
-        return asyncio.run(_think(request, path, out, interruption, view, lines, stack))
+        return asyncio.run(_think(request, path, out, interruption, view, lines, keep, stack))
 
 
 def hash_file_of(request: Request, path: Path) -> str:
@@ -225,6 +234,7 @@ async def _think(
     interruption: Interruption,
     view: str,
     lines: bool,
+    keep: Reader | None,
     stack: contextlib.ExitStack,
 ) -> Thought:
     from ttc_cli.commands import searching
@@ -250,6 +260,8 @@ async def _think(
     decisions: list[Decided] = []
     pipe = _Stdout()
     events.subscribe(lambda event: decisions.append(event) if type(event) is Decided else None)
+    if keep is not None:
+        events.subscribe(keep)
     try:
         interruption.stop = loaded.interrupt
         if lines:
@@ -273,7 +285,7 @@ async def _think(
     return Thought(result, tuple(decisions), loaded.engine.info.model)
 
 
-def _make_stage(request: Request, ground: Ground) -> Stage:
+def _make_stage(request: Request, ground: Ground, turn: int) -> Stage:
     from ttc_cli.policy.cascade import Stage
 
     return Stage(
@@ -283,6 +295,7 @@ def _make_stage(request: Request, ground: Ground) -> Stage:
         request.sampling,
         request.thinking,
         ground.refused,
+        request.find_known(turn),
     )
 
 
@@ -293,9 +306,9 @@ def _plan_climbs(request: Request, ground: Ground) -> list[Climb]:
     loaded = ground.loaded
 
     async def stay() -> Stage:
-        return _make_stage(request, ground)
+        return _make_stage(request, ground, 0)
 
-    def plan(model: Model) -> Climb:
+    def plan(turn: int, model: Model) -> Climb:
         async def climb() -> Stage:
             while loaded.all:
                 loaded.all.pop().close()
@@ -313,8 +326,9 @@ def _plan_climbs(request: Request, ground: Ground) -> list[Climb]:
                 thinking=thinking,
                 sampling=choose_sampling(model, request.temperature),
             )
-            return _make_stage(own, survey(own, path, replace(loaded, engine=engine)))
+            there = survey(own, path, replace(loaded, engine=engine))
+            return _make_stage(own, there, turn)
 
         return climb
 
-    return [stay, *(plan(model) for model in request.larger)]
+    return [stay, *(plan(turn, model) for turn, model in enumerate(request.larger, start=1))]

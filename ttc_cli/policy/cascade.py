@@ -20,7 +20,7 @@ from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
 from ttc_cli.search.thinking import Thinking
-from ttc_cli.types import Budget, Problem, Result, Sampling, Usage
+from ttc_cli.types import Budget, Candidate, Problem, Result, Sampling, Usage
 
 ENOUGH = {"quick": 0.6, "normal": 0.8, "deep": 0.9, "max": 0.97}
 """The estimate at which a model's answer stands, by budget. Chosen before measurement."""
@@ -28,7 +28,10 @@ ENOUGH = {"quick": 0.6, "normal": 0.8, "deep": 0.9, "max": 0.97}
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A model that is loaded and ready, and what it goes by; the rest as ``solve`` takes it."""
+    """A model that is loaded and ready, and what it goes by; the rest as ``solve`` takes it.
+
+    ``known`` are its candidates of an earlier run.
+    """
 
     engine: Engine
     chat: Chat
@@ -36,6 +39,7 @@ class Stage:
     sampling: Sampling
     thinking: Thinking | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[int, Candidate] = field(default_factory=dict)
 
 
 Climb = Callable[[], Awaitable[Stage]]
@@ -85,6 +89,7 @@ async def solve_in_turn(
                 sampling=stage.sampling,
                 thinking=stage.thinking,
                 refused=stage.refused,
+                known=stage.known,
                 budget=_leave(budget, spent),
                 events=events,
                 stopped=stopped,

@@ -17,6 +17,7 @@ from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.search import registry
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.known import KnownSession, KnownVerifier
 from ttc_cli.search.thinking import Thinking, ThinkingSession
 from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Result, Sampling
@@ -45,6 +46,7 @@ async def solve(
     refused: Mapping[str, str] | None = None,
     stopped: Callable[[], bool] = lambda: False,
     overlaps: bool = False,
+    known: Mapping[int, Candidate] | None = None,
 ) -> Result:
     """Answer ``problem`` with ``strategy``; emits ``RunStarted`` first and ``RunEnded`` last.
 
@@ -68,6 +70,8 @@ async def solve(
         refused: verifiers whose scores are to be shown and not counted, and why; it is said.
         stopped: whether the user has asked to end; a result from then on says ``interrupted``.
         overlaps: score steps while others grow: for a verifier's engine on another processor.
+        known: candidates of an earlier run of the same request that ended, in that order, with
+            their scores: they are not grown, and not scored, again.
 
     Returns:
         The best answer so far, also when a cap was reached or ``engine.interrupt()`` was called
@@ -127,6 +131,9 @@ async def solve(
         if thinking is not None:
             forces = engine.info.steps
             session = ThinkingSession(opened, prompt, thinking, forces=forces)
+        if known:
+            session = KnownSession(session, known, seed)
+            asked = tuple(KnownVerifier(each, known) for each in asked)
         context = SearchContext(
             problem=problem,
             session=session,
@@ -136,7 +143,7 @@ async def solve(
             verifiers=asked,
             sampling=sampling or Sampling(),
             seed=seed,
-            samples=_count_samples(samples, row.cap, budget, strategy),
+            samples=count_samples(samples, row.cap, budget, strategy),
             parallel=engine.info.parallel,
             chat=chat,
             overlaps=overlaps,
@@ -192,7 +199,7 @@ def _choose_verifiers(
     return judge + own if entry is None else judge
 
 
-def _count_samples(samples: int | None, cap: int, budget: Budget, strategy: str) -> int:
+def count_samples(samples: int | None, cap: int, budget: Budget, strategy: str) -> int:
     """N, or the cap of ``auto``, under the hard cap; ``max`` goes as far as the hard cap."""
     hard = budget.max_samples
     if samples is None:

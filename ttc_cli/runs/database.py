@@ -7,6 +7,7 @@ The version is ``PRAGMA user_version``, the number of ``MIGRATIONS`` that were m
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -170,7 +171,7 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> TtcError:
     return RunsUnavailable(f"The log of runs, {path}, cannot be used: {error}.")
 
 
-def is_damage(error: BaseException) -> bool:
+def is_damage(error: BaseException | None) -> bool:
     """Whether ``error`` says that the file is no sound database."""
     return isinstance(error, sqlite3.Error) and _code(error) in _DAMAGED
 
@@ -178,6 +179,13 @@ def is_damage(error: BaseException) -> bool:
 def is_lock(error: BaseException) -> bool:
     """Whether ``error`` says that another process has it."""
     return isinstance(error, sqlite3.Error) and _code(error) in _LOCKED
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether ``error`` says that nothing can be written there, which may be read all the same."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return isinstance(error, sqlite3.Error) and _code(error) in _REFUSED
 
 
 def has_index(connection: sqlite3.Connection) -> bool:
@@ -198,7 +206,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         if path.stat().st_mode & 0o077:
-            path.chmod(0o600)
+            with contextlib.suppress(OSError):  # another user's: to be read, or not even that
+                path.chmod(0o600)
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )

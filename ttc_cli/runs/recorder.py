@@ -20,6 +20,7 @@ from ttc_cli.errors import RunsUnavailable, TtcError
 from ttc_cli.events import Event, Grew
 from ttc_cli.runs import database
 from ttc_cli.runs.run import State, Timed
+from ttc_cli.runs.spending import Cost
 from ttc_cli.runs.store import RunStore
 
 PIECE_SECONDS = 0.5
@@ -32,6 +33,7 @@ GRACE_SECONDS = 3.0
 class _End:
     state: State | None
     note: str | None
+    full: Cost | None
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ class Recorder:
     """A reader of the event stream that keeps what it reads.
 
     Args:
-        store: where to; used by the recorder's thread alone until ``close``.
+        store: where to; the recorder's thread alone uses it from now on.
         id: of the run, which has begun.
         clock: tells seconds.
     """
@@ -75,8 +77,8 @@ class Recorder:
         self, store: RunStore, id: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.failure: TtcError | None = None
+        self.id = id
         self._store = store
-        self._id = id
         self._clock = clock
         self._first: float | None = None
         self._queue: queue.SimpleQueue[Timed | _End] = queue.SimpleQueue()
@@ -91,13 +93,15 @@ class Recorder:
             self._first = now if self._first is None else self._first
             self._queue.put(Timed(now - self._first, event))
 
-    def close(self, state: State | None, note: str | None = None) -> None:
-        """Write what is left, and how the run ended; None is as its last event says.
+    def close(
+        self, state: State | None = None, note: str | None = None, full: Cost | None = None
+    ) -> None:
+        """Write what is left, and how the run ended, as ``RunStore.finish`` takes it.
 
         Returns after some seconds at most, whatever became of it; the store is closed then.
         """
         self._deadline = time.monotonic() + GRACE_SECONDS
-        self._queue.put(_End(state, note))
+        self._queue.put(_End(state, note, full))
         self._thread.join(GRACE_SECONDS + 2 * database.BUSY_SECONDS)
         if self._thread.is_alive():
             self.failure = RunsUnavailable(f"The log of runs, {self._store.path}, did not answer.")
@@ -129,14 +133,13 @@ class Recorder:
                 item = self._queue.get()
             if isinstance(item, _End):
                 self._append([*batch, *pieces.take()])
-                if item.state is not None:
-                    self._insist(self._store.finish, self._id, item.state, item.note)
+                self._insist(self._store.finish, self.id, item.state, item.note, item.full)
                 return
             self._append(batch)
 
     def _append(self, batch: list[Timed]) -> None:
         if batch:
-            self._insist(self._store.append, self._id, batch)
+            self._insist(self._store.append, self.id, batch)
 
     def _insist(self, write: Callable[..., None], *arguments: Any) -> None:
         """Write while another process has the database, until the run has waited long enough."""

@@ -39,11 +39,11 @@ class Timed:
 class Run:
     """A run as a list shows it.
 
-    ``started`` is in seconds since 1970. ``request`` is what was asked for, as ``begin`` was given
-    it; ``parent`` the id of the run that this one took up. ``candidates`` ended until now.
-    ``tokens`` (sampled), ``flops`` and ``seconds`` are this run's own, without its parent's;
-    ``full_tokens`` and ``full_flops`` what all samples of its budget would have cost (see
-    ``spending``), None where the run had not ended. ``note``: why it failed.
+    ``started`` is in seconds since 1970. ``question`` is its beginning. ``request`` is what was
+    asked for, as ``begin`` was given it; ``parent`` the id of the run that this one took up.
+    ``candidates`` ended until now. ``tokens`` (sampled), ``flops`` and ``seconds`` are this run's
+    own, without its parent's; ``full_tokens`` and ``full_flops`` what all samples of its budget
+    would have cost (see ``spending``), None where the run had not ended. ``note``: why it failed.
     """
 
     id: str
@@ -82,6 +82,6 @@ def lives(process: str, last_sign: float) -> bool:
     if known["host"] != socket.gethostname():
         return time.time() - last_sign < _FAR_SECONDS
     try:
-        return abs(psutil.Process(known["pid"]).create_time() - known["born"]) < 2
+        return bool(abs(psutil.Process(known["pid"]).create_time() - known["born"]) < 2)
     except psutil.Error:
         return False

@@ -8,8 +8,10 @@ for that reason alone. No verifier is counted: a vote over all samples needs non
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ttc_cli.runs.run import Run, State
 from ttc_cli.types import Finish, Result
 
 _WHOLE = (Finish.STOP, Finish.LENGTH, Finish.CONTEXT, Finish.LOOP)
@@ -33,3 +35,40 @@ def estimate_full(result: Result, samples: int | None) -> Cost | None:
     processed = role.prompt_tokens + role.generated_tokens
     a_token = role.flops / processed if processed else 0.0
     return Cost(tokens, (role.prompt_tokens + tokens) * a_token)
+
+
+@dataclass(slots=True)
+class Bin:
+    """Runs of one difficulty: what they took, and what all of their samples would have."""
+
+    runs: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    full_tokens: float = 0.0
+    full_flops: float = 0.0
+
+
+def sum_up(runs: Sequence[Run]) -> dict[int, Bin]:
+    """What ``auto`` spent, by predicted difficulty from 1 to 5; empty bins are left out.
+
+    Of runs that ended, and of those that were taken up by others only the last, with what all of
+    them together spent. Runs of a fixed strategy save nothing and are left out.
+    """
+    known = {run.id: run for run in runs}
+    taken_up = {run.parent for run in runs if run.state is State.DONE}
+    bins: dict[int, Bin] = {}
+    for run in runs:
+        if run.state is not State.DONE or run.strategy != "auto" or run.id in taken_up:
+            continue
+        if run.difficulty is None or run.full_tokens is None or run.full_flops is None:
+            continue
+        found = bins.setdefault(run.difficulty, Bin())
+        found.runs += 1
+        found.full_tokens += run.full_tokens
+        found.full_flops += run.full_flops
+        step: Run | None = run
+        while step is not None:
+            found.tokens += step.tokens
+            found.flops += step.flops
+            step = known.get(step.parent or "")
+    return dict(sorted(bins.items()))

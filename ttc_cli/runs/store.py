@@ -22,12 +22,14 @@ from ttc_cli.events import CandidateEnded, RunEnded, RunStarted, Spent
 from ttc_cli.runs import codec, database
 from ttc_cli.runs.database import explain_faults
 from ttc_cli.runs.run import Run, State, Timed, describe_process, lives
-from ttc_cli.runs.spending import estimate_full
+from ttc_cli.runs.spending import Cost
 from ttc_cli.types import Result
 
 __all__ = ["Run", "RunStore", "State", "Timed"]
 
 FILE = "runs.db"
+SHOWN_CHARS = 1000
+"""Of a question, in the row of its run."""
 LAST = "last"
 """The name of the newest run."""
 
@@ -87,14 +89,15 @@ class RunStore:
     ) -> str:
         """Note that this process begins a run; returns its id.
 
-        ``request`` is all that is needed to ask for it again, in values that JSON has.
+        ``request`` is all that is needed to ask for it again, in values that JSON has, the whole
+        question among them.
         """
         values = (
             time.time(),
             State.RUNNING,
             describe_process(),
             parent,
-            *map(_safe, (question, model, strategy, level)),
+            *map(_safe, (question[:SHOWN_CHARS], model, strategy, level)),
             hide_keys(json.dumps(request)),
         )
         while True:
@@ -114,19 +117,23 @@ class RunStore:
     def append(self, id: str, batch: Sequence[Timed]) -> None:
         """Add events to the run ``id``, all or none, and bring its row up to date."""
         with _Transaction(self._connection):
-            number, request = self._number(id)
+            number = self._number(id)
             for each in batch:
                 body = hide_keys(json.dumps(codec.encode(each.event), separators=(",", ":")))
                 self._connection.execute(
                     "INSERT INTO events (run, seconds, body) VALUES (?, ?, ?)",
                     (number, each.seconds, body),
                 )
-                self._follow(number, request, each)
+                self._follow(number, each)
 
-    def finish(self, id: str, state: State, note: str | None = None) -> None:
-        """Note how the run ended."""
+    def finish(
+        self, id: str, state: State | None = None, note: str | None = None, full: Cost | None = None
+    ) -> None:
+        """Note how the run ended; ``state`` None is as its last event said."""
         self._connection.execute(
-            "UPDATE runs SET state = ?, note = ? WHERE id = ?", (state, note and _safe(note), id)
+            "UPDATE runs SET state = coalesce(?, state), note = ?, full_tokens = ?, full_flops = ? "
+            "WHERE id = ?",
+            (state, note and _safe(note), full and full.tokens, full and full.flops, id),
         )
 
     def read_note(self, name: str) -> str | None:
@@ -141,12 +148,14 @@ class RunStore:
         with explain_faults(self.path):
             self._connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
 
-    def _follow(self, number: int, request: Mapping[str, Any], timed: Timed) -> None:
+    def _follow(self, number: int, timed: Timed) -> None:
         """Bring the row of a run up to date with one more event."""
         event = timed.event
         changes: dict[str, Any] = {"seconds": timed.seconds}
         if isinstance(event, RunStarted):  # of each model of a cascade
             changes |= {"state": State.RUNNING}
+            if timed.seconds == 0:  # as the engine calls the first one
+                changes |= {"model": _safe(event.model)}
         elif isinstance(event, CandidateEnded):
             self._connection.execute(
                 "UPDATE runs SET candidates = candidates + 1 WHERE number = ?", (number,)
@@ -155,7 +164,7 @@ class RunStore:
         elif isinstance(event, Spent):
             changes |= {"tokens": event.usage.generated_tokens, "flops": event.usage.flops}
         elif isinstance(event, RunEnded):
-            changes |= _summarise(event.result, request)
+            changes |= _summarise(event.result)
         names = ", ".join(f"{name} = ?" for name in changes)
         self._connection.execute(
             f"UPDATE runs SET {names} WHERE number = ?", (*changes.values(), number)
@@ -166,12 +175,12 @@ class RunStore:
             "INSERT INTO texts (run, text) VALUES (?, ?)", (number, _safe(text))
         )
 
-    def _number(self, id: str) -> tuple[int, Mapping[str, Any]]:
-        found = self._connection.execute("SELECT number, request FROM runs WHERE id = ?", (id,))
+    def _number(self, id: str) -> int:
+        found = self._connection.execute("SELECT number FROM runs WHERE id = ?", (id,))
         row = found.fetchone()
         if row is None:
             raise RunDamaged(f"The run {id} was removed while it ran.")
-        return row[0], json.loads(row[1])
+        return int(row[0])
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -321,8 +330,7 @@ def _safe(text: str) -> str:
     return hide_keys(text).encode("utf-8", "replace").decode("utf-8")
 
 
-def _summarise(result: Result, request: Mapping[str, Any]) -> dict[str, Any]:
-    full = estimate_full(result, request.get("samples"))
+def _summarise(result: Result) -> dict[str, Any]:
     return {
         "state": State.INTERRUPTED if result.interrupted else State.DONE,
         "answer": None if result.answer is None else _safe(result.answer.text),
@@ -330,8 +338,6 @@ def _summarise(result: Result, request: Mapping[str, Any]) -> dict[str, Any]:
         "tokens": result.usage.generated_tokens,
         "flops": result.usage.flops,
         "seconds": result.usage.seconds,
-        "full_tokens": None if full is None else full.tokens,
-        "full_flops": None if full is None else full.flops,
     }
 
 

@@ -1,0 +1,135 @@
+"""One kept run as words, and as JSON: from its row and its events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ttc_cli import events
+from ttc_cli.runs.resuming import word_command
+from ttc_cli.runs.run import Run, State
+from ttc_cli.runs.store import RunStore
+from ttc_cli.types import Candidate, Result
+from ttc_cli.views import jsonl, plain, words
+
+_TAIL_CHARS = 100
+
+
+@dataclass(slots=True)
+class Story:
+    """What became of a run: of its last model, where several were asked.
+
+    ``growing`` is the text of candidates that had not ended, by id.
+    """
+
+    run: Run
+    started: events.RunStarted | None = None
+    result: Result | None = None
+    decisions: list[events.Decided] = field(default_factory=list)
+    candidates: dict[int, Candidate] = field(default_factory=dict)
+    growing: dict[int, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_story(store: RunStore, run: Run) -> Story:
+    """Fold the events of ``run``.
+
+    Raises:
+        RunDamaged: one cannot be read.
+    """
+    story = Story(run)
+    for timed in store.events(run.id):
+        match timed.event:
+            case events.RunStarted() as started:
+                story.started = started
+                story.candidates, story.growing = {}, {}
+            case events.CandidateStarted(id=id):
+                story.growing[id] = ""
+            case events.Grew(texts=texts):
+                for id, text in texts.items():
+                    if id in story.growing:
+                        story.growing[id] += text
+            case events.CandidateEnded(candidate=candidate):
+                story.growing.pop(candidate.id, None)
+                story.candidates[candidate.id] = candidate
+            case events.Scored(id=id, score=score) if id in story.candidates:
+                story.candidates[id] = story.candidates[id].with_scores(score)
+            case events.Decided() as decided:
+                story.decisions.append(decided)
+            case events.Warned(message=message):
+                story.warnings.append(message)
+            case events.RunEnded(result=result):
+                story.result = result
+    return story
+
+
+def word_story(story: Story, *, whole: bool) -> str:
+    """The run for people; ``whole`` with every candidate's text."""
+    run, result = story.run, story.result
+    begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started))
+    lines = [
+        f"run       {run.id}, {_word_state(run)}, begun {begun}",
+        f"asked as  {words.one_line(word_command(run))}",
+        f"model     {words.one_line(run.model)}",
+    ]
+    if run.parent is not None:
+        lines.append(f"took up   {run.parent}")
+    if run.answer is not None:
+        lines.append(f"answer    {words.shorten(run.answer, 200)}")
+    lines += [f"warning   {words.one_line(each)}" for each in story.warnings]
+    candidates = result.candidates if result is not None else (*story.candidates.values(),)
+    lines += ["", "Candidates", *(f"  {plain.ended_line(each)}" for each in candidates)]
+    if result is None:
+        for id, text in story.growing.items():
+            shown = words.one_line(text[-_TAIL_CHARS:])
+            lines.append(f"  #{id} had not ended: …{shown}" if shown else f"  #{id} had not ended")
+        cost = f"{words.count(run.tokens)} tokens, {words.seconds(run.seconds)}"
+        lines += ["", f"Until then {cost}"]
+    else:
+        lines += ["", plain.explain(result, story.decisions)]
+    if whole:
+        for each in candidates:
+            lines += ["", f"#{each.id}", words.clean(each.text)]
+    if run.state in (State.KILLED, State.INTERRUPTED, State.FAILED):
+        lines += ["", f"ttc solve --resume {run.id} takes it up where it stopped"]
+    return "\n".join(lines)
+
+
+def describe_story(story: Story) -> dict[str, Any]:
+    """What ``ttc runs show --json`` adds to the row of a list."""
+    run, result = story.run, story.result
+    ended = [events.CandidateEnded(each) for each in story.candidates.values()]
+    return {
+        "question": run.request["question"],
+        "command": word_command(run),
+        "result": None if result is None else describe_result(result, run),
+        "ended": [jsonl.encode(each)["candidate"] for each in ended],
+        "growing": {str(id): text for id, text in story.growing.items()},
+    }
+
+
+def describe_result(result: Result, run: Run) -> dict[str, Any]:
+    """The object that ``ttc solve --json`` printed."""
+    return jsonl.result_json(
+        result,
+        question=run.request["question"],
+        model=run.model,
+        seed=run.request["flags"]["seed"],
+    )
+
+
+def describe_events(store: RunStore, run: Run) -> Iterator[str]:
+    """The lines that ``ttc solve --jsonl`` printed, text in pieces of another length."""
+    for timed in store.events(run.id):
+        if isinstance(timed.event, events.RunEnded):
+            yield jsonl.to_line(describe_result(timed.event.result, run))
+        else:
+            yield jsonl.to_line(jsonl.encode(timed.event))
+
+
+def _word_state(run: Run) -> str:
+    return (
+        run.state.value if run.note is None else f"{run.state.value} ({words.one_line(run.note)})"
+    )

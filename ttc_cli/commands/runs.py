@@ -1,0 +1,350 @@
+"""``ttc runs``: list, show, search, export, rm, stats, path, off, on.
+
+stdout carries the data (a table, words, JSON), stderr everything else.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ttc_cli.commands import completion
+from ttc_cli.commands.examples import show_examples
+from ttc_cli.errors import RunsUnavailable, UsageError
+from ttc_cli.output import Output
+from ttc_cli.sanitise import clean
+
+if TYPE_CHECKING:
+    from ttc_cli.runs.run import Run
+    from ttc_cli.runs.store import RunStore
+
+app = typer.Typer(
+    help="List, show, search, export and delete the runs that are kept.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=show_examples(
+        "ttc runs list",
+        "ttc runs show last",
+        "ttc runs search primes",
+        "ttc runs export last --jsonl",
+        "ttc runs rm --older-than 30d --yes",
+        more="A run is named by its id, the beginning of one, or 'last'. 'ttc solve --resume ID' "
+        "takes one up. See docs/runs.md.",
+    ),
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Of the run, or the beginning of it, or 'last'.",
+        autocompletion=completion.complete_run,
+    ),
+]
+Limit = Annotated[
+    int, typer.Option("--limit", "-n", help="At most so many; 0 is all.", min=0, metavar="N")
+]
+
+_UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400}
+_ANSWER_CHARS, _QUESTION_CHARS = 20, 48
+
+
+def open_runs() -> RunStore:
+    """The log of runs; only to be read where it cannot be written to.
+
+    Raises:
+        UsageError: there is none yet.
+        RunsUnavailable, RunDamaged: it cannot be read.
+    """
+    from ttc_cli.commands.keeping import runs_path
+    from ttc_cli.runs.database import is_refusal
+    from ttc_cli.runs.store import RunStore
+
+    path = runs_path()
+    if not path.is_file():
+        raise UsageError("No run is kept yet.", 'ttc solve "What is 17 * 23?"')
+    try:
+        return RunStore.open(path, Output().warn)
+    except RunsUnavailable as error:
+        if not is_refusal(error.__cause__):
+            raise
+        return RunStore.open_to_read(path)
+
+
+@app.command("list", epilog=show_examples("ttc runs list", "ttc runs list -n 0 --json"))
+def list_runs(limit: Limit = 20, as_json: Json = False) -> None:
+    """List the runs that are kept, newest first."""
+    from ttc_cli.commands.keeping import runs_path
+
+    runs: list[Run] = []
+    if runs_path().is_file():
+        with open_runs() as store:
+            runs = store.newest(limit or None)
+    _print_runs(runs, as_json, "No run is kept yet.")
+
+
+@app.command(epilog=show_examples("ttc runs search 17 23", "ttc runs search --json 'prime number'"))
+def search(
+    words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be there.")],
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """Find runs by words of the question or of a solution, newest first."""
+    with open_runs() as store:
+        found = store.search(" ".join(words), limit or None)
+    _print_runs(found, as_json, "No run has these words.")
+
+
+@app.command(epilog=show_examples("ttc runs show last", "ttc runs show 3f2a --verbose"))
+def show(
+    id: Id,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also every candidate's whole text.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one run: what was asked, what came of it and why, and how to go on with it."""
+    from ttc_cli.commands.run_words import describe_story, read_story, word_story
+
+    with open_runs() as store:
+        run = store.find(id)
+        story = read_story(store, run)
+    if as_json:
+        Output().document({"v": 1, "run": _row(run) | describe_story(story)})
+    else:
+        Output().answer(word_story(story, whole=verbose))
+
+
+@app.command(epilog=show_examples("ttc runs export last", "ttc runs export 3f2a --jsonl"))
+def export(
+    id: Id,
+    as_jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Every event as a JSON line, the result last.")
+    ] = False,
+) -> None:
+    """Write a run to stdout: the object of 'ttc solve --json', or the lines of --jsonl."""
+    from ttc_cli.commands.run_words import describe_events, describe_result
+
+    with open_runs() as store:
+        run = store.find(id)
+        if as_jsonl:
+            for line in describe_events(store, run):
+                sys.stdout.write(line)
+            return
+        result = store.read_result(run.id)
+    if result is None:
+        raise UsageError(
+            f"The run {run.id} has no result: it is {run.state.value}.",
+            f"ttc runs export {run.id} --jsonl writes what it got to",
+        )
+    Output().document(describe_result(result, run))
+
+
+@app.command(epilog=show_examples("ttc runs rm 3f2a 91bc", "ttc runs rm --older-than 30d --yes"))
+def rm(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID]...",
+            help="Of runs, or their beginnings, or 'last'.",
+            autocompletion=completion.complete_run,
+            show_default=False,
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are kept.")] = False,
+    older_than: Annotated[
+        str | None,
+        typer.Option(help="Those begun longer ago: hours, days or weeks.", metavar="30d"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete runs and all that they hold. One that is running stays."""
+    from ttc_cli.runs.run import State
+
+    if sum((bool(ids), everything, older_than is not None)) != 1:
+        raise UsageError("Name runs, or give --all, or --older-than.", "ttc runs list")
+    out = Output()
+    with open_runs() as store:
+        if ids:
+            found = list({run.id: run for run in map(store.find, ids)}.values())
+        else:
+            before = time.time() - (0 if older_than is None else _read_age(older_than))
+            found = [run for run in store.newest() if everything or run.started < before]
+        for run in found:
+            if run.state is State.RUNNING:
+                out.warn(f"the run {run.id} is running: it stays")
+        found = [run for run in found if run.state is not State.RUNNING]
+        if not found:
+            out.say("nothing to delete")
+        elif _is_sure(found, yes):
+            store.remove([run.id for run in found])
+            out.say(f"deleted: {_count(found)}")
+
+
+@app.command(epilog=show_examples("ttc runs stats", "ttc runs stats --json"))
+def stats(as_json: Json = False) -> None:
+    """What 'auto' spent and saved, by predicted difficulty.
+
+    A run is held against all samples of its budget, each as long as its own candidates were on
+    average, at the FLOPs a token that its model took: what a vote over all of them would have
+    cost. Verifiers count in what was spent alone. Runs that were taken up count once, with all
+    that they took; those that did not end and those of a fixed strategy are left out.
+    """
+    from dataclasses import asdict
+
+    from ttc_cli.commands.keeping import runs_path
+    from ttc_cli.commands.verifier_trials import print_table
+    from ttc_cli.runs.spending import Bin, sum_up
+    from ttc_cli.views import words
+
+    runs: list[Run] = []
+    if runs_path().is_file():
+        with open_runs() as store:
+            runs = store.newest()
+    bins = sum_up(runs)
+    total = Bin(
+        *(
+            sum(getattr(each, name) for each in bins.values())
+            for name in ("runs", "tokens", "flops", "full_tokens", "full_flops")
+        )
+    )
+    if as_json:
+        rows = [{"difficulty": level, **asdict(each)} for level, each in bins.items()]
+        Output().document({"v": 1, "kept": len(runs), "bins": rows, "total": asdict(total)})
+        return
+    if not bins:
+        Output().say(f"{_count(runs)} kept, none of them an 'auto' that ended")
+        return
+    lines = [("DIFFICULTY", "RUNS", "TOKENS", "OF ALL", "SAVED", "FLOPS", "OF ALL", "SAVED")]
+    for name, each in [*((str(level), each) for level, each in bins.items()), ("all", total)]:
+        lines.append(
+            (
+                name,
+                words.count(each.runs),
+                words.count(each.tokens),
+                words.count(each.full_tokens),
+                _share_saved(each.tokens, each.full_tokens),
+                words.flops(each.flops),
+                words.flops(each.full_flops),
+                _share_saved(each.flops, each.full_flops),
+            )
+        )
+    print_table(lines)
+
+
+@app.command(epilog=show_examples("ttc runs path"))
+def path() -> None:
+    """Print where runs are kept."""
+    from ttc_cli.commands.keeping import runs_path
+
+    Output().answer(str(runs_path()))
+
+
+@app.command(epilog=show_examples("ttc runs off"))
+def off() -> None:
+    """Keep no runs from now on. Those that are kept stay until 'ttc runs rm'."""
+    _switch("no")
+
+
+@app.command(epilog=show_examples("ttc runs on"))
+def on() -> None:
+    """Keep runs again."""
+    _switch("yes")
+
+
+def _switch(wanted: str) -> None:
+    from ttc_cli.config import load_config, user_file
+    from ttc_cli.settings_file import change
+
+    out = Output()
+    change(user_file(), ("keep_runs",), wanted, out.warn)
+    config = load_config()
+    if config.get("keep_runs") != wanted:
+        out.warn(f"here {config.origin('keep_runs')} says otherwise, and wins")
+    kept = "runs are kept from now on" if wanted == "yes" else "no run is kept from now on"
+    more = "" if wanted == "yes" else "; ttc runs rm --all deletes those that are"
+    out.say(f"{kept} ({user_file()}){more}")
+
+
+def _print_runs(runs: Sequence[Run], as_json: bool, none: str) -> None:
+    from ttc_cli.commands.verifier_trials import print_table
+    from ttc_cli.views import words
+
+    if as_json:
+        Output().document({"v": 1, "runs": [_row(run) for run in runs]})
+        return
+    if not runs:
+        Output().say(none)
+        return
+    lines = [("ID", "BEGUN", "STATE", "MODEL", "STRATEGY", "TOKENS", "TIME", "ANSWER", "QUESTION")]
+    for run in runs:
+        lines.append(
+            (
+                run.id,
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)),
+                run.state.value,
+                words.one_line(run.model),
+                run.strategy,
+                words.count(run.tokens),
+                words.seconds(run.seconds),
+                "–" if run.answer is None else words.shorten(run.answer, _ANSWER_CHARS),
+                words.shorten(run.question, _QUESTION_CHARS),
+            )
+        )
+    print_table(lines)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started)),
+        "state": run.state.value,
+        "resumes": run.parent,
+        "question": run.question,
+        "model": run.model,
+        "strategy": run.strategy,
+        "budget": run.level,
+        "answer": run.answer,
+        "difficulty": run.difficulty,
+        "candidates": run.candidates,
+        "tokens": run.tokens,
+        "flops": run.flops,
+        "seconds": run.seconds,
+        "note": run.note,
+    }
+
+
+def _read_age(text: str) -> float:
+    """Seconds.
+
+    Raises:
+        UsageError: no number of hours, days or weeks.
+    """
+    found = re.fullmatch(r"(\d{1,6})([hdw])", text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is no age.", "ttc runs rm --older-than 30d (or 12h, 8w)")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _is_sure(runs: Sequence[Run], yes: bool) -> bool:
+    if yes:
+        return True
+    if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
+        raise UsageError(f"This would delete {_count(runs)}.", "repeat it with --yes")
+    sys.stderr.write(clean(f"Delete {_count(runs)}? [y/N] "))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _count(runs: Sequence[Run]) -> str:
+    return f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def _share_saved(used: float, full: float) -> str:
+    return f"{100 * (1 - used / full):.0f} %" if full else "–"

@@ -1,0 +1,203 @@
+"""Taking a run up where it stopped: what of it stands, and whether the models are still the same.
+
+The candidates that ended are in the log, and a run with the same seed and flags asks for the same
+ones in the same order. So it is asked for again, and ``search.known`` answers what is known. Each
+run is a log of its own; one that was taken up several times is known by all of them together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ttc_cli.errors import UsageError
+from ttc_cli.events import CandidateEnded, RunStarted, Scored
+from ttc_cli.runs.run import Run, State
+from ttc_cli.runs.store import RunStore
+from ttc_cli.types import Budget, Candidate, Finish, Result
+
+LEVELS = ("quick", "normal", "deep", "max")
+BUDGET = ("budget", "samples", "max_tokens", "max_seconds", "max_flops", "max_samples")
+"""Flags of the budget, by their parameter."""
+
+_ENDED = (Finish.STOP, Finish.LENGTH, Finish.CONTEXT, Finish.LOOP)
+_SAMPLED_BYTES = 64 * 1024
+_SAMPLED_PLACES = 64
+_LONGEST_QUESTION = 200
+
+Known = Mapping[int, Candidate]
+
+
+def collect_known(store: RunStore, run: Run) -> tuple[Known, ...]:
+    """The candidates of ``run`` and of those it took up, for each of its models in turn.
+
+    By id, in the order in which they ended first, with the scores that they got as a whole.
+
+    Raises:
+        RunDamaged: an event cannot be read.
+    """
+    chain = [run]
+    while chain[-1].parent is not None:
+        try:
+            chain.append(store.find(chain[-1].parent))
+        except UsageError:  # removed: what it knew and the later ones had not got to is lost
+            break
+    turns: list[dict[int, Candidate]] = []
+    for each in reversed(chain):
+        turn = -1
+        for timed in store.events(each.id):
+            event = timed.event
+            if isinstance(event, RunStarted):
+                turn += 1
+                turns += [{}] if turn == len(turns) else []
+            elif isinstance(event, CandidateEnded):
+                known = turns[turn].get(event.candidate.id)
+                if known is None or known.finish not in _ENDED:
+                    turns[turn][event.candidate.id] = replace(event.candidate, scores=())
+            elif isinstance(event, Scored) and event.score.step is None:
+                known = turns[turn].get(event.id)
+                if known is not None and all(
+                    score.verifier != event.score.verifier for score in known.scores
+                ):
+                    turns[turn][event.id] = known.with_scores(event.score)
+    return tuple(turns)
+
+
+def count_known(known: tuple[Known, ...]) -> tuple[int, int]:
+    """How many candidates ended, and the tokens that they took."""
+    whole = [each for turn in known for each in turn.values() if each.finish in _ENDED]
+    return len(whole), sum(each.tokens for each in whole)
+
+
+def reached_cap(result: Result, budget: Budget) -> bool:
+    """Whether a hard cap ended the run, so that there is more to do than was done."""
+    usage = result.usage
+    spent = (
+        (budget.max_tokens, usage.generated_tokens),
+        (budget.max_flops, usage.flops),
+        (budget.max_seconds, usage.seconds),
+        (budget.max_samples, len(result.candidates)),
+    )
+    return any(cap is not None and used >= cap for cap, used in spent)
+
+
+def raise_budget(run: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of the budget that go on from those of ``run``.
+
+    Args:
+        run: what went before.
+        given: flags that say more. Without a level and a cap among them it is the next level up.
+            The samples that the run was held to are twice as many, where they are not given.
+
+    Raises:
+        UsageError: there is nothing above, or one candidate is all that its strategy grows.
+    """
+    flags = run.request["flags"]
+    changed = {name: 2 * flags[name] for name in ("samples", "max_samples") if flags.get(name)}
+    if run.strategy == "greedy":
+        raise UsageError(
+            "The last run was greedy: one candidate is all there is of it.",
+            f"ttc solve --strategy auto {shlex.quote(_shorten(run.question))}",
+        )
+    if not given:
+        place = LEVELS.index(run.level) + 1
+        if place < len(LEVELS):
+            changed["budget"] = LEVELS[place]
+        elif not changed:
+            raise UsageError(
+                "The last run had --budget max: there is no level above.",
+                "ttc solve --continue --max-samples 512",
+            )
+    return {**changed, **given}
+
+
+def choose_known(
+    known: tuple[Known, ...], *, steps: bool, continues: bool, as_before: bool
+) -> tuple[Known, ...]:
+    """What of ``known`` a search can be given.
+
+    Args:
+        known: from ``collect_known``.
+        steps: the strategy grows candidates step by step: nothing.
+        continues: it grows candidates behind others: with another number of samples these lie
+            elsewhere, and only those that began at the prompt stand.
+        as_before: the number of samples is what it was.
+    """
+    if steps:
+        return ()
+    if continues and not as_before:
+        return tuple(
+            {id: each for id, each in turn.items() if each.parent is None} for turn in known
+        )
+    return known
+
+
+def check_state(run: Run) -> None:
+    """Make sure that nobody works on ``run`` now.
+
+    Raises:
+        UsageError: somebody does.
+    """
+    if run.state is State.RUNNING:
+        raise UsageError(f"The run {run.id} is still running.", f"ttc runs show {run.id}")
+
+
+def identify_file(path: Path) -> str:
+    """A hash over the size and 64 stretches of a file, evenly spread; empty where there is none.
+
+    It reads 4 MiB at most, so that every run can be told its model by it; hashing all of a large
+    one takes longer than many a run.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            found = hashlib.sha256(str(size).encode())
+            last = max(0, size - _SAMPLED_BYTES)
+            for place in range(_SAMPLED_PLACES):
+                file.seek(last * place // (_SAMPLED_PLACES - 1))
+                found.update(file.read(_SAMPLED_BYTES))
+    except OSError:
+        return ""
+    return found.hexdigest()
+
+
+def check_files(run: Run, now: Mapping[str, str]) -> None:
+    """Make sure that the model files are those that ``run`` used; ``now`` is what they are.
+
+    Raises:
+        UsageError: one changed; the hint is the command to start anew.
+    """
+    before = run.request["files"]
+    changed = [name for name, found in now.items() if before.get(name, found) != found]
+    if changed:
+        raise UsageError(
+            f"The file of the model {changed[0]} changed since the run {run.id}: what it grew "
+            "then is not what it would grow now.",
+            f"start anew: {word_command(run)}",
+        )
+
+
+_FLAG_NAMES = {"knobs": "option"}
+_DEFAULTS = {"seed": 0, "answer_type": "auto", "strategy": "auto", "budget": "normal"}
+
+
+def word_command(run: Run) -> str:
+    """The command that asks for ``run`` anew."""
+    words = ["ttc", "solve"]
+    for name, value in run.request["flags"].items():
+        flag = f"--{_FLAG_NAMES.get(name, name).replace('_', '-')}"
+        if value in (None, [], _DEFAULTS.get(name)):
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            words += [flag, str(each)]
+    question = _shorten(run.question)
+    return shlex.join([*words, *(["--"] if question.startswith("-") else []), question])
+
+
+def _shorten(question: str) -> str:
+    line = " ".join(question.split())
+    return line if len(line) <= _LONGEST_QUESTION else f"{line[:_LONGEST_QUESTION]}…"
