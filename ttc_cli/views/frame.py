@@ -65,10 +65,14 @@ class Frame:
             yield line
 
 
-def render(state: ViewState, width: int, height: int) -> Frame:
+HINT = "Ctrl-C answers now"
+
+
+def render(state: ViewState, width: int, height: int, hint: str = HINT) -> Frame:
     """The frame of ``state`` on a terminal of ``width`` × ``height`` cells.
 
-    Pure. It has at most ``height − 1`` rows, none wider than ``width``.
+    Pure. It has at most ``height − 1`` rows, none wider than ``width``. ``hint`` says, in its last
+    row, which key does what until the run has ended.
     """
     rows = max(0, height - 1)
     if width < NARROW:
@@ -84,7 +88,7 @@ def render(state: ViewState, width: int, height: int) -> Frame:
         "path": lambda n: path_rows(state, width, n, _gutter(width)),
         "tree": lambda n: branch_rows(state, width, n),
         "warning": lambda n: [_warning(state, width)],
-        "foot": lambda n: [_foot(state, width)],
+        "foot": lambda n: [_foot(state, width, hint if state.result is None else "")],
     }
     granted = _share(rows, _wants(state, width))
     gaps = granted.pop("gap", 0)
@@ -293,10 +297,9 @@ def _tally(state: ViewState) -> list[str]:
     return parts
 
 
-def _foot(state: ViewState, width: int) -> Row:
+def _foot(state: ViewState, width: int, hint: str) -> Row:
     row = Row(width).add(" · ".join(_tally(state)))
     row.add(f" · {words.count(state.tokens_per_second)} tok/s")
-    hint = "Ctrl-C answers now"
     if state.kv_cells > 0:
         used = state.kv_used / state.kv_cells
         share = f"{100 * used:.0f} %"
@@ -304,7 +307,7 @@ def _foot(state: ViewState, width: int) -> Row:
         if row.left >= 6 + len(share) + 3 + len(hint):  # rather the hint than the bar
             row.add_bar(used, 5, WARN if used >= 0.9 else CALM, RULE).add(" ")
         row.add(share)
-    if row.left >= len(hint) + 3:
+    if hint and row.left >= len(hint) + 3:
         row.add(" " * (row.left - len(hint))).add(hint, DIM)
     return row
 

@@ -6,7 +6,6 @@ the winner's path. All of it is safe to print on a terminal.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TextIO
@@ -17,7 +16,6 @@ from ttc_cli.types import AnswerClass, Candidate, Estimate, Finish, Result, Scor
 from ttc_cli.views import words
 from ttc_cli.views.rounds import Round
 
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _ANSWER_CHARS = 60
 
 
@@ -309,7 +307,7 @@ def _path_part(candidate: Candidate) -> str:
     if candidate.steps and not thought:
         steps = [clean(step.text) for step in candidate.steps]
     else:
-        steps = _BLANK_LINE.split(clean(candidate.text[candidate.thought :]))
+        steps = words.paragraphs(clean(candidate.text[candidate.thought :]))
     scores: dict[int | None, list[Score]] = {}
     for score in candidate.scores:
         scores.setdefault(score.step, []).append(score)

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.segment import ControlCode, ControlType, Segment
 
 from ttc_cli.events import Event
-from ttc_cli.views.frame import Frame, render
+from ttc_cli.views.frame import HINT, Frame, render
 from ttc_cli.views.state import ViewState, reduce, tick
 
 __all__ = ["Frame", "LiveTree", "render"]
@@ -66,7 +66,7 @@ class _Live(Live):
 
 
 class LiveTree:
-    """A reader of the event stream that shows the run while it is on, and leaves nothing behind.
+    """A reader of the event stream that shows the run while it is on, and then leaves no trace.
 
     Use as a context manager around the run, subscribed to its ``EventStream``. Reading an event
     only folds it; drawing happens on a thread of its own. It never redirects stdout or stderr:
@@ -79,8 +79,14 @@ class LiveTree:
         *,
         colour: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
+        stays: bool = False,
+        hint: str = HINT,
     ) -> None:
-        """Draw on a duplicate of ``fd``. ``colour`` None follows NO_COLOR and the terminal."""
+        """Draw on a duplicate of ``fd``. ``colour`` None follows NO_COLOR and the terminal.
+
+        The last frame is left where it is if it ``stays``. ``hint`` is as for ``render``.
+        """
+        self._hint = hint
         self._clock = clock
         self._state = ViewState()
         self._lock = threading.Lock()
@@ -104,7 +110,7 @@ class LiveTree:
             refresh_per_second=FRAMES_PER_SECOND,
             redirect_stdout=False,
             redirect_stderr=False,
-            transient=True,
+            transient=not stays,
             vertical_overflow="crop",
         )
 
@@ -122,7 +128,7 @@ class LiveTree:
         width, height = self._terminal.size
         if (width, height) != self._last_size and self._last.rows:
             self._live.stale = self._last.wrapped(width) - len(self._last.rows)
-        self._last = render(tick(self._state, self._clock()), width, height)
+        self._last = render(tick(self._state, self._clock()), width, height, self._hint)
         self._last_size = (width, height)
         return self._last
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from ttc_cli.events import WaveStarted
@@ -22,10 +23,17 @@ FINISH_WORDS: Mapping[Finish, str] = {
     Finish.BUDGET: "out of budget",
 }
 
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+
 
 def one_line(text: str) -> str:
     """Untrusted ``text`` as one line that is safe to print: cleaned, white space collapsed."""
     return " ".join(clean(text).replace("\ufe0f", "").split())
+
+
+def paragraphs(text: str) -> list[str]:
+    """``text`` cut at its blank lines, which are how models and verifiers tell steps apart."""
+    return [part for part in _BLANK_LINE.split(text) if part.strip()]
 
 
 def shorten(text: str, length: int) -> str:

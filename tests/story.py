@@ -335,7 +335,7 @@ STORIES = {
 
 
 def play(name: str, speed: float = 1.0) -> None:
-    """Show a story in the live tree of this terminal: ``python tests/views/story.py whole``."""
+    """Show a story in the live tree of this terminal: ``python tests/story.py whole``."""
     from ttc_cli.views.tree import LiveTree
 
     with LiveTree() as tree:

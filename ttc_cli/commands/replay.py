@@ -1,0 +1,149 @@
+"""``ttc replay``: a run that was kept, in the terminal again, and its answer on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ttc_cli.commands import flags
+from ttc_cli.commands.completion import complete_run
+from ttc_cli.commands.examples import show_examples
+from ttc_cli.errors import NoAnswer, UsageError
+from ttc_cli.output import Output, print_error, use_color
+
+if TYPE_CHECKING:
+    from ttc_cli.runs.playback import Playback
+    from ttc_cli.runs.run import Run, Timed
+
+EPILOG = show_examples(
+    "ttc replay last",
+    "ttc replay --speed 4 last",
+    "ttc replay --step last",
+    "ttc replay --speed 0 --explain last",
+    more="Nothing is computed and no model is loaded. Waits of more than two seconds are "
+    "shortened. Ctrl-C leaves. 'ttc runs list' shows the ids.",
+)
+
+app = typer.Typer()
+
+
+@app.command(epilog=EPILOG)
+def replay(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Of the run, or how it begins; 'last' is the newest.",
+            autocompletion=complete_run,
+        ),
+    ],
+    speed: Annotated[
+        float,
+        typer.Option(
+            help="How many times as fast as it was; 0 is at once.", min=0.0, metavar="FACTOR"
+        ),
+    ] = 1.0,
+    step: Annotated[
+        bool, typer.Option("--step", help="Wait for a key after every decision.")
+    ] = False,
+    view: flags.View = None,
+    solution: flags.Solution = False,
+    explain: flags.Explain = False,
+    color: flags.Color = None,
+) -> int:
+    """Show a run again as it was searched, from the log of runs.
+
+    The tree of candidates grows on the terminal as it did, and its last state stays; without a
+    terminal on stderr there are lines. The answer goes to stdout.
+    """
+    from ttc_cli import paths
+    from ttc_cli.config import load_config
+    from ttc_cli.runs.playback import Playback, smooth
+    from ttc_cli.runs.store import FILE, RunStore
+
+    config = load_config()
+    out = Output(color=config.get("color", color, "auto"))
+    if not math.isfinite(speed):
+        raise UsageError(f"--speed {speed} is no speed.", "ttc replay --speed 4 last")
+    if step and not sys.stdin.isatty():
+        raise UsageError("--step waits for a key, and stdin is no terminal.", "leave --step out")
+    with RunStore.open(paths.data_dir() / FILE, out.warn) as store:
+        run = store.find(name)
+        timed = list(store.events(run.id))
+    with _keys() if step else contextlib.nullcontext() as wait:
+        playback = Playback(list(smooth(timed)), speed, wait)
+        _show(playback, config.get("view", view, "auto"), out.color)
+    return _answer(run, timed, out, whole=solution, why=explain)
+
+
+def _show(playback: Playback, view: str, color: str) -> None:
+    from ttc_cli.commands.thinking import choose_view
+
+    view = choose_view(view, quiet=False)
+    if view == "tree":
+        from ttc_cli.views.tree import LiveTree
+
+        tree = LiveTree(
+            colour=use_color(sys.stderr, color),
+            clock=playback.now,
+            stays=True,
+            hint="Ctrl-C leaves" if playback.pause is None else "any key goes on",
+        )
+        with contextlib.closing(tree):
+            if not playback.speed and playback.pause is None:
+                playback.play(tree)  # before anything is drawn: the last frame is the only one
+            with tree:
+                if playback.speed or playback.pause is not None:
+                    playback.play(tree)
+    elif view == "plain":
+        from ttc_cli.views.plain import PlainLines
+
+        playback.play(PlainLines(sys.stderr))
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[], None]]:
+    """What waits for a key of the terminal on stdin: keys come one by one and are not shown."""
+    import termios
+    import tty
+
+    descriptor = sys.stdin.fileno()
+
+    def wait() -> None:
+        os.read(descriptor, 64)  # all that one key sends; at the end of input at once
+
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setcbreak(descriptor)
+        yield wait
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _answer(run: Run, timed: Sequence[Timed], out: Output, *, whole: bool, why: bool) -> int:
+    """Say what the run came to, as ``ttc solve`` did; returns the exit code."""
+    from ttc_cli.events import Decided, RunEnded
+    from ttc_cli.views import plain
+
+    ends = [each.event.result for each in timed if isinstance(each.event, RunEnded)]
+    if not ends:
+        print_error(f"The run {run.id} came to no end: {run.state}.", "ttc runs list")
+        return NoAnswer.exit_code
+    result = ends[-1]
+    if result.answer is not None:
+        text = (result.solution or result.answer.text) if whole else result.answer.text
+        out.answer(text)
+    if why:
+        decisions = [each.event for each in timed if isinstance(each.event, Decided)]
+        out.say(plain.explain(result, decisions))
+    out.say(plain.summary_line(result))
+    if result.answer is None:
+        print_error(f"No candidate stated an answer ({result.stop_reason}).")
+        return NoAnswer.exit_code
+    return 0
