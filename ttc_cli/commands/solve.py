@@ -11,7 +11,6 @@ import typer
 
 from ttc_cli.commands import flags
 from ttc_cli.commands.panels import PanelCommand
-from ttc_cli.commands.question import read_question
 from ttc_cli.config import load_config
 from ttc_cli.errors import NoAnswer, TtcError, UsageError
 from ttc_cli.output import Output, print_error
@@ -53,6 +52,7 @@ def solve(
     prompt: flags.Prompt = None,
     dash: flags.Dash = None,
     file: flags.File = None,
+    template: flags.Template = None,
     strategy: flags.Strategy = None,
     knobs: flags.Knobs = None,
     verifier: flags.Verifier = None,
@@ -64,7 +64,7 @@ def solve(
     wait: flags.Wait = None,
     think_keep: flags.ThinkKeep = None,
     seed: flags.Seed = 0,
-    answer_type: flags.AnswerKind = AnswerType.AUTO,
+    answer_type: flags.AnswerKind = None,
     system: flags.System = None,
     min_score: flags.MinScore = None,
     budget: flags.Level = None,
@@ -93,17 +93,34 @@ def solve(
     verbose: flags.Verbose = False,
     dry_run: flags.DryRun = False,
     color: flags.Color = None,
+    batch: flags.Batch = None,
+    batch_format: flags.BatchFormat = None,
+    column: flags.Column = None,
+    output: flags.AnswersFile = None,
+    jobs: flags.Jobs = None,
 ) -> int:
     """Answer one question, with as much thought as it is worth.
 
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
     only while it changes the answer. The answer alone goes to stdout.
     """
-    from ttc_cli.commands import planning, serving, thinking, verifier_models
+    from ttc_cli.commands import (
+        planning,
+        prompt_templates,
+        serving,
+        thinking,
+        verifier_models,
+    )
+    from ttc_cli.commands.batch import asking
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.views.jsonl import error_json
 
+    wording = prompt_templates.read_template(template) if template is not None else None
     config = load_config()
+    if wording is not None:
+        config = config.over(wording.settings)
+        answer_type = answer_type or wording.answer_type
+        system = wording.system if system is None else system
 
     def option(key: str, default: Any = None) -> Any:
         return config.get(key, ctx.params.get(key), default)
@@ -120,7 +137,16 @@ def solve(
     }.items():
         _refuse_together({"--cascade": cascade is not None, name: value is not None})
     words = [word for word in (prompt, dash, *ctx.args) if word is not None]
-    question = read_question(words, file, stdin=_stdin(), warn=out.warn)
+    kind = answer_type or AnswerType.AUTO
+    many = asking.read_batch(
+        ctx.params, words, wording, stdin=_stdin(), answer_type=kind, system=system
+    )
+    if many is not None:
+        question = many.longest
+    else:
+        question = prompt_templates.read_question(
+            words, file, wording, stdin=_stdin(), warn=out.warn
+        )
     if question is None:  # a terminal, and nothing to answer
         sys.stderr.write(ctx.get_help() + "\n")
         return 2
@@ -167,7 +193,7 @@ def solve(
         verifier_models.warn_of(choice.models, out.warn)
         sandbox = verifier_models.find_sandbox(verifiers, out.warn)
         request = thinking.Request(
-            problem=Problem(question, answer_type, system),
+            problem=Problem(question, kind, system),
             model=chosen,
             strategy=strategy,
             knobs=settings_of_strategy,
@@ -187,6 +213,8 @@ def solve(
         )
         if dry_run:
             planning.show_plan(request, out, as_json=as_json or as_jsonl)
+            if many is not None:
+                out.say(f"for each of {len(many.questions)} questions")
             return 0
         ask = _ask if _is_somebody_there() else None
         path = Path()
@@ -197,6 +225,8 @@ def solve(
         interruption = Interruption()
         with interruption.installed():
             seen = thinking.choose_view(option("view", "auto"), quiet)
+            if many is not None:
+                return asking.answer_batch(many, request, path, out, interruption, seen)
             thought = thinking.think(request, path, out, interruption, view=seen, lines=as_jsonl)
             if as_json:
                 out.document(thinking.describe(thought, request))
