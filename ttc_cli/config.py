@@ -83,7 +83,7 @@ class Config:
 
     def over(self, settings: Mapping[str, Setting]) -> Config:
         """The same with ``settings`` in place of those of the same keys."""
-        return Config(self._settings | settings)
+        return Config({**self._settings, **settings})
 
     def origin(self, key: str) -> str | None:
         """Where ``key`` was set, or None."""

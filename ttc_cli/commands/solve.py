@@ -30,6 +30,8 @@ Examples:
   ttc solve --budget deep --explain "How many primes are below 100?"
   ttc solve --json "Is 91 prime?" | jq -r .answer
   ttc solve --cascade qwen2.5-coder-0.5b,qwen2.5-coder-1.5b "Is 91 prime?"
+  ttc solve --batch questions.jsonl --output answers.jsonl
+  cat essay.txt | ttc solve --template review.md
   ttc solve --max-seconds 30 --strategy majority --samples 16 --file question.txt
 
 With a prompt, stdin is added to it where it is a file or a pipe; a pipe that sends nothing for
@@ -141,6 +143,7 @@ def solve(
     many = asking.read_batch(
         ctx.params, words, wording, stdin=_stdin(), answer_type=kind, system=system
     )
+    question: str | None
     if many is not None:
         question = many.longest
     else:

@@ -125,7 +125,7 @@ def _word(columns: Mapping[str, Any], asked: str | None, wording: Wording) -> st
     variables = dict(columns)
     if wording.prompt:
         variables |= {"question": wording.prompt, "input": _read_text(columns, asked)}
-    elif asked in columns:
+    elif asked is not None and asked in columns:
         variables["question"] = columns[asked]
     return template.fill(variables)
 

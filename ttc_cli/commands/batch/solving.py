@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,8 @@ def answer_batch(
         TtcError: the models cannot be loaded, or question after question fails.
         OSError: an answer cannot be written: a closed pipe, a full disk.
     """
+    if batch.output is None and sys.stdout.isatty():
+        view = "none"  # the rows themselves tell how far it is
     settings = fingerprint(_describe_settings(batch, request, path))
     prints = {str(each.id): each.fingerprint for each in batch.questions}
     broken = {str(each.id) for each in batch.failures}
