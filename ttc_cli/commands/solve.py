@@ -11,6 +11,7 @@ import typer
 
 from ttc_cli.commands import flags
 from ttc_cli.commands.panels import PanelCommand
+from ttc_cli.commands.prompt_templates import read_question, read_template
 from ttc_cli.config import load_config
 from ttc_cli.errors import NoAnswer, TtcError, UsageError
 from ttc_cli.output import Output, print_error
@@ -108,7 +109,6 @@ def solve(
     """
     from ttc_cli.commands import (
         planning,
-        prompt_templates,
         serving,
         thinking,
         verifier_models,
@@ -117,7 +117,7 @@ def solve(
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.views.jsonl import error_json
 
-    wording = prompt_templates.read_template(template) if template is not None else None
+    wording = read_template(template) if template is not None else None
     config = load_config()
     if wording is not None:
         config = config.over(wording.settings)
@@ -147,9 +147,7 @@ def solve(
     if many is not None:
         question = many.longest
     else:
-        question = prompt_templates.read_question(
-            words, file, wording, stdin=_stdin(), warn=out.warn
-        )
+        question = read_question(words, file, wording, stdin=_stdin(), warn=out.warn)
     if question is None:  # a terminal, and nothing to answer
         sys.stderr.write(ctx.get_help() + "\n")
         return 2
