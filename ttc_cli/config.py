@@ -93,7 +93,7 @@ class Config:
 
     def over(self, settings: Mapping[str, Setting]) -> Config:
         """The same with ``settings`` in place of those of the same keys."""
-        return Config(self._settings | settings)
+        return Config({**self._settings, **settings})
 
     def narrow(self, keys: Iterable[str]) -> Config:
         """Only the settings of ``keys``."""

@@ -1,7 +1,7 @@
 """``ttc`` with a scripted engine in place of a model, for tests that need a process of their own.
 
 ``SCENARIO`` in the environment holds the engine's arguments as JSON; ``wedged`` makes it ignore
-every request to stop.
+every request to stop, ``babbles`` has each candidate say something of its own.
 """
 
 import json
@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from ttc_cli.commands import planning, thinking
-from ttc_cli.engines.scripted import Reply, ScriptedEngine
+from ttc_cli.engines.scripted import Reply, ScriptedEngine, babble
 from ttc_cli.main import main
+from ttc_cli.models import files
 from ttc_cli.models.registry import Entry, FileSource
 from ttc_cli.models.store import Model
 from ttc_cli.types import Finish
@@ -45,5 +46,9 @@ if __name__ == "__main__":
     if scenario.pop("wedged", False):
         ScriptedEngine.interrupt = Wedged.interrupt
     planning.choose_model = lambda name: make_model()
-    thinking.open_engine = lambda path, settings, name: make_engine(**scenario)
+    files.read_hash = lambda model: "a" * 64
+    if scenario.pop("babbles", False):
+        thinking.open_engine = lambda path, settings, name: ScriptedEngine(babble, **scenario)
+    else:
+        thinking.open_engine = lambda path, settings, name: make_engine(**scenario)
     sys.exit(main())

@@ -140,6 +140,30 @@ def test_the_tree_goes_to_the_terminal_though_stdout_is_a_file(terminal, tmp_pat
     assert (tmp_path / "out.txt").read_bytes() == b"4\n"
 
 
+def test_a_batch_shows_a_bar_and_leaves_the_summary(terminal, tmp_path):
+    good, bad = {"question": "What is 2+2?"}, {"id": "\x1b[2J[/x]", "question": ""}
+    rows = [bad, 7, *[good] * 3]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = terminal("--batch", "q.jsonl", "--output", "a.jsonl", "--jobs", "1")
+    run.wait_for("3 of 5 questions")
+    assert run.screen.cursor.hidden
+    assert run.finish() == 1
+    assert "of 5 questions" not in run.shown
+    assert run.shown.splitlines()[-1].startswith("3 questions answered · 2 failed · ")
+    assert "question [/x]: The question is empty." in run.shown
+    assert "question 2: Line 2 is no JSON object." in run.shown
+    assert b"\x1b[2J" not in run.bytes
+    assert not run.screen.cursor.hidden
+
+
+def test_a_batch_on_a_terminal_is_its_rows(terminal, tmp_path):
+    (tmp_path / "q.txt").write_text("What is 2+2?\n" * 2)
+    run = terminal("--batch", "q.txt")
+    assert run.finish() == 0
+    assert run.bytes.count(b'"type":"result"') == 2
+    assert b"of 2 questions" not in run.bytes
+
+
 def test_ctrl_c_gives_the_best_answer_so_far(terminal):
     run = terminal("What is 2+2?", texts=[FOUR, ON_AND_ON])
     run.wait_for("What is 2+2?")

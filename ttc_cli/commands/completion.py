@@ -47,6 +47,13 @@ def complete_models(incomplete: str) -> list[str]:
     return [f"{head}{comma}{name}" for name in _pick(_list_models(), last) if "," not in name]
 
 
+def complete_template(incomplete: str) -> list[str]:
+    """A prompt template's name, or a file that may be one."""
+    from ttc_cli.commands.prompt_templates import list_all
+
+    return _pick(list_all(), incomplete)
+
+
 def complete_strategy(incomplete: str) -> list[str]:
     """A strategy's name."""
     from ttc_cli.search.registry import names
@@ -87,14 +94,6 @@ def complete_policy(incomplete: str) -> list[str]:
 
     files = [each for place in (folder(), SHIPPED_FOLDER) for each in sorted(place.glob("*.json"))]
     return _pick((each.stem for each in files if each.stem != "active"), incomplete)
-
-
-def complete_run(incomplete: str) -> list[str]:
-    """The id of a run, newest first."""
-    from ttc_cli.commands.runs import open_runs
-
-    with open_runs() as store:
-        return _pick((*(run.id for run in store.newest(100)), "last"), incomplete)
 
 
 def complete_key(incomplete: str) -> list[str]:

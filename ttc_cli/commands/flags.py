@@ -15,6 +15,7 @@ _thinking = partial(typer.Option, rich_help_panel="Thinking")
 _budget = partial(typer.Option, rich_help_panel="Budget")
 _model = partial(typer.Option, rich_help_panel="Model and engine")
 _output = partial(typer.Option, rich_help_panel="Output")
+_batch = partial(typer.Option, rich_help_panel="Many questions")
 
 Prompt = Annotated[
     str | None,
@@ -28,6 +29,18 @@ Dash = Annotated[
     str | None,
     typer.Argument(
         metavar="-", help="After a prompt: wait for stdin and add it.", show_default=False
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        "-t",
+        help="Word the question by this template: a file, or a name in ttc's templates folder "
+        "(docs/batch.md).",
+        metavar="FILE",
+        autocompletion=completion.complete_template,
+        show_default=False,
     ),
 ]
 File = Annotated[Path | None, typer.Option(help="Add this file's text.", metavar="PATH")]
@@ -113,7 +126,10 @@ ThinkKeep = Annotated[
     ),
 ]
 Seed = Annotated[int, _thinking(help="Same seed, machine and flags: same text.", min=0)]
-AnswerKind = Annotated[AnswerType, _thinking("--answer-type", help="How answers are compared.")]
+AnswerKind = Annotated[
+    AnswerType | None,
+    _thinking("--answer-type", help="How answers are compared.  [default: auto]"),
+]
 System = Annotated[str | None, _thinking(help="Instructions for the model.", metavar="TEXT")]
 MinScore = Annotated[
     float | None,
@@ -274,5 +290,44 @@ Save = Annotated[
         help="Keep the flags given here under this name; without a prompt, do only that.",
         metavar="NAME",
         autocompletion=completion.complete_preset,
+    ),
+]
+
+Batch = Annotated[
+    str | None,
+    _batch(
+        "--batch",
+        help="Answer every question of a JSONL, CSV or text file, '-' for stdin, as one JSON "
+        "object each (docs/batch.md).",
+        metavar="PATH",
+        show_default=False,
+    ),
+]
+BatchFormat = Annotated[
+    Literal["jsonl", "csv", "lines"] | None,
+    _batch("--batch-format", help="Of --batch.  [default: by the file's ending]"),
+]
+Column = Annotated[
+    str | None,
+    _batch(
+        help="Of --batch: the column to ask.  [default: question, prompt, problem or text]",
+        metavar="NAME",
+    ),
+]
+AnswersFile = Annotated[
+    Path | None,
+    _batch(
+        "--output",
+        help="Of --batch: write to this file; the same command again goes on where it ended.",
+        metavar="PATH",
+        show_default=False,
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    _batch(
+        help="Of --batch: questions at once.  [default: a fourth of --parallel]",
+        min=1,
+        metavar="N",
     ),
 ]

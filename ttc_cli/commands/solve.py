@@ -11,7 +11,7 @@ import typer
 
 from ttc_cli.commands import flags
 from ttc_cli.commands.panels import PanelCommand
-from ttc_cli.commands.question import read_question
+from ttc_cli.commands.prompt_templates import read_question, read_template
 from ttc_cli.config import load_config
 from ttc_cli.errors import NoAnswer, TtcError, UsageError
 from ttc_cli.output import Output, print_error
@@ -31,6 +31,8 @@ Examples:
   ttc solve --budget deep --explain "How many primes are below 100?"
   ttc solve --json "Is 91 prime?" | jq -r .answer
   ttc solve --cascade qwen2.5-coder-0.5b,qwen2.5-coder-1.5b "Is 91 prime?"
+  ttc solve --batch questions.jsonl --output answers.jsonl
+  cat essay.txt | ttc solve --template review.md
   ttc solve --max-seconds 30 --strategy majority --samples 16 --file question.txt
   ttc solve --budget deep --verifier judge --answer-type number --save maths
   ttc solve --preset maths "What is 17 * 23?"
@@ -56,6 +58,7 @@ def solve(
     prompt: flags.Prompt = None,
     dash: flags.Dash = None,
     file: flags.File = None,
+    template: flags.Template = None,
     strategy: flags.Strategy = None,
     knobs: flags.Knobs = None,
     verifier: flags.Verifier = None,
@@ -67,7 +70,7 @@ def solve(
     wait: flags.Wait = None,
     think_keep: flags.ThinkKeep = None,
     seed: flags.Seed = 0,
-    answer_type: flags.AnswerKind = AnswerType.AUTO,
+    answer_type: flags.AnswerKind = None,
     system: flags.System = None,
     min_score: flags.MinScore = None,
     budget: flags.Level = None,
@@ -101,6 +104,11 @@ def solve(
     no_save: flags.NoSave = False,
     resume: flags.Resume = None,
     go_on: flags.GoOn = False,
+    batch: flags.Batch = None,
+    batch_format: flags.BatchFormat = None,
+    column: flags.Column = None,
+    output: flags.AnswersFile = None,
+    jobs: flags.Jobs = None,
 ) -> int:
     """Answer one question, with as much thought as it is worth.
 
@@ -116,13 +124,19 @@ def solve(
         thinking,
         verifier_models,
     )
+    from ttc_cli.commands.batch import asking
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.views.jsonl import error_json
 
     if resume is not None or go_on:
         return solve(ctx, **resuming.take_up(ctx))
     past: resuming.Past | None = ctx.obj
+    wording = read_template(template) if template is not None else None
     config = load_config() if past is None else past.narrow(load_config())
+    if wording is not None:
+        config = config.over(wording.settings)
+        answer_type = answer_type or wording.answer_type
+        system = wording.system if system is None else system
 
     def option(key: str, default: Any = None) -> Any:
         return config.get(key, ctx.params.get(key), default)
@@ -141,9 +155,18 @@ def solve(
     words = [word for word in (prompt, dash, *ctx.args) if word is not None]
     if save is not None:
         presetting.save_preset(save, ctx, out)
-        if not words and file is None:
+        if not words and file is None and batch is None:
             return 0
-    question = read_question(words, file, stdin=_stdin() if past is None else None, warn=out.warn)
+    kind = answer_type or AnswerType.AUTO
+    stdin = _stdin() if past is None else None
+    many = asking.read_batch(
+        ctx.params, words, wording, stdin=stdin, answer_type=kind, system=system
+    )
+    question: str | None
+    if many is not None:
+        question = many.longest
+    else:
+        question = read_question(words, file, wording, stdin=stdin, warn=out.warn)
     if question is None:  # a terminal, and nothing to answer
         sys.stderr.write(ctx.get_help() + "\n")
         return 2
@@ -191,7 +214,7 @@ def solve(
         verifier_models.warn_of(choice.models, out.warn)
         sandbox = verifier_models.find_sandbox(verifiers, out.warn)
         request = thinking.Request(
-            problem=Problem(question, answer_type, system),
+            problem=Problem(question, kind, system),
             model=chosen,
             strategy=strategy,
             knobs=settings_of_strategy,
@@ -211,6 +234,8 @@ def solve(
         )
         if dry_run:
             planning.show_plan(request, out, as_json=as_json or as_jsonl)
+            if many is not None:
+                out.say(f"for each of {len(many.questions)} questions")
             return 0
         ask = _ask if _is_somebody_there() else None
         path = Path()
@@ -218,6 +243,11 @@ def solve(
             path = planning.obtain_model(chosen, yes=yes, ask=ask)
         request = planning.obtain_verifiers(request, yes=yes, ask=ask)
         request = planning.obtain_larger(request, yes=yes, ask=ask)
+        interruption = Interruption()
+        seen = thinking.choose_view(option("view", "auto"), quiet)
+        if many is not None:
+            with interruption.installed():
+                return asking.answer_batch(many, request, path, out, interruption, seen)
         if past is not None:
             request = past.join(request, path, out)
         named = option("model") if ladder or served else chosen.name
@@ -229,9 +259,7 @@ def solve(
             wanted=not no_save and option("keep_runs", "yes") == "yes",
             parent=None if past is None else past.run.id,
         )
-        interruption = Interruption()
         with interruption.installed(), keep as kept:
-            seen = thinking.choose_view(option("view", "auto"), quiet)
             thought = thinking.think(
                 request, path, out, interruption, view=seen, lines=as_jsonl, keep=kept.recorder
             )

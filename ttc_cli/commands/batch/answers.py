@@ -1,0 +1,188 @@
+"""Where the answers of a batch go: to stdout, or to a file that a later run goes on with.
+
+A line is a whole JSON object, written in one piece and waited for until it is on the disk. What a
+killed run left of a line is cut off by the next one. Each answer carries fingerprints of its
+question and of the settings: a file of answers to other questions, or under other settings, is
+refused, and nothing of it is changed. Only questions that failed are asked again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ttc_cli.errors import UsageError
+from ttc_cli.views.jsonl import to_line
+
+Json = dict[str, Any]
+HEAD = b'{"id":'
+"""What every line begins with."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """Takes answers as they end; stdout unless there is a ``file``.
+
+    ``known`` are the answers that were there before, by id as text; ``failed`` the ids of those
+    that had failed and are asked again.
+    """
+
+    file: BinaryIO | None = None
+    known: dict[str, Json] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    def append(self, row: Json) -> None:
+        """Write one line.
+
+        Raises:
+            OSError: a full disk, a closed pipe; what was written before stays valid.
+        """
+        line = to_line(row)
+        if self.file is None:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            return
+        self.file.write(line.encode("ascii"))
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+@contextmanager
+def open_answers(
+    path: Path | None,
+    settings: str,
+    questions: Mapping[str, str],
+    failures: Collection[str],
+    batch: str,
+) -> Iterator[Answers]:
+    """Take answers into ``path``, which is made, or gone on with; None is stdout.
+
+    Args:
+        path: the file, held against other runs while this is open.
+        settings: the fingerprint of all that answers hang on beside their questions.
+        questions: by id as text, the fingerprint of each question of the batch.
+        failures: the ids of rows that are no questions.
+        batch: the file that the questions come from, which must be another one.
+
+    Raises:
+        UsageError: the file cannot be written, is not of this kind, is held by another run, or
+            has answers to other questions or under other settings.
+    """
+    if path is None:
+        yield Answers()
+        return
+    path = path.expanduser().resolve()
+    with contextlib.ExitStack() as stack:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no regular file.", "redirect stdout instead")
+        with contextlib.suppress(OSError):
+            if path.samefile(batch):
+                raise UsageError("--batch and --output are the same file.", "name another --output")
+        file = _open(path, stack)
+        data = file.read()
+        whole = data.rfind(b"\n") + 1
+        torn = data[whole:]
+        if not HEAD.startswith(torn[: len(HEAD)]):
+            raise _foreign(path, data.count(b"\n") + 1)
+        answers, kept = _sort(path, data[:whole], settings, questions, failures)
+        if len(kept) < len(data):
+            file = _replace(path, kept, stack)
+        answers.file = file
+        yield answers
+
+
+def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
+    try:
+        file = stack.enter_context(path.open("a+b"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(f"Another run writes into {path}.", "name another --output") from error
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
+    file.seek(0)
+    return file
+
+
+def _sort(
+    path: Path,
+    data: bytes,
+    settings: str,
+    questions: Mapping[str, str],
+    failures: Collection[str],
+) -> tuple[Answers, bytes]:
+    """What is in the file, and the lines of it that stay."""
+    answers = Answers()
+    kept: list[bytes] = []
+    others: list[str] = []
+    changed: list[str] = []
+    for number, line in enumerate(data.splitlines(keepends=True), 1):
+        row = _read_row(path, number, line)
+        id = str(row["id"])
+        prints = row.get("fingerprint") or {}
+        if row["type"] == "error" and (id in questions or id in failures):
+            answers.failed.append(id)
+        elif row["type"] == "error" or id not in questions:
+            kept.append(line)
+        elif prints.get("settings") != settings:
+            others.append(id)
+        elif prints.get("question") != questions[id]:
+            changed.append(id)
+        else:
+            answers.known[id] = row
+            kept.append(line)
+    if others:
+        raise UsageError(
+            f"{path} has answers that were found under other settings (model, budget, strategy, "
+            f"seed, template …): {_list(others)}.",
+            "name another --output, or repeat the command that began the file",
+        )
+    if changed:
+        raise UsageError(
+            f"{path} has answers to other questions of the same ids: {_list(changed)}.",
+            "delete these lines of it to have them asked again, or name another --output",
+        )
+    return answers, b"".join(kept)
+
+
+def _read_row(path: Path, number: int, line: bytes) -> Json:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    kind = row.get("type") if isinstance(row, dict) else None
+    if not isinstance(row, dict) or "id" not in row or kind not in ("result", "error"):
+        raise _foreign(path, number)
+    return row
+
+
+def _list(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+
+
+def _foreign(path: Path, number: int) -> UsageError:
+    return UsageError(
+        f"{path}, line {number}: this is no answer of ttc solve --batch, and nothing was changed.",
+        "name another --output",
+    )
+
+
+def _replace(path: Path, kept: bytes, stack: contextlib.ExitStack) -> BinaryIO:
+    """``path`` with only ``kept`` in it, in one step: a kill leaves the old or the new one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(kept)
+    shutil.copymode(path, part)
+    with part.open("rb") as written:
+        os.fsync(written.fileno())
+    file = _open(part, stack)
+    file.seek(0, os.SEEK_END)
+    part.replace(path)
+    return file
