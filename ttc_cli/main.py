@@ -24,6 +24,7 @@ from ttc_cli import __version__
 from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
 from ttc_cli.output import print_error, silence
 from ttc_cli.signals import Terminated, raise_on_termination
+from ttc_cli.streams import fill_closed
 
 # The parent of everything typer raises about a wrong command line has no public name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -38,7 +39,8 @@ Exit codes:
   4    no answer, or one below --min-score
   5    does not fit: memory, or a prompt longer than the context
   6    network or authorisation
-  129, 130, 141, 143   SIGHUP, Ctrl-C, closed pipe, SIGTERM"""
+  129, 130, 141, 143   SIGHUP, Ctrl-C, closed pipe, SIGTERM
+  132, 134, 135, 136, 139   llama.cpp crashed (SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV)"""
 
 EXAMPLES = """\
 \b
@@ -148,6 +150,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Never raises on bad input, a closed pipe or a signal. ``TTC_DEBUG=1`` prints tracebacks.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if fill_closed():  # said before anything is computed, not when it is lost
+        print_error(
+            "Standard output is closed: there is nowhere to print an answer.",
+            "ttc … > FILE, or > /dev/null",
+        )
+        return 2
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a lone surrogate must not end the run at its print
             stream.reconfigure(errors="replace")

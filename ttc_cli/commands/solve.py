@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ttc_cli import crash
 from ttc_cli.commands import flags
 from ttc_cli.commands.panels import PanelCommand
 from ttc_cli.commands.question import read_question
@@ -194,6 +195,9 @@ def solve(
             path = planning.obtain_model(chosen, yes=yes, ask=ask)
         request = planning.obtain_verifiers(request, yes=yes, ask=ask)
         request = planning.obtain_larger(request, yes=yes, ask=ask)
+        note = crash.take_crash()
+        if note is not None:
+            out.warn(f"The last run crashed ({crash.name_signal(note)}, {note}): {crash.advise()}.")
         interruption = Interruption()
         with interruption.installed():
             seen = thinking.choose_view(option("view", "auto"), quiet)
