@@ -89,8 +89,6 @@ def notes(folder: Path) -> list[Path]:
         ("read", signal.SIGSEGV),
         ("abort", signal.SIGABRT),
         ("SIGILL", signal.SIGILL),
-        ("SIGBUS", signal.SIGBUS),
-        ("SIGFPE", signal.SIGFPE),
     ],
 )
 def test_a_crash_is_told_at_once_and_noted(
