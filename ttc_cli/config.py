@@ -112,7 +112,7 @@ def _project_file(folder: Path) -> Path | None:
 def _read_file(path: Path) -> dict[str, Setting]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.") from error

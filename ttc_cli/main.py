@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ from ttc_cli.streams import fill_closed
 
 # The parent of everything typer raises about a wrong command line has no public name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
+
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What the system answers where a file may not be read, written or so named."""
 
 EXIT_CODES = """\
 \b
@@ -216,6 +220,12 @@ def _translate(error: BaseException) -> TtcError:
         silence(sys.stdout)
         where = f" ({error.filename})" if error.filename else ""
         return DiskFull(f"No room left on the disk{where}: what was being written is incomplete.")
+    if isinstance(error, OSError) and error.errno in _REFUSED and error.filename is not None:
+        return TtcError(
+            f"{error.filename} cannot be used: {error.strerror}.",
+            f"check who may write there (ls -ld {shlex.quote(str(error.filename))}), or set "
+            "TTC_HOME to a folder of yours",
+        )
     if isinstance(error, MemoryError):
         return MemoryShort("Not enough memory.", "ttc doctor")
     if isinstance(error, NotImplementedError) and str(error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def forget_entry(name: str) -> bool:
     content = read_user_file(path)
     if name not in content.get("models", {}):
         return False
-    path.replace(path.with_suffix(".toml.bak"))
+    shutil.copyfile(path, path.with_suffix(".toml.bak"))  # copied: a full disk costs neither
     del content["models"][name]
     _replace(path, tomli_w.dumps(content))
     return True
