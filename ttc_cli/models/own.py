@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import asdict
@@ -49,10 +50,10 @@ def add_entry(
             f"choose one of {', '.join(VERIFIER_FORMATS)}",
         )
     values: dict[str, Any] = {}
-    path = Path(reference).expanduser()
+    path = Path(os.path.expanduser(reference))
     parsed = files.parse_hub_reference(reference)
     source: Source
-    if path.is_file():
+    if os.path.isfile(path):
         info = read_header(path)
         path = path.resolve()
         found = files.check_file(path, sha256, path.name)
