@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,12 +26,16 @@ from ttc_cli.commands.shells import mend_completion
 from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
 from ttc_cli.output import print_error, silence
 from ttc_cli.signals import Terminated, raise_on_termination
+from ttc_cli.streams import fill_closed
 
 # The parent of everything typer raises about a wrong command line has no public name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 
 _COMPLETING = "_TTC_COMPLETE"
 """Set by the shell's function where it asks for the next word."""
+
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What the system answers where a file may not be read, written or so named."""
 
 EXIT_CODES = """\
 \b
@@ -42,7 +47,8 @@ Exit codes:
   4    no answer, or one below --min-score
   5    does not fit: memory, or a prompt longer than the context
   6    network or authorisation
-  129, 130, 141, 143   SIGHUP, Ctrl-C, closed pipe, SIGTERM"""
+  129, 130, 141, 143   SIGHUP, Ctrl-C, closed pipe, SIGTERM
+  132, 134, 135, 136, 139   llama.cpp crashed (SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV)"""
 
 EXAMPLES = """\
 \b
@@ -156,6 +162,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Never raises on bad input, a closed pipe or a signal. ``TTC_DEBUG=1`` prints tracebacks.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if fill_closed():  # said before anything is computed, not when it is lost
+        print_error(
+            "Standard output is closed: there is nowhere to print an answer.",
+            "ttc … > FILE, or > /dev/null",
+        )
+        return 2
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a lone surrogate must not end the run at its print
             stream.reconfigure(errors="replace")
@@ -222,6 +234,12 @@ def _translate(error: BaseException) -> TtcError:
         silence(sys.stdout)
         where = f" ({error.filename})" if error.filename else ""
         return DiskFull(f"No room left on the disk{where}: what was being written is incomplete.")
+    if isinstance(error, OSError) and error.errno in _REFUSED and error.filename is not None:
+        return TtcError(
+            f"{error.filename} cannot be used: {error.strerror}.",
+            f"check who may write there (ls -ld {shlex.quote(str(error.filename))}), or set "
+            "TTC_HOME to a folder of yours",
+        )
     if isinstance(error, MemoryError):
         return MemoryShort("Not enough memory.", "ttc doctor")
     if isinstance(error, NotImplementedError) and str(error):

@@ -28,6 +28,16 @@ def cache_dir() -> Path:
     return _folder("cache", platformdirs.user_cache_path("ttc"))
 
 
+def find_hindrance() -> str | None:
+    """Why nothing can be kept in the cache folder, in the system's words; None where it can."""
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None if os.access(folder, os.W_OK) else "it may not be written"
+
+
 def models_dir() -> Path:
     """Model files, one folder a model."""
     return data_dir() / "models"

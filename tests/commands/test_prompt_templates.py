@@ -6,7 +6,7 @@ import os
 import pytest
 from scripted_ttc import make_engine
 
-from ttc_cli.commands import completion, flags, prompt_templates
+from ttc_cli.commands import completion, flags
 from ttc_cli.engines.scripted import CHATML, ScriptedEngine
 from ttc_cli.main import main
 

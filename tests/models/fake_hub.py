@@ -19,7 +19,10 @@ class FakeHub:
     ``status``: what every file request is answered with, if not None. ``cut``: bytes after which
     each body breaks off. ``pause``: seconds between chunks of 64 kB. ``damage``: byte that is
     changed on its way. ``ranges``: whether parts can be asked for. ``elsewhere``: another server
-    that file requests are sent on to.
+    that file requests are sent on to. ``lie``: bytes by which the stated size is wrong. ``page``:
+    what every request of all is answered with, as a page for a browser. ``loop``: file requests
+    are sent on to themselves. ``stall``: seconds before the first byte of a body. ``refusal``: the
+    body beside ``status``.
     """
 
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
@@ -30,6 +33,11 @@ class FakeHub:
     damage: int | None = None
     ranges: bool = True
     elsewhere: str | None = None
+    lie: int = 0
+    page: bytes | None = None
+    loop: bool = False
+    stall: float = 0.0
+    refusal: bytes = b"no"
     log: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
@@ -73,7 +81,11 @@ class FakeHub:
                         "token": self.headers.get("Authorization"),
                     }
                 )
-                if "/resolve/" in path:
+                if hub.page is not None:
+                    self.reply(200, hub.page, Content_Type="text/html")
+                elif "/resolve/" in path and hub.loop:
+                    self.reply(302, b"", Location=self.path)
+                elif "/resolve/" in path:
                     self.send_file(path)
                 elif path.startswith("/api/models/") and "/tree/" in path:
                     self.send_tree(path)
@@ -120,14 +132,14 @@ class FakeHub:
                     status = 503
                 if status is not None or content is None:
                     missing = {"X_Error_Code": "EntryNotFound"} if content is None else {}
-                    self.reply(status or 404, b"no", Retry_After="0", **missing)
+                    self.reply(status or 404, hub.refusal, Retry_After="0", **missing)
                     return
                 digest = hashlib.sha256(content).hexdigest()
                 linked = {
                     "ETag": f'"{digest}"',
                     "X_Repo_Commit": COMMIT,
                     "X_Linked_Etag": f'"{digest}"',
-                    "X_Linked_Size": str(len(content)),
+                    "X_Linked_Size": str(len(content) + hub.lie),
                     "Accept_Ranges": "bytes",
                 }
                 if hub.elsewhere:
@@ -159,6 +171,7 @@ class FakeHub:
                     content = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
                 end = len(content) if hub.cut is None else min(len(content), start + hub.cut)
                 try:
+                    time.sleep(hub.stall)
                     for at in range(start, end, 1 << 16):
                         self.wfile.write(content[at : min(at + (1 << 16), end)])
                         time.sleep(hub.pause)

@@ -89,12 +89,12 @@ def test_a_token_outside_the_vocabulary_has_no_text(tmp_path: Path) -> None:
         (gguf({"general.architecture": 3}), "does not name its architecture"),
         (gguf({"llama.block_count": "two"}), "block_count is missing or no number"),
         (gguf({"llama.embedding_length": None}), "embedding_length is missing"),
-        (gguf({"general.alignment": 3}), "alignment of 3"),
+        (gguf({"general.alignment": 3}), "alignment of no power of two"),
         (gguf(tensors=[("a", (2, 2, 2, 2, 2), 0)]), "5 dimensions"),
         (gguf(tensors=[("a", (1 << 40, 1 << 40), 0)], data_bytes=0), "larger than any memory"),
         (gguf(tensors=[("a", (33,), 8)]), "blocks of 32"),
         (gguf(tensors=[("a", (8,), 0), ("a", (8,), 0)]), "there twice"),
-        (gguf(tensors=[("x" * 65, (8,), 0)]), "name of 65 bytes"),
+        (gguf(tensors=[("x" * 64, (8,), 0)]), "name of 64 bytes"),
     ],
 )
 def test_refuses_damaged_files(tmp_path: Path, content: bytes, words: str) -> None:

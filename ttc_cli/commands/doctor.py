@@ -7,6 +7,7 @@ reads and prints. A *failure* stops solving and makes the exit code 1; a *warnin
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ttc_cli import __version__, paths
+from ttc_cli import __version__, crash, paths
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import ModelError, NativeCrash, TtcError, UsageError
 from ttc_cli.output import Output
@@ -136,6 +137,9 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
             out.status(f"hashing {record.name} …")
             yield judge_hash(record)
 
+    crashed = judge_crash(crash.find_crash())
+    if crashed is not None:
+        yield crashed
     built: BuildCheck | None = None
     if records:
         out.status("testing the build with a real decode …")
@@ -241,6 +245,15 @@ def judge_hash(record: Record) -> Check:
     except ModelError as error:
         return Check(name, Status.FAILED, error.message, f"ttc models pull --force {record.name}")
     return Check(name, Status.OK, f"{record.name}: sha256 is right")
+
+
+def judge_crash(note: Path | None) -> Check | None:
+    """Whether a run ended by a crash of the native library, of which ``note`` tells; else None."""
+    if note is None:
+        return None
+    detail = f"a run crashed ({crash.name_signal(note)}); {crash.report(note)}"
+    fix = f"./install.sh --rebuild, then rm {shlex.quote(str(note))}"
+    return Check("crashes", Status.WARNING, detail, fix)
 
 
 def judge_without_models(*, installed: bool) -> Check:

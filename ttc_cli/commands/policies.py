@@ -6,6 +6,7 @@ stdout carries the data (a table, words, JSON), stderr everything else.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -85,8 +86,8 @@ def find(name: str) -> tuple[Path, Policy]:
     """
     from ttc_cli.policy.file import list_policies, load_policy
 
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(name))
+    if os.path.isfile(path):  # unlike Path's own, no error for a name that no system takes
         return path, load_policy(path)
     known = list(list_policies(folder()))
     for path, policy in known:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ttc_cli import crash, paths
 from ttc_cli.commands import flags
 from ttc_cli.commands.panels import PanelCommand
 from ttc_cli.commands.prompt_templates import read_question, read_template
@@ -243,6 +244,13 @@ def solve(
             path = planning.obtain_model(chosen, yes=yes, ask=ask)
         request = planning.obtain_verifiers(request, yes=yes, ask=ask)
         request = planning.obtain_larger(request, yes=yes, ask=ask)
+        hindrance = paths.find_hindrance()
+        if hindrance is not None:
+            kept = "the build of llama.cpp is tested anew each time"
+            out.warn(f"Nothing can be kept in {paths.cache_dir()} ({hindrance}): {kept}.")
+        note = crash.take_crash()
+        if note is not None:
+            out.warn(f"The last run crashed ({crash.name_signal(note)}, {note}): {crash.advise()}.")
         interruption = Interruption()
         seen = thinking.choose_view(option("view", "auto"), quiet)
         if many is not None:

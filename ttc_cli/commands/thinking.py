@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from ttc_cli import crash
 from ttc_cli.commands.planning import (
     choose_sampling,
     choose_thinking,
@@ -163,6 +164,8 @@ def think(
         OSError: the JSON lines cannot be written: a closed pipe, a full disk.
     """
     with contextlib.ExitStack() as stack:
+        if request.server is None:
+            stack.enter_context(crash.watched())
         # The engine is closed after the event loop: tasks that are torn down still use it.
         return asyncio.run(_think(request, path, out, interruption, view, lines, keep, stack))
 

@@ -26,6 +26,9 @@ def remove(name: str) -> int:
     if folder.parent != paths.models_dir() or folder.name.startswith(".") or not folder.is_dir():
         raise ModelMissing(f"{name} is not on this machine.", "ttc models list")
     with lock(name):
+        if folder.is_symlink():  # what it leads to is the user's
+            folder.unlink()
+            return 0
         size = measure(folder)
         shutil.rmtree(folder)
     return size
@@ -105,8 +108,8 @@ def _length(path: Path) -> int:
 
 
 def delete(path: Path) -> None:
-    """Remove a file or a whole folder; nothing happens where there is none."""
-    if path.is_dir():
+    """Remove a file or a whole folder, of a link the link alone; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

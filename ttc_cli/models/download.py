@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 _ATTEMPTS = 5
-"""Failures in a row, without a single byte between them, before the download is given up."""
+"""Failures in a row, without ``_PROGRESS`` bytes between them, before the download is given up."""
+_PROGRESS = 1 << 16
+"""A connection that brought less counts as one that failed: else a hub that cuts every one after a
+byte would be asked without end."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -114,10 +117,10 @@ class _Transfer:
                         "repeat the command on a steadier network",
                     ) from None
                 self._restart()
-                before = -1
+                before = -_PROGRESS
             except (httpx2.HTTPError, ConnectionError) as error:
                 reason = str(error) or type(error).__name__
-            failures = 0 if self._done > before else failures + 1
+            failures = 0 if self._done >= before + _PROGRESS else failures + 1
             if failures >= _ATTEMPTS:
                 raise Unreachable(
                     f"The download stopped at {format_bytes(self._done)} ({reason}). "

@@ -27,6 +27,7 @@ from ttc_cli.models.registry import (
     FileSource,
     HubSource,
     Source,
+    is_plain_path,
     load_registry,
 )
 
@@ -38,6 +39,8 @@ DEFAULT_QUANT = "Q4_K_M"
 _HUB_REFERENCE = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(:(?P<wanted>[^:@]+))?(@(?P<revision>[^:@]+))?"
 )
+_LONGEST = 200
+"""Characters of a reference: it becomes the name of a folder, and systems end those at 255."""
 _HUB_PREFIX = re.compile(r"^(https?://)?(hf\.co|huggingface\.co)/|^hf:(//)?", re.IGNORECASE)
 
 
@@ -153,8 +156,8 @@ def resolve_unchecked(reference: str) -> Model:
     entry = registry.get(reference)
     if entry is not None:
         return Model(entry.name, entry, None)
-    path = Path(reference).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(reference))
+    if os.path.isfile(path):  # unlike Path's own, no error for a name that no system takes
         return _local(path)
     hub = parse_hub_reference(reference)
     if hub is not None:
@@ -179,10 +182,14 @@ def parse_hub_reference(text: str) -> HubReference | None:
     match = _HUB_REFERENCE.fullmatch(text[prefixed.end() :] if prefixed else text)
     if match is None:
         return None
-    wanted = match["wanted"]
+    wanted, revision = match["wanted"], match["revision"]
+    if not all(is_plain_path(each) for each in (wanted, revision) if each is not None):
+        return None
+    if len(text) > _LONGEST:
+        return None
     if wanted is None and not prefixed and text.lower().endswith(".gguf"):
         return None  # a path that does not exist
-    return HubReference(match["repo"], wanted or DEFAULT_QUANT, match["revision"] or "main")
+    return HubReference(match["repo"], wanted or DEFAULT_QUANT, revision or "main")
 
 
 def folder_of(name: str) -> Path:

@@ -20,21 +20,33 @@ from pathlib import Path
 from typing import Any, cast
 
 from ttc_cli.errors import ModelCorrupt, ModelMissing, ModelUnsupported
+from ttc_cli.models.fatal import find_fatal
 from ttc_cli.models.ggml import NO_GENERATOR, RECURRENT, RECURRENT_KEYS, TENSOR_TYPES
 
-_MAX_HEADER = 256 << 20
+_MAX_HEADER = 64 << 20
 """Bytes. The largest real headers (256k tokens with merges) take some 20 MB."""
 _MAX_PAIRS = 1 << 16
 _MAX_TENSORS = 1 << 16
 _MAX_ARRAY_STRINGS = 1 << 23
-_MAX_KEY = 1 << 16
-_MAX_TENSOR_NAME = 64
-_MAX_KEPT_ARRAY = 4096
+_MAX_KEY = 1 << 10
+"""Bytes; the specification allows 64 times as many, real keys have some 40."""
+_MAX_TENSOR_NAME = 63
+_KEPT_TEXTS = {
+    "general.architecture": 1 << 10,
+    "general.name": 1 << 10,
+    "general.type": 1 << 10,
+    "tokenizer.chat_template": 2 << 20,
+}
+"""What is read into memory, at most so many bytes of it (a template: more than ``templates`` takes,
+however its characters are written). A file may hold any number of other texts, of any length."""
+_MAX_NUMBERS = 4096
+"""In a list that is read: one for each layer."""
 
 _SCALARS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i",
     6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
 }  # fmt: skip
+_INTEGERS = (0, 1, 2, 3, 4, 5, 10, 11)
 _STRING, _ARRAY = 8, 9
 
 
@@ -75,9 +87,10 @@ class GgufInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class _Strings:
-    """Where an array of strings begins, and how many it holds."""
+class _List:
+    """Where an array of ``count`` elements of type ``kind`` begins."""
 
+    kind: int
     offset: int
     count: int
 
@@ -118,11 +131,18 @@ class _Cursor:
     def u64(self) -> int:
         return cast(int, self.scalar("<Q"))
 
-    def text(self, limit: int | None = None) -> str:
+    def text(self, limit: int) -> str:
         length = self.u64()
-        if limit is not None and length > limit:
+        if length > limit:
             raise _Damaged(f"it states a name of {length:,} bytes")
         return self.raw(length).decode("utf-8", "replace")
+
+    def kept_text(self, limit: int) -> str:
+        """A text, of which at most ``limit`` bytes are kept."""
+        length = self.u64()
+        start = self._advance(length)
+        kept = self._data[start : start + min(length, limit)]
+        return kept.decode("utf-8", "replace")
 
     def skip_string(self) -> None:
         self._advance(self.u64())
@@ -143,13 +163,20 @@ class _Cursor:
     def skip_scalars(self, layout: str, count: int) -> None:
         self._advance(struct.calcsize(layout) * count)
 
-    def string_of(self, strings: _Strings, index: int) -> str | None:
+    def string_of(self, strings: _List, index: int) -> str | None:
         """The text at ``index`` of an array that was skipped before, or None."""
         if not 0 <= index < strings.count:
             return None
         self.at = strings.offset
         self.skip_strings(index)
-        return self.text()
+        return self.kept_text(_MAX_KEY)
+
+    def numbers_of(self, numbers: _List) -> list[int]:
+        """The whole numbers of an array that was skipped before; empty where it holds others."""
+        if numbers.kind not in _INTEGERS or numbers.count > _MAX_NUMBERS:
+            return []
+        self.at = numbers.offset
+        return [self.scalar(_SCALARS[numbers.kind]) for _ in range(numbers.count)]
 
 
 def read_header(path: Path) -> GgufInfo:
@@ -211,17 +238,20 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
 
     def number(key: str, default: int | None = None) -> int:
         value = fields.get(f"{architecture}.{key}", default)
-        if isinstance(value, tuple) and value:
-            value = max(value)
+        if isinstance(value, _List):
+            value = max(cursor.numbers_of(value), default=None)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise _Damaged(f"its field {key} is missing or no number")
         return value
 
+    fatal = find_fatal(fields, architecture, number)
+    if fatal is not None:
+        raise _Damaged(fatal)
     heads = number("attention.head_count")
     embedding = number("embedding_length")
     head_size = embedding // heads if heads else 0
     tokens = fields.get("tokenizer.ggml.tokens")
-    strings = tokens if isinstance(tokens, _Strings) else None
+    strings = tokens if isinstance(tokens, _List) and tokens.kind == _STRING else None
 
     def token(key: str) -> tuple[int | None, str | None]:
         value = fields.get(f"tokenizer.ggml.{key}_token_id")
@@ -232,12 +262,13 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
     bos, bos_text = token("bos")
     eos, eos_text = token("eos")
     add_bos = fields.get("tokenizer.ggml.add_bos_token")
+    name, template = fields.get("general.name"), fields.get("tokenizer.chat_template")
     return GgufInfo(
         path=path,
         file_bytes=size,
         version=version,
         architecture=architecture,
-        name=_text(fields.get("general.name")),
+        name=name if isinstance(name, str) else None,
         parameters=parameters,
         active_parameters=active,
         context_length=number("context_length"),
@@ -248,7 +279,7 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
         value_length=number("attention.value_length", head_size),
         embedding_length=embedding,
         vocab_size=strings.count if strings else number("vocab_size", vocab_rows),
-        chat_template=_text(fields.get("tokenizer.chat_template")),
+        chat_template=template if isinstance(template, str) else None,
         tensor_types=dict(types),
         bos_token_id=bos,
         eos_token_id=eos,
@@ -258,39 +289,36 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
     )
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _read_fields(cursor: _Cursor, count: int) -> dict[str, object]:
-    """All fields by key; long arrays only as a ``_Strings`` marker, or None."""
+    """All fields by key; arrays only as a ``_List``, texts that nobody asks for as None."""
     fields: dict[str, object] = {}
     for _ in range(count):
         key = cursor.text(_MAX_KEY)
         if not key or key in fields:
             raise _Damaged("one of its fields has no name or is there twice")
-        fields[key] = _read_value(cursor, cursor.u32())
+        fields[key] = _read_value(cursor, key)
     return fields
 
 
-def _read_value(cursor: _Cursor, kind: int) -> object:
+def _read_value(cursor: _Cursor, key: str) -> object:
+    kind = cursor.u32()
     if kind in _SCALARS:
         return cursor.scalar(_SCALARS[kind])
     if kind == _STRING:
-        return cursor.text()
+        if key.endswith(".rope.scaling.type"):
+            return cursor.kept_text(_MAX_KEY)
+        return cursor.kept_text(_KEPT_TEXTS[key]) if key in _KEPT_TEXTS else cursor.skip_string()
     if kind != _ARRAY:
         raise _Damaged(f"a field has the unknown type {kind}")
     item, count = cursor.u32(), cursor.u64()
+    found = _List(item, cursor.at, count)
     if item == _STRING:
-        strings = _Strings(cursor.at, count)
         cursor.skip_strings(count)
-        return strings
-    if item not in _SCALARS:
-        raise _Damaged(f"a list has elements of the unknown type {item}")
-    if count > _MAX_KEPT_ARRAY:
+    elif item in _SCALARS:
         cursor.skip_scalars(_SCALARS[item], count)
-        return None
-    return tuple(cursor.scalar(_SCALARS[item]) for _ in range(count))
+    else:
+        raise _Damaged(f"a list has elements of the unknown type {item}")
+    return found
 
 
 def _refuse_unsupported(path: Path, fields: Mapping[str, object]) -> str:
@@ -328,8 +356,8 @@ def _read_tensors(
 ) -> tuple[Counter[str], int, int, int]:
     """Type histogram, elements in all and those a token meets, vocabulary; checks every extent."""
     alignment = fields.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-        raise _Damaged(f"it states an alignment of {alignment}")
+    if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
+        raise _Damaged("it states an alignment of no power of two")
     types: Counter[str] = Counter()
     names: set[str] = set()
     parameters = embedding = vocab_rows = expected = end = 0
@@ -346,8 +374,8 @@ def _read_tensors(
         elements = 1
         for extent in shape:
             elements *= extent
-        if elements > 1 << 62:
-            raise _Damaged("a tensor is larger than any memory")
+        if not 0 < elements <= 1 << 62:
+            raise _Damaged("a tensor is empty, or larger than any memory")
         if kind not in TENSOR_TYPES:
             raise ModelUnsupported(
                 f"{path.name} holds tensors of type {kind}, which this llama.cpp does not know.",

@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from ttc_cli.errors import AccessDenied, ModelMissing, NetworkError, Unreachable
+from ttc_cli.errors import (
+    AccessDenied,
+    ModelMissing,
+    NetworkError,
+    Unreachable,
+    UsageError,
+)
 from ttc_cli.models.registry import HubSource
 
 if TYPE_CHECKING:
@@ -141,7 +147,7 @@ class Hub:
         Raises:
             AccessDenied: the hub wants a token, or its licence accepted.
             ModelMissing: no such repository, revision or file.
-            NetworkError: the hub failed, or asks to slow down.
+            NetworkError: the hub failed, asks to slow down, or is no hub.
         """
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -197,7 +203,7 @@ class Hub:
 
     def _ask(self, repo: str, question: Callable[[], _T]) -> _T:
         import httpx2
-        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -213,6 +219,16 @@ class Hub:
                         "repeat the command",
                     ) from error
                 time.sleep(0.5 * attempt)
+            except HFValidationError as error:
+                raise UsageError(
+                    f"{repo} cannot be a repository of the hub.", "write it as user/repo:Q4_K_M"
+                ) from error
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise NetworkError(
+                    f"{self.endpoint} answers, but not as a model hub does: something between "
+                    "here and the hub, such as the login page of a network, sends its own.",
+                    "open a browser and log in to the network, or check HF_ENDPOINT",
+                ) from error
         raise AssertionError("unreachable")
 
     def _refuse(self, repo: str, error: Exception) -> NoReturn:

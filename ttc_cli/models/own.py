@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,10 +50,10 @@ def add_entry(
             f"choose one of {', '.join(VERIFIER_FORMATS)}",
         )
     values: dict[str, Any] = {}
-    path = Path(reference).expanduser()
+    path = Path(os.path.expanduser(reference))
     parsed = files.parse_hub_reference(reference)
     source: Source
-    if path.is_file():
+    if os.path.isfile(path):
         info = read_header(path)
         path = path.resolve()
         found = files.check_file(path, sha256, path.name)
@@ -110,7 +112,7 @@ def forget_entry(name: str) -> bool:
     content = read_user_file(path)
     if name not in content.get("models", {}):
         return False
-    path.replace(path.with_suffix(".toml.bak"))
+    shutil.copyfile(path, path.with_suffix(".toml.bak"))  # copied: a full disk costs neither
     del content["models"][name]
     _replace(path, tomli_w.dumps(content))
     return True

@@ -38,7 +38,7 @@ def is_model_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def _is_plain_path(text: str) -> bool:
+def is_plain_path(text: str) -> bool:
     """Whether ``text`` names a file below some folder, and nothing beside or above it."""
     parts = text.split("/")
     return "\\" not in text and text.isprintable() and not {"", ".", ".."} & set(parts)
@@ -61,7 +61,7 @@ class HubSource:
     def __post_init__(self) -> None:
         if not _REPO.fullmatch(self.repo):
             raise ValueError(f"{self.repo!r} is no hub repository (user/name)")
-        if not _is_plain_path(self.file):
+        if not is_plain_path(self.file):
             raise ValueError(f"{self.file!r} is no file name inside a repository")
 
 
@@ -248,7 +248,7 @@ def read_user_file(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.") from error

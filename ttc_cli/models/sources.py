@@ -27,7 +27,14 @@ from ttc_cli.models.download import download, hash_file
 from ttc_cli.models.hub import Hub, ListedFile
 from ttc_cli.models.mirror import fetch_parts
 from ttc_cli.models.progress import Phase, Progress, Report, format_bytes
-from ttc_cli.models.registry import Entry, FileSource, HubSource, MirrorSource, Source
+from ttc_cli.models.registry import (
+    Entry,
+    FileSource,
+    HubSource,
+    MirrorSource,
+    Source,
+    is_plain_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +183,7 @@ def pick_file(
     listed = {
         file.name: file
         for file in hub.list_files(repo, revision)
-        if file.name.lower().endswith(".gguf")
+        if file.name.lower().endswith(".gguf") and is_plain_path(file.name)
     }
     if not listed:
         raise UsageError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ def start() -> None:
     """Start the library once, with its log turned away from the terminal."""
     global _started
     if not _started:
+        # Else an abort writes its backtrace over the tree, by a debugger where there is one.
+        os.environ.setdefault("GGML_NO_BACKTRACE", "1")
         _recent.clear()
         lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
         lib.llama_backend_init()

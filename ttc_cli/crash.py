@@ -1,0 +1,157 @@
+"""What a crash of the native library leaves behind: words at once, and a note for later.
+
+Such a crash ends the process by a signal, and no Python runs after it. So two things are made
+ready before a model is loaded. ``faulthandler`` writes where Python's threads stood into a note in
+the cache folder. And a shell waits for the end of the process: where that note has become other
+than empty, it says what happened. It also shows the cursor again after a kill, by whomever.
+
+The note holds file names, line numbers and functions of ttc: no prompt, no text of a model.
+
+Not covered: a kill by the system itself (memory ran out), which leaves no note.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from ttc_cli import paths
+
+SHOW_CURSOR = "\x1b[?25h"
+_KEPT = 5
+_WAIT = """
+read -r ended && exit 0
+printf %s "$2" >&2
+[ -s "$1" ] && printf '%s\\n' "$3" >&2
+"""
+
+
+def folder() -> Path:
+    """Where notes lie, named by the process that they are of."""
+    return paths.cache_dir() / "crashes"
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Have a crash inside the context noted and told.
+
+    Does nothing where somebody else listens for crashes already (``python -X faulthandler``), or
+    where no note can be written.
+    """
+    note = folder() / f"{os.getpid()}.txt"
+    if faulthandler.is_enabled():
+        yield
+        return
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        file = note.open("wb", buffering=0)
+    except OSError:
+        yield
+        return
+    with file, _told(note):
+        faulthandler.enable(file)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+            with contextlib.suppress(OSError):
+                note.unlink()
+
+
+@contextlib.contextmanager
+def _told(note: Path) -> Iterator[None]:
+    """A shell outlives this process by a moment and says what came of it."""
+    try:
+        shell = subprocess.Popen(
+            ["/bin/sh", "-c", _WAIT, "sh", str(note), _cursor(), describe(note)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is not for it
+        )
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            shell.communicate(b"ended\n")
+
+
+def _cursor() -> str:
+    with contextlib.suppress(OSError):
+        return SHOW_CURSOR if os.isatty(2) else ""
+    return ""
+
+
+def describe(note: Path) -> str:
+    """What to say of a crash: an error and its hint."""
+    return (
+        "error: llama.cpp crashed and took ttc with it. Nothing that was on the disk is lost.\n"
+        f"hint: {advise()}; {report(note)}"
+    )
+
+
+def report(note: Path) -> str:
+    """How to tell those who can mend it."""
+    return f"to report it, open an issue with what 'ttc doctor' prints, the model's name and {note}"
+
+
+def advise() -> str:
+    """What to type after a crash."""
+    return "ttc doctor tests the build; ./install.sh --rebuild makes a safer one"
+
+
+def find_crash() -> Path | None:
+    """The note of the latest crash, told or not; None where there is none.
+
+    Notes of processes that ended otherwise, and all but the last few, are deleted.
+    """
+    with contextlib.suppress(OSError):
+        found = []
+        for note in sorted(folder().iterdir(), key=lambda path: path.stat().st_mtime_ns):
+            if note.stat().st_size:
+                found.append(note)
+            elif not _lives(note.stem):
+                note.unlink()
+        for old in found[:-_KEPT]:
+            old.unlink()
+        return found[-1] if found else None
+    return None
+
+
+def take_crash() -> Path | None:
+    """The note of a crash that this has not told of before, or None."""
+    note = find_crash()
+    if note is None or note.suffix != ".txt":
+        return None
+    told = note.with_suffix(".told")
+    try:
+        note.replace(told)
+    except OSError:
+        return None
+    return told
+
+
+def name_signal(note: Path) -> str:
+    """What ended the process, in the words of ``faulthandler``'s first line."""
+    try:
+        with note.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline(200)
+    except OSError:
+        return "unknown"
+    return first.removeprefix("Fatal Python error:").strip() or "unknown"
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
