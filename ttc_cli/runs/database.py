@@ -177,7 +177,11 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> TtcError:
     if code in _LOCKED:
         return RunsUnavailable(f"The log of runs, {path}, is locked by another process.")
     if code in _DAMAGED:
-        return RunDamaged(f"The log of runs, {path}, is damaged: {error}.")
+        return RunDamaged(
+            f"The log of runs, {path}, is damaged: {error}.",
+            f"mv '{path}' '{path}.damaged' lets ttc begin another; "
+            f"sqlite3 '{path}' .recover shows what can be saved",
+        )
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"No room left on the disk for the log of runs, {path}.")
     if code in _REFUSED:
