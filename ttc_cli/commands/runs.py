@@ -96,12 +96,16 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find runs by words of the question or of a solution, newest first."""
-    with open_runs() as store:
-        found = store.search(" ".join(words), limit or None)
+    from ttc_cli.commands.keeping import runs_path
+
+    found: list[Run] = []
+    if runs_path().is_file():
+        with open_runs() as store:
+            found = store.search(" ".join(words), limit or None)
     _print_runs(found, as_json, "No run has these words.")
 
 
-@app.command(epilog=show_examples("ttc runs show last", "ttc runs show 3f2a --verbose"))
+@app.command(epilog=show_examples("ttc runs show last", "ttc runs show last --verbose"))
 def show(
     id: Id,
     verbose: Annotated[
@@ -121,7 +125,7 @@ def show(
         Output().answer(word_story(story, whole=verbose))
 
 
-@app.command(epilog=show_examples("ttc runs export last", "ttc runs export 3f2a --jsonl"))
+@app.command(epilog=show_examples("ttc runs export last", "ttc runs export last --jsonl"))
 def export(
     id: Id,
     as_jsonl: Annotated[
@@ -146,7 +150,7 @@ def export(
     Output().document(describe_result(result, run))
 
 
-@app.command(epilog=show_examples("ttc runs rm 3f2a 91bc", "ttc runs rm --older-than 30d --yes"))
+@app.command(epilog=show_examples("ttc runs rm last --yes", "ttc runs rm --older-than 30d --yes"))
 def rm(
     ids: Annotated[
         list[str] | None,
