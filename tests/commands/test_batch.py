@@ -311,6 +311,28 @@ def test_one_question_that_breaks_ttc_does_not_end_the_batch(solve, questions):
     assert "of all things" in rows["q3"]["error"]
 
 
+def test_with_a_verifiers_own_model_questions_are_asked_one_by_one(solve, questions, monkeypatch):
+    engine, other = ScriptedEngine(babble, parallel=8), ScriptedEngine(babble)
+    together = []
+
+    async def open_session(*arguments, **options):
+        session = await type(engine).open(engine, *arguments, **options)
+        together.append(len(engine._sessions))
+        return session
+
+    monkeypatch.setattr(engine, "open", open_session)
+    monkeypatch.setattr(
+        "ttc_cli.commands.verifier_models.open_engines", lambda *_: (engine, {"other": other})
+    )
+    code, rows, err = solve.batch(questions, "--jobs", 4)
+    assert (code, len(rows)) == (0, 8)
+    assert set(together) == {1}
+    assert "one question at once" in err
+    monkeypatch.setattr("ttc_cli.commands.verifier_models.open_engines", lambda *_: (engine, {}))
+    assert solve.batch(questions, "--jobs", 4)[0] == 0
+    assert max(together) == 4
+
+
 # -- going on where a run ended -------------------------------------------------------------------
 
 

@@ -170,3 +170,15 @@ def test_the_registry_knows_how_a_model_of_a_name_samples(solve, monkeypatch):
         assert solve(fake, "-q", "--model", "qwen2.5-coder-1.5b")[0] == 0
     sent = fake.completions[-1]
     assert (sent["temperature"], sent["top_p"], sent["top_k"]) == (0.5, 0.95, 40)
+
+
+def test_a_batch_is_solved_on_a_server(tmp_path, capsys):
+    (tmp_path / "q.txt").write_text("What is 2+2?\nAnd 2+2?\nAgain, 2+2?\n")
+    with serve(FakeServer(say=answer)) as fake:
+        command = ["--server", fake.url, "--chat-template", "chat.jinja", "--batch", "q.txt"]
+        assert main(["solve", *command, "--output", "a.jsonl"]) == 0
+        assert main(["solve", *command, "--output", "a.jsonl"]) == 0
+    shown = capsys.readouterr()
+    assert "3 questions answered (3 before)" in shown.err
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["answer"] for row in rows} == {1: "4", 2: "4", 3: "4"}

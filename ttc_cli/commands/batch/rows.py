@@ -74,12 +74,9 @@ def _name(source: str) -> str:
 
 
 def _read(source: str, stdin: int | None) -> bytes:
-    if source == "-" and stdin is None:
+    file = stdin if source == "-" else Path(source).expanduser()
+    if file is None:
         return b""
-    file: str | Path | int = Path(source).expanduser()
-    if source == "-":
-        assert stdin is not None
-        file = stdin
     try:
         with open(file, "rb", closefd=not isinstance(file, int)) as opened:
             data = opened.read(LIMIT + 1)

@@ -175,6 +175,12 @@ class _Run:
         whole = ground.loaded.engine
         parallel = whole.info.parallel
         jobs = min(wanted or max(1, parallel // BRANCHES), parallel)
+        if len(ground.loaded.all) > 1 and jobs > 1:
+            # An engine decodes when every run waits for it: one that grows on the generator and
+            # one that asks the verifier's model would wait for each other for ever.
+            jobs = 1
+            if wanted is not None:
+                progress.warn("a verifier's own model is asked for one question at once")
         share: Engine = EngineShare(whole, parallel // jobs)
         checks = max(1, hardware.count_cores() // jobs)
         warned: set[str] = set()
