@@ -40,6 +40,7 @@ class Terminal:
         stdout=None,
         stdin=None,
         program=(str(CHILD),),
+        command="solve",
     ):
         self.ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -47,7 +48,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self.screen)
         self.bytes = b""
         self.child = subprocess.Popen(
-            [sys.executable, *program, "solve", *arguments],
+            [sys.executable, *program, command, *arguments],
             stdin=theirs if stdin is None else stdin,
             stdout=theirs if stdout is None else stdout,
             stderr=theirs,
