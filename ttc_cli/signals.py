@@ -10,15 +10,16 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
 
 _SHOW_CURSOR = b"\x1b[?25h"
 _UNWIND_SECONDS = 5.0
+_T = TypeVar("_T")
 _Handler = Callable[[int, FrameType | None], Any]
 
 
@@ -78,6 +79,17 @@ def forgive_termination(loop: asyncio.AbstractEventLoop) -> None:
             loop.default_exception_handler(context)
 
     loop.set_exception_handler(report)
+
+
+def run_tasks(work: Coroutine[Any, Any, _T]) -> _T:
+    """``asyncio.run`` for work that SIGTERM and SIGHUP may end, with no word on its tasks."""
+    import asyncio
+
+    async def forgiving() -> _T:
+        forgive_termination(asyncio.get_running_loop())
+        return await work
+
+    return asyncio.run(forgiving())
 
 
 class Interruption:

@@ -5,7 +5,6 @@ stdout carries the report (Markdown, or JSON), stderr everything else.
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ import typer.core
 from ttc_cli.commands import completion, flags, pools
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.comparison import Comparison, Plan
@@ -254,11 +254,11 @@ def _bench(
             kept = wish.place(model, sampling).with_suffix(
                 f".{pool.header.prompt_format[:8]}.live.jsonl"
             )
-            live = asyncio.run(comparison.put_live(*given, kept, flight=asked.flight, told=tell))
+            live = run_tasks(comparison.put_live(*given, kept, flight=asked.flight, told=tell))
             if asked.live:
-                checked = asyncio.run(comparison.check_live(*given, asked.live, tell))
+                checked = run_tasks(comparison.check_live(*given, asked.live, tell))
         loader.close()
-        found = asyncio.run(
+        found = run_tasks(
             comparison.compare(
                 plan, pool, comparer, live, lambda what: progress.tell(f"simulating {what} …")
             )

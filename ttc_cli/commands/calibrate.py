@@ -5,7 +5,6 @@ stdout carries what was fitted (words, or JSON), stderr everything else.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -16,6 +15,7 @@ import typer
 from ttc_cli.commands import flags, pools
 from ttc_cli.commands.panels import PanelCommand
 from ttc_cli.output import Output
+from ttc_cli.signals import run_tasks
 
 EPILOG = """\
 \b
@@ -106,7 +106,7 @@ def calibrate(
         labelled = list(wish.questions)
         if own_labels:
             labelled = calibration.label_by_majority(pool, wish.questions, comparer)
-        policy = asyncio.run(
+        policy = run_tasks(
             calibration.calibrate(
                 pool,
                 labelled,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gzip
 import hashlib
@@ -18,6 +17,7 @@ import typer
 
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.datasets import Question
@@ -188,7 +188,7 @@ def obtain_pool(
         )
 
     with pools.write(file, header) as writer:
-        asyncio.run(
+        run_tasks(
             drawing.draw(
                 engine,
                 chat,

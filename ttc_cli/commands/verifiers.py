@@ -5,7 +5,6 @@ stdout carries the data (a table, JSON), stderr everything else.
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import os
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from ttc_cli.commands.verifier_trials import (
 )
 from ttc_cli.errors import TemplateError, TtcError, UsageError
 from ttc_cli.output import Output
+from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
@@ -211,7 +211,7 @@ def try_verifiers(
     with Setting.make(
         wanted, model, yes=yes, threads=threads, gpu_layers=gpu_layers, out=out
     ) as setting:
-        found = asyncio.run(
+        found = run_tasks(
             run_trials(
                 setting,
                 [registry.find(spec.name).reads == "sampling" for spec in specs],
@@ -331,7 +331,7 @@ def fit(
     with Setting.make(
         (), model, yes=yes, threads=threads, gpu_layers=gpu_layers, out=out
     ) as setting:
-        whole, steps = asyncio.run(
+        whole, steps = run_tasks(
             draw_states(setting, labelled, samples, max_tokens, temperature, seed, out.status)
         )
         sha256 = setting.fingerprint()

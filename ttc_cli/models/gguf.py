@@ -307,7 +307,10 @@ def _read_value(cursor: _Cursor, key: str) -> object:
     if kind == _STRING:
         if key.endswith(".rope.scaling.type"):
             return cursor.kept_text(_MAX_KEY)
-        return cursor.kept_text(_KEPT_TEXTS[key]) if key in _KEPT_TEXTS else cursor.skip_string()
+        if key in _KEPT_TEXTS:
+            return cursor.kept_text(_KEPT_TEXTS[key])
+        cursor.skip_string()
+        return None
     if kind != _ARRAY:
         raise _Damaged(f"a field has the unknown type {kind}")
     item, count = cursor.u32(), cursor.u64()

@@ -251,6 +251,10 @@ def parse(text: str) -> Spec:
     if entry.argument and entry.argument[0] != "[" and not spec.argument:
         flag = "--check COMMAND" if entry.name == "check" else f"{entry.name}={entry.argument}"
         raise UsageError(f"The verifier {entry.name} needs an argument.", f"Write it as: {flag}")
+    if entry.name == "check" and spec.argument:
+        from ttc_cli.verifiers.command import read_command
+
+        read_command(spec.argument)  # told before a model is downloaded or loaded
     if entry.name == "confidence":
         _read_statistic(spec.argument)
     if entry.name == "prm":
