@@ -95,6 +95,7 @@ def connect(request: Request) -> OpenAIEngine:
             parameters=round(server.parameters) if server.parameters else None,
             parallel=server.parallel,
             context=server.context,
+            grammars=request.problem.schema is not None,
         )
     )
     try:
@@ -212,6 +213,13 @@ def _check(request: Request, engine: OpenAIEngine) -> None:
         raise UsageError(
             "The size of the model is not known, so that no cap on FLOPs can be held.",
             "Give it with --parameters 7e9, or cap tokens with --max-tokens.",
+        )
+    if request.problem.schema is not None and not (info.grammars and info.steps):
+        lacks = "gives no log-probabilities" if info.grammars else "keeps to no JSON Schema"
+        raise UsageError(
+            f"The server {url} {lacks}, so that --schema cannot hold its answers.",
+            "Use vLLM, SGLang or llama-server, a model on this machine, or --answer-type json, "
+            "which asks for JSON in words.",
         )
     if judges.wants_certainty(request.verifiers):
         raise UsageError(
