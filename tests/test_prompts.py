@@ -250,11 +250,30 @@ def test_follow_up_needs_an_assistant_turn() -> None:
         chat("{{ messages[0].content }}").follow_up("Sure?")
 
 
-@pytest.mark.parametrize("type", [t for t in AnswerType if t is not AnswerType.FREE])
+FENCED = {AnswerType.CODE, AnswerType.JSON}
+
+
+@pytest.mark.parametrize("type", sorted(set(AnswerType) - {AnswerType.FREE, *FENCED}))
 def test_instructions_ask_for_a_box_and_steps(type: AnswerType) -> None:
     assert r"\boxed{" in instructions(type)
     assert "blank line" in instructions(type)
     assert len(instructions(type)) < 160
+
+
+@pytest.mark.parametrize("type", sorted(FENCED))
+def test_instructions_for_code_and_json_ask_for_a_fenced_block(type: AnswerType) -> None:
+    assert "fenced block" in instructions(type)
+    assert "```" in instructions(type)
+
+
+def test_the_schema_is_part_of_the_instruction() -> None:
+    problem = Problem("Who is it?", AnswerType.JSON, schema='{"type": "string"}')
+    for place in ("system", "user"):
+        (asked,) = [
+            each for each in build_messages(problem, place) if "JSON Schema" in each.content
+        ]
+        assert asked.role == place
+        assert asked.content.endswith('this JSON Schema:\n{"type": "string"}')
 
 
 def test_messages_carry_the_instruction_where_they_are_told_to() -> None:

@@ -49,6 +49,13 @@ _INSTRUCTIONS = {
     r"in \boxed{}.",
     AnswerType.FREE: "",
 }
+_FENCED = {
+    AnswerType.CODE: "Think first where that helps. End with the complete code in one fenced "
+    "block that begins with ``` and the language's name.",
+    AnswerType.JSON: f"{_STEPS} End with the final answer as one JSON value in a fenced block "
+    "that begins with ```json.",
+}
+"""Apart from the others: policies are fitted to those, and known by a hash of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Message:
 
 def instructions(type: AnswerType) -> str:
     """How an answer of this type is to be reached and stated; empty for ``FREE``."""
-    return _INSTRUCTIONS[AnswerType.LATEX if type is AnswerType.AUTO else type]
+    return (_INSTRUCTIONS | _FENCED)[AnswerType.LATEX if type is AnswerType.AUTO else type]
 
 
 def request_revision(type: AnswerType, *, rating: float | None, cut_off: bool) -> str:
@@ -93,6 +100,8 @@ def build_messages(problem: Problem, place: Place = "system") -> list[Message]:
     """
     system, user = problem.system or "", problem.text
     instruction = instructions(problem.answer_type)
+    if problem.schema is not None:
+        instruction = _join(instruction, f"It conforms to this JSON Schema:\n{problem.schema}")
     if place == "system":
         system = _join(system, instruction)
     else:
@@ -102,7 +111,7 @@ def build_messages(problem: Problem, place: Place = "system") -> list[Message]:
 
 
 def format_hash(place: Place = "system") -> str:
-    """A hash of every instruction and the judge's question: policies hold for one format."""
+    """A hash of the instructions and the judge's question: policies hold for one format."""
     texts = [place, JUDGE_QUESTION, *(f"{type}={text}" for type, text in _INSTRUCTIONS.items())]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
@@ -283,7 +292,7 @@ def _neutralise(text: str) -> str:
 
 
 def hash_prompts(chat: Chat) -> str:
-    """A hash of how ``chat`` and the instructions of each answer type dress a question."""
-    types = [kind for kind in AnswerType if kind is not AnswerType.AUTO]
+    """A hash of how ``chat`` and the instructions dress a question, of types that are voted on."""
+    types = [kind for kind in AnswerType if kind in _INSTRUCTIONS]
     keys = [prompt_key(chat.render(build_messages(Problem("?", kind)))) for kind in types]
     return hashlib.sha256("".join(keys).encode()).hexdigest()[:16]

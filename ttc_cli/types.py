@@ -14,7 +14,8 @@ class AnswerType(StrEnum):
     """How the answers of two candidates are compared.
 
     ``AUTO`` is resolved from the question before the search starts. ``FREE`` has no comparable
-    final answer: a finished candidate is its own answer and the verifier chooses.
+    final answer: a finished candidate is its own answer and the verifier chooses. So it does for
+    ``CODE``, where only programs that are alike but for layout and comments are the same answer.
     """
 
     AUTO = "auto"
@@ -23,7 +24,13 @@ class AnswerType(StrEnum):
     CHOICE = "choice"
     BOOLEAN = "boolean"
     TEXT = "text"
+    CODE = "code"
+    JSON = "json"
     FREE = "free"
+
+
+CHECK = "check"
+"""The verifier that is the user's own command: it knows, where others guess."""
 
 
 class Finish(StrEnum):
@@ -60,11 +67,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A question as the user put it."""
+    """A question as the user put it.
+
+    ``schema`` is a JSON Schema, as JSON text, that an answer of type ``JSON`` must conform to.
+    """
 
     text: str
     answer_type: AnswerType = AnswerType.AUTO
     system: str | None = None
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +172,12 @@ class Candidate:
     def finished(self) -> bool:
         """Whether the model ended its turn by itself."""
         return self.finish is Finish.STOP
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether it passed the user's own check; None where that was not asked."""
+        found = [each.value for each in self.scores if each.verifier == CHECK and each.weight > 0]
+        return min(found) >= 1.0 if found else None
 
     def with_scores(self, *scores: Score) -> Candidate:
         """This candidate with further scores."""

@@ -138,10 +138,39 @@ def test_the_summary_of_an_interrupted_run_without_an_answer():
     assert line.endswith("interrupted, best so far")
 
 
-def test_the_summary_of_a_free_form_question_names_the_chosen():
-    assert "the verifier chose #8 of 10 candidates" in summary_line(
-        with_changes(decided_by="verifier", classes=())
+def with_scores(**passed):
+    """The story's result without a vote, its candidates scored as these tell by their ids."""
+    candidates = tuple(
+        replace(each, scores=tuple(passed.get(f"c{each.id}", ())))
+        for each in story.result().candidates
     )
+    return with_changes(decided_by="verifier", classes=(), candidates=candidates)
+
+
+def test_the_summary_of_a_free_form_question_names_the_chosen_and_who_chose():
+    assert "#8 of 10 candidates, chosen by judge (4 cancelled) · " in summary_line(
+        with_scores(c8=[Score("judge", 0.9), Score("seen", 0.1, weight=0.0)])
+    )
+    assert ", chosen by judge and confidence (4 c" in summary_line(
+        with_scores(c8=[Score("judge", 0.9), Score("confidence", 0.1)])
+    )
+    assert "#8 of 10 candidates, the first, since nothing was scored (4 c" in summary_line(
+        with_scores()
+    )
+
+
+def test_the_summary_says_how_many_pass_the_check():
+    passed, failed = [Score("check", 1.0)], [Score("check", 0.0)]
+    two = with_scores(c8=passed, c1=passed, c2=failed, c3=failed)
+    assert "2 of 10 candidates pass the check (4 cancelled) · " in summary_line(two)
+    assert "1 of 10 candidates passes the check (4 cancelled) · " in summary_line(
+        with_scores(c8=passed)
+    )
+    assert "0 of 10 candidates pass the check (4 cancelled) · " in summary_line(
+        with_scores(c8=failed)
+    )
+    voted = replace(two, decided_by="vote", classes=story.result().classes)
+    assert "agree" in summary_line(voted)
 
 
 def test_explaining_tells_every_decision_the_vote_and_the_cost(snapshot):

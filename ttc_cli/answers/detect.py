@@ -28,6 +28,34 @@ _OPEN = re.compile(
     r")\b",
     re.IGNORECASE,
 )
+_LANGUAGE = (
+    r"(?:python|javascript|typescript|java|golang|rust|ruby|kotlin|haskell|scala|perl|lua|php|"
+    r"bash|zsh|awk|sql|sqlite|postgres\w*|html|css|c\+\+|c#|pytorch|numpy|pandas|react)"
+)
+_CODE = re.compile(
+    r"(?:please\s+|(?:can|could|would|will)\s+you\s+(?:please\s+)?)?(?:"
+    r"write|implement|create|generate|complete|finish|refactor|rewrite|fix|debug|optimi[sz]e|"
+    r"port|code|show\s+me|give\s+me|make)\s+"
+    # its object: a few words that begin no clause of their own, then a thing made of code
+    r"(?:(?!(?:of|about|for|on|to|in|from|with|that|which|and|or|as|how|what|why)\b)\S+\s+){0,4}?"
+    rf"(?:(?:{_LANGUAGE}(?:\s+(?:code|class|\w+))?|function|method|program|script|subroutine|"
+    r"snippet|regex|regexp|regular\s+expression|decorator|one-liner|unit\s+tests?|makefile|"
+    r"dockerfile|code)s?)(?![\w+#])(?!\s+of\b)",
+    re.IGNORECASE,
+)
+_IN_LANGUAGE = re.compile(
+    r"(?:please\s+)?(?:write|implement|create|solve|code|program|translate|port|convert)\b[^.?!\n]*?"
+    rf"\b(?:in|to|into|using)\s+(?:{_LANGUAGE}(?![\w+#])|(?-i:C|Go|R|Swift)(?=[\s,:]*(?:[.!?)]|$|that|to|with|for)))",
+    re.IGNORECASE,
+)
+_JSON = re.compile(
+    r"\b(?:as|in|into|to|return|returns?|output|produce|give|valid|only|with|reply|respond)\s+"
+    r"(?:an?\s+|the\s+|valid\s+|single\s+|me\s+|only\s+)*JSON\b(?!\s+(?:stand|mean|schema))",
+    re.IGNORECASE,
+)
+_ASKS_ABOUT = re.compile(
+    r"(?:how|why|what|which|when|where|who|explain|describe|is|are|does|do)\b", re.IGNORECASE
+)
 _REQUEST = re.compile(r"(?:can|could|would|will)\s+you\b", re.IGNORECASE)
 _QUANTITY = re.compile(
     r"\bhow\s+(?:many|much|old|far|long|tall|fast|high|wide|deep|heavy|big|large|often)\b|"
@@ -55,14 +83,19 @@ _SHORT = 60
 def detect(problem_text: str) -> AnswerType:
     """The answer type of a question, from its wording alone.
 
-    Listed options make a ``CHOICE``, mathematical notation ``LATEX``, a request to write or
-    explain something ``FREE``. What fits nothing is ``TEXT`` if it is a short question and
-    ``FREE`` otherwise: with ``FREE`` nothing is compared that cannot be.
+    Listed options make a ``CHOICE``, mathematical notation ``LATEX``, a request for a function or
+    a script ``CODE``, for JSON ``JSON``, to write or explain anything else ``FREE``. What fits
+    nothing is ``TEXT`` if it is a short question and ``FREE`` otherwise: with ``FREE`` nothing is
+    compared that cannot be.
     """
     text = problem_text.strip()
     question = _last_question(text)
     if _lists_options(text):
         return AnswerType.CHOICE
+    if _IN_LANGUAGE.match(text) or (_CODE.match(text) and not _FORMULA.search(text)):
+        return AnswerType.CODE
+    if _JSON.search(text) and not _ASKS_ABOUT.match(text):
+        return AnswerType.JSON
     if _TRUE_FALSE.search(text):
         return AnswerType.BOOLEAN
     formula = _FORMULA.search(text) is not None

@@ -31,7 +31,7 @@ class _Allowance:
 class Comparer:
     """Decides which answers mean the same; owns the worker process, which starts when needed.
 
-    Plain numbers, choices, yes/no and texts are decided by their keys, in microseconds. Two
+    Plain numbers, choices, yes/no, texts, programs and JSON are decided by their keys. Two
     different expressions are a matter for math-verify in a worker, which is killed and started
     again when one request exceeds its limit; that pair then counts as different. Every outcome
     is remembered. Safe to call from several threads. A comparison may block for the limit: call
@@ -111,7 +111,9 @@ class Comparer:
         """
         if answer is None:
             return False
-        expected = read_answer(reference.rsplit("####", 1)[-1].strip(), answer.type)
+        if answer.type not in (AnswerType.CODE, AnswerType.JSON):
+            reference = reference.rsplit("####", 1)[-1].strip()
+        expected = read_answer(reference, answer.type)
         return expected is not None and self.same(answer, expected)
 
     def _allow(self) -> _Allowance:

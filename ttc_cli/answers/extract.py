@@ -1,8 +1,9 @@
 r"""The final answer that a text states, if it states one.
 
 Only explicit statements count: ``\boxed{…}``, ``#### …``, "the final answer is …", "the answer
-is …" at the end, "Answer: …". The last number of a text that states nothing is never taken for
-its answer: a search that does so seems to win by guessing from unfinished candidates.
+is …" at the end, "Answer: …"; of code and JSON a fenced block. The last number of a
+text that states nothing is never taken for its answer: a search that does so seems to win by
+guessing from unfinished candidates.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import re
 from collections import deque
 from collections.abc import Iterator
 
+from ttc_cli.answers.fences import find_blocks
 from ttc_cli.answers.normalise import MAX_ANSWER, make_key, strip_delimiters, unwrap_text
+from ttc_cli.answers.schema import conforms
+from ttc_cli.answers.structured import find_json, parse_json, write_json
 from ttc_cli.types import Answer, AnswerType
 
 _BOXED = re.compile(r"\\f?boxed\s*(?:\{|([0-9a-zA-Z]))")
@@ -37,7 +41,9 @@ _STATEMENTS = 20
 _WINDOW = 2 * MAX_ANSWER
 
 
-def extract(text: str, type: AnswerType, *, finished: bool = True) -> Answer | None:
+def extract(
+    text: str, type: AnswerType, *, finished: bool = True, schema: str | None = None
+) -> Answer | None:
     r"""The answer that ``text`` states, or None.
 
     Args:
@@ -45,13 +51,19 @@ def extract(text: str, type: AnswerType, *, finished: bool = True) -> Answer | N
         type: how the answer is to be read; ``FREE`` takes the whole text.
         finished: False for a text that was cut off: a statement that runs into the cut is
             not taken, since it may have gone on (``\boxed{…}`` closes itself).
+        schema: a JSON value that does not conform to it is none.
 
     Returns:
         The last ``\boxed{…}`` that holds an answer of this type; else the last line
-        ``#### …``; else the last phrase.
+        ``#### …``; else the last phrase. ``CODE``: the last complete fenced block. ``JSON``: the
+        last of those that holds a JSON value; else the whole text, or the last array or object
+        in it.
     """
     if type is AnswerType.FREE:
         return read_answer(text, type) if finished else None
+    if type in (AnswerType.CODE, AnswerType.JSON):
+        found = _read_fenced(text, type, finished)
+        return found if found is None or schema is None or conforms(found.text, schema) else None
     for statements in (_find_boxed, _find_hashes, _find_phrases):
         for statement, closed in statements(text, type):
             answer = read_answer(statement, type)
@@ -89,10 +101,24 @@ def read_answer(text: str, type: AnswerType) -> Answer | None:
     return Answer(_show(text, key, type), key, type)
 
 
+def _read_fenced(text: str, type: AnswerType, finished: bool) -> Answer | None:
+    blocks = [each.content for each in find_blocks(text) if each.closed]
+    for block in reversed(blocks[-_STATEMENTS:]):
+        if (answer := read_answer(block, type)) is not None:
+            return answer
+    if type is AnswerType.CODE or not finished:
+        return None
+    return read_answer(text, type) or read_answer(find_json(text) or "", type)
+
+
 def _show(text: str, key: str, type: AnswerType) -> str:
     """The answer as a person reads it: its own words, without delimiters around them."""
     if type is AnswerType.FREE:
         return text.strip()
+    if type is AnswerType.CODE:
+        return text.strip("\n").rstrip()
+    if type is AnswerType.JSON:
+        return write_json(parse_json(text))
     if type is AnswerType.CHOICE:
         return key
     shown = strip_delimiters(text)

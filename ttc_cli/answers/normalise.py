@@ -13,6 +13,7 @@ import unicodedata
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
+from ttc_cli.answers.structured import key_code, key_json
 from ttc_cli.types import AnswerType
 
 MAX_ANSWER = 2000
@@ -69,9 +70,14 @@ _NO = {"no", "false", "n", "incorrect"}
 
 def make_key(text: str, type: AnswerType) -> str | None:
     """The normal form of ``text`` as an answer of this type; None if it cannot be one."""
-    if not text.strip() or (type is not AnswerType.FREE and len(text) > MAX_ANSWER):
+    long = type in (AnswerType.FREE, AnswerType.CODE, AnswerType.JSON)
+    if not text.strip() or (not long and len(text) > MAX_ANSWER):
         return None
     match type:
+        case AnswerType.CODE:
+            return key_code(text)
+        case AnswerType.JSON:
+            return key_json(text)
         case AnswerType.NUMBER:
             return _key_number(text)
         case AnswerType.CHOICE:

@@ -128,7 +128,18 @@ ThinkKeep = Annotated[
 Seed = Annotated[int, _thinking(help="Same seed, machine and flags: same text.", min=0)]
 AnswerKind = Annotated[
     AnswerType | None,
-    _thinking("--answer-type", help="How answers are compared.  [default: auto]"),
+    _thinking(
+        "--answer-type",
+        help="How answers are read and compared; 'auto' goes by the question.  [default: auto]",
+    ),
+]
+Schema = Annotated[
+    str | None,
+    _thinking(
+        help="The answer is JSON that conforms to this JSON Schema, a file or the schema itself "
+        "(docs/answers.md).",
+        metavar="FILE|JSON",
+    ),
 ]
 System = Annotated[str | None, _thinking(help="Instructions for the model.", metavar="TEXT")]
 MinScore = Annotated[

@@ -100,7 +100,9 @@ def connect(request: Request) -> Engine:
         plugin, where = named
         engine, url = plugins.open_engine(plugin, plugins.EngineWish(where, **known)), server.url
     else:
-        engine = openai.connect(openai.Settings(server.url, **known))
+        engine = openai.connect(
+            openai.Settings(server.url, grammars=request.problem.schema is not None, **known)
+        )
         url = engine.address.url
     try:
         _check(request, engine, url)
@@ -217,6 +219,13 @@ def _check(request: Request, engine: Engine, url: str) -> None:
         raise UsageError(
             "The size of the model is not known, so that no cap on FLOPs can be held.",
             "Give it with --parameters 7e9, or cap tokens with --max-tokens.",
+        )
+    if request.problem.schema is not None and not (info.grammars and info.steps):
+        lacks = "gives no log-probabilities" if info.grammars else "keeps to no JSON Schema"
+        raise UsageError(
+            f"The server {url} {lacks}, so that --schema cannot hold its answers.",
+            "Use vLLM, SGLang or llama-server, a model on this machine, or --answer-type json, "
+            "which asks for JSON in words.",
         )
     if judges.wants_certainty(request.verifiers):
         raise UsageError(

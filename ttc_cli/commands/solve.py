@@ -13,6 +13,7 @@ from ttc_cli import crash, paths
 from ttc_cli.commands import flags
 from ttc_cli.commands.panels import PanelCommand
 from ttc_cli.commands.prompt_templates import read_question, read_template
+from ttc_cli.commands.schemas import read_schema
 from ttc_cli.config import load_config
 from ttc_cli.errors import NoAnswer, TtcError, UsageError
 from ttc_cli.output import Output, print_error
@@ -31,6 +32,8 @@ Examples:
   cat notes.txt | ttc solve "Summarise in one sentence:"
   ttc solve --budget deep --explain "How many primes are below 100?"
   ttc solve --json "Is 91 prime?" | jq -r .answer
+  ttc solve --check 'python3 test.py {file.py}' "Write median(numbers) in Python."
+  ttc solve --schema person.json --file letter.txt "Who wrote this?" | jq .name
   ttc solve --cascade qwen2.5-coder-0.5b,qwen2.5-coder-1.5b "Is 91 prime?"
   ttc solve --batch questions.jsonl --output answers.jsonl
   cat essay.txt | ttc solve --template review.md
@@ -72,6 +75,7 @@ def solve(
     think_keep: flags.ThinkKeep = None,
     seed: flags.Seed = 0,
     answer_type: flags.AnswerKind = None,
+    schema: flags.Schema = None,
     system: flags.System = None,
     min_score: flags.MinScore = None,
     budget: flags.Level = None,
@@ -182,6 +186,7 @@ def solve(
     caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
     limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
     try:
+        held_to = read_schema(schema, kind, served=bool(option("server")))
         ladder = planning.choose_cascade(_names(cascade)) if cascade is not None else ()
         served = None if ladder else serving.read_server(option)
         if ladder:
@@ -204,7 +209,8 @@ def solve(
             threads=option("threads"),
             gpu_layers=option("gpu_layers"),
             parallel=option("parallel"),
-            context=option("context") or planning.estimate_context(question, limits),
+            context=option("context")
+            or planning.estimate_context(question + (held_to or ""), limits),
             answer=limits.tokens_per_candidate,
             kv_type=option("kv_type"),
             certainty=verifier_models.wants_certainty(verifiers),
@@ -215,7 +221,7 @@ def solve(
         verifier_models.warn_of(choice.models, out.warn)
         sandbox = verifier_models.find_sandbox(verifiers, out.warn)
         request = thinking.Request(
-            problem=Problem(question, kind, system),
+            problem=Problem(question, kind, system, held_to),
             model=chosen,
             strategy=strategy,
             knobs=settings_of_strategy,
@@ -277,7 +283,7 @@ def solve(
             elif not as_jsonl and _is_answer(thought.result, min_score):
                 out.answer(_text(thought.result, whole=solution))
             _comment(thought, out, path=verbose, why=explain)
-            return _judge(thought.result, min_score)
+            return _judge(thought.result, min_score, held=held_to is not None)
     except TtcError as error:
         if as_json or as_jsonl:
             out.document(error_json(error.message, error.hint, error.exit_code))
@@ -326,7 +332,13 @@ def _is_answer(result: Result, min_score: float | None) -> bool:
 
 def _text(result: Result, *, whole: bool) -> str:
     assert result.answer is not None
-    return (result.solution or result.answer.text) if whole else result.answer.text
+    if whole:
+        return result.solution or result.answer.text
+    if result.answer.type is AnswerType.JSON and sys.stdout.isatty():
+        from ttc_cli.answers.structured import indent_json
+
+        return indent_json(result.answer.text)
+    return result.answer.text
 
 
 def _comment(thought: Thought, out: Output, *, path: bool, why: bool) -> None:
@@ -340,7 +352,7 @@ def _comment(thought: Thought, out: Output, *, path: bool, why: bool) -> None:
     out.say(plain.summary_line(thought.result))
 
 
-def _judge(result: Result, min_score: float | None) -> int:
+def _judge(result: Result, min_score: float | None, *, held: bool = False) -> int:
     """The exit code, with a word on why there is no answer where there is none."""
     if result.interrupted:
         return 130
@@ -349,7 +361,9 @@ def _judge(result: Result, min_score: float | None) -> int:
     if result.answer is None:
         print_error(
             f"No candidate stated an answer ({result.stop_reason}).",
-            "a higher cap or --budget deep thinks longer; --answer-type free takes any text",
+            "limits in the schema (maxLength, maxItems) end a value sooner, a higher cap later"
+            if held
+            else "a higher cap or --budget deep thinks longer; --answer-type free takes any text",
         )
     else:
         print_error(

@@ -57,7 +57,9 @@ class Grow:
     ``label`` is the candidate id under which ``Grew`` events report its text. It ends as
     ``Finish.MARK`` with the token that completes one of ``marks`` in this request's text, and as
     ``Finish.UNSURE`` once the mean token confidence of its last ``window`` tokens (DeepConf's
-    group confidence, in nats) is below ``floor``.
+    group confidence, in nats) is below ``floor``. With a ``grammar``, a JSON Schema as JSON text,
+    its text is one JSON value that conforms (``answers.schema.simplify`` says how far), and ends
+    as ``Finish.STOP``; where a limit comes first it is the head of one.
     """
 
     branch: Branch
@@ -69,6 +71,7 @@ class Grow:
     marks: tuple[str, ...] = ()
     floor: float | None = None
     window: int = 32
+    grammar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,9 @@ class EngineInfo:
     ``parameters`` counts the weights that a token is multiplied with (FLOPs = 2 × parameters ×
     tokens). ``parallel`` is how many
     branches grow at once. ``forks``: branches share KV; ``scores``: ``score`` works;
-    ``steps``: ``Until.STEP`` works, and so do ``append``, ``marks`` and growing on; ``states``:
-    the length of the vectors that ``read_states`` gives, 0 where it does not work.
+    ``steps``: ``Until.STEP`` works, and so do ``append``, ``marks`` and growing on; ``grammars``:
+    ``Grow.grammar`` works; ``states``: the length of the vectors that ``read_states`` gives, 0
+    where it does not work.
     ``offloaded``: it computes elsewhere than on this machine's processor: on a GPU, on a server.
     """
 
@@ -152,6 +156,7 @@ class EngineInfo:
     forks: bool = True
     scores: bool = True
     steps: bool = True
+    grammars: bool = False
     states: int = 0
     offloaded: bool = False
 
@@ -200,6 +205,7 @@ class Session(Protocol):
 
         Raises:
             EngineError: the native library failed; growths yielded before stay valid.
+            UsageError: a request has a grammar, and the engine takes none, or not this one.
         """
 
     def cancel(self, branches: Iterable[Branch]) -> None:

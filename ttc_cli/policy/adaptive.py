@@ -34,19 +34,22 @@ from ttc_cli.policy.stopping import (
 )
 from ttc_cli.policy.table import Row, Table
 from ttc_cli.search import registry
+from ttc_cli.search.checked import grow_until_passed
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.sample import Pool, Wave, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import REACH, Weigh, rank, weigh_by_sureness
-from ttc_cli.types import AnswerClass, AnswerType, Candidate, Estimate, Finish
+from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
 
 
 async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
     """Spend on the question what it is worth under the budget's row of ``table``."""
     run = _Run(context, table, table.row(context.budget.level), Pool())
-    if context.problem.answer_type is AnswerType.FREE:
-        return await run.choose_freely()
-    return await run.vote_until_settled()
+    if context.problem.answer_type not in (AnswerType.FREE, AnswerType.CODE):
+        return await run.vote_until_settled()
+    if any(each.name == CHECK for each in context.verifiers):
+        return await grow_until_passed(context, min(run.row.probe, context.samples))
+    return await run.choose_freely()
 
 
 @dataclass(slots=True)
@@ -75,13 +78,21 @@ class _Run:
 
     async def choose_freely(self) -> Outcome:
         size = min(self.row.free, self.context.samples)
-        await self._grow(size, f"free-form: {_count(size, 'candidate')} for the verifier to choose")
+        kind = self._name_kind()
+        await self._grow(size, f"{kind}: {_count(size, 'candidate')} for the verifier to choose")
         finished = self.pool.answered
         if len(finished) > 1:
             await verify(self.context, self.pool, [each.id for each in finished])
-        reason = self.pool.halted or f"free-form: no vote to settle, {len(finished)} finished"
+        reason = self.pool.halted or f"{kind}: no vote to settle, {len(finished)} finished"
         self._decide("stop", reason)
         return conclude_by_verifier(self.context, self.pool, (), reason)
+
+    def _is_chosen(self) -> bool:
+        """Whether the verifier chooses, and no vote: of what is seldom said twice alike."""
+        return self.context.problem.answer_type in (AnswerType.FREE, AnswerType.CODE)
+
+    def _name_kind(self) -> str:
+        return "code" if self.context.problem.answer_type is AnswerType.CODE else "free-form"
 
     async def _grow(self, size: int, reason: str) -> None:
         strategy = self._choose_strategy()
@@ -127,7 +138,7 @@ class _Run:
 
     def _choose_strategy(self) -> registry.Entry | None:
         """What the table says for questions this hard; None: independent candidates."""
-        if not self.pool.leaves or self.context.problem.answer_type is AnswerType.FREE:
+        if not self.pool.leaves or self._is_chosen():
             return None
         name = self.table.waves.get(self._estimate().difficulty)
         if name is None:
@@ -138,7 +149,10 @@ class _Run:
 
     async def _watch(self, wave: Wave, ended: Candidate) -> None:
         """Look at a candidate that ended: is the matter settled, is a sibling running away?"""
-        self.classes = await show_vote(self.context, self.pool, self._weigh())
+        if self._is_chosen():
+            self.classes = ()
+        else:
+            self.classes = await show_vote(self.context, self.pool, self._weigh())
         if not wave.growing or wave.cancelled is not None:
             return
         settled = self._find_settled()

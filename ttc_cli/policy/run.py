@@ -18,6 +18,7 @@ from ttc_cli.search import registry
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.known import KnownSession, KnownVerifier
+from ttc_cli.search.structured import StructuredSession
 from ttc_cli.search.thinking import Thinking, ThinkingSession
 from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Result, Sampling
@@ -51,7 +52,7 @@ async def solve(
     """Answer ``problem`` with ``strategy``; emits ``RunStarted`` first and ``RunEnded`` last.
 
     Args:
-        problem: the question; ``AnswerType.AUTO`` is resolved here.
+        problem: the question; ``AnswerType.AUTO`` is resolved here, and a schema makes it JSON.
         engine: a loaded model. One session is opened, and closed again on every way out.
         chat: the model's chat template; renders the question and the judge's question.
         comparer: groups answers that mean the same.
@@ -106,6 +107,11 @@ async def solve(
             f"The engine {engine.info.name} cannot end or prolong a thought.",
             "Leave out --think-tokens, --wait and --think-keep.",
         )
+    if problem.schema is not None and not (engine.info.grammars and engine.info.steps):
+        raise UsageError(
+            f"The engine {engine.info.name} cannot hold an answer to a schema.",
+            "Leave out --schema: --answer-type json asks for JSON in words.",
+        )
     refused = refused or {}
     asked = silence(_choose_verifiers(entry, verifiers, chat, engine), refused)
     prompt = chat.render(build_messages(problem))
@@ -131,6 +137,8 @@ async def solve(
         if thinking is not None:
             forces = engine.info.steps
             session = ThinkingSession(opened, prompt, thinking, forces=forces)
+        if problem.schema is not None:
+            session = StructuredSession(session, problem.schema)
         if known:
             session = KnownSession(session, known, seed)
             asked = tuple(KnownVerifier(each, known) for each in asked)
@@ -168,6 +176,8 @@ def strategies() -> tuple[str, ...]:
 
 
 def _resolve(problem: Problem) -> Problem:
+    if problem.schema is not None:
+        return replace(problem, answer_type=AnswerType.JSON)
     if problem.answer_type is not AnswerType.AUTO:
         return problem
     return replace(problem, answer_type=detect(problem.text))

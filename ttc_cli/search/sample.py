@@ -94,15 +94,20 @@ def derive_seed(seed: int, *path: int | str) -> int:
 
 
 def read_answer(
-    text: str, finish: Finish, answer_type: AnswerType, thought: int = 0
+    text: str,
+    finish: Finish,
+    answer_type: AnswerType,
+    thought: int = 0,
+    schema: str | None = None,
 ) -> Answer | None:
     """The final answer that a candidate stated, or None: one that never ended states none.
 
-    The first ``thought`` characters are thinking and no answer; 0 looks for the usual marks.
+    The first ``thought`` characters are thinking and no answer; 0 looks for the usual marks. What
+    does not conform to ``schema`` is no answer.
     """
     if finish is not Finish.STOP:
         return None
-    return extract(text[thought or find_thought(text) :], answer_type)
+    return extract(text[thought or find_thought(text) :], answer_type, schema=schema)
 
 
 async def sample_wave(
@@ -206,10 +211,9 @@ async def show_vote(
 def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Candidate:
     """Book one growth as a candidate of ``pool``."""
     cancelled = growth.finish is Finish.CANCELLED and wave.cancelled is not None
+    kind, schema = context.problem.answer_type, context.problem.schema
     answer = (
-        None
-        if cancelled
-        else read_answer(growth.text, growth.finish, context.problem.answer_type, growth.thought)
+        None if cancelled else read_answer(growth.text, growth.finish, kind, growth.thought, schema)
     )
     candidate = Candidate(
         id=growth.label,

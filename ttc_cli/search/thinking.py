@@ -20,9 +20,8 @@ Not covered: marks that a vocabulary holds as control tokens, which no engine wr
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ttc_cli.answers import find_thought
 from ttc_cli.engines.base import (
@@ -38,9 +37,9 @@ from ttc_cli.engines.base import (
     Until,
 )
 from ttc_cli.prompts import STOP_THINKING, WAIT
-from ttc_cli.search.aggregate import join_confidence
+from ttc_cli.search.phases import Growths, Job
 from ttc_cli.search.sample import derive_seed
-from ttc_cli.types import Finish, Step
+from ttc_cli.types import Finish
 
 ANSWER_ROOM = 256
 """Tokens of a candidate's limit that its thought must leave for the answer, or half of it."""
@@ -92,24 +91,11 @@ class _Place:
     waited: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One request of the search, as it passes through its phases."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Job(Job):
+    """One request, and where it stands."""
 
-    request: Grow
     place: _Place
-    limit: int
-    parts: list[Step] = field(default_factory=list)
-    text: str = ""
-    tokens: int = 0
-    thought: int = 0
-    cancelled: bool = False
-    outgrown: list[Branch] = field(default_factory=list)
-
-    @property
-    def left(self) -> int:
-        """Tokens that it may still draw."""
-        return self.limit - self.tokens
 
 
 class ThinkingSession:
@@ -171,7 +157,7 @@ class ThinkingSession:
 
     def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Grow all through their thoughts to their answers; a thought counts as one step."""
-        return _Growths(self, self._inner, requests, then)
+        return Growths(self, self._inner, requests, then)
 
     def cancel(self, branches: Iterable[Branch]) -> None:
         """Stop these now, thinking or answering."""
@@ -225,7 +211,7 @@ class ThinkingSession:
     def begin(self, request: Grow) -> tuple[_Job, Grow | Growth]:
         """A job for ``request``, and its first growth to ask for (or what it came to at once)."""
         place = self._places[request.branch]
-        job = _Job(request, place, request.max_tokens)
+        job = _Job(request, request.max_tokens, place=place)
         self._jobs[request.branch] = job
         if not place.inside or not self._forces:
             return job, replace(request, branch=place.inner)
@@ -235,26 +221,24 @@ class ThinkingSession:
 
     def advance(self, job: _Job, growth: Growth) -> Grow | Growth:
         """Book ``growth``: what to grow next, or what the request came to."""
-        job.parts.append(Step(growth.text, growth.tokens, growth.confidence))
-        job.text += growth.text
-        job.tokens += growth.tokens
+        job.book(growth)
         place, finish = job.place, growth.finish
         if not place.inside:
-            return self._end(job, finish)
+            return job.end(finish)
         if not self._forces:
             job.thought = find_thought(job.text, self._marks, inside=True)
             place.inside = job.thought == len(job.text)
-            return self._end(job, finish)
+            return job.end(finish)
         place.spent += growth.tokens
         job.thought = len(job.text)
         if job.cancelled:
-            return self._end(job, Finish.CANCELLED)
+            return job.end(Finish.CANCELLED)
         if finish in (Finish.CANCELLED, Finish.BUDGET, Finish.CONTEXT):
-            return self._end(job, finish)
+            return job.end(finish)
         if finish is not Finish.MARK:
             by_step = job.request.until is Until.STEP and finish is Finish.LENGTH
             if by_step and not self._is_spent(place):  # the search's own pause, not the cap
-                return self._end(job, finish)
+                return job.end(finish)
             return self._close_thought(job)
         if growth.confidence is not None and not place.waited:
             self._lowest.append(growth.confidence.lowest_group)
@@ -306,18 +290,11 @@ class ThinkingSession:
         """The growth of the answer; a thought is a step of its own where steps are asked for."""
         job.thought = len(job.text)
         if job.request.until is Until.STEP and job.tokens:
-            return self._end(job, Finish.STEP)
+            return job.end(Finish.STEP)
         if job.left < 1:
-            return self._end(job, Finish.LENGTH)
+            return job.end(Finish.LENGTH)
         return replace(
             job.request, branch=job.place.inner, max_tokens=job.left, seed=self._seed(job)
-        )
-
-    def _end(self, job: _Job, finish: Finish) -> Growth:
-        request = job.request
-        confidence = join_confidence(job.parts)
-        return Growth(
-            request.branch, request.label, job.text, job.tokens, finish, confidence, job.thought
         )
 
     def _inject(self, job: _Job, words: Prompt) -> None:
@@ -384,68 +361,3 @@ class ThinkingSession:
 
     def _running(self, branches: Iterable[Branch]) -> list[_Job]:
         return [self._jobs[each] for each in branches if each in self._jobs]
-
-
-class _Growths(AsyncIterator[Growth]):
-    """The iterator of one ``grow``: yields what requests came to, and none of their phases."""
-
-    def __init__(
-        self,
-        session: ThinkingSession,
-        inner: Session,
-        requests: Sequence[Grow],
-        then: Then | None,
-    ) -> None:
-        self._session = session
-        self._then = then
-        self._jobs: dict[Branch, _Job] = {}
-        self._ready: deque[Growth] = deque()
-        self._waiting: dict[Branch, Growth] = {}
-        self._stream = inner.grow(self._begin(requests), self._go_on)
-
-    def __aiter__(self) -> _Growths:
-        return self
-
-    async def __anext__(self) -> Growth:
-        while not self._ready:
-            growth = await anext(self._stream)
-            ended = self._waiting.pop(growth.branch, None)
-            if ended is not None:
-                self._ready.append(ended)
-        return self._ready.popleft()
-
-    async def aclose(self) -> None:
-        """Cancel what still grows."""
-        for job in self._jobs.values():
-            self._session.cancel([job.request.branch])
-            self._session.forget(job)
-        if (close := getattr(self._stream, "aclose", None)) is not None:
-            await close()
-
-    def _begin(self, requests: Sequence[Grow]) -> list[Grow]:
-        first = []
-        for request in requests:
-            job, step = self._session.begin(request)
-            if isinstance(step, Grow):
-                self._jobs[step.branch] = job
-                first.append(step)
-            else:
-                first += self._finish(job, step)
-        return first
-
-    def _go_on(self, growth: Growth) -> list[Grow]:
-        """The engine's ``then``."""
-        job = self._jobs.pop(growth.branch)
-        step = self._session.advance(job, growth)
-        if isinstance(step, Grow):
-            self._jobs[step.branch] = job
-            return [step]
-        return self._finish(job, step, growth.branch)
-
-    def _finish(self, job: _Job, ended: Growth, last: Branch | None = None) -> list[Grow]:
-        self._session.forget(job)
-        if last is None:
-            self._ready.append(ended)
-        else:
-            self._waiting[last] = ended
-        return self._begin(self._then(ended)) if self._then is not None else []

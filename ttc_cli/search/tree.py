@@ -334,8 +334,8 @@ class Tree:
 
     def _end(self, partial: Partial, finish: Finish) -> None:
         partial.finish = finish
-        kind = self.context.problem.answer_type
-        answer = read_answer(partial.text, finish, kind, partial.thought)
+        kind, schema = self.context.problem.answer_type, self.context.problem.schema
+        answer = read_answer(partial.text, finish, kind, partial.thought, schema)
         keep = answer is not None and any(each.needs_branch for each in self.context.verifiers)
         if not keep and not self.keep_boundaries:
             self.context.session.drop([partial.branch])

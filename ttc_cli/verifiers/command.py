@@ -18,16 +18,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 import shlex
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ttc_cli.answers.fences import find_blocks
 from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
-from ttc_cli.types import Candidate, Problem, Score
+from ttc_cli.types import CHECK, AnswerType, Candidate, Problem, Score
 from ttc_cli.verifiers.base import Leaf, WholeVerifier
 from ttc_cli.verifiers.sandbox import FILE, Command, count_processes, run_check
 
@@ -41,11 +41,6 @@ SUFFIXES: Mapping[str, str] = {
     "swift": ".swift", "ts": ".ts", "typescript": ".ts", "xml": ".xml", "yaml": ".yaml",
 }  # fmt: skip
 """The file's ending by a fence's language; anything else, and an answer, is ``.txt``."""
-
-_FENCE = re.compile(
-    r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)",
-    re.DOTALL | re.MULTILINE,
-)
 
 
 def read_command(text: str, folder: Path | None = None) -> Command:
@@ -89,14 +84,18 @@ def _locate(word: str, folder: Path) -> str:
 def pick_content(candidate: Candidate) -> tuple[str, str]:
     """What of ``candidate`` is checked, and the ending of its file.
 
-    Its last fenced code block, else its stated answer, else all of its text.
+    Its last fenced code block, of an answer that is code or JSON the last complete one; else its
+    stated answer, else all of its text.
     """
-    text = candidate.text[candidate.thought :]
-    blocks = list(_FENCE.finditer(text))
+    text, stated = candidate.text[candidate.thought :], candidate.answer
+    blocks = find_blocks(text)
+    if stated is not None and stated.type in (AnswerType.CODE, AnswerType.JSON):
+        blocks = [each for each in blocks if each.closed]
+        language = blocks[-1].language if blocks else ""
+        return stated.text + "\n", SUFFIXES.get(language or stated.type.value, ".txt")
     if blocks:
-        return blocks[-1][3], SUFFIXES.get(blocks[-1][2].lower(), ".txt")
-    stated = candidate.answer.text if candidate.answer is not None else text
-    return stated + "\n", ".txt"
+        return blocks[-1].content, SUFFIXES.get(blocks[-1].language, ".txt")
+    return (text if stated is None else stated.text) + "\n", ".txt"
 
 
 class CommandVerifier(WholeVerifier):
@@ -110,7 +109,7 @@ class CommandVerifier(WholeVerifier):
         stopped: set by whoever ends the run; checks under way are killed, others not begun.
     """
 
-    name = "check"
+    name = CHECK
     needs_branch = False
 
     def __init__(

@@ -200,9 +200,22 @@ def _agreement(result: Result) -> str:
         return f"no answer from {candidates}{more}"
     if result.decided_by == "vote" and result.classes:
         return f"{result.classes[0].votes} of {candidates} agree{more}"
+    checked = [each.passed for each in result.candidates if each.passed is not None]
+    if checked and result.decided_by in ("verifier", "single"):
+        passed = sum(checked)
+        return f"{passed} of {candidates} {'passes' if passed == 1 else 'pass'} the check{more}"
     if result.decided_by == "verifier":
-        return f"the verifier chose #{result.winner} of {candidates}{more}"
+        who = " and ".join(_list_scorers(result))
+        chosen = f"chosen by {who}" if who else "the first, since nothing was scored"
+        return f"#{result.winner} of {candidates}, {chosen}{more}"
     return candidates + more
+
+
+def _list_scorers(result: Result) -> list[str]:
+    """The verifiers that scored the winner."""
+    winner = next(each for each in result.candidates if each.id == result.winner)
+    counted = [each for each in winner.scores if each.step is None and each.weight > 0]
+    return [words.one_line(each.verifier) for each in counted]
 
 
 def _is_silent(candidate: Candidate) -> bool:

@@ -162,6 +162,7 @@ def load(
             parallel=planned.parallel,
             chat_template=model.chat_template(),
             control_tokens=model.control_text(),
+            grammars=True,
             states=model.width,
             offloaded=settings.gpu_layers != 0 and native.offloads(),
         ),

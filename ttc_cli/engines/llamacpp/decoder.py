@@ -15,6 +15,7 @@ from collections import deque
 
 from ttc_cli.engines.base import Growth, Until
 from ttc_cli.engines.llamacpp.cache import Cache, Node
+from ttc_cli.engines.llamacpp.constraint import draw_allowed, include
 from ttc_cli.engines.llamacpp.distribution import (
     label_probabilities,
     likely_tokens,
@@ -322,8 +323,17 @@ class Decoder:
             for job, value in zip(jobs, self_certainties(block), strict=True):
                 job.trace.certainties.append(float(value))
         warmest = max(job.request.sampling.temperature for job in jobs)
-        for job, (tokens, logits) in zip(jobs, likely_tokens(block, warmest), strict=True):
-            token = job.sampler.draw(tokens, logits)
+        likely = likely_tokens(block, warmest)
+        for job, row, (tokens, logits) in zip(jobs, block, likely, strict=True):
+            if job.grammar is None:
+                token = job.sampler.draw(tokens, logits)
+            else:
+                found = draw_allowed(job.sampler, job.grammar, row, tokens)
+                if found is None:  # no token of the vocabulary goes on: it ends where it stands
+                    self._finish(job, Finish.LENGTH)
+                    continue
+                token = found
+                tokens, logits = include(token, tokens, logits)
             job.trace.add(tokens, logits, token)
             job.drawn += 1
             job.account.generated += 1
@@ -370,6 +380,8 @@ class Decoder:
             self.waiting.remove(job)
         self._room = self.parallel
         job.sampler.close()
+        if job.grammar is not None:
+            job.grammar.close()
         rest = job.utf8.decode(b"", final=finish not in (Finish.STEP, Finish.MARK))
         if rest:
             job.text.append(rest)

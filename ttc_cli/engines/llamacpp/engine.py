@@ -21,9 +21,10 @@ from ttc_cli.engines.base import (
     Span,
 )
 from ttc_cli.engines.llamacpp.cache import Node
+from ttc_cli.engines.llamacpp.constraint import write_grammar
 from ttc_cli.engines.llamacpp.decoder import Decoder
 from ttc_cli.engines.llamacpp.jobs import Account, Reading
-from ttc_cli.engines.llamacpp.native import Context, Model, Sampler
+from ttc_cli.engines.llamacpp.native import Context, Grammar, Model, Sampler
 from ttc_cli.engines.llamacpp.session import LlamaCppSession, Waiter
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
 from ttc_cli.errors import EngineError, PromptTooLong, UsageError
@@ -152,6 +153,12 @@ class LlamaCppEngine:
             min_p=wanted.min_p,
             seed=request.seed,
         )
+
+    def new_grammar(self, request: Grow) -> Grammar | None:
+        """What holds the draws of one request to its schema, None where it has none."""
+        if request.grammar is None:
+            return None
+        return Grammar(self._model, write_grammar(request.grammar))
 
     def apply(self, change: Callable[[], None]) -> None:
         """Change the decoder's queues: now, or right after the step under way."""

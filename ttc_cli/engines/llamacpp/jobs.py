@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Meter
 from ttc_cli.engines.llamacpp.cache import Node
-from ttc_cli.engines.llamacpp.native import Sampler
+from ttc_cli.engines.llamacpp.native import Grammar, Sampler
 from ttc_cli.engines.trace import ConfidenceTrace
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
@@ -52,6 +52,7 @@ class Growing:
     sampler: Sampler
     limit: int
     start: int
+    grammar: Grammar | None = None
     drawn: int = 0
     trace: ConfidenceTrace = field(default_factory=ConfidenceTrace)
     text: list[str] = field(default_factory=list)

@@ -4,7 +4,7 @@ Everything here is synchronous and knows tokens, sequences and logits, nothing o
 of the library come back as our family, with the last lines of its own log; its log never reaches
 the terminal (it goes to the ``ttc.native`` logger, see ``set_log``).
 
-Not covered: encoders, pooled embeddings, LoRA, grammars.
+Not covered: encoders, pooled embeddings, LoRA.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttc_cli.engines.llamacpp.bindings import lib
-from ttc_cli.errors import EngineError, MemoryShort, ModelCorrupt, ModelUnsupported
+from ttc_cli.errors import EngineError, MemoryShort, ModelCorrupt, ModelUnsupported, UsageError
 
 log = logging.getLogger("ttc.native")
 
@@ -199,6 +199,11 @@ class Model:
     def handle(self) -> Any:
         """The library's pointer, for ``Context``."""
         return self._model
+
+    @property
+    def vocabulary(self) -> Any:
+        """The library's pointer to its vocabulary, for ``Grammar``."""
+        return self._vocab
 
     def chat_template(self) -> str | None:
         """The chat template stored in the file, or None."""
@@ -483,14 +488,7 @@ class Sampler:
 
     def draw(self, tokens: npt.NDArray[np.int64], logits: Row) -> int:
         """Draw one of ``tokens`` by their ``logits`` (both of shape (n,))."""
-        count = len(tokens)
-        data = np.empty(count, _TOKEN_DATA)
-        data["id"] = tokens
-        data["logit"] = logits
-        data["p"] = 0.0
-        view = lib.llama_token_data_array(
-            data=data.ctypes.data_as(lib.llama_token_data_p), size=count, selected=-1, sorted=False
-        )
+        _memory, view = _lay_out(tokens, logits)
         lib.llama_sampler_apply(self._chain, ctypes.byref(view))
         return int(view.data[view.selected].id)
 
@@ -502,3 +500,63 @@ class Sampler:
 
 
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+def _lay_out(tokens: npt.NDArray[np.int64], logits: Row) -> tuple[npt.NDArray[np.void], Any]:
+    """Candidates as the library takes them: the memory, which must be kept, and a view of it."""
+    data = np.empty(len(tokens), _TOKEN_DATA)
+    data["id"] = tokens
+    data["logit"] = logits
+    data["p"] = 0.0
+    view = lib.llama_token_data_array(
+        data=data.ctypes.data_as(lib.llama_token_data_p),
+        size=len(tokens),
+        selected=-1,
+        sorted=False,
+    )
+    return data, view
+
+
+class Grammar:
+    """One candidate's place in a grammar (GBNF, as the library's own grammars are written)."""
+
+    def __init__(self, model: Model | None, text: str) -> None:
+        """Stand at the beginning of the rule ``root``.
+
+        Args:
+            model: whose tokens it is to judge; None only reads the grammar.
+            text: the rules.
+
+        Raises:
+            UsageError: the library cannot read them, or a rule begins with itself.
+        """
+        start()
+        vocab = None if model is None else model.vocabulary
+        _recent.clear()
+        self._sampler: Any = lib.llama_sampler_init_grammar(vocab, text.encode(), b"root")
+        if not self._sampler:
+            raise UsageError(f"llama.cpp cannot read the grammar.{_last_words()}")
+
+    def allow(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of ``tokens`` may come next, shape (n,)."""
+        data, view = _lay_out(tokens, np.zeros(len(tokens), np.float32))
+        lib.llama_sampler_apply(self._sampler, ctypes.byref(view))
+        allowed: npt.NDArray[np.bool_] = np.isfinite(data["logit"])
+        return allowed
+
+    def accept(self, token: int) -> None:
+        """Go on behind ``token``, which ``allow`` must have let pass."""
+        lib.llama_sampler_accept(self._sampler, token)
+
+    def close(self) -> None:
+        """Free it."""
+        if self._sampler:
+            lib.llama_sampler_free(self._sampler)
+            self._sampler = None
+
+
+def schema_converter() -> Any:
+    """The binding's converter from JSON Schema to GBNF: a class, and its primitive rules."""
+    from llama_cpp import llama_grammar
+
+    return llama_grammar.SchemaConverter, llama_grammar.PRIMITIVE_RULES

@@ -108,6 +108,7 @@ class LlamaCppSession:
                 sampler=self._engine.new_sampler(request),
                 limit=max(1, request.max_tokens),
                 start=len(node.tokens),
+                grammar=self._engine.new_grammar(request),
             )
             self._jobs[request.branch] = job
             jobs.append(job)

@@ -41,7 +41,8 @@ class Settings:
 
     ``model`` is the server's name for it. ``template`` is a chat template's text and ``tokens``
     the spellings of its ``bos_token`` and ``eos_token``. ``parameters`` reckons FLOPs. ``patience``
-    is how many seconds a request may say nothing, ``tries`` how often one is made.
+    is how many seconds a request may say nothing, ``tries`` how often one is made. ``grammars``
+    looks whether it holds completions to a JSON Schema, which takes up to five requests more.
     """
 
     url: str
@@ -53,6 +54,7 @@ class Settings:
     context: int | None = None
     patience: float = 300.0
     tries: int = 5
+    grammars: bool = False
 
 
 def connect(settings: Settings, environ: Mapping[str, str] | None = None) -> OpenAIEngine:

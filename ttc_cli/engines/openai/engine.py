@@ -55,6 +55,7 @@ class OpenAIEngine:
             forks=False,
             scores=bool(abilities.logprobs),
             steps=bool(abilities.logprobs) and abilities.streams,
+            grammars=bool(abilities.grammar),
             offloaded=True,
         )
         self._sessions: list[OpenAISession] = []
@@ -260,6 +261,7 @@ class OpenAIEngine:
                 await self._request([job])
             except Broken as error:
                 broken += 1
+                job.start_over()
                 if broken >= self._settings.tries:
                     raise ServerFailed(
                         f"The server {self.address.url} breaks off its answers ({error}).",

@@ -19,6 +19,7 @@ from typing import Any
 
 from ttc_cli.engines.openai import Settings
 from ttc_cli.engines.openai.address import Address, explain
+from ttc_cli.engines.openai.grammars import FORMS, TRIAL, obeys
 from ttc_cli.engines.openai.transport import Broken, Refused, Transport
 from ttc_cli.engines.openai.wire import Chunk
 from ttc_cli.errors import NetworkError, PromptTooLong, ServerFailed, TtcError, UsageError
@@ -64,6 +65,8 @@ class Abilities:
     a seed repeats its text. ``streams``: text comes while it grows. ``tells_stop``: it says which
     stop text ended a choice. ``alone``: a request breaks off the one before. ``counts``: it
     reports tokens. ``added`` is how many it puts before every prompt (1 where it adds a BOS).
+    ``grammar`` is the form in which it takes a schema (``grammars.FORMS``), "" where it takes none
+    or was not asked.
     """
 
     served: Served
@@ -76,6 +79,7 @@ class Abilities:
     alone: bool = False
     counts: bool = False
     added: int = 0
+    grammar: str = ""
 
     def limits(self) -> list[str]:
         """What the user should know of it, in sentences."""
@@ -112,7 +116,11 @@ def probe(address: Address, settings: Settings) -> Abilities:
         )
         try:
             served = await _read_model(transport, address, settings.model)
-            return await _Probe(transport, address, served).run()
+            asking = _Probe(transport, address, served)
+            found = await asking.run()
+            if settings.grammars:
+                found = replace(found, grammar=await asking.find_grammar())
+            return found
         finally:
             await transport.close()
 
@@ -207,6 +215,16 @@ class _Probe:
             seeds=_texts(reply) == _texts(again),
             counts=count is not None,
         )
+
+    async def find_grammar(self) -> str:
+        """The form in which the server takes a schema and keeps to it, "" where there is none."""
+        for name, write in FORMS.items():
+            body = {**self._body(16, COUNT_UP), "temperature": 0.0, **write(TRIAL)}
+            with contextlib.suppress(Refused, ServerFailed):
+                reply = await self._transport.complete(body, tries=2)
+                if reply.pieces and obeys(reply.pieces[0].text):
+                    return name
+        return ""
 
     async def _ask_for_everything(self) -> tuple[dict[str, Any], Chunk]:
         """The richest request that the server grants, and its reply."""

@@ -209,6 +209,8 @@ class OpenAISession:
             raise UsageError("A branch can only grow once at a time.")
         if request.floor is not None and not self._engine.info.scores:
             raise UsageError("The server gives no log-probabilities to tell confidence by.")
+        if request.grammar is not None and not self._engine.info.grammars:
+            raise UsageError("The server does not hold what it writes to a schema.")
         job = Job(self, request, path, request.max_tokens, ended)
         self._jobs[request.branch] = job
         return job

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.engines.base import Grow, Prompt, Until
+from ttc_cli.engines.openai.grammars import FORMS
 from ttc_cli.engines.openai.probe import Abilities, extra_fields
 from ttc_cli.engines.openai.wire import Draw, Piece
 from ttc_cli.engines.trace import MARGIN, TOP, ConfidenceTrace, repeats
@@ -120,6 +121,13 @@ class Job:
     def prompt(self) -> str:
         """All that the server must read to go on."""
         return self.path.text + "".join(self.text)
+
+    def start_over(self) -> None:
+        """Take back what was said under a grammar: the server would begin the value again."""
+        if self.request.grammar is not None:
+            self.text.clear()
+            self._words.clear()
+            self._recent = ""
 
     def take(self, piece: Piece) -> str:
         """Note what the server said, and return what of it belongs to the branch."""
@@ -228,7 +236,8 @@ def bundle(jobs: Sequence[Job], abilities: Abilities, parallel: int) -> list[Bat
 
 def _is_plain(job: Job) -> bool:
     asked = job.request
-    return not job.stops and asked.floor is None and asked.sampling.temperature > 0
+    warm = asked.sampling.temperature > 0
+    return not job.stops and asked.floor is None and asked.grammar is None and warm
 
 
 def write_body(jobs: Sequence[Job], abilities: Abilities) -> dict[str, Any]:
@@ -251,6 +260,8 @@ def write_body(jobs: Sequence[Job], abilities: Abilities) -> dict[str, Any]:
         body["logprobs"] = min(TOP, abilities.logprobs)
     if len(jobs) > 1:
         body["n"] = len(jobs)
+    if first.request.grammar is not None:
+        body |= FORMS[abilities.grammar](first.request.grammar)
     if abilities.tells_stop and 0 < len(first.stops) <= _MOST_STOPS:
         body["stop"] = first.stops
     return body

@@ -263,6 +263,8 @@ class RecordedSession:
         recording = self._engine.recording
         if request.until is Until.STEP:
             raise UsageError("A recorded pool holds whole candidates, not steps.")
+        if request.grammar is not None:
+            raise UsageError("A recorded pool holds what was drawn freely, not under a schema.")
         if request.branch not in self._fresh or request.branch is self._root:
             raise UsageError("A recorded pool can grow a fork of the prompt once, nothing else.")
         if request.sampling != recording.sampling:

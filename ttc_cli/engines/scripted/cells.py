@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ttc_cli.types import Confidence, Finish
 
@@ -21,6 +21,7 @@ class Plan:
     rest: deque[str]
     finish: Finish
     confidence: Confidence | None
+    grammar: str | None = None
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class Cache:
             each.segments.append(Segment(holders=1 if each.resident else 0))
         if path.plan is not None:
             plan = path.plan
-            child.plan = Plan(plan.key, deque(plan.rest), plan.finish, plan.confidence)
+            child.plan = replace(plan, rest=deque(plan.rest))
         if path.resident:
             self.hold(child)
         return child

@@ -25,6 +25,7 @@ from ttc_cli.engines.scripted.script import (
     recite,
 )
 from ttc_cli.engines.scripted.session import Request, ScriptedSession
+from ttc_cli.engines.scripted.values import hold_to
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role
@@ -75,6 +76,7 @@ class ScriptedEngine:
             parallel=parallel,
             chat_template=CHATML,
             control_tokens={"bos_token": "", "eos_token": "<|im_end|>"},
+            grammars=True,
             states=len(self.state("")),
         )
         self.cache = Cache(kv_cells if kv_cells is not None else context * 1024)
@@ -254,11 +256,16 @@ class ScriptedEngine:
     def _plan(self, path: Path, grow: Grow) -> Plan:
         greedy = grow.sampling.temperature == 0
         key = (0, 0) if greedy else (grow.seed, grow.label)
-        if path.plan is None or path.plan.key != key:
+        if path.plan is None or path.plan.key != key or grow.grammar != path.plan.grammar:
             reply = self._script(Ask(path.text, *key))
             if isinstance(reply, str):
                 reply = Reply(reply)
-            path.plan = Plan(key, deque(pieces(reply.text)), reply.finish, reply.confidence)
+            if grow.grammar is not None:
+                value = hold_to(grow.grammar, reply.text, grow.seed)
+                reply = Reply(value, Finish.STOP, reply.confidence)
+            path.plan = Plan(
+                key, deque(pieces(reply.text)), reply.finish, reply.confidence, grow.grammar
+            )
         return path.plan
 
     def _session_of(self, request: Request) -> ScriptedSession:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ttc_cli.engines.base import (
@@ -16,7 +16,7 @@ from ttc_cli.engines.base import (
     ScoreRow,
     Then,
 )
-from ttc_cli.engines.scripted.cells import Path, Plan, Segment
+from ttc_cli.engines.scripted.cells import Path, Segment
 from ttc_cli.engines.scripted.script import (
     pieces,
 )
@@ -111,7 +111,7 @@ class ScriptedSession:
         child = self._engine.cache.cut(path, path.text[:place], len(gone), self._paths.values())
         if path.plan is not None:  # the same draw says the same again
             plan = path.plan
-            child.plan = Plan(plan.key, deque([*gone, *plan.rest]), plan.finish, plan.confidence)
+            child.plan = replace(plan, rest=deque([*gone, *plan.rest]))
         self._paths[shorter] = child
         return shorter
 

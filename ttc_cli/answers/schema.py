@@ -1,0 +1,320 @@
+"""JSON Schemas that answers conform to: read, checked, and what of them can be held to in growing.
+
+``conforms`` is the last word: it validates a whole value against all of a schema. Before that an
+engine holds every token to a grammar made of the schema, and that can say less than a schema can.
+``simplify`` therefore refuses what a grammar would pass over in silence, and rewrites what it can:
+references under names of their own, short ranges of whole numbers as lists.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ttc_cli.answers.structured import parse_json
+from ttc_cli.errors import UsageError
+
+LIMIT = 1 << 20
+"""Bytes of a schema."""
+MOST_VALUES = 1000
+"""Whole numbers that a range is written out as, and the longest string or array with a limit."""
+
+_NOTES = {
+    "$anchor", "$comment", "$defs", "$id", "$schema", "contentEncoding", "contentMediaType",
+    "default", "definitions", "deprecated", "description", "discriminator", "examples", "readOnly",
+    "title", "writeOnly",
+}  # fmt: skip
+"""Keywords that say nothing about which values conform."""
+_RANGE = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+_FORMATS = {"date", "time", "date-time", "uuid"}
+_PLAIN_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
+
+
+def read_schema(given: str) -> str:
+    """The schema that ``given`` is, or that lies in the file it names, as one line of JSON.
+
+    Raises:
+        UsageError: there is no such file, it is no JSON object, or no valid JSON Schema.
+    """
+    text = given if given.lstrip().startswith(("{", "[")) else _read_file(Path(given).expanduser())
+    try:
+        schema = parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"The schema is no JSON: {error}.", "python3 -m json.tool FILE") from error
+    if not isinstance(schema, dict):
+        raise UsageError("The schema is no JSON object.", '--schema \'{"type": "object", …}\'')
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as error:
+        place = "/".join(map(str, error.absolute_path)) or "the top"
+        raise UsageError(f"No valid JSON Schema, at {place}: {error.message}.") from error
+    for target in _find_references(schema):
+        _resolve(schema, target, "#")
+    return json.dumps(schema, ensure_ascii=False)
+
+
+def conforms(value: str, schema: str) -> bool:
+    """Whether the JSON text ``value`` is a value of ``schema`` (JSON text too)."""
+    try:
+        return bool(_validator(schema).is_valid(parse_json(value)))
+    except (ValueError, RecursionError):
+        return False
+
+
+def simplify(schema: str) -> dict[str, Any]:
+    """``schema`` (JSON text) in the few keywords that a grammar can be made of.
+
+    Whatever conforms to the outcome conforms to ``schema``, but for what only a whole value can
+    show: keys that occur twice, and ``oneOf`` where several fit.
+
+    Raises:
+        UsageError: it holds what would be passed over; names the keyword and its place.
+    """
+    try:
+        return _Simplifier(json.loads(schema)).run()
+    except RecursionError:
+        _refuse("#", "it is nested too deep", "Make it flatter.")
+
+
+class _Simplifier:
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        self._names: dict[str, str] = {}
+        self._kept: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        whole = self._visit(self._root, "#")
+        return {**whole, "$defs": self._kept} if self._kept else whole
+
+    def _visit(self, node: Any, place: str) -> dict[str, Any]:
+        if node is True or node == {}:
+            _refuse(place, "it allows any value", "Give it a type.")
+        if not isinstance(node, dict):
+            _refuse(place, "it allows no value at all", "Leave it out.")
+        said = {key: value for key, value in node.items() if key not in _NOTES}
+        for rule, know in _RULES:
+            if rule in said:
+                return know(self, said, place)
+        kind = said.get("type")
+        if isinstance(kind, list):
+            return self._visit_types(said, kind, place)
+        if kind is None and ("properties" in said or "additionalProperties" in said):
+            kind = "object"
+        if kind is None and ("items" in said or "prefixItems" in said):
+            kind = "array"
+        if kind not in _PLAIN_TYPES:
+            _refuse(place, "it has no type", 'Add one, as "type": "string".')
+        visit = _TYPES.get(kind)
+        if visit is not None:
+            return visit(self, said, place)
+        _allow(said, {"type"}, place)
+        return {"type": kind}
+
+    def _visit_types(self, said: Mapping[str, Any], kinds: list[str], place: str) -> dict[str, Any]:
+        """Several types: an alternative for each, and what the schema says beside goes with it."""
+        beside = {key: value for key, value in said.items() if key != "type"}
+        simple = {"boolean", "null"}
+        parts = [{"type": kind, **({} if kind in simple else beside)} for kind in kinds]
+        if beside and sum(kind not in simple for kind in kinds) > 1:
+            _refuse(place, f"{', '.join(sorted(beside))} beside several types", "Use anyOf.")
+        return {"anyOf": [self._visit(part, place) for part in parts]}
+
+    def _visit_reference(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        _allow(said, {"$ref"}, place)
+        target = str(said["$ref"])
+        if target not in self._names:
+            name = self._names[target] = f"def-{len(self._names)}"
+            self._kept[name] = self._visit(_resolve(self._root, target, place), target)
+        return {"$ref": f"#/$defs/{self._names[target]}"}
+
+    def _visit_union(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        (name,) = {"anyOf", "oneOf"} & said.keys() if len(said) == 1 else ("",)
+        if not name:
+            _allow(said, {next(key for key in ("anyOf", "oneOf") if key in said)}, place)
+        parts = said[name]
+        return {"anyOf": [self._visit(each, f"{place}/{name}/{i}") for i, each in enumerate(parts)]}
+
+    def _visit_all(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        _allow(said, {"allOf"}, place)
+        if len(said["allOf"]) != 1:
+            _refuse(place, "allOf of several schemas", "Write them as one.")
+        return self._visit(said["allOf"][0], f"{place}/allOf/0")
+
+    def _visit_values(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """``enum`` and ``const``: those of the values that the rest of the schema lets pass."""
+        _allow(said, {"enum", "const", "type", "pattern", *_RANGE}, place)
+        values = said["enum"] if "enum" in said else [said["const"]]
+        own = json.dumps(dict(said))
+        fitting = [each for each in values if conforms(json.dumps(each), own)]
+        if not fitting:
+            _refuse(place, "none of its values conforms to it", "Correct enum or type.")
+        return {"enum": fitting}
+
+    def _visit_object(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        _allow(said, {"type", "properties", "required", "additionalProperties"}, place)
+        described, more = said.get("properties", {}), said.get("additionalProperties", True)
+        required = said.get("required", [])
+        unknown = [name for name in required if name not in described]
+        if unknown:
+            _refuse(place, f"it requires {unknown[0]!r}, and properties lacks it", "Describe it.")
+        if not described and more is True:
+            return {"type": "object"}
+        made: dict[str, Any] = {
+            "type": "object",
+            "properties": {
+                name: self._visit(each, f"{place}/properties/{name}")
+                for name, each in described.items()
+            },
+            "required": required,
+        }
+        if isinstance(more, dict) and more:
+            made["additionalProperties"] = self._visit(more, f"{place}/additionalProperties")
+        return made
+
+    def _visit_array(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        if "prefixItems" in said or isinstance(said.get("items"), list):
+            return self._visit_tuple(said, place)
+        limits = {"minItems", "maxItems"}
+        _allow(said, {"type", "items", *limits}, place)
+        if not limits & said.keys() and said.get("items", True) in (True, {}):
+            return {"type": "array"}
+        kept = {key: _limit(said, key, place) for key in limits if key in said}
+        return {"type": "array", "items": self._visit(said.get("items"), f"{place}/items"), **kept}
+
+    def _visit_tuple(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        first = "prefixItems" if "prefixItems" in said else "items"
+        parts = said[first]
+        _allow(said, {"type", first, "items", "additionalItems", "minItems", "maxItems"}, place)
+        closed = said.get("items" if first == "prefixItems" else "additionalItems", False)
+        least, most = said.get("minItems", len(parts)), said.get("maxItems", len(parts))
+        if not least <= len(parts) <= most or closed not in (False, True):
+            _refuse(place, "an array that goes on behind its first items", "Use items alone.")
+        return {
+            "type": "array",
+            "prefixItems": [self._visit(each, f"{place}/{i}") for i, each in enumerate(parts)],
+        }
+
+    def _visit_string(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        form = said.get("format")
+        beside = {"pattern", "minLength", "maxLength"} & said.keys()
+        _allow(said, {"type", "format", "pattern", "minLength", "maxLength"}, place)
+        if "pattern" in said:
+            if len(beside) > 1 or form in _FORMATS:
+                _refuse(place, "a pattern beside another limit", "Put it into the pattern.")
+            return {"type": "string", "pattern": said["pattern"]}
+        if form in _FORMATS and not beside:
+            return {"type": "string", "format": form}
+        if form in _FORMATS:
+            _refuse(place, f"the format {form} beside a length", "Leave the length out.")
+        return {"type": "string", **{key: _limit(said, key, place) for key in sorted(beside)}}
+
+    def _visit_integer(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
+        _allow(said, {"type", *_RANGE}, place)
+        if not _RANGE & said.keys():
+            return {"type": "integer"}
+        low = max(_edges(said, "minimum", "exclusiveMinimum", 1), default=0)
+        high = min(_edges(said, "maximum", "exclusiveMaximum", -1), default=low - 1)
+        if not _edges(said, "minimum", "exclusiveMinimum", 1) or not 0 <= high - low < MOST_VALUES:
+            _refuse(
+                place,
+                f"a range that is not one of at most {MOST_VALUES:,} whole numbers",
+                "Give both ends, or leave the range out.",
+            )
+        return {"enum": list(range(low, high + 1))}
+
+
+_RULES = (
+    ("$ref", _Simplifier._visit_reference),
+    ("enum", _Simplifier._visit_values),
+    ("const", _Simplifier._visit_values),
+    ("anyOf", _Simplifier._visit_union),
+    ("oneOf", _Simplifier._visit_union),
+    ("allOf", _Simplifier._visit_all),
+)
+_TYPES = {
+    "object": _Simplifier._visit_object,
+    "array": _Simplifier._visit_array,
+    "string": _Simplifier._visit_string,
+    "integer": _Simplifier._visit_integer,
+}
+
+
+def _find_references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict) and isinstance(node.get("$ref"), str):
+        yield node["$ref"]
+    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _find_references(each)
+
+
+def _resolve(root: dict[str, Any], target: str, place: str) -> Any:
+    """What a reference within ``root`` points to."""
+    if target != "#" and not target.startswith("#/"):
+        _refuse(place, f"$ref to {target!r}, which is no place in it", "Write it as #/$defs/NAME.")
+    found: Any = root
+    for part in target.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and key.isdigit() and int(key) < len(found):
+            found = found[int(key)]
+        elif isinstance(found, dict) and key in found:
+            found = found[key]
+        else:
+            _refuse(place, f"$ref to {target!r}, which is not there", "Correct it.")
+    return found
+
+
+def _allow(said: Mapping[str, Any], known: set[str], place: str) -> None:
+    for key in said:
+        if key not in known:
+            _refuse(place, f"{key!r} cannot be held to while an answer grows", "Leave it out.")
+
+
+def _edges(said: Mapping[str, Any], closed: str, open: str, step: int) -> list[int]:
+    """Whole numbers that a range ends with, by its two keywords for one of its ends."""
+    found = [(said[key], move) for key, move in ((closed, 0), (open, step)) if key in said]
+    return [
+        (math.ceil(edge) if step > 0 else math.floor(edge)) + (move if edge == int(edge) else 0)
+        for edge, move in found
+    ]
+
+
+def _limit(said: Mapping[str, Any], key: str, place: str) -> int:
+    value = int(said[key])
+    if value > MOST_VALUES:
+        _refuse(place, f"{key} {value:,} is above {MOST_VALUES:,}", "Lower it, or leave it out.")
+    return value
+
+
+def _refuse(place: str, reason: str, hint: str) -> NoReturn:
+    raise UsageError(f"The schema cannot be used, at {place}: {reason}.", hint)
+
+
+def _read_file(path: Path) -> str:
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(LIMIT + 1)
+        if len(data) > LIMIT:
+            raise UsageError(f"The schema {path} is larger than {LIMIT >> 20} MiB.")
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(
+            f"Cannot read the schema {path}: {error.strerror}.",
+            "--schema takes a file, or the schema itself: '{\"type\": …}'",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The schema {path} is not UTF-8 text.") from error
+
+
+@functools.lru_cache(maxsize=32)
+def _validator(schema: str) -> Any:
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    read = json.loads(schema)
+    return validator_for(read)(read, registry=Registry())  # which fetches nothing

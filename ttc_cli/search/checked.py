@@ -1,0 +1,76 @@
+"""Candidates that the user's own check decides: grow until one passes, and no further.
+
+A check that says yes ends the matter, whatever others answer: no vote and no judge knows better
+than the user's tests. So each candidate is checked as soon as it ends, and the first that passes
+cancels the others (pass@k as a policy: Chen et al. 2021, arXiv 2107.03374).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ttc_cli.events import Decided, WaveStarted
+from ttc_cli.search.conclude import conclude_by_verifier
+from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.sample import Pool, Wave, sample_wave, verify
+from ttc_cli.types import CHECK, Candidate
+
+
+async def grow_until_passed(context: SearchContext, size: int) -> Outcome:
+    """Grow waves of ``size`` candidates until one passes; at most ``context.samples``.
+
+    Where none passes, the verifiers choose among those that were finished. Later waves are as
+    large as the engine grows at once.
+    """
+    pool = Pool()
+    checks = tuple(each for each in context.verifiers if each.name == CHECK)
+    checking = replace(context, verifiers=checks)
+
+    async def watch(wave: Wave, ended: Candidate) -> None:
+        if ended.answer is None or wave.cancelled is not None:
+            return
+        if _says_nothing([each for each in pool.answered if each.id != ended.id]):
+            return
+        await verify(checking, pool, [ended.id])
+        if pool.leaves[ended.id].candidate.passed and wave.growing:
+            reason = f"#{ended.id} passes the check: cancel {len(wave.growing)} still growing"
+            context.events.emit(Decided("cancel", reason))
+            wave.cancel(f"#{ended.id} passes the check")
+
+    number = 0
+    while True:
+        count = min(size, context.samples - pool.started)
+        failed = sum(each.passed is False for each in pool.candidates)
+        reason = f"{failed} of {pool.started} failed the check: {count} more"
+        if not number:
+            reason = f"probe: {count} to see whether one passes the check"
+        context.events.emit(Decided("wave", reason))
+        context.events.emit(WaveStarted(number, "sample", count, reason))
+        await sample_wave(context, pool, count, wave=number, watch=watch)
+        stop = _find_reason_to_stop(context, pool)
+        if stop is not None:
+            break
+        number, size = number + 1, max(size, context.parallel)
+    if not any(each.passed for each in pool.candidates):
+        await verify(context, pool, [each.id for each in pool.answered])
+    context.events.emit(Decided("stop", stop))
+    return conclude_by_verifier(context, pool, (), stop)
+
+
+def _says_nothing(answered: Sequence[Candidate]) -> bool:
+    """Whether the check failed on all of ``answered``, as it will on others: it cannot start."""
+    return bool(answered) and all(each.passed is None for each in answered)
+
+
+def _find_reason_to_stop(context: SearchContext, pool: Pool) -> str | None:
+    passed = [each.id for each in pool.candidates if each.passed]
+    if passed:
+        return f"#{passed[0]} passes the check: stop"
+    if pool.halted is not None:
+        return pool.halted
+    if _says_nothing(pool.answered):
+        return "the check says nothing"
+    if pool.started >= context.samples:
+        return f"all {context.samples} candidates of this budget are grown, and none passes"
+    return None
