@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FLAGS = (
     "strategy", "knobs", "verifier", "check", "check_seconds", "samples", "temperature",
-    "think_tokens", "wait", "think_keep", "seed", "answer_type", "system", "min_score", "budget",
+    "think_tokens", "wait", "think_keep", "seed", "answer_type", "schema", "system", "min_score", "budget",
     "max_tokens", "max_seconds", "max_flops", "max_samples", "model", "cascade", "server",
     "chat_template", "parameters", "context", "kv_type",
 )  # fmt: skip

@@ -252,8 +252,8 @@ def solve(
         request = planning.obtain_larger(request, yes=yes, ask=ask)
         hindrance = paths.find_hindrance()
         if hindrance is not None:
-            kept = "the build of llama.cpp is tested anew each time"
-            out.warn(f"Nothing can be kept in {paths.cache_dir()} ({hindrance}): {kept}.")
+            lost = "the build of llama.cpp is tested anew each time"
+            out.warn(f"Nothing can be kept in {paths.cache_dir()} ({hindrance}): {lost}.")
         note = crash.take_crash()
         if note is not None:
             out.warn(f"The last run crashed ({crash.name_signal(note)}, {note}): {crash.advise()}.")
@@ -262,6 +262,8 @@ def solve(
         if many is not None:
             with interruption.installed():
                 return asking.answer_batch(many, request, path, out, interruption, seen)
+        # The run is kept as it was understood: a template or a schema may be another one later.
+        ctx.params |= {"answer_type": kind, "system": system, "schema": held_to}
         if past is not None:
             request = past.join(request, path, out)
         named = option("model") if ladder or served else chosen.name

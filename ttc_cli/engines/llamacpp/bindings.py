@@ -1,4 +1,4 @@
-"""The one place that imports ``llama_cpp``: its bare bindings, as ``lib``."""
+"""The one place that imports ``llama_cpp``: its bare bindings, as ``lib``, and one more module."""
 
 from __future__ import annotations
 
@@ -28,3 +28,9 @@ def _import_bindings() -> Any:
 
 
 lib = _import_bindings()
+
+
+def import_schema_converter() -> Any:
+    """The binding's converter from JSON Schema to GBNF: a class, and its primitive rules."""
+    grammar = importlib.import_module("llama_cpp.llama_grammar")
+    return grammar.SchemaConverter, grammar.PRIMITIVE_RULES

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ttc_cli.answers.schema import simplify
+from ttc_cli.engines.llamacpp.bindings import import_schema_converter
 from ttc_cli.engines.llamacpp.distribution import Row
-from ttc_cli.engines.llamacpp.native import Grammar, Sampler, schema_converter
+from ttc_cli.engines.llamacpp.native import Grammar, Sampler
 from ttc_cli.engines.trace import MARGIN
 from ttc_cli.errors import UsageError
 
@@ -39,7 +40,7 @@ def write_grammar(schema: str) -> str:
         UsageError: the schema says what no grammar can hold an answer to.
     """
     wanted = simplify(schema)
-    base, primitives = schema_converter()
+    base, primitives = import_schema_converter()
 
     class Converter(base):  # type: ignore[misc,valid-type]
         def _format_literal(self, literal: str) -> str:

@@ -553,10 +553,3 @@ class Grammar:
         if self._sampler:
             lib.llama_sampler_free(self._sampler)
             self._sampler = None
-
-
-def schema_converter() -> Any:
-    """The binding's converter from JSON Schema to GBNF: a class, and its primitive rules."""
-    from llama_cpp import llama_grammar
-
-    return llama_grammar.SchemaConverter, llama_grammar.PRIMITIVE_RULES
