@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 FLAGS = (
     "strategy", "knobs", "verifier", "check", "check_seconds", "samples", "temperature",
-    "think_tokens", "wait", "think_keep", "seed", "answer_type", "schema", "system", "min_score", "budget",
-    "max_tokens", "max_seconds", "max_flops", "max_samples", "model", "cascade", "server",
+    "think_tokens", "wait", "think_keep", "seed", "answer_type", "schema", "system", "min_score",
+    "budget", "max_tokens", "max_seconds", "max_flops", "max_samples", "model", "cascade", "server",
     "chat_template", "parameters", "context", "kv_type",
 )  # fmt: skip
 """Parameters of ``ttc solve`` that make a run what it is; the question is beside them."""
