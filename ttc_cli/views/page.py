@@ -55,7 +55,7 @@ def render_page(timed: Iterable[tuple[float, Event]], *, name: str = "", when: s
     """
     record = look_back(timed)
     style, script = _read("page.css"), _read("page.js")
-    return _template().render(
+    drawn = _template().render(
         record=record,
         views=[_describe(stage) for stage in record.stages],
         caps=_caps(record),
@@ -68,6 +68,7 @@ def render_page(timed: Iterable[tuple[float, Event]], *, name: str = "", when: s
             "base-uri 'none'; form-action 'none'"
         ),
     )
+    return drawn.lstrip() + "\n"  # the macros before the first tag leave their line ends
 
 
 @cache

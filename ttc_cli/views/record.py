@@ -17,6 +17,9 @@ from ttc_cli.views import words
 from ttc_cli.views.nodes import Node
 from ttc_cli.views.state import ViewState, reduce
 
+_LONGEST = 1e9
+"""Seconds of a run at most: what is later was not written by a clock."""
+
 
 class Part(NamedTuple):
     """A step of one candidate: its number from 1 along the whole path, and what was said of it."""
@@ -133,7 +136,7 @@ def look_back(timed: Iterable[tuple[float, events.Event]]) -> Record:
     result: Result | None = None
     now = 0.0
     for at, event in timed:
-        now = max(now, at) if math.isfinite(at) else now
+        now = max(now, min(at, _LONGEST)) if math.isfinite(at) else now
         if isinstance(event, events.RunStarted) or not done:
             done.append(_Stage(now))
         if isinstance(event, events.RunEnded):
