@@ -104,6 +104,7 @@ def _bare_environment(monkeypatch, tmp_path):
         if name.startswith("TTC_") or name in ("NO_COLOR", "FORCE_COLOR"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TTC_KEEP_RUNS", "no")
     monkeypatch.chdir(tmp_path)
 
 

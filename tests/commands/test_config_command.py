@@ -13,7 +13,7 @@ USER = Path("home/config/config.toml")
 
 
 @pytest.fixture
-def ttc(bare_home, capsys):
+def ttc(kept_runs, capsys):
     def run(*arguments):
         code = main([str(each) for each in arguments])
         return code, *capsys.readouterr()

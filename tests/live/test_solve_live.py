@@ -24,7 +24,8 @@ def environment(tmp_path_factory):
     """A home of its own, so that the build is tested once for all of this module."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TTC_")}
     home = str(tmp_path_factory.mktemp("home"))
-    return {**kept, "TTC_HOME": home, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    own = {"TTC_HOME": home, "TTC_KEEP_RUNS": "no", "PYTHONPATH": str(ROOT)}
+    return {**kept, **own, "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def read_flags(option: Callable[[str], Any], model: str | None) -> dict[str, Any
     return {
         name: value.value
         if isinstance(value, Enum)
-        else [*value]
+        else [*value] or None
         if isinstance(value, list | tuple)
         else value
         for name, value in flags.items()

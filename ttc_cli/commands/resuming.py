@@ -116,7 +116,7 @@ def take_up(ctx: typer.Context) -> dict[str, Any]:
     )
     ctx.obj = Past(run, known, anew=entry is not None and entry.steps)
     kept = {name: flags.get(name) for name in FLAGS if name not in given}
-    kept["answer_type"] = AnswerType(kept["answer_type"])
+    kept["answer_type"] = AnswerType(flags["answer_type"])
     ctx.params |= kept | more
     ctx.params |= {"prompt": run.request["question"], "resume": None, "go_on": False}
     return dict(ctx.params)

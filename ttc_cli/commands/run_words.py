@@ -11,6 +11,7 @@ from ttc_cli import events
 from ttc_cli.runs.resuming import word_command
 from ttc_cli.runs.run import Run, State
 from ttc_cli.runs.store import RunStore
+from ttc_cli.sanitise import clean
 from ttc_cli.types import Candidate, Result
 from ttc_cli.views import jsonl, plain, words
 
@@ -91,7 +92,7 @@ def word_story(story: Story, *, whole: bool) -> str:
         lines += ["", plain.explain(result, story.decisions)]
     if whole:
         for each in candidates:
-            lines += ["", f"#{each.id}", words.clean(each.text)]
+            lines += ["", f"#{each.id}", clean(each.text)]
     if run.state in (State.KILLED, State.INTERRUPTED, State.FAILED):
         lines += ["", f"ttc solve --resume {run.id} takes it up where it stopped"]
     return "\n".join(lines)

@@ -97,12 +97,16 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find runs by words of the question or of a solution, newest first."""
-    with open_runs() as store:
-        found = store.search(" ".join(words), limit or None)
+    from ttc_cli.commands.keeping import runs_path
+
+    found: list[Run] = []
+    if runs_path().is_file():
+        with open_runs() as store:
+            found = store.search(" ".join(words), limit or None)
     _print_runs(found, as_json, "No run has these words.")
 
 
-@app.command(epilog=show_examples("ttc runs show last", "ttc runs show 3f2a --verbose"))
+@app.command(epilog=show_examples("ttc runs show last", "ttc runs show last --verbose"))
 def show(
     id: Id,
     verbose: Annotated[
@@ -125,7 +129,7 @@ def show(
 @app.command(
     epilog=show_examples(
         "ttc runs export last",
-        "ttc runs export 3f2a --jsonl",
+        "ttc runs export last --jsonl",
         "ttc runs export last --html run.html",
     )
 )
@@ -151,12 +155,31 @@ def export(
     The page shows question, answer and why, every candidate with its scores, the vote and the
     spending over time, and what was decided.
     """
+    from ttc_cli.commands import run_words
+    from ttc_cli.views.jsonl import to_line
+
     if as_jsonl and as_html:
         raise UsageError("--jsonl and --html contradict each other.", "leave one out")
     if file is not None and file.exists():
         raise UsageError(f"{file} exists.", "Name another file.")
     with open_runs() as store:
-        text = _export(store, store.find(id), as_jsonl=as_jsonl, as_html=as_html)
+        run = store.find(id)
+        if as_jsonl:
+            text = "".join(run_words.describe_events(store, run))
+        elif as_html:
+            text = run_words.draw_page(store, run)
+        else:
+            result = store.read_result(run.id)
+            if result is None:
+                raise UsageError(
+                    f"The run {run.id} has no result: it is {run.state.value}.",
+                    f"ttc runs export {run.id} --jsonl writes what it got to",
+                )
+            value = run_words.describe_result(result, run)
+            if file is None:
+                Output().document(value)
+                return
+            text = to_line(value)
     if file is None:
         Output().answer(text.removesuffix("\n"))
         return
@@ -167,24 +190,7 @@ def export(
     Output().say(f"written: {file}")
 
 
-def _export(store: RunStore, run: Run, *, as_jsonl: bool, as_html: bool) -> str:
-    from ttc_cli.commands import run_words
-    from ttc_cli.views.jsonl import to_line
-
-    if as_jsonl:
-        return "".join(run_words.describe_events(store, run))
-    if as_html:
-        return run_words.draw_page(store, run)
-    result = store.read_result(run.id)
-    if result is None:
-        raise UsageError(
-            f"The run {run.id} has no result: it is {run.state.value}.",
-            f"ttc runs export {run.id} --jsonl writes what it got to",
-        )
-    return to_line(run_words.describe_result(result, run))
-
-
-@app.command(epilog=show_examples("ttc runs rm 3f2a 91bc", "ttc runs rm --older-than 30d --yes"))
+@app.command(epilog=show_examples("ttc runs rm last --yes", "ttc runs rm --older-than 30d --yes"))
 def rm(
     ids: Annotated[
         list[str] | None,

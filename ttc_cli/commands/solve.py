@@ -235,11 +235,11 @@ def solve(
             thought = thinking.think(
                 request, path, out, interruption, view=seen, lines=as_jsonl, keep=kept.recorder
             )
+            kept.conclude(request, path, thought.result, out)
             if as_json:
                 out.document(thinking.describe(thought, request))
             elif not as_jsonl and _is_answer(thought.result, min_score):
                 out.answer(_text(thought.result, whole=solution))
-            kept.conclude(request, path, thought.result, out)
             _comment(thought, out, path=verbose, why=explain)
             return _judge(thought.result, min_score)
     except TtcError as error:

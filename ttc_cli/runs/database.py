@@ -74,6 +74,8 @@ _INDEX = (
 )
 _NO_INDEX = ("DROP TRIGGER words_insert", "DROP TRIGGER words_delete")
 
+_SMALLEST = 512
+"""Bytes of the smallest page. What is shorter SQLite may take for empty, and write over it."""
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
@@ -90,14 +92,18 @@ def open_database(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection
     """
     with explain_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        damaged = path.exists() and 0 < path.stat().st_size < _SMALLEST
         try:
-            connection = _connect(path)
-            if _is_ready(connection, path):
-                return connection
-            connection.close()
+            if not damaged:
+                connection = _connect(path)
+                if _is_ready(connection, path):
+                    return connection
+                connection.close()
         except sqlite3.DatabaseError as error:
-            if not is_damage(error):
+            damaged = is_damage(error)
+            if not damaged:
                 raise
+        if damaged:
             set_aside(path, warn)
         with _alone(path):
             connection = _connect(path)
@@ -113,9 +119,16 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         RunDamaged: it is no database.
     """
     with explain_faults(path):
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        uri = f"{path.absolute().as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        if not _is_ready(connection, path):
+        try:
+            ready = _is_ready(connection, path)
+        except sqlite3.OperationalError:
+            # Its journal cannot be joined, which takes a file beside it: without what that holds.
+            connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+            ready = _is_ready(connection, path)
+        if not ready:
+            connection.close()
             raise RunsUnavailable(f"{path} is of an older ttc and cannot be written to here.")
         return connection
 
@@ -129,7 +142,8 @@ def set_aside(path: Path, warn: Callable[[str], None]) -> Path | None:
     with _alone(path):
         try:
             with contextlib.closing(_connect(path)) as connection:
-                if connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
+                sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+                if sound and not 0 < path.stat().st_size < _SMALLEST:
                     return None
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
@@ -163,7 +177,11 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> TtcError:
     if code in _LOCKED:
         return RunsUnavailable(f"The log of runs, {path}, is locked by another process.")
     if code in _DAMAGED:
-        return RunDamaged(f"The log of runs, {path}, is damaged: {error}.")
+        return RunDamaged(
+            f"The log of runs, {path}, is damaged: {error}.",
+            f"mv '{path}' '{path}.damaged' lets ttc begin another; "
+            f"sqlite3 '{path}' .recover shows what can be saved",
+        )
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"No room left on the disk for the log of runs, {path}.")
     if code in _REFUSED:
@@ -211,8 +229,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
@@ -229,18 +251,20 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether it is of this version, its index as this SQLite can keep it."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
+    """Whether it is of this version, its index as this SQLite can keep it; closed on errors."""
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise RunsUnavailable(
+                f"The log of runs, {path}, is of a newer ttc (version {version}; this one knows "
+                f"{len(MIGRATIONS)}): it is left alone.",
+                "update ttc, or set TTC_HOME to another folder",
+            )
+        indexed = _finds(connection, "trigger", "words_insert")
+        return version == len(MIGRATIONS) and indexed == _knows_fts(connection)
+    except BaseException:
         connection.close()
-        raise RunsUnavailable(
-            f"The log of runs, {path}, is of a newer ttc (version {version}; this one knows "
-            f"{len(MIGRATIONS)}): it is left alone.",
-            "update ttc, or set TTC_HOME to another folder",
-        )
-    if version < len(MIGRATIONS):
-        return False
-    return _knows_fts(connection) == _finds(connection, "trigger", "words_insert")
+        raise
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
