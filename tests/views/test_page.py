@@ -31,6 +31,7 @@ from ttc_cli.types import (
     Usage,
 )
 from ttc_cli.views.page import render_page
+from ttc_cli.views.record import look_back
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 SCRIPT = '</div></script><script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -301,3 +302,12 @@ def test_chromium_runs_the_pages_script_and_no_other(run, tmp_path):
     assert "Refused to" not in done.stderr
     assert "Content Security Policy" not in done.stderr
     assert "Uncaught" not in done.stderr
+
+
+def test_spending_never_falls():
+    run = [*story.start(), (1.0, events.Spent(story.usage(100, 1.0)))]
+    run += [(2.0, events.Grew(dict.fromkeys(range(8), "x"), 8, 0, 0, 0))] * 9  # 72 more, it seems
+    run += [(3.0, events.Spent(story.usage(130, 3.0)))]
+    (stage,) = look_back(run).stages
+    assert [each.tokens for each in stage.spending] == [100, 130, 130]
+    assert stage.spending[1].flops == stage.spending[2].flops

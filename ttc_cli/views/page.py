@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _ANSWER_CHARS = 80
+_LONG_ANSWER = 40
+"""Characters beyond which an answer is set smaller."""
 _LONG_QUESTION = 180
 """Characters beyond which a question is a text of its own and no headline."""
 _INDENTS = 8
@@ -103,6 +105,7 @@ def _template() -> Template:
     room.globals |= {
         "AnswerType": AnswerType,
         "FEW_ROUNDS": _FEW_ROUNDS,
+        "LONG_ANSWER": _LONG_ANSWER,
         "LONG_QUESTION": _LONG_QUESTION,
     }
     return room.from_string(_read("page.html"))
