@@ -281,27 +281,76 @@ def test_any_run_has_a_page(run):
     assert clean(text) == text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.fixture
+def browse(tmp_path):
+    """Opens a page in Chromium; returns the page as it then is, and what Chromium complained of."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+
+    def run(text):
+        file = tmp_path / "page.html"
+        file.write_text(text, encoding="utf-8")
+        user = f"--user-data-dir={tmp_path / 'user'}"
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", user]
+        done = subprocess.run(
+            [CHROMIUM, *flags, "--dump-dom", file.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return Page(done.stdout), [x for x in done.stderr.splitlines() if ":CONSOLE:" in x]
+
+    return run
+
+
 @pytest.mark.parametrize("run", [hostile_run, wide_run], ids=["hostile", "wide"])
-def test_chromium_runs_the_pages_script_and_no_other(run, tmp_path):
-    file = tmp_path / "page.html"
-    file.write_text(render_page(run()), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'user'}"]
-    done = subprocess.run(
-        [CHROMIUM, *flags, "--enable-logging=stderr", "--dump-dom", file.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    page = Page(done.stdout)
+def test_chromium_runs_the_pages_script_and_no_other(run, browse):
+    page, complaints = browse(render_page(run()))
     roving = [item["tabindex"] for item in page.find("a", role="treeitem")]
     assert sorted(roving) == ["-1"] * (len(roving) - 1) + ["0"]
     assert not page.find("button", hidden="")
     assert len(page.find("script")) == 1
-    assert "Refused to" not in done.stderr
-    assert "Content Security Policy" not in done.stderr
-    assert "Uncaught" not in done.stderr
+    assert complaints == []
+
+
+def test_chromium_refuses_any_other_script_and_style(browse):
+    text = draw("whole").replace("</main>", "</main><script>document.title = 'pwned'</script>")
+    page, complaints = browse(text)
+    assert "pwned" not in next(data for tag, data in page.texts if tag == "title")
+    assert len(complaints) == 1
+    assert "Content Security Policy" in complaints[0]
+
+
+def test_the_keys_of_a_tree_move_in_it(browse):
+    keys = {
+        "ArrowDown": "t1-1",
+        "ArrowRight": "t1-4",  # into an open branch
+        "ArrowRight ": "t1-7",
+        "ArrowLeft": "t1-4",  # to the parent
+        "ArrowLeft ": "t1-4",  # which is closed
+        "ArrowDown ": "t1-6",
+        "ArrowLeft  ": "t1-1",
+        "End": "t1-3",
+        "ArrowUp": "t1-5",
+        "Home": "t1-0",
+        "ArrowUp ": "t1-0",
+    }
+    driver = """
+    const seen = [];
+    document.getElementById("t1-0").focus();
+    for (const key of KEYS) {
+      const pressed = new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true});
+      document.activeElement.dispatchEvent(pressed);
+      seen.push(document.activeElement.id);
+    }
+    document.body.dataset.seen = seen.join(" ");
+    """.replace("KEYS", str([key.strip() for key in keys]))
+    text = re.sub("<meta http-equiv[^>]*>", "", draw("searched"))
+    page, complaints = browse(text.replace("</body>", f"<script>{driver}</script></body>"))
+    assert complaints == []
+    assert page.find("body")[0]["data-seen"].split() == list(keys.values())
+    assert len(page.find("li", hidden="")) == 2  # below the branch that was closed
 
 
 def test_spending_never_falls():
