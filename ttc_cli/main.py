@@ -71,10 +71,10 @@ class _Entry:
 
 _COMMANDS = {
     "solve": _Entry("solve", "app", "Answer a question, thinking harder where it pays."),
-    "replay": _Entry("replay", "app", "Show a run that was kept again, without a model."),
     "models": _Entry("models", "app", "List, download, check and remove models."),
     "verifiers": _Entry("verifiers", "app", "List verifiers, test them, fit a probe."),
     "runs": _Entry("runs", "app", "List, show, search, export and delete the runs that are kept."),
+    "replay": _Entry("replay", "app", "Show a run that was kept again, without a model."),
     "bench": _Entry("bench", "app", "Compare strategies on labelled questions."),
     "calibrate": _Entry("calibrate", "app", "Fit to labelled questions when to think harder."),
     "policy": _Entry("policies", "app", "List, show, choose and export policies."),

@@ -62,10 +62,9 @@ def replay(
     The tree of candidates grows on the terminal as it did, and its last state stays; without a
     terminal on stderr there are lines. The answer goes to stdout.
     """
-    from ttc_cli import paths
+    from ttc_cli.commands.runs import open_runs
     from ttc_cli.config import load_config
     from ttc_cli.runs.playback import Playback, smooth
-    from ttc_cli.runs.store import FILE, RunStore
 
     config = load_config()
     out = Output(color=config.get("color", color, "auto"))
@@ -73,7 +72,7 @@ def replay(
         raise UsageError(f"--speed {speed} is no speed.", "ttc replay --speed 4 last")
     if step and not sys.stdin.isatty():
         raise UsageError("--step waits for a key, and stdin is no terminal.", "leave --step out")
-    with RunStore.open(paths.data_dir() / FILE, out.warn) as store:
+    with open_runs() as store:
         run = store.find(name)
         timed = list(store.events(run.id))
     with _keys() if step else contextlib.nullcontext() as wait:

@@ -130,6 +130,17 @@ def describe_events(store: RunStore, run: Run) -> Iterator[str]:
             yield jsonl.to_line(jsonl.encode(timed.event))
 
 
+def draw_page(store: RunStore, run: Run) -> str:
+    """The run as one HTML page."""
+    from ttc_cli.runs.playback import smooth
+    from ttc_cli.views.page import render_page
+
+    timed = smooth(list(store.events(run.id)))
+    begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
+    when = begun if run.state is State.DONE else f"{begun}, {_word_state(run)}"
+    return render_page(((each.seconds, each.event) for each in timed), name=run.id, when=when)
+
+
 def _word_state(run: Run) -> str:
     return (
         run.state.value if run.note is None else f"{run.state.value} ({words.one_line(run.note)})"

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -125,29 +126,68 @@ def show(
         Output().answer(word_story(story, whole=verbose))
 
 
-@app.command(epilog=show_examples("ttc runs export last", "ttc runs export last --jsonl"))
+@app.command(
+    epilog=show_examples(
+        "ttc runs export last",
+        "ttc runs export last --jsonl",
+        "ttc runs export last --html run.html",
+    )
+)
 def export(
     id: Id,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Where to, instead of stdout; it must not exist.",
+            show_default=False,
+        ),
+    ] = None,
     as_jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Every event as a JSON line, the result last.")
     ] = False,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="One page to look at and pass on; needs no network.")
+    ] = False,
 ) -> None:
-    """Write a run to stdout: the object of 'ttc solve --json', or the lines of --jsonl."""
-    from ttc_cli.commands.run_words import describe_events, describe_result
+    """Write a run to stdout: the object of 'ttc solve --json', or the lines of --jsonl, or a page.
 
+    The page shows question, answer and why, every candidate with its scores, the vote and the
+    spending over time, and what was decided.
+    """
+    from ttc_cli.commands import run_words
+    from ttc_cli.views.jsonl import to_line
+
+    if as_jsonl and as_html:
+        raise UsageError("--jsonl and --html contradict each other.", "leave one out")
+    if file is not None and file.exists():
+        raise UsageError(f"{file} exists.", "Name another file.")
     with open_runs() as store:
         run = store.find(id)
         if as_jsonl:
-            for line in describe_events(store, run):
-                sys.stdout.write(line)
-            return
-        result = store.read_result(run.id)
-    if result is None:
-        raise UsageError(
-            f"The run {run.id} has no result: it is {run.state.value}.",
-            f"ttc runs export {run.id} --jsonl writes what it got to",
-        )
-    Output().document(describe_result(result, run))
+            text = "".join(run_words.describe_events(store, run))
+        elif as_html:
+            text = run_words.draw_page(store, run)
+        else:
+            result = store.read_result(run.id)
+            if result is None:
+                raise UsageError(
+                    f"The run {run.id} has no result: it is {run.state.value}.",
+                    f"ttc runs export {run.id} --jsonl writes what it got to",
+                )
+            value = run_words.describe_result(result, run)
+            if file is None:
+                Output().document(value)
+                return
+            text = to_line(value)
+    if file is None:
+        Output().answer(text.removesuffix("\n"))
+        return
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}.", "Name another.") from error
+    Output().say(f"written: {file}")
 
 
 @app.command(epilog=show_examples("ttc runs rm last --yes", "ttc runs rm --older-than 30d --yes"))

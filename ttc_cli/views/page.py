@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _ANSWER_CHARS = 80
+_LONG_ANSWER = 40
+"""Characters beyond which an answer is set smaller."""
 _LONG_QUESTION = 180
 """Characters beyond which a question is a text of its own and no headline."""
 _INDENTS = 8
@@ -55,7 +57,7 @@ def render_page(timed: Iterable[tuple[float, Event]], *, name: str = "", when: s
     """
     record = look_back(timed)
     style, script = _read("page.css"), _read("page.js")
-    return _template().render(
+    drawn = _template().render(
         record=record,
         views=[_describe(stage) for stage in record.stages],
         caps=_caps(record),
@@ -68,6 +70,7 @@ def render_page(timed: Iterable[tuple[float, Event]], *, name: str = "", when: s
             "base-uri 'none'; form-action 'none'"
         ),
     )
+    return drawn.lstrip() + "\n"  # the macros before the first tag leave their line ends
 
 
 @cache
@@ -102,6 +105,7 @@ def _template() -> Template:
     room.globals |= {
         "AnswerType": AnswerType,
         "FEW_ROUNDS": _FEW_ROUNDS,
+        "LONG_ANSWER": _LONG_ANSWER,
         "LONG_QUESTION": _LONG_QUESTION,
     }
     return room.from_string(_read("page.html"))

@@ -7,7 +7,7 @@ all it knows of a candidate's state and scores comes from the same reducer, ``vi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,9 @@ from ttc_cli.types import AnswerClass, Candidate, Estimate, Result, Score, Step
 from ttc_cli.views import words
 from ttc_cli.views.nodes import Node
 from ttc_cli.views.state import ViewState, reduce
+
+_LONGEST = 1e9
+"""Seconds of a run at most: what is later was not written by a clock."""
 
 
 class Part(NamedTuple):
@@ -133,7 +136,7 @@ def look_back(timed: Iterable[tuple[float, events.Event]]) -> Record:
     result: Result | None = None
     now = 0.0
     for at, event in timed:
-        now = max(now, at) if math.isfinite(at) else now
+        now = max(now, min(at, _LONGEST)) if math.isfinite(at) else now
         if isinstance(event, events.RunStarted) or not done:
             done.append(_Stage(now))
         if isinstance(event, events.RunEnded):
@@ -217,13 +220,21 @@ class _Stage:
             self.spending.pop()
         self.spending.append(spent)
 
-    def _price(self) -> Iterator[Spending]:
-        """The spending; before the ledger first spoke, a token cost what it did then."""
+    def _settle(self) -> list[Spending]:
+        """The spending as it turned out to be.
+
+        Before the ledger first spoke, a token cost what it did then; and what was counted in
+        between is no more than what the ledger says later.
+        """
         first = next((each for each in self.spending if each.flops and each.tokens), None)
-        for each in self.spending:
-            if first is not None and not each.flops:
-                each = each._replace(flops=each.tokens * first.flops / first.tokens)
-            yield each
+        settled: list[Spending] = []
+        tokens, flops = math.inf, math.inf
+        for at, counted, cost in reversed(self.spending):
+            if first is not None and not cost:
+                cost = counted * first.flops / first.tokens
+            tokens, flops = min(tokens, counted), min(flops, cost)
+            settled.append(Spending(at, int(tokens), flops))
+        return settled[::-1]
 
     def _tell(self, moment: Moment) -> None:
         last = self.moments[-1] if self.moments else None
@@ -253,7 +264,7 @@ class _Stage:
             self.state,
             tuple(self._live(*place) for place in _walk(self.state)),
             tuple(self.votes),
-            tuple(self._price()),
+            tuple(self._settle()),
             tuple(self.moments),
             self.result,
         )
