@@ -30,7 +30,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.types import AnswerType
 
 RULES: dict[str, Key] = {
-    **KEYS,
+    **{key: rule for key, rule in KEYS.items() if not rule.help},  # those that are flags
     "option": Key(str),
     "check": Key(str),
     "check_seconds": Key(float, least=0.1),

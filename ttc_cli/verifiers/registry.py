@@ -192,7 +192,7 @@ def names() -> tuple[str, ...]:
     return (*BUILT_IN, *plugins.list_names(plugins.VERIFIERS, BUILT_IN))
 
 
-def entries(warn: Callable[[str], None]) -> tuple[Entry, ...]:
+def entries(warn: Callable[[str], None] = lambda text: None) -> tuple[Entry, ...]:
     """Every verifier; ``warn`` is told of those of other packages that cannot be loaded."""
     others = plugins.load_all(plugins.VERIFIERS, Entry, BUILT_IN, warn)
     return (*_ENTRIES.values(), *(_guard(plugin, entry) for plugin, entry in others))
