@@ -18,6 +18,7 @@ from ttc_cli.verifiers.base import Verifier, WeightedVerifier
 from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier, Statistic
 from ttc_cli.verifiers.guard import GuardedVerifier
 from ttc_cli.verifiers.judge import JudgeVerifier
+from ttc_cli.verifiers.names import BUILT_IN
 
 if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
@@ -181,10 +182,6 @@ _ENTRIES = {
         ),
     )
 }
-
-
-BUILT_IN = tuple(_ENTRIES)
-"""Names that no plugin can take."""
 
 
 def names() -> tuple[str, ...]:
