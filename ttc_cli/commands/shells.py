@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import Any
 
 import typer.core
 
@@ -40,8 +41,9 @@ def mend_completion() -> None:
         _completion_shared._completion_scripts["zsh"] = ZSH
         _completion_classes._sanitize_help_text = lambda text: text
     if COMPLETING in os.environ:
-        for kind in (typer.core.TyperOption, typer.core.TyperArgument):
-            kind.process_value = _take_as_it_is  # type: ignore[method-assign]
+        kinds: tuple[Any, ...] = (typer.core.TyperOption, typer.core.TyperArgument)
+        for kind in kinds:
+            kind.process_value = _take_as_it_is
 
 
 def _take_as_it_is(parameter: object, ctx: object, value: object) -> object:
