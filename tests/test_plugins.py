@@ -263,6 +263,14 @@ def test_an_engine_that_fails_or_is_none_is_named(install, ttc, address, code, w
     assert why in err
 
 
+def test_the_names_that_are_known_without_an_import_are_those_of_the_registries():
+    from ttc_cli.search import registry as strategies
+    from ttc_cli.verifiers import registry as verifiers
+
+    assert tuple(strategies._ENTRIES) == strategies.BUILT_IN
+    assert tuple(verifiers._ENTRIES) == verifiers.BUILT_IN
+
+
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     """The example package, built and installed as its users do it, into a folder of its own."""

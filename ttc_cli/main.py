@@ -22,7 +22,7 @@ import typer.core
 import typer.main
 
 from ttc_cli import __version__
-from ttc_cli.commands.shells import mend_completion
+from ttc_cli.commands.shells import COMPLETING, mend_completion
 from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
 from ttc_cli.output import print_error, silence
 from ttc_cli.signals import Terminated, raise_on_termination
@@ -30,9 +30,6 @@ from ttc_cli.streams import fill_closed
 
 # The parent of everything typer raises about a wrong command line has no public name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
-
-_COMPLETING = "_TTC_COMPLETE"
-"""Set by the shell's function where it asks for the next word."""
 
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 """What the system answers where a file may not be read, written or so named."""
@@ -191,7 +188,7 @@ def _invoke(arguments: list[str]) -> int:
 
 def _report(error: BaseException) -> int:
     """Say on stderr what went wrong, where there is something to say; return the exit code."""
-    if _COMPLETING in os.environ and not isinstance(error, SystemExit):
+    if COMPLETING in os.environ and not isinstance(error, SystemExit):
         return 1  # somebody is typing: there is nothing to offer, and no place for words
     if isinstance(error, SystemExit):
         # typer turns a closed pipe into exit 1; the reason is kept as its context.

@@ -105,7 +105,7 @@ def test_every_kind_of_word_is_offered(home):
     for line, found in zip(wanted, answers, strict=True):
         assert set(found) >= wanted[line], line
         assert len(found) == len(set(found)), line
-    heavy = {"llama_cpp", "rich", "huggingface_hub", "numpy", "sympy", "jinja2", "httpx2"}
+    heavy = {"llama_cpp", "rich", "pydantic_core", "huggingface_hub", "numpy", "sympy", "jinja2"}
     assert not {name.partition(".")[0] for name in modules} & heavy
 
 

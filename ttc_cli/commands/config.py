@@ -265,7 +265,11 @@ def edit(project: Project = False) -> None:
     Output().say(f"{file} is in order")
 
 
-@app.command(epilog=show_examples("ttc config presets", "ttc solve --preset maths --dry-run"))
+@app.command(
+    epilog=show_examples(
+        "ttc config presets", 'ttc solve --preset maths --dry-run "What is 17 * 23?"'
+    )
+)
 def presets(as_json: Json = False) -> None:
     """List the presets: flags kept under a name by 'ttc solve … --save NAME'."""
     from ttc_cli.commands.verifier_trials import print_table

@@ -25,11 +25,13 @@ def plugins(
     from ttc_cli import plugins as installed
     from ttc_cli.commands.verifier_trials import print_table
     from ttc_cli.search import registry as strategies
+    from ttc_cli.search.names import BUILT_IN as own_strategies
     from ttc_cli.verifiers import registry as judges
+    from ttc_cli.verifiers.names import BUILT_IN as own_verifiers
 
     wanted: dict[str, tuple[Any, tuple[str, ...]]] = {
-        installed.STRATEGIES: (strategies.Entry, ("auto", *strategies.BUILT_IN)),
-        installed.VERIFIERS: (judges.Entry, judges.BUILT_IN),
+        installed.STRATEGIES: (strategies.Entry, ("auto", *own_strategies)),
+        installed.VERIFIERS: (judges.Entry, own_verifiers),
         installed.ENGINES: (installed.EngineEntry, ("http", "https")),
     }
     out = Output()

@@ -25,6 +25,7 @@ from ttc_cli.search.lookahead import LookaheadKnobs, lookahead
 from ttc_cli.search.majority import majority
 from ttc_cli.search.mcts import MctsKnobs, mcts
 from ttc_cli.search.mixed import MixedKnobs, mixed
+from ttc_cli.search.names import BUILT_IN
 from ttc_cli.search.particle import ParticleKnobs, particle
 from ttc_cli.search.revise import ReviseKnobs, revise
 from ttc_cli.search.weighted import weighted
@@ -130,10 +131,6 @@ _ENTRIES = {
         ),
     )
 }
-
-
-BUILT_IN = tuple(_ENTRIES)
-"""Names that no plugin can take."""
 
 
 def names() -> tuple[str, ...]:

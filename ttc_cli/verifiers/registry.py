@@ -18,6 +18,7 @@ from ttc_cli.verifiers.base import Verifier, WeightedVerifier
 from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier, Statistic
 from ttc_cli.verifiers.guard import GuardedVerifier
 from ttc_cli.verifiers.judge import JudgeVerifier
+from ttc_cli.verifiers.names import BUILT_IN
 
 if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
@@ -183,16 +184,12 @@ _ENTRIES = {
 }
 
 
-BUILT_IN = tuple(_ENTRIES)
-"""Names that no plugin can take."""
-
-
 def names() -> tuple[str, ...]:
     """Every verifier's name, those of other packages last."""
     return (*BUILT_IN, *plugins.list_names(plugins.VERIFIERS, BUILT_IN))
 
 
-def entries(warn: Callable[[str], None]) -> tuple[Entry, ...]:
+def entries(warn: Callable[[str], None] = lambda text: None) -> tuple[Entry, ...]:
     """Every verifier; ``warn`` is told of those of other packages that cannot be loaded."""
     others = plugins.load_all(plugins.VERIFIERS, Entry, BUILT_IN, warn)
     return (*_ENTRIES.values(), *(_guard(plugin, entry) for plugin, entry in others))
