@@ -137,6 +137,8 @@ def solve(
     limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
     try:
         ladder = planning.choose_cascade(_names(cascade)) if cascade is not None else ()
+        if server is None:
+            serving.check_origin(config.get("server"), config.origin("server"))
         served = None if ladder else serving.read_server(option)
         if ladder:
             chosen, verifiers = ladder[0], ()
