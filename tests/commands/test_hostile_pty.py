@@ -230,6 +230,17 @@ def test_a_doctor_that_is_interrupted_leaves_without_a_traceback(number, code):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("command", [("doctor", "--quick"), ("models", "list")], ids=" ".join)
+def test_a_reader_that_goes_away_ends_other_commands_quietly_too(command):
+    out, into = os.pipe()
+    os.close(out)
+    done = subprocess.run(
+        [*TTC, *command], stdin=subprocess.DEVNULL, stdout=into, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(into)
+    assert (done.returncode, b"Traceback" in done.stderr) == (141, False)
+
+
 @pytest.mark.parametrize(
     ("flag", "number", "code"),
     [

@@ -87,6 +87,13 @@ def test_a_crash_names_its_signal_and_the_next_command(name: str) -> None:
     assert stamps() == []
 
 
+def test_running_out_of_memory_is_no_fault_of_the_build() -> None:
+    code = "sys.stderr.write('GGML_ASSERT(ctx->mem_buffer != NULL) failed'); sys.stderr.flush()"
+    with pytest.raises(errors.MemoryShort, match="ran out of memory"):
+        selftest.check_build(MODEL, child=child(f"{code}; os.kill(os.getpid(), signal.SIGABRT)"))
+    assert stamps() == []
+
+
 def test_being_killed_is_no_crash_of_the_build() -> None:
     with pytest.raises(errors.EngineError, match="memory ran out") as caught:
         selftest.check_build(MODEL, child=dies("SIGKILL"))

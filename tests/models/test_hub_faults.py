@@ -6,6 +6,7 @@ nothing under that name.
 
 import contextlib
 import hashlib
+import itertools
 import os
 import random
 import signal
@@ -169,6 +170,16 @@ def test_a_hub_that_falls_silent_is_given_up(
     assert pull(REFERENCE, hub=hub).read_bytes() == TINY
 
 
+def test_a_clock_that_jumps_changes_no_download(
+    server: FakeHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = itertools.cycle([0.0, -1e9, 1e9])
+    monkeypatch.setattr(time, "time", lambda: 1.7e9 + next(jumps))
+    server.files[FILE] = BIG
+    server.cut = 1 << 20
+    assert pull(REFERENCE, hub=hub).read_bytes() == BIG
+
+
 @pytest.mark.parametrize(
     "name", ["../evil-Q4_K_M.gguf", "/etc/evil-Q4_K_M.gguf", "a\x1b]0;x\x07-Q4_K_M.gguf"]
 )
@@ -212,3 +223,26 @@ def test_killed_again_and_again_the_right_file_comes_out(server: FakeHub, start:
     with open(os.fsencode(out.strip()), "rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == hashlib.sha256(BIG).hexdigest()
     assert [path.name for path in folder.iterdir() if path.suffix == ".part"] == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_pull_that_is_ended_keeps_what_is_there(
+    server: FakeHub, start: Start, number: signal.Signals, code: int
+) -> None:
+    server.files[FILE] = BIG
+    server.pause = 0.05
+    process = start("pull", REFERENCE)
+    folder = files.folder_of(REFERENCE)
+    patience = time.monotonic() + 60
+    while time.monotonic() < patience and not any(
+        part.stat().st_size for part in folder.glob("*.part")
+    ):
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert "Traceback" not in err
+    (part,) = folder.glob("*.part")
+    kept = part.read_bytes()
+    assert kept == BIG[: len(kept)]
+    assert nothing_in_place()

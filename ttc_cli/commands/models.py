@@ -14,6 +14,7 @@ from ttc_cli.commands.completion import complete_model
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.output import Output
+from ttc_cli.sanitise import clean
 
 if TYPE_CHECKING:
     from ttc_cli.models.files import Model
@@ -260,7 +261,7 @@ def _confirm(question: str, *, in_script: bool) -> None:
         typer.Abort: no.
     """
     if sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm(question, default=in_script, abort=True, err=True)
+        typer.confirm(clean(question), default=in_script, abort=True, err=True)
     elif not in_script:
         raise UsageError(f"{question} There is no terminal to ask on.", "repeat it with --yes")
 

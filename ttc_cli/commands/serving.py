@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttc_cli.config import PROJECT_FILE
 from ttc_cli.errors import ModelError, TemplateError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +53,29 @@ def read_server(option: Callable[[str], Any]) -> Server | None:
         return None
     names = ("model", "chat_template", "parameters", "parallel", "context")
     return Server(url, *(option(name) for name in names))
+
+
+def check_origin(url: str | None, origin: str | None) -> None:
+    """Make sure that a folder which somebody enters does not send their questions elsewhere.
+
+    Args:
+        url: the server that settings name.
+        origin: the file or variable that names it; None where a flag does.
+
+    Raises:
+        UsageError: the ``ttc.toml`` of a project names another machine.
+    """
+    from ttc_cli.engines.openai.address import read_address
+
+    if not url or origin is None or Path(origin).name != PROJECT_FILE:
+        return
+    if not read_address(url, {}).local:
+        raise UsageError(
+            f"{origin} names the server {url}: a folder's file may not send questions to another "
+            "machine.",
+            f"if you want that, say so yourself: ttc solve --server {url} …, TTC_SERVER, or your "
+            "config.toml",
+        )
 
 
 def choose_served_model(server: Server) -> Model:

@@ -188,6 +188,8 @@ def solve(
     try:
         held_to = read_schema(schema, kind, served=bool(option("server")))
         ladder = planning.choose_cascade(_names(cascade)) if cascade is not None else ()
+        if server is None:
+            serving.check_origin(config.get("server"), config.origin("server"))
         served = None if ladder else serving.read_server(option)
         if ladder:
             chosen, verifiers = ladder[0], ()

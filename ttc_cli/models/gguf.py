@@ -10,6 +10,7 @@ Not covered: the weights themselves (``files`` hashes them) and rendering the ch
 
 from __future__ import annotations
 
+import errno
 import mmap
 import stat
 import struct
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ttc_cli.errors import ModelCorrupt, ModelMissing, ModelUnsupported
+from ttc_cli.errors import MemoryShort, ModelCorrupt, ModelMissing, ModelUnsupported
 from ttc_cli.models.fatal import find_fatal
 from ttc_cli.models.ggml import NO_GENERATOR, RECURRENT, RECURRENT_KEYS, TENSOR_TYPES
 
@@ -184,6 +185,7 @@ def read_header(path: Path) -> GgufInfo:
 
     Raises:
         ModelMissing: there is no file at ``path``, or it cannot be read.
+        MemoryShort: a limit of this process leaves no room for a mapping.
         ModelCorrupt: it is no GGUF, is truncated, or its header contradicts itself.
         ModelUnsupported: a valid GGUF that tree search cannot use: a recurrent or hybrid model,
             an encoder, an adapter, one part of a split model, or one with unknown tensor types.
@@ -203,6 +205,11 @@ def read_header(path: Path) -> GgufInfo:
     except FileNotFoundError as error:
         raise ModelMissing(f"There is no file {path}.", "ttc models list") from error
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryShort(
+                f"{path.name} cannot be mapped: not even its addresses fit (ulimit -v).",
+                "ulimit -v unlimited, or a smaller model: ttc models list",
+            ) from error
         reason = error.strerror or str(error)
         raise ModelMissing(f"{path} cannot be read: {reason}.", f"ls -l {path}") from error
     except _Damaged as error:

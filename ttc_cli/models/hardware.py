@@ -127,7 +127,22 @@ def read_memory(proc: Path = PROC, sys_root: Path = SYS) -> Memory:
         room = max(0, limit - max(0, used - cache))
         limited = limited or limit < total or room < free
         total, free = min(total, limit), min(free, room)
+    addresses = _read_address_space(proc)
+    if addresses is not None:
+        limited = limited or addresses[1] < free
+        total, free = min(total, addresses[0]), min(free, addresses[1])
     return Memory(total, free, limited)
+
+
+def _read_address_space(proc: Path) -> tuple[int, int] | None:
+    """What ``ulimit -v`` allows this process, and what of it is left; None where it is no limit."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    sizes = (_text(proc / "self/statm") or "").split()
+    if limit == resource.RLIM_INFINITY or not sizes:
+        return None
+    return limit, max(0, limit - int(sizes[0]) * resource.getpagesize())
 
 
 def count_cores(proc: Path = PROC, sys_root: Path = SYS) -> int:

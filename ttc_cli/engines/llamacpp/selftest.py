@@ -16,6 +16,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -86,6 +87,7 @@ def check_build(
 
     Raises:
         NativeCrash: the build crashes or cannot be loaded; the hint builds a safer one.
+        MemoryShort: it ran out of memory.
         ModelError: the model file, not the build, is bad.
         EngineError: the test could not be run, or did not end in time.
     """
@@ -258,6 +260,10 @@ _MEANING: dict[int, str] = {
 }
 
 
+_SHORT = re.compile(r"insufficient memory|failed to allocate|mem_buffer|bad_alloc", re.IGNORECASE)
+"""What llama.cpp says before it stops itself because an allocation failed."""
+
+
 def _raise_crash(number: int, stderr: str) -> NoReturn:
     try:
         name = signal.Signals(number).name
@@ -269,6 +275,11 @@ def _raise_crash(number: int, stderr: str) -> NoReturn:
         )
     if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         raise errors.EngineError(f"The test was ended by {name}, from outside.")
+    if number == signal.SIGABRT and _SHORT.search(stderr):
+        raise errors.MemoryShort(
+            f"llama.cpp ran out of memory in its test.{_last_line(stderr)}",
+            "close other programs, raise ulimit -v, or choose a smaller model: ttc models list",
+        )
     raise errors.NativeCrash(
         f"This build of llama.cpp crashes at its first decode ({name}): "
         f"{_MEANING.get(number, 'it stopped itself')}.{_last_line(stderr)}",
