@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from ttc_cli.engines.scripted.values import hold_to
+
 WORDS = [
     "the",
     "light",
@@ -71,6 +73,10 @@ class FakeServer:
     failures: list[int | str] = field(default_factory=list)
     retry_after: str | None = None
     cached: int | None = None
+    grammar: str | None = None
+    """The form (``grammars.FORMS``) in which it takes a schema; others it ignores."""
+    refuses_forms: bool = False
+    """It refuses the others."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     closed_early: int = 0
     live: int = 0
@@ -175,10 +181,28 @@ def _find_wrong(fake: FakeServer, body: Mapping[str, Any]) -> str | None:
         return "unrecognised argument: top_k"
     if body.get("logprobs") is not None and body["logprobs"] > fake.most_logprobs:
         return f"logprobs of {body['logprobs']} is more than {fake.most_logprobs}"
+    if fake.refuses_forms and _schema_of(fake, body) is None and _FORM_FIELDS & set(body):
+        return "unrecognised argument: schema"
     room = fake.context - len(tokens_of(body["prompt"]))
     if body["max_tokens"] > room:
         return f"This model's maximum context length is {fake.context} tokens."
     return None
+
+
+_FORM_FIELDS = {"response_format", "structured_outputs", "guided_json", "json_schema"}
+
+
+def _schema_of(fake: FakeServer, body: Mapping[str, Any]) -> str | None:
+    """The schema that ``body`` holds in the form that the server knows."""
+    field_name, _, as_text = (fake.grammar or "").partition(" as ")
+    found = body.get(field_name)
+    if found is None or isinstance(found, str) != bool(as_text):
+        return None
+    if field_name == "response_format":
+        found = found["json_schema"]["schema"]
+    elif field_name == "structured_outputs":
+        found = found["json"]
+    return found if isinstance(found, str) else json.dumps(found)
 
 
 def _complete(fake: FakeServer, body: Mapping[str, Any], handler: Any) -> None:
@@ -240,7 +264,8 @@ def _choice(fake: FakeServer, body: Mapping[str, Any], index: int) -> tuple[list
     seed = 0 if body.get("temperature") == 0 else int(body.get("seed", 0)) + index
     if not fake.keeps_seeds and body.get("temperature") != 0:
         seed = fake._random.randrange(1 << 30)
-    said = tokens_of(fake.say(body["prompt"], seed))
+    schema, saying = _schema_of(fake, body), fake.say(body["prompt"], seed)
+    said = tokens_of(saying if schema is None else hold_to(schema, saying, seed))
     limit = body["max_tokens"]
     text = ""
     for place, token in enumerate(said[:limit]):

@@ -41,6 +41,7 @@ def test_a_schema_is_a_file_or_the_text_itself(tmp_path: Path) -> None:
         ("[1]", "no JSON object"),
         ('{"type": "strnig"}', "No valid JSON Schema, at type"),
         ('{"properties": {"a": {"minLength": "x"}}}', "at properties/a/minLength"),
+        ('{"type": "string", "pattern": "^(a$"}', "No valid JSON Schema, at pattern"),
         ('{"$ref": "#/$defs/a"}', "'#/$defs/a', which is not there"),
         ('{"$ref": "https://example.org/a.json"}', "no place in it"),
     ],

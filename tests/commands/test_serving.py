@@ -159,6 +159,23 @@ def test_self_certainty_is_refused(solve):
     assert "likeliest tokens" in err
 
 
+SCHEMA = '{"type": "object", "properties": {"n": {"enum": [4]}}, "required": ["n"]}'
+
+
+def test_an_answer_is_held_to_a_schema_where_the_server_can(solve):
+    with serve(FakeServer(say=answer, grammar="json_schema")) as fake:
+        code, out, err = solve(fake, "--schema", SCHEMA)
+    assert (code, json.loads(out)) == (0, {"n": 4}), err
+
+
+def test_a_server_that_keeps_to_no_schema_is_refused_with_what_to_do(solve):
+    with serve(FakeServer(say=answer)) as fake:
+        code, out, err = solve(fake, "--schema", SCHEMA)
+    assert (code, out) == (2, "")
+    assert "keeps to no JSON Schema" in err
+    assert "--answer-type json" in err
+
+
 def test_a_dry_run_asks_nobody(solve):
     code, out, _ = solve(FakeServer(url="http://127.0.0.1:1/v1"), "--dry-run")
     assert code == 0

@@ -102,7 +102,7 @@ def probe_server(url: str) -> tuple[Address, Abilities]:
     """What the server of this session can do, found out once."""
     from ttc_cli.engines import openai
 
-    engine = openai.connect(openai.Settings(url))
+    engine = openai.connect(openai.Settings(url, grammars=True))
     return engine.address, engine.abilities
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from fake_openai import FakeServer, babble, serve, tokens_of
+from fake_openai import FakeServer, babble, tokens_of
 
 from ttc_cli.engines import openai
 from ttc_cli.engines.base import Grow, Growth, Prompt, ScoreRow, Span, Until
@@ -33,22 +32,7 @@ PROMPT = (Span("<|user|>", control=True), Span("Tell of the light."))
 WARM, GREEDY = Sampling(temperature=0.8), Sampling(temperature=0.0)
 
 
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses between tries cost a test nothing; their length is tested by itself."""
-    monkeypatch.setattr(transport, "_FIRST_PAUSE", 0.001)
-    for name in ("TTC_API_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def start() -> Iterator[Any]:
-    with ExitStack() as stack:
-
-        def begin(**behaviour: Any) -> FakeServer:
-            return stack.enter_context(serve(FakeServer(**behaviour)))
-
-        yield begin
+pytestmark = pytest.mark.usefixtures("hasty")
 
 
 def connect(fake: FakeServer, **settings: Any) -> OpenAIEngine:
