@@ -137,3 +137,12 @@ def complete_tested_verifier(incomplete: str) -> list[str]:
     from ttc_cli.verifiers.verdicts import read_verdicts
 
     return _pick((name for _, name in read_verdicts(verdicts_path())), incomplete)
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """The id of a run that is kept, the newest first, or ``last``."""
+    from ttc_cli import paths
+    from ttc_cli.runs.store import FILE, LAST, RunStore
+
+    with RunStore.open_to_read(paths.data_dir() / FILE) as store:
+        return _pick((*(run.id for run in store.newest(50)), LAST), incomplete)
