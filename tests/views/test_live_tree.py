@@ -16,8 +16,8 @@ from pathlib import Path
 import pyte
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+HERE = Path(__file__).parents[1]
+ROOT = HERE.parent
 
 BEGIN = """
 import os, signal, sys, time
