@@ -95,7 +95,7 @@ def test_a_killed_run_can_be_shown_and_taken_up(ttc, asked, strategy):
     _, whole, _ = ttc("solve", *flags, "--no-save", "-q")
     draw, points = random.Random(strategy), []
     for _ in range(3):
-        points.append(draw.randint(0, 60))
+        points.append(draw.randint(0, 25))
         assert kill_after(start(*flags, pause=0.005, parallel=3), points[-1]), points
         code, out, _ = ttc("runs", "show", "last", "--json")
         shown = json.loads(out)["run"]

@@ -91,9 +91,10 @@ def complete_policy(incomplete: str) -> list[str]:
 
 def complete_run(incomplete: str) -> list[str]:
     """The id of a run, newest first."""
-    from ttc_cli.commands.runs import open_runs
+    from ttc_cli.commands.keeping import runs_path
+    from ttc_cli.runs.store import RunStore
 
-    with open_runs() as store:
+    with RunStore.open_to_read(runs_path()) as store:
         return _pick((*(run.id for run in store.newest(100)), "last"), incomplete)
 
 
