@@ -180,20 +180,10 @@ def check_files(run: Run, now: Mapping[str, str]) -> None:
         )
 
 
-_FLAG_NAMES = {"knobs": "option"}
-_DEFAULTS = {"seed": 0, "answer_type": "auto", "strategy": "auto", "budget": "normal"}
-
-
 def word_command(run: Run) -> str:
     """The command that asks for ``run`` anew."""
-    words = ["ttc", "solve"]
-    for name, value in run.request["flags"].items():
-        flag = f"--{_FLAG_NAMES.get(name, name).replace('_', '-')}"
-        if value in (None, [], _DEFAULTS.get(name)):
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            words += [flag, str(each)]
     question = _shorten(run.question)
+    words = ["ttc", "solve", *run.request["words"]]
     return shlex.join([*words, *(["--"] if question.startswith("-") else []), question])
 
 
