@@ -21,6 +21,7 @@ import typer.core
 import typer.main
 
 from ttc_cli import __version__
+from ttc_cli.commands.shells import COMPLETING, mend_completion
 from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
 from ttc_cli.output import print_error, silence
 from ttc_cli.signals import Terminated, raise_on_termination
@@ -69,7 +70,8 @@ _COMMANDS = {
     "calibrate": _Entry("calibrate", "app", "Fit to labelled questions when to think harder."),
     "policy": _Entry("policies", "app", "List, show, choose and export policies."),
     "config": _Entry("config", "app", "List, read and change settings; list presets."),
-    "doctor": _Entry("doctor", "doctor", "Check build, processor, memory, disk and models."),
+    "plugins": _Entry("plugins", "app", "List what other packages add to ttc."),
+    "doctor": _Entry("doctor", "app", "Check build, processor, memory, disk and models."),
 }
 
 
@@ -92,20 +94,19 @@ class _LazyGroup(typer.core.TyperGroup):
             formatter.write_dl([(name, entry.summary) for name, entry in _COMMANDS.items()])
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        # Stand-ins: only their names are wanted, and every import takes the user's time.
-        self.commands = {name: typer.core.TyperCommand(name) for name in _COMMANDS}
-        return super().shell_complete(ctx, incomplete)
+        # A stand-in: names and lines of help are known here, and imports take the user's time.
+        commands: dict[str, Any] = {
+            name: typer.core.TyperCommand(name, help=entry.summary)
+            for name, entry in _COMMANDS.items()
+        }
+        ctx.command = typer.core.TyperGroup(name=self.name, params=self.params, commands=commands)
+        return ctx.command.shell_complete(ctx, incomplete)
 
 
 def load_command(name: str) -> Any:
     """The command ``name`` with its module imported; help is plain text."""
     entry = _COMMANDS[name]
-    found = getattr(importlib.import_module(f"ttc_cli.commands.{entry.module}"), entry.attribute)
-    if isinstance(found, typer.Typer):
-        app = found
-    else:
-        app = typer.Typer()
-        app.command(name)(found)
+    app = getattr(importlib.import_module(f"ttc_cli.commands.{entry.module}"), entry.attribute)
     app.rich_markup_mode = None
     app._add_completion = False
     command = typer.main.get_command(app)
@@ -121,6 +122,7 @@ def _show_version(wanted: bool) -> None:
 
 def command_line() -> Any:
     """The whole command tree, commands still unloaded."""
+    mend_completion()
     app = typer.Typer(
         name="ttc",
         cls=_LazyGroup,
@@ -174,6 +176,8 @@ def _invoke(arguments: list[str]) -> int:
 
 def _report(error: BaseException) -> int:
     """Say on stderr what went wrong, where there is something to say; return the exit code."""
+    if COMPLETING in os.environ and not isinstance(error, SystemExit):
+        return 1  # somebody is typing: there is nothing to offer, and no place for words
     if isinstance(error, SystemExit):
         # typer turns a closed pipe into exit 1; the reason is kept as its context.
         if isinstance(error.__context__, BrokenPipeError) and not isinstance(error, Terminated):

@@ -13,13 +13,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ttc_cli.engines.base import EngineInfo, Prompt, Span
 from ttc_cli.engines.recording import prompt_key
 from ttc_cli.errors import TemplateError
-from ttc_cli.templates import Template
 from ttc_cli.types import AnswerType, Problem
+
+if TYPE_CHECKING:
+    from ttc_cli.templates import Template
 
 Place = Literal["system", "user"]
 """Which turn carries the answer-format instruction."""
@@ -203,6 +205,8 @@ class Chat:
 
 @functools.lru_cache(maxsize=8)
 def _compile(source: str) -> Template:
+    from ttc_cli.templates import Template  # Jinja takes a while, and names need none of it
+
     return Template(source)
 
 

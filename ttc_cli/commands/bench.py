@@ -16,6 +16,7 @@ import typer
 import typer.core
 
 from ttc_cli.commands import completion, flags, pools
+from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 
@@ -353,7 +354,9 @@ def _document(comparison: Comparison, pool: Pool, path: Path) -> dict[str, Any]:
     }
 
 
-@app.command("compare")
+@app.command(
+    "compare", epilog=show_examples("ttc bench compare before/rows.jsonl after/rows.jsonl")
+)
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="rows.jsonl of one bench.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="rows.jsonl of another.")],

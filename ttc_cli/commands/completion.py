@@ -47,27 +47,32 @@ def complete_models(incomplete: str) -> list[str]:
     return [f"{head}{comma}{name}" for name in _pick(_list_models(), last) if "," not in name]
 
 
+def _list_strategies() -> list[str]:
+    from ttc_cli import plugins
+    from ttc_cli.search.names import BUILT_IN
+
+    return ["auto", *BUILT_IN, *plugins.list_names(plugins.STRATEGIES, BUILT_IN)]
+
+
 def complete_strategy(incomplete: str) -> list[str]:
     """A strategy's name."""
-    from ttc_cli.search.registry import names
-
-    return _pick(("auto", *names()), incomplete)
+    return _pick(_list_strategies(), incomplete)
 
 
 def complete_strategies(incomplete: str) -> list[str]:
     """Strategies' names with commas between them."""
-    from ttc_cli.search.registry import names
-
-    return _pick_last(("auto", *names()), incomplete)
+    return _pick_last(_list_strategies(), incomplete)
 
 
 def complete_verifier(incomplete: str) -> list[str]:
     """Verifiers' names with commas between them; ``prm=`` with the models that can be one."""
+    from ttc_cli import plugins
     from ttc_cli.models.registry import load_registry
     from ttc_cli.verifiers.confidence import STATISTICS
-    from ttc_cli.verifiers.registry import names
+    from ttc_cli.verifiers.names import BUILT_IN
 
-    plain = [name for name in names() if name not in ("prm", "probe", "check")]
+    names = [*BUILT_IN, *plugins.list_names(plugins.VERIFIERS, BUILT_IN)]
+    plain = [name for name in names if name not in ("prm", "probe", "check")]
     entries = load_registry().entries.values()
     models = [f"prm={entry.name}" for entry in entries if entry.kind == "verifier"]
     return _pick_last([*plain, *models, *(f"confidence={each}" for each in STATISTICS)], incomplete)
@@ -91,9 +96,10 @@ def complete_policy(incomplete: str) -> list[str]:
 
 def complete_run(incomplete: str) -> list[str]:
     """The id of a run, newest first."""
-    from ttc_cli.commands.runs import open_runs
+    from ttc_cli.commands.keeping import runs_path
+    from ttc_cli.runs.store import RunStore
 
-    with open_runs() as store:
+    with RunStore.open_to_read(runs_path()) as store:
         return _pick((*(run.id for run in store.newest(100)), "last"), incomplete)
 
 

@@ -100,12 +100,12 @@ def list_settings(
     if as_json:
         Output().document({"v": 1, "settings": rows})
         return
-    lines = [("KEY", "VALUE", "DEFAULT", "SET IN", "WHAT IT IS")]
+    lines: list[tuple[str, ...]] = [("KEY", "VALUE", "DEFAULT", "SET IN", "WHAT IT IS")]
     for row in rows:
         value = "" if row["value"] is None else str(row["value"])
         lines.append((row["key"], value, row["default"] or "", row["origin"], row["summary"]))
     if not show_origin:
-        lines = [(key, value, default, what) for key, value, default, _, what in lines]
+        lines = [(*line[:3], line[4]) for line in lines]
     print_table(lines)
 
 
@@ -265,7 +265,11 @@ def edit(project: Project = False) -> None:
     Output().say(f"{file} is in order")
 
 
-@app.command(epilog=show_examples("ttc config presets", "ttc solve --preset maths --dry-run"))
+@app.command(
+    epilog=show_examples(
+        "ttc config presets", 'ttc solve --preset maths --dry-run "What is 17 * 23?"'
+    )
+)
 def presets(as_json: Json = False) -> None:
     """List the presets: flags kept under a name by 'ttc solve … --save NAME'."""
     from ttc_cli.commands.verifier_trials import print_table

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ttc_cli import __version__, paths
+from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import ModelError, NativeCrash, TtcError, UsageError
 from ttc_cli.output import Output
 
@@ -67,6 +68,10 @@ class Check:
     fix: str | None = None
 
 
+app = typer.Typer()
+
+
+@app.command(epilog=show_examples("ttc doctor", "ttc doctor --quick", "ttc doctor --json | jq .ok"))
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quick: Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttc_cli.commands.completion import complete_model
+from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.output import Output
 
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
     from ttc_cli.models.registry import Entry
 
 app = typer.Typer(
-    help="List, download, check and remove models.", no_args_is_help=True, rich_markup_mode=None
+    help="List, download, check and remove models.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=show_examples(
+        "ttc models list",
+        "ttc models pull qwen3-1.7b",
+        "ttc models default qwen2.5-coder-0.5b",
+        more="See docs/models.md.",
+    ),
 )
 
 
@@ -41,7 +50,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 
 
-@app.command("list")
+@app.command("list", epilog=show_examples("ttc models list --all", "ttc models list --json"))
 def list_models(
     as_json: Json = False,
     everything: Annotated[
@@ -116,7 +125,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         out.say("* the default: ttc models default")
 
 
-@app.command()
+@app.command(
+    epilog=show_examples(
+        "ttc models show qwen2.5-coder-0.5b", "ttc models show qwen3-1.7b --json | jq .license"
+    )
+)
 def show(model: Name, as_json: Json = False) -> None:
     """Show all that is known of a model; of a file that is here, also its header."""
     from ttc_cli.models import store
@@ -196,7 +209,13 @@ def _tuning(name: str) -> dict[str, Any]:
     }
 
 
-@app.command()
+@app.command(
+    epilog=show_examples(
+        "ttc models pull --yes",
+        "ttc models pull qwen3-1.7b",
+        "ttc models pull bartowski/Qwen2.5-0.5B-Instruct-GGUF:Q4_K_M",
+    )
+)
 def pull(
     model: MaybeName = None,
     yes: Yes = False,
@@ -246,7 +265,7 @@ def _confirm(question: str, *, in_script: bool) -> None:
         raise UsageError(f"{question} There is no terminal to ask on.", "repeat it with --yes")
 
 
-@app.command("rm")
+@app.command("rm", epilog=show_examples("ttc models rm qwen2.5-coder-0.5b --yes"))
 def remove(model: Name, yes: Yes = False) -> None:
     """Delete a model's file, and your own entry of it. Files that lie elsewhere stay."""
     from ttc_cli.models import cleaning, files, own
@@ -273,7 +292,7 @@ def remove(model: Name, yes: Yes = False) -> None:
         out.say(f"The file itself lies elsewhere and stays: {record.path}")
 
 
-@app.command()
+@app.command(epilog=show_examples("ttc models verify", "ttc models verify qwen2.5-coder-0.5b -q"))
 def verify(
     model: MaybeName = None,
     quiet: Quiet = False,
@@ -306,7 +325,13 @@ def verify(
         raise type(failed[0])(f"Not in order: {count}.", failed[0].hint)
 
 
-@app.command()
+@app.command(
+    epilog=show_examples(
+        "ttc models add my-model.gguf --name mine",
+        "ttc models add bartowski/Qwen2.5-0.5B-Instruct-GGUF:Q4_K_M",
+        'ttc solve --model mine "What is 17 * 23?"',
+    )
+)
 def add(
     reference: Annotated[
         str, typer.Argument(metavar="REFERENCE", help="user/repo:quant, user/repo:file or a path.")
@@ -339,7 +364,7 @@ def add(
     out.answer(entry.name)
 
 
-@app.command()
+@app.command(epilog=show_examples("ttc models default", "ttc models default qwen2.5-coder-0.5b"))
 def default(model: MaybeName = None) -> None:
     """Show which model is used when none is named, or set it."""
     from ttc_cli.models import default as choice
@@ -360,7 +385,7 @@ def default(model: MaybeName = None) -> None:
     out.answer(found.name)
 
 
-@app.command()
+@app.command(epilog=show_examples("ttc models path qwen2.5-coder-0.5b"))
 def path(model: Name) -> None:
     """Print the path of a model's file."""
     from ttc_cli.models import store
@@ -371,7 +396,7 @@ def path(model: Name) -> None:
     Output().answer(str(found.path))
 
 
-@app.command()
+@app.command(epilog=show_examples("ttc models prune --dry-run", "ttc models prune --yes"))
 def prune(
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
@@ -396,7 +421,13 @@ def prune(
     out.say(f"Freed {format_bytes(delete(leftovers))}.")
 
 
-@app.command()
+@app.command(
+    epilog=show_examples(
+        "ttc models tune qwen2.5-coder-0.5b --dry-run",
+        "ttc models tune qwen2.5-coder-0.5b",
+        "ttc models tune qwen2.5-coder-0.5b --undo",
+    )
+)
 def tune(
     model: Name,
     kind: Annotated[

@@ -17,6 +17,7 @@ import typer
 
 from ttc_cli.commands import flags
 from ttc_cli.commands.completion import complete_policy
+from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 
@@ -103,7 +104,7 @@ def find(name: str) -> tuple[Path, Policy]:
     )
 
 
-@app.command("list")
+@app.command("list", epilog=show_examples("ttc policy list", "ttc policy list --json"))
 def list_all(as_json: Json = False) -> None:
     """List the policies: for which model, fitted on what, when."""
     from ttc_cli.commands.verifier_trials import print_table
@@ -147,7 +148,7 @@ def list_all(as_json: Json = False) -> None:
     )
 
 
-@app.command()
+@app.command(epilog=show_examples("ttc policy show qwen2.5-coder-0.5b-gsm8k"))
 def show(name: Name, as_json: Json = False) -> None:
     """Draw a policy: what it does after which vote, and what it is expected to gain."""
     _, policy = find(name)
@@ -157,7 +158,12 @@ def show(name: Name, as_json: Json = False) -> None:
         Output().answer(word_policy(policy))
 
 
-@app.command()
+@app.command(
+    epilog=show_examples(
+        "ttc policy use qwen2.5-coder-0.5b-gsm8k",
+        "ttc policy use --none --model qwen2.5-coder-0.5b",
+    )
+)
 def use(
     name: Annotated[
         str | None,
@@ -193,7 +199,11 @@ def use(
     Output().say(f"auto uses the generic defaults with {planning.label_model(chosen)}")
 
 
-@app.command()
+@app.command(
+    epilog=show_examples(
+        "ttc policy export qwen2.5-coder-0.5b-gsm8k policy.json", "ttc policy use policy.json"
+    )
+)
 def export(
     name: Name,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist.")],

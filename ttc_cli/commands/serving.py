@@ -13,7 +13,6 @@ from ttc_cli.errors import ModelError, TemplateError, UsageError
 if TYPE_CHECKING:
     from ttc_cli.commands.thinking import Request
     from ttc_cli.engines.base import Engine
-    from ttc_cli.engines.openai.engine import OpenAIEngine
     from ttc_cli.models.store import Model
     from ttc_cli.output import Output
 
@@ -73,32 +72,38 @@ def choose_served_model(server: Server) -> Model:
     return Model(name, Entry(name, name, (FileSource(server.url),)), None)
 
 
-def connect(request: Request) -> OpenAIEngine:
-    """The engine over ``request.server``.
+def connect(request: Request) -> Engine:
+    """The engine over ``request.server``, or the one of another package that it names.
 
     Raises:
         UsageError: the strategy, a verifier or a cap needs what the server has not.
         TemplateError: nobody tells the model's chat template.
         NetworkError: the server cannot be reached, wants a key, or fails.
     """
+    from ttc_cli import plugins
     from ttc_cli.engines import openai
 
     server = request.server
     assert server is not None
     told = _read_told(server, request.model)
-    engine = openai.connect(
-        openai.Settings(
-            server.url,
-            model=server.model,
-            template=told.template if told else None,
-            tokens=told.tokens if told else {},
-            parameters=round(server.parameters) if server.parameters else None,
-            parallel=server.parallel,
-            context=server.context,
-        )
-    )
+    known: dict[str, Any] = {
+        "model": server.model,
+        "template": told.template if told else None,
+        "tokens": told.tokens if told else {},
+        "parameters": round(server.parameters) if server.parameters else None,
+        "parallel": server.parallel,
+        "context": server.context,
+    }
+    engine: Engine
+    named = plugins.find_engine(server.url)
+    if named is not None:
+        plugin, where = named
+        engine, url = plugins.open_engine(plugin, plugins.EngineWish(where, **known)), server.url
+    else:
+        engine = openai.connect(openai.Settings(server.url, **known))
+        url = engine.address.url
     try:
-        _check(request, engine)
+        _check(request, engine, url)
     except BaseException:
         engine.close()
         raise
@@ -196,12 +201,12 @@ def _require(told: Told | None, reference: str) -> Told:
     return told
 
 
-def _check(request: Request, engine: OpenAIEngine) -> None:
+def _check(request: Request, engine: Engine, url: str) -> None:
     """Refuse at once what would fail, or mean nothing, later."""
     from ttc_cli.search import registry as strategies
     from ttc_cli.verifiers import registry as judges
 
-    url, info = engine.address.url, engine.info
+    info = engine.info
     if not info.chat_template:
         raise TemplateError(
             f"The server {url} does not tell the chat template of {info.model}, and ttc words "
@@ -221,9 +226,8 @@ def _check(request: Request, engine: OpenAIEngine) -> None:
     if request.strategy == "auto" or info.scores:
         return
     entry = strategies.find(request.strategy)
-    reading = {name for name in judges.names() if judges.find(name).reads == "sampling"}
-    given = [judges.parse(word).name for word in request.verifiers]
-    if entry.verifies and all(name in reading for name in given):
+    given = [judges.find(judges.parse(word).name) for word in request.verifiers]
+    if entry.verifies and all(each.reads == "sampling" for each in given):
         raise UsageError(
             f"The server {url} gives no log-probabilities, and so no scores, which "
             f"{request.strategy} goes by.",

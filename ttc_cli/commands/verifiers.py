@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttc_cli.commands import completion, flags
+from ttc_cli.commands.examples import show_examples
 from ttc_cli.commands.verifier_trials import (
     describe,
     print_report,
@@ -77,7 +78,7 @@ def verdicts_path() -> Path:
     return paths.data_dir() / "verifiers.json"
 
 
-@app.command("list")
+@app.command("list", epilog=show_examples("ttc verifiers list", "ttc verifiers list --json"))
 def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
     """List the verifiers: what each scores, what it costs, whether the model can use it."""
     from ttc_cli.commands import planning
@@ -87,7 +88,7 @@ def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
     chosen = planning.choose_model(load_config().get("model", model))
     known = _verdicts_of(chosen)
     rows: list[dict[str, Any]] = []
-    for entry in registry.entries():
+    for entry in registry.entries(Output().warn):
         usable, why = _is_usable(entry.name, chosen)
         named = [v for name, v in known.items() if name.partition("=")[0] == entry.name]
         rows.append(
@@ -126,7 +127,7 @@ def _is_usable(name: str, model: Model) -> tuple[bool, str]:
         from ttc_cli.verifiers.sandbox import find_sandbox
 
         return True, "" if find_sandbox() else "no sandbox: bubblewrap is missing"
-    if name in ("confidence", "probe", "prm"):
+    if name not in ("judge", "generative"):
         return True, ""
     if model.path is None or not model.path.is_file():
         return True, "the model is not here yet"
@@ -378,7 +379,7 @@ def _tell(head: Any) -> dict[str, Any]:
     return {key: getattr(head, key) for key in keys}
 
 
-@app.command()
+@app.command(epilog=show_examples("ttc verifiers forget judge", "ttc verifiers forget --all"))
 def forget(
     name: Annotated[
         str | None,
@@ -399,6 +400,7 @@ def forget(
     path = verdicts_path()
     if everything:
         path.unlink(missing_ok=True)
+        Output().say("forgotten: all tests of verifiers")
         return
     known = read_verdicts(path)
     left = {key: verdict for key, verdict in known.items() if key[1] != name}
@@ -407,3 +409,4 @@ def forget(
         hint = f"Did you mean {near[0]}?" if near else "ttc verifiers list"
         raise UsageError(f"No test of {name!r} is remembered.", hint)
     write_verdicts(path, left)
+    Output().say(f"forgotten: what tests of {name} found")

@@ -1,4 +1,7 @@
-"""The strategies by name. ``auto`` is not one of them: it is the policy that uses them."""
+"""The strategies by name. ``auto`` is not one of them: it is the policy that uses them.
+
+Those of other packages (``plugins``) are known by name, and imported when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import difflib
 import functools
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ttc_cli import plugins
 from ttc_cli.errors import UsageError
 from ttc_cli.search.backtrack import BacktrackKnobs, backtrack
 from ttc_cli.search.beam import BeamKnobs, beam
@@ -16,10 +20,12 @@ from ttc_cli.search.best_of_n import best_of_n
 from ttc_cli.search.context import Strategy
 from ttc_cli.search.dvts import DvtsKnobs, dvts
 from ttc_cli.search.greedy import greedy
+from ttc_cli.search.guard import guard
 from ttc_cli.search.lookahead import LookaheadKnobs, lookahead
 from ttc_cli.search.majority import majority
 from ttc_cli.search.mcts import MctsKnobs, mcts
 from ttc_cli.search.mixed import MixedKnobs, mixed
+from ttc_cli.search.names import BUILT_IN
 from ttc_cli.search.particle import ParticleKnobs, particle
 from ttc_cli.search.revise import ReviseKnobs, revise
 from ttc_cli.search.weighted import weighted
@@ -128,23 +134,28 @@ _ENTRIES = {
 
 
 def names() -> tuple[str, ...]:
-    """Every strategy's name."""
-    return tuple(_ENTRIES)
+    """Every strategy's name, those of other packages last."""
+    return (*BUILT_IN, *plugins.list_names(plugins.STRATEGIES, BUILT_IN))
 
 
 def find(name: str) -> Entry:
     """The strategy called ``name``.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is another package's and cannot be loaded.
     """
-    if name not in _ENTRIES:
-        near = difflib.get_close_matches(name, ("auto", *_ENTRIES), 1)
-        raise UsageError(
-            f"There is no strategy called {name!r}.",
-            f"Did you mean {near[0]}?" if near else f"Choose one of auto, {', '.join(_ENTRIES)}.",
-        )
-    return _ENTRIES[name]
+    if name in _ENTRIES:
+        return _ENTRIES[name]
+    plugin = plugins.find_plugin(plugins.STRATEGIES, name)
+    if plugin is not None:
+        entry = plugins.load(plugin, Entry)
+        return replace(entry, run=guard(entry.run, str(plugin)))
+    known = ("auto", *names())
+    near = difflib.get_close_matches(name, known, 1)
+    raise UsageError(
+        f"There is no strategy called {name!r}.",
+        f"Did you mean {near[0]}?" if near else f"Choose one of {', '.join(known)}.",
+    )
 
 
 def prepare(entry: Entry, given: Mapping[str, str]) -> Strategy:

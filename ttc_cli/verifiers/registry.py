@@ -1,4 +1,7 @@
-"""The verifiers by name, and how ``--verifier NAME[=ARGUMENT][:WEIGHT]`` is read."""
+"""The verifiers by name, and how ``--verifier NAME[=ARGUMENT][:WEIGHT]`` is read.
+
+Those of other packages (``plugins``) are known by name, and imported when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ import difflib
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from ttc_cli.errors import UsageError
+from ttc_cli import plugins
+from ttc_cli.errors import TtcError, UsageError
 from ttc_cli.verifiers.base import Verifier, WeightedVerifier
 from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier, Statistic
+from ttc_cli.verifiers.guard import GuardedVerifier
 from ttc_cli.verifiers.judge import JudgeVerifier
+from ttc_cli.verifiers.names import BUILT_IN
 
 if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
@@ -179,28 +185,47 @@ _ENTRIES = {
 
 
 def names() -> tuple[str, ...]:
-    """Every verifier's name."""
-    return tuple(_ENTRIES)
+    """Every verifier's name, those of other packages last."""
+    return (*BUILT_IN, *plugins.list_names(plugins.VERIFIERS, BUILT_IN))
 
 
-def entries() -> tuple[Entry, ...]:
-    """Every verifier."""
-    return tuple(_ENTRIES.values())
+def entries(warn: Callable[[str], None] = lambda text: None) -> tuple[Entry, ...]:
+    """Every verifier; ``warn`` is told of those of other packages that cannot be loaded."""
+    others = plugins.load_all(plugins.VERIFIERS, Entry, BUILT_IN, warn)
+    return (*_ENTRIES.values(), *(_guard(plugin, entry) for plugin, entry in others))
 
 
 def find(name: str) -> Entry:
     """The verifier called ``name``.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is another package's and cannot be loaded.
     """
-    if name not in _ENTRIES:
-        near = difflib.get_close_matches(name, _ENTRIES, 1)
-        raise UsageError(
-            f"There is no verifier called {name!r}.",
-            f"Did you mean {near[0]}?" if near else f"Choose of {', '.join(_ENTRIES)}.",
-        )
-    return _ENTRIES[name]
+    if name in _ENTRIES:
+        return _ENTRIES[name]
+    plugin = plugins.find_plugin(plugins.VERIFIERS, name)
+    if plugin is not None:
+        return _guard(plugin, plugins.load(plugin, Entry))
+    known = names()
+    near = difflib.get_close_matches(name, known, 1)
+    raise UsageError(
+        f"There is no verifier called {name!r}.",
+        f"Did you mean {near[0]}?" if near else f"Choose of {', '.join(known)}.",
+    )
+
+
+def _guard(plugin: plugins.Plugin, entry: Entry) -> Entry:
+    """``entry`` so that no error of its package goes further than its scores."""
+
+    def make(means: Means, argument: str | None) -> Verifier:
+        try:
+            return GuardedVerifier.wrap(entry.make(means, argument), str(plugin))
+        except TtcError:
+            raise
+        except Exception as error:  # whatever another's code does
+            raise plugins.refuse(plugin, f"{type(error).__name__}: {error}") from error
+
+    return replace(entry, make=make)
 
 
 def parse(text: str) -> Spec:

@@ -1,0 +1,43 @@
+"""Short solutions are right more often than long ones (Hassid et al. 2025, arXiv 2505.17813)."""
+
+from dataclasses import dataclass, replace
+
+from ttc_cli.search import registry as strategies
+from ttc_cli.search.conclude import conclude_by_verifier
+from ttc_cli.search.sample import Pool, count_pool, sample_all, verify
+from ttc_cli.types import Score
+from ttc_cli.verifiers import registry as verifiers
+from ttc_cli.verifiers.base import WholeVerifier
+
+
+@dataclass(frozen=True)
+class Brevity(WholeVerifier):
+    """Scores h / (h + tokens): 1 for nothing at all, 0.5 at ``half`` tokens, towards 0 beyond."""
+
+    half: int = 200
+    name: str = "brevity"
+    needs_branch: bool = False
+
+    async def score(self, session, problem, leaves):
+        return [Score(self.name, self.half / (self.half + x.candidate.tokens)) for x in leaves]
+
+
+async def shortest_of_n(context):
+    """``samples`` independent candidates; the shortest that stated an answer wins."""
+    pool = context.pool or Pool()
+    await sample_all(context, pool)
+    brief = replace(context, verifiers=(Brevity(),))
+    await verify(brief, pool, [each.id for each in pool.answered])
+    reason = pool.halted or f"{context.samples} candidates asked for"
+    return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
+
+
+SHORTEST = strategies.Entry("shortest-of-n", shortest_of_n, "N candidates, the shortest one")
+BREVITY = verifiers.Entry(
+    "brevity",
+    lambda means, argument: Brevity(int(argument or 200)),
+    "shorter is better",
+    scores="whole",
+    cost="nothing",
+    argument="[TOKENS]",
+)

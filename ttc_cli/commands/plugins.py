@@ -1,0 +1,69 @@
+"""``ttc plugins``: what other packages add to ttc, and whether it can be used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ttc_cli.commands.examples import show_examples
+from ttc_cli.errors import UsageError
+from ttc_cli.output import Output
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=show_examples(
+        "ttc plugins", "ttc plugins --json", more="How a package adds something: docs/plugins.md."
+    )
+)
+def plugins(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List strategies, verifiers and engines of other packages, and whether they can be used."""
+    from ttc_cli import plugins as installed
+    from ttc_cli.commands.verifier_trials import print_table
+    from ttc_cli.search import registry as strategies
+    from ttc_cli.search.names import BUILT_IN as own_strategies
+    from ttc_cli.verifiers import registry as judges
+    from ttc_cli.verifiers.names import BUILT_IN as own_verifiers
+
+    wanted: dict[str, tuple[Any, tuple[str, ...]]] = {
+        installed.STRATEGIES: (strategies.Entry, ("auto", *own_strategies)),
+        installed.VERIFIERS: (judges.Entry, own_verifiers),
+        installed.ENGINES: (installed.EngineEntry, ("http", "https")),
+    }
+    out = Output()
+    rows: list[dict[str, Any]] = []
+    for group, (kind, own) in wanted.items():
+        for plugin in installed.list_plugins(group):
+            problem = None
+            try:
+                installed.load_unhidden(plugin, kind, own)
+            except UsageError as error:
+                problem = error.message
+            rows.append(
+                {
+                    "name": plugin.name,
+                    "kind": plugin.kind,
+                    "package": plugin.package,
+                    "version": plugin.version,
+                    "usable": problem is None,
+                    "problem": problem,
+                }
+            )
+    if as_json:
+        out.document({"v": 1, "plugins": rows})
+        return
+    if not rows:
+        out.say("No other package adds anything. How one does: docs/plugins.md")
+        return
+    lines = [("NAME", "KIND", "PACKAGE", "VERSION", "USABLE")]
+    for row in rows:
+        yes = "yes" if row["usable"] else "no"
+        lines.append((row["name"], row["kind"], row["package"], row["version"], yes))
+    print_table(lines)
+    for row in rows:
+        if row["problem"] is not None:
+            out.warn(row["problem"])

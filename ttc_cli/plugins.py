@@ -1,0 +1,191 @@
+"""Strategies, verifiers and engines of other packages, found by their entry points.
+
+A package names them in one of three groups, ``ttc.strategies``, ``ttc.verifiers`` and
+``ttc.engines``. What is installed is known without importing any of it; a plugin is imported when
+it is asked for by its name, or listed. It cannot take a name that ttc has itself, and runs with the
+rights of whoever runs ttc. See ``docs/plugins.md``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from ttc_cli.errors import EngineError, TtcError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from ttc_cli.engines.base import Engine
+
+STRATEGIES, VERIFIERS, ENGINES = "ttc.strategies", "ttc.verifiers", "ttc.engines"
+KINDS = {STRATEGIES: "strategy", VERIFIERS: "verifier", ENGINES: "engine"}
+
+_NAME = re.compile(r"[A-Za-z][\w.-]*")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One entry point: ``name`` of its ``kind``, and the package that brings it."""
+
+    kind: str
+    name: str
+    package: str
+    version: str
+    point: EntryPoint = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.name} of the package {self.package} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWish:
+    """What an engine of a plugin is to be opened for. None means: its own default.
+
+    ``where`` is all behind ``NAME:`` in ``--server NAME:WHERE``; ``model`` is as the user named it.
+    ``template`` is a chat template's text and ``tokens`` the spellings of its ``bos_token`` and
+    ``eos_token``, which the engine is to give back in its ``EngineInfo``. ``parameters`` reckons
+    FLOPs, ``parallel`` branches grow at once, ``context`` is the longest path in tokens.
+    """
+
+    where: str
+    model: str | None = None
+    template: str | None = None
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    parameters: int | None = None
+    parallel: int | None = None
+    context: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """An engine of a plugin: ``open`` gives it ready, and raises what ``Engine.open`` may."""
+
+    name: str
+    open: Callable[[EngineWish], Engine]
+    summary: str
+
+
+def list_plugins(group: str) -> list[Plugin]:
+    """What is installed in ``group``, by name; imports nothing of it."""
+    from importlib.metadata import entry_points
+
+    found = [
+        Plugin(
+            KINDS[group],
+            point.name,
+            point.dist.name if point.dist is not None else "?",
+            point.dist.version if point.dist is not None else "?",
+            point,
+        )
+        for point in entry_points(group=group)
+    ]
+    return sorted(found, key=lambda each: (each.name, each.package))
+
+
+def list_names(group: str, own: Collection[str] = ()) -> list[str]:
+    """The names in ``group`` beside ttc's ``own``."""
+    names = dict.fromkeys(each.name for each in list_plugins(group))
+    return [name for name in names if name not in own and _NAME.fullmatch(name)]
+
+
+def find_plugin(group: str, name: str) -> Plugin | None:
+    """The plugin called ``name``: of several the one whose package's name comes first."""
+    return next((each for each in list_plugins(group) if each.name == name), None)
+
+
+def load(plugin: Plugin, wanted: type[_T]) -> _T:
+    """What the entry point of ``plugin`` names.
+
+    Raises:
+        UsageError: it cannot be imported, or is no ``wanted`` of that name; names the package.
+    """
+    try:
+        found = plugin.point.load()
+    except (Exception, SystemExit) as error:  # whatever another's module does when imported
+        raise refuse(plugin, f"{type(error).__name__}: {error}") from error
+    if not isinstance(found, wanted):
+        raise refuse(plugin, f"{plugin.point.value} is no {wanted.__module__}.{wanted.__name__}")
+    name = getattr(found, "name", None)
+    if name != plugin.name or not _NAME.fullmatch(plugin.name):
+        raise refuse(plugin, f"{plugin.point.value} calls itself {name!r}")
+    return found
+
+
+def load_unhidden(plugin: Plugin, wanted: type[_T], own: Collection[str]) -> _T:
+    """As ``load``, and only if its name is not one of ttc's ``own``, or of another package.
+
+    Raises:
+        UsageError: it is; or as ``load``.
+    """
+    if plugin.name in own:
+        raise refuse(plugin, f"ttc has a {plugin.kind} of that name itself")
+    first = find_plugin(plugin.point.group, plugin.name)
+    if first is not None and first.package != plugin.package:
+        raise refuse(plugin, f"the package {first.package} has one of that name")
+    return load(plugin, wanted)
+
+
+def load_all(
+    group: str, wanted: type[_T], own: Collection[str], warn: Callable[[str], None]
+) -> list[tuple[Plugin, _T]]:
+    """All of ``group`` that can be used; ``warn`` is told why others cannot."""
+    found: list[tuple[Plugin, _T]] = []
+    for plugin in list_plugins(group):
+        try:
+            found.append((plugin, load_unhidden(plugin, wanted, own)))
+        except UsageError as error:
+            warn(error.message)
+    return found
+
+
+def refuse(plugin: Plugin, why: str) -> UsageError:
+    """The error that ``plugin`` cannot be used."""
+    said = str(plugin)
+    return UsageError(
+        f"{said[0].upper()}{said[1:]} cannot be used: {why}",
+        f"pip install --upgrade {plugin.package}, or without it: pip uninstall {plugin.package}",
+    )
+
+
+def find_engine(address: str) -> tuple[Plugin, str] | None:
+    """The engine that ``--server NAME:WHERE`` names, and WHERE; None for a server's address.
+
+    Raises:
+        UsageError: there is no engine of that name, and one of a name much like it.
+    """
+    name, colon, where = address.partition(":")
+    if not colon or where.startswith("//") or "@" in where or where[:1].isdigit():
+        return None
+    plugin = find_plugin(ENGINES, name)
+    if plugin is not None:
+        return plugin, where
+    near = difflib.get_close_matches(name, list_names(ENGINES), 1)
+    if near:
+        raise UsageError(f"There is no engine called {name!r}.", f"Did you mean {near[0]}:{where}?")
+    return None
+
+
+def open_engine(plugin: Plugin, wish: EngineWish) -> Engine:
+    """The engine of ``plugin``, ready.
+
+    Raises:
+        UsageError: the plugin cannot be loaded.
+        EngineError: it failed, or gave no engine.
+        TtcError: what it says itself.
+    """
+    entry = load(plugin, EngineEntry)
+    try:
+        engine = entry.open(wish)
+        ready = hasattr(engine, "info") and hasattr(engine, "open")
+    except TtcError:
+        raise
+    except Exception as error:  # whatever another's code does
+        raise EngineError(f"{plugin} failed: {type(error).__name__}: {error}") from error
+    if not ready:
+        raise EngineError(f"{plugin} gave {engine!r}, which is no engine.")
+    return engine
