@@ -58,6 +58,10 @@ class Finish(StrEnum):
     """A hard cap of the run was reached."""
 
 
+WHOLE = (Finish.STOP, Finish.LENGTH, Finish.CONTEXT, Finish.LOOP)
+"""Ends that a candidate comes to by itself or at its own limit, and not because of others."""
+
+
 class Role(StrEnum):
     """On whose account compute is booked."""
 

@@ -95,7 +95,7 @@ def test_a_killed_run_can_be_shown_and_taken_up(ttc, asked, strategy):
     _, whole, _ = ttc("solve", *flags, "--no-save", "-q")
     draw, points = random.Random(strategy), []
     for _ in range(3):
-        points.append(draw.randint(0, 60))
+        points.append(draw.randint(0, 25))
         assert kill_after(start(*flags, pause=0.005, parallel=3), points[-1]), points
         code, out, _ = ttc("runs", "show", "last", "--json")
         shown = json.loads(out)["run"]
@@ -227,6 +227,7 @@ def test_a_run_that_ended_by_itself_is_not_taken_up_for_nothing(ttc):
     assert (code, out) == (2, "")
     assert "ended by itself" in err
     assert "hint: ttc solve --resume " in err
+    assert "--samples 4 thinks on" in err
     code, out, _ = ttc("solve", "--resume", "last", "--samples", "3", "--json")
     assert len(json.loads(out)["candidates"]) == 3
 

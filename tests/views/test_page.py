@@ -360,3 +360,33 @@ def test_spending_never_falls():
     (stage,) = look_back(run).stages
     assert [each.tokens for each in stage.spending] == [100, 130, 130]
     assert stage.spending[1].flops == stage.spending[2].flops
+
+
+def ended(text, steps=(), thought=0):
+    candidate = Candidate(0, text, 9, Finish.STOP, story.answer("6"), steps=steps, thought=thought)
+    return [(0.0, events.CandidateStarted(0, 0)), (1.0, events.CandidateEnded(candidate))]
+
+
+def test_a_thought_is_told_from_the_steps_of_the_answer():
+    whole = "<think>Is it 4?\n\nNo.</think>\n\nWe add.\n\nIt is 6."
+    (stage,) = look_back(ended(whole, thought=28)).stages
+    (life,) = stage.lives
+    assert life.thought == "<think>Is it 4?\n\nNo.</think>"
+    assert [(part.number, part.text) for part in life.steps] == [(1, "We add."), (2, "It is 6.")]
+    page = Page(render_page(ended(whole, thought=28)))
+    assert len(page.find("details", **{"class": "thought"})) == 1
+
+
+def test_a_thought_within_steps_leaves_their_numbers_alone():
+    steps = (Step("Is it 4?\n\n", 3), Step("No. We add.\n\n", 3), Step("It is 6.", 3))
+    (stage,) = look_back(ended("".join(s.text for s in steps), steps, thought=14)).stages
+    (life,) = stage.lives
+    assert life.thought == "Is it 4?\n\nNo."
+    assert [part.text.strip() for part in life.steps] == ["", "We add.", "It is 6."]
+
+
+def test_the_path_to_a_candidate_begins_with_what_its_ancestors_wrote():
+    (stage,) = look_back(story.searched()).stages
+    assert [part.number for part in stage.path(8)] == [1, 2, 3, 4]
+    assert "".join(part.text for part in stage.path(1)) == "".join(story.STEPS)
+    assert [part.number for part in {life.node.id: life for life in stage.lives}[8].steps] == [4]

@@ -101,6 +101,15 @@ def complete_policy(incomplete: str) -> list[str]:
     return _pick((each.stem for each in files if each.stem != "active"), incomplete)
 
 
+def complete_run(incomplete: str) -> list[str]:
+    """The id of a run, newest first."""
+    from ttc_cli.commands.keeping import runs_path
+    from ttc_cli.runs.store import RunStore
+
+    with RunStore.open_to_read(runs_path()) as store:
+        return _pick((*(run.id for run in store.newest(100)), "last"), incomplete)
+
+
 def complete_key(incomplete: str) -> list[str]:
     """A setting's key."""
     from ttc_cli.config import KEYS
@@ -137,12 +146,3 @@ def complete_tested_verifier(incomplete: str) -> list[str]:
     from ttc_cli.verifiers.verdicts import read_verdicts
 
     return _pick((name for _, name in read_verdicts(verdicts_path())), incomplete)
-
-
-def complete_run(incomplete: str) -> list[str]:
-    """The id of a run that is kept, the newest first, or ``last``."""
-    from ttc_cli import paths
-    from ttc_cli.runs.store import FILE, LAST, RunStore
-
-    with RunStore.open_to_read(paths.data_dir() / FILE) as store:
-        return _pick((*(run.id for run in store.newest(50)), LAST), incomplete)

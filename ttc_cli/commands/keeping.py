@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,10 @@ if TYPE_CHECKING:
     from ttc_cli.runs.spending import Cost
     from ttc_cli.runs.store import RunStore
 
-FLAGS = (
-    "strategy", "knobs", "verifier", "check", "check_seconds", "samples", "temperature",
-    "think_tokens", "wait", "think_keep", "seed", "answer_type", "schema", "system", "min_score",
-    "budget", "max_tokens", "max_seconds", "max_flops", "max_samples", "model", "cascade", "server",
-    "chat_template", "parameters", "context", "kv_type",
-)  # fmt: skip
-"""Parameters of ``ttc solve`` that make a run what it is; the question is beside them."""
+MACHINE = ("threads", "gpu_layers", "verifier_gpu_layers", "parallel")
+"""Parameters of ``ttc solve`` that say how a run is computed on this machine."""
+_PANELS = ("Thinking", "Budget", "Model and engine")
+"""Of the flags that make a run what it is, ``MACHINE`` and ``yes`` left out."""
 
 _TOLD = "told"
 """The note that the user has been told that runs are kept."""
@@ -65,17 +61,42 @@ def runs_path() -> Path:
     return paths.data_dir() / FILE
 
 
-def read_flags(option: Callable[[str], Any], model: str | None) -> dict[str, Any]:
+def list_flags(command: Any) -> list[Any]:
+    """The parameters of ``ttc solve`` that make a run what it is; the question is beside them."""
+    return [
+        each
+        for each in command.params
+        if getattr(each, "rich_help_panel", None) in _PANELS and each.name not in (*MACHINE, "yes")
+    ]
+
+
+def read_flags(command: Any, option: Callable[[str], Any], model: str | None) -> dict[str, Any]:
     """The flags of this run in values that JSON has; ``model`` is the one that was chosen."""
-    flags = {name: option(name) for name in FLAGS} | {"model": model}
-    return {
-        name: value.value
-        if isinstance(value, Enum)
-        else [*value] or None
-        if isinstance(value, list | tuple)
-        else value
-        for name, value in flags.items()
-    }
+    flags: dict[str, Any] = {}
+    for each in list_flags(command):
+        value = model if each.name == "model" else option(each.name)
+        if isinstance(value, list | tuple):
+            value = [str(word) for word in value] or None
+        plain = value is None or isinstance(value, bool | int | float | list)
+        flags[each.name] = value if plain else str(value)
+    return flags
+
+
+def word_flags(command: Any, flags: Mapping[str, Any]) -> list[str]:
+    """``flags`` as they are typed, those at their default left out."""
+    words: list[str] = []
+    for each in list_flags(command):
+        value, flag = flags.get(each.name), each.opts[0]
+        if value is None or value == each.default or value is False:
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            if one is True:
+                words.append(flag)
+            elif str(one).startswith("-"):
+                words.append(f"{flag}={one}")
+            else:
+                words += [flag, str(one)]
+    return words
 
 
 def identify_models(request: Request, path: Path) -> dict[str, str]:
@@ -93,6 +114,7 @@ def keep_run(
     request: Request,
     path: Path,
     flags: Mapping[str, Any],
+    words: Sequence[str],
     out: Output,
     *,
     wanted: bool,
@@ -104,6 +126,7 @@ def keep_run(
         request: what is asked for.
         path: the generator's file.
         flags: from ``read_flags``.
+        words: from ``word_flags``.
         out: is told where runs are kept, once, and warned where they cannot be.
         wanted: whether to keep it.
         parent: the id of the run that this one takes up.
@@ -111,7 +134,7 @@ def keep_run(
     kept = Kept()
     if wanted:
         try:
-            kept.recorder = _begin(request, path, flags, out, parent)
+            kept.recorder = _begin(request, path, {"flags": flags, "words": words}, out, parent)
         except TtcError as error:
             _warn(error, out)
     try:
@@ -123,13 +146,13 @@ def keep_run(
 
 
 def _begin(
-    request: Request, path: Path, flags: Mapping[str, Any], out: Output, parent: str | None
+    request: Request, path: Path, asked: Mapping[str, Any], out: Output, parent: str | None
 ) -> Recorder:
     from ttc_cli.runs.database import explain_faults
     from ttc_cli.runs.recorder import Recorder
     from ttc_cli.runs.store import RunStore, hide_keys
 
-    asked = {"question": request.problem.text, "flags": flags}
+    asked = {"question": request.problem.text, **asked}
     store = RunStore.open(runs_path(), out.warn)
     try:
         with explain_faults(store.path):

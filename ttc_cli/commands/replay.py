@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 EPILOG = show_examples(
     "ttc replay last",
     "ttc replay --speed 4 last",
-    "ttc replay --step last",
     "ttc replay --speed 0 --explain last",
     more="Nothing is computed and no model is loaded. Waits of more than two seconds are "
     "shortened. Ctrl-C leaves. 'ttc runs list' shows the ids.",

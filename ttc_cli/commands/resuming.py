@@ -9,24 +9,21 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ttc_cli import __version__
+from ttc_cli.commands.keeping import MACHINE, identify_models, word_flags
 from ttc_cli.config import Config
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
-from ttc_cli.types import AnswerType, Budget
+from ttc_cli.types import Budget
 
 if TYPE_CHECKING:
     from ttc_cli.commands.thinking import Request
     from ttc_cli.runs.resuming import Known
     from ttc_cli.runs.run import Run
 
-_MACHINE = ("threads", "gpu_layers", "verifier_gpu_layers", "parallel", "view", "color")
-_SETTINGS = (*_MACHINE, "keep_runs")
+_SETTINGS = (*MACHINE, "view", "color", "keep_runs")
 """Settings that a run does not bring: they say how it computes here, and what is shown."""
-_FREE = (
-    *_MACHINE, "min_score", "yes", "as_json", "as_jsonl", "solution", "explain", "quiet",
-    "verbose", "dry_run", "no_save", "resume", "go_on",
-)  # fmt: skip
-"""Flags that may stand beside ``--resume``, those of the budget left out."""
+_FREE = (*MACHINE, "yes", "min_score", "resume", "go_on")
+"""Flags that may stand beside ``--resume``, with those of the budget and of the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,6 @@ class Past:
         Raises:
             UsageError: a model file changed.
         """
-        from ttc_cli.commands.keeping import identify_models
         from ttc_cli.runs.resuming import check_files, count_known
 
         check_files(self.run, identify_models(request, path))
@@ -71,18 +67,17 @@ class Past:
         return replace(request, known=self.known)
 
 
-def take_up(ctx: typer.Context) -> dict[str, Any]:
-    """Put the flags of the run that ``ctx`` names into ``ctx``, and a ``Past`` into ``ctx.obj``.
+def take_up(ctx: typer.Context) -> Any:
+    """The context in which ``ttc solve`` asks again for the run that ``ctx`` names.
 
-    Returns:
-        The parameters of ``ttc solve`` that ask for the run again.
+    Its flags are those of the run, but for what ``ctx`` may say beside ``--resume``; its ``obj`` is
+    the ``Past``.
 
     Raises:
         UsageError: there is no such run, it goes on still, there is nothing left to do, or a flag
             is given that it brings itself.
         RunDamaged, RunsUnavailable: the log cannot be read.
     """
-    from ttc_cli.commands.keeping import FLAGS
     from ttc_cli.commands.runs import open_runs
     from ttc_cli.runs import resuming
     from ttc_cli.runs.store import LAST
@@ -114,13 +109,12 @@ def take_up(ctx: typer.Context) -> dict[str, Any]:
         continues=entry is not None and entry.continues,
         as_before=not {"budget", "samples", "max_samples"} & set(more),
     )
-    ctx.obj = Past(run, known, anew=entry is not None and entry.steps)
-    kept = {name: flags.get(name) for name in FLAGS if name not in given}
-    if (kind := flags.get("answer_type")) is not None:
-        kept["answer_type"] = AnswerType(kind)
-    ctx.params |= kept | more
-    ctx.params |= {"prompt": run.request["question"], "resume": None, "go_on": False}
-    return dict(ctx.params)
+    words = word_flags(ctx.command, flags | more)
+    asked = ctx.command.make_context(ctx.info_name, words, parent=ctx.parent)
+    asked.params |= {name: ctx.params[name] for name in given}
+    asked.params |= {"prompt": run.request["question"], "resume": None, "go_on": False}
+    asked.obj = Past(run, known, anew=entry is not None and entry.steps)
+    return asked
 
 
 def _find_given(ctx: typer.Context) -> set[str]:
@@ -134,7 +128,8 @@ def _find_given(ctx: typer.Context) -> set[str]:
         if source is None or source.name != "COMMANDLINE":
             continue
         given.add(name)
-        if name not in (*_FREE, *BUDGET):
+        shows = getattr(parameter, "rich_help_panel", None) == "Output"
+        if name not in (*_FREE, *BUDGET) and not shows:
             word = parameter.opts[0] if parameter.param_type_name == "option" else "The question"
             raise UsageError(
                 f"{word} is that of the run which is taken up.",
@@ -153,7 +148,9 @@ def _check_open(result: Any, run: Run, flags: dict[str, Any]) -> None:
         return
     caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
     if not reached_cap(result, Budget(**{cap: flags[cap] for cap in caps})):
+        samples = flags["samples"]
+        more = f"--samples {2 * samples}" if samples else "--budget deep"
         raise UsageError(
             f"The run {run.id} ended by itself ({result.stop_reason}).",
-            f"ttc solve --resume {run.id} --budget deep thinks on",
+            f"ttc solve --resume {run.id} {more} thinks on",
         )

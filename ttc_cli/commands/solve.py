@@ -134,7 +134,7 @@ def solve(
     from ttc_cli.views.jsonl import error_json
 
     if resume is not None or go_on:
-        return solve(ctx, **resuming.take_up(ctx))
+        return int(ctx.command.invoke(resuming.take_up(ctx)))
     past: resuming.Past | None = ctx.obj
     wording = read_template(template) if template is not None else None
     config = load_config() if past is None else past.narrow(load_config())
@@ -269,10 +269,12 @@ def solve(
         if past is not None:
             request = past.join(request, path, out)
         named = option("model") if ladder or served else chosen.name
+        asked = keeping.read_flags(ctx.command, option, named)
         keep = keeping.keep_run(
             request,
             path,
-            keeping.read_flags(option, named),
+            asked,
+            keeping.word_flags(ctx.command, asked),
             out,
             wanted=not no_save and option("keep_runs", "yes") == "yes",
             parent=None if past is None else past.run.id,

@@ -18,13 +18,12 @@ from ttc_cli.errors import UsageError
 from ttc_cli.events import CandidateEnded, RunStarted, Scored
 from ttc_cli.runs.run import Run, State
 from ttc_cli.runs.store import RunStore
-from ttc_cli.types import Budget, Candidate, Finish, Result
+from ttc_cli.types import WHOLE, Budget, Candidate, Result
 
 LEVELS = ("quick", "normal", "deep", "max")
 BUDGET = ("budget", "samples", "max_tokens", "max_seconds", "max_flops", "max_samples")
 """Flags of the budget, by their parameter."""
 
-_ENDED = (Finish.STOP, Finish.LENGTH, Finish.CONTEXT, Finish.LOOP)
 _SAMPLED_BYTES = 64 * 1024
 _SAMPLED_PLACES = 64
 _LONGEST_QUESTION = 200
@@ -56,7 +55,7 @@ def collect_known(store: RunStore, run: Run) -> tuple[Known, ...]:
                 turns += [{}] if turn == len(turns) else []
             elif isinstance(event, CandidateEnded):
                 known = turns[turn].get(event.candidate.id)
-                if known is None or known.finish not in _ENDED:
+                if known is None or known.finish not in WHOLE:
                     turns[turn][event.candidate.id] = replace(event.candidate, scores=())
             elif isinstance(event, Scored) and event.score.step is None:
                 known = turns[turn].get(event.id)
@@ -69,7 +68,7 @@ def collect_known(store: RunStore, run: Run) -> tuple[Known, ...]:
 
 def count_known(known: tuple[Known, ...]) -> tuple[int, int]:
     """How many candidates ended, and the tokens that they took."""
-    whole = [each for turn in known for each in turn.values() if each.finish in _ENDED]
+    whole = [each for turn in known for each in turn.values() if each.finish in WHOLE]
     return len(whole), sum(each.tokens for each in whole)
 
 
@@ -181,20 +180,10 @@ def check_files(run: Run, now: Mapping[str, str]) -> None:
         )
 
 
-_FLAG_NAMES = {"knobs": "option"}
-_DEFAULTS = {"seed": 0, "answer_type": "auto", "strategy": "auto", "budget": "normal"}
-
-
 def word_command(run: Run) -> str:
     """The command that asks for ``run`` anew."""
-    words = ["ttc", "solve"]
-    for name, value in run.request["flags"].items():
-        flag = f"--{_FLAG_NAMES.get(name, name).replace('_', '-')}"
-        if value in (None, [], _DEFAULTS.get(name)):
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            words += [flag, str(each)]
     question = _shorten(run.question)
+    words = ["ttc", "solve", *run.request["words"]]
     return shlex.join([*words, *(["--"] if question.startswith("-") else []), question])
 
 

@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ttc_cli.runs.run import Run, State
-from ttc_cli.types import Finish, Result
-
-_WHOLE = (Finish.STOP, Finish.LENGTH, Finish.CONTEXT, Finish.LOOP)
+from ttc_cli.types import WHOLE, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class Cost:
 
 def estimate_full(result: Result, samples: int | None) -> Cost | None:
     """The cost of all ``samples``; None where it is not known how many, or how long one is."""
-    whole = [each.tokens for each in result.candidates if each.finish in _WHOLE]
+    whole = [each.tokens for each in result.candidates if each.finish in WHOLE]
     if samples is None or not whole:
         return None
     tokens = samples * sum(whole) / len(whole)

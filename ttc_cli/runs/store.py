@@ -110,7 +110,9 @@ class RunStore:
                         (id, *values),
                     )
                     self._add_text(made.lastrowid, question)
-            except sqlite3.IntegrityError:
+            except sqlite3.IntegrityError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+                    raise
                 continue  # that id is taken
             return id
 

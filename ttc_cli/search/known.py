@@ -26,10 +26,8 @@ from ttc_cli.engines.base import (
     Until,
 )
 from ttc_cli.search.sample import derive_seed
-from ttc_cli.types import Candidate, Finish, Problem, Role, Score
+from ttc_cli.types import WHOLE, Candidate, Finish, Problem, Role, Score
 from ttc_cli.verifiers.base import Leaf, Verifier
-
-_WHOLE = (Finish.STOP, Finish.LENGTH, Finish.CONTEXT, Finish.LOOP)
 
 
 class KnownSession:
@@ -155,7 +153,7 @@ class KnownSession:
         candidate = self._known.get(request.label)
         return (
             candidate is not None
-            and candidate.finish in _WHOLE
+            and candidate.finish in WHOLE
             and request.until is Until.END
             and request.seed == derive_seed(self._seed, request.label)
         )
