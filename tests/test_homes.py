@@ -120,7 +120,10 @@ FILL = textwrap.dedent(
             return action() or 0
         except OSError as error:
             return error.errno
+    known = paths.data_dir() / "verifiers.json"
+    verdict = verdicts.Verdict("judge", "first", True, 0.7, 0.6, 0.8, 24, "planted", "2025-01-01")
     actions = {
+        "verifiers": lambda: verdicts.write_verdicts(known, {("b" * 64, "judge"): verdict}),
         "default": lambda: main(["models", "default", "qwen2.5-coder-0.5b"]),
         "add": lambda: main(["models", "add", str(model), "--name", "second"]),
         "forget": lambda: own.forget_entry("first") and 0,
@@ -131,6 +134,7 @@ FILL = textwrap.dedent(
     main(["models", "add", str(model), "--name", "first"])
     main(["models", "default", "first"])
     default.record_speed("first", 1.0)
+    verdicts.write_verdicts(known, {("a" * 64, "judge"): verdict})
     use_policy("a" * 64, "mine", home / "data" / "policies")
     files.record_file("first", model, "a" * 64, None)
 
@@ -164,7 +168,7 @@ def test_a_full_disk_leaves_every_file_of_settings_as_it_was(run: Run, tmp_path:
     done = run(script, mount=True, TTC_HOME=str(tmp_path / "home"), TINY=TINY)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["files"] >= 5
+    assert report["files"] >= 6
     assert report["lost"] == []
     assert all(report["codes"].values()), report  # each was told that there is no room
     assert done.stdout.splitlines()[-1] == "4"

@@ -47,7 +47,7 @@ def run(tmp_path_factory):
     return start
 
 
-@pytest.mark.parametrize("megabytes", [260, 330, 420])
+@pytest.mark.parametrize("megabytes", [260, 420])
 def test_no_room_for_the_model_is_exit_5_in_words(run, tiny_model, megabytes):
     done = run(tiny_model, "What is 2 + 2?", "--max-tokens", "20", megabytes=megabytes)
     assert (done.returncode, done.stdout) == (5, ""), done.stderr
@@ -73,9 +73,7 @@ def test_a_kv_cache_that_fills_in_mid_search_ends_branches_and_not_the_run(run, 
     "source",
     [
         "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
-        "{{ 'x' * 10 ** 9 }}",
         "{{ messages.__class__.__mro__[1].__subclasses__() }}",
-        "{{ 1 | nosuch }}",
     ],
 )
 def test_a_hostile_template_of_a_file_is_exit_2(run, tiny_model, tmp_path, source):

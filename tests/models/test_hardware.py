@@ -12,6 +12,7 @@ import pytest
 from ttc_cli.models import hardware
 
 GIB = 1024**3
+ROOT = Path(__file__).resolve().parents[2]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -232,3 +233,16 @@ def test_this_machine_can_be_read() -> None:
     assert 0 < found.free <= found.total
     assert hardware.count_cores() >= 1
     assert hardware.read_cpu().model
+
+
+@linux
+def test_a_limit_of_addresses_is_a_limit_of_memory() -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20)); "
+        "from ttc_cli.models.hardware import read_memory; memory = read_memory(); "
+        "print(memory.total >> 20, memory.free >> 20, memory.limited)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    total, free, limited = done.stdout.split()
+    assert (int(total), limited) == (700, "True"), done.stderr
+    assert 0 < int(free) < 700

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ttc_cli import crash
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.signals import run_tasks
@@ -220,6 +221,7 @@ class Loader(contextlib.AbstractContextManager["Loader"]):
     def __init__(self, wish: Wish, model: Model, out: Output) -> None:
         self._wish, self._model, self._out = wish, model, out
         self._engine: Engine | None = None
+        self._watch = contextlib.ExitStack()
 
     def load(self) -> Engine:
         """The engine, with room for the longest question."""
@@ -241,6 +243,7 @@ class Loader(contextlib.AbstractContextManager["Loader"]):
                 context=planning.estimate_context(longest, limits),
             )
             label = planning.label_model(self._model)
+            self._watch.enter_context(crash.watched())
             self._engine = thinking.open_engine(self._model.path, settings, label)
             self._out.status("")
         return self._engine
@@ -257,6 +260,7 @@ class Loader(contextlib.AbstractContextManager["Loader"]):
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+        self._watch.close()
 
     def __exit__(self, *exc: object) -> None:
         self.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttc_cli import crash
 from ttc_cli.output import Output
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Setting:
         label = planning.label_model(model)
         out.status(f"loading {label} …")
         with contextlib.ExitStack() as stack:
+            stack.enter_context(crash.watched())
             engine, verifying = verifier_models.open_engines(
                 path, settings, label, others, thinking.open_engine
             )
