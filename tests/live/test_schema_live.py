@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ttc_cli.answers import Comparer
 from ttc_cli.answers.schema import conforms
-from ttc_cli.main import main
+from ttc_cli.engines import llamacpp
+from ttc_cli.engines.base import Engine
+from ttc_cli.policy.run import solve
+from ttc_cli.prompts import Chat
+from ttc_cli.types import Budget, Finish, Problem, Sampling
 
 pytestmark = pytest.mark.live
 
@@ -38,24 +44,32 @@ SCHEMAS = {
 }
 
 
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Iterator[Engine]:
+    loaded = llamacpp.load(tiny_model, llamacpp.Settings(threads=1, parallel=4, context=1024))
+    yield loaded
+    loaded.close()
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
-@pytest.mark.parametrize("strategy", ["majority", "beam"])
-def test_a_weak_model_always_conforms(
-    tiny_model: Path, capsys: pytest.CaptureFixture[str], name: str, strategy: str
-) -> None:
+def test_a_weak_model_always_conforms(engine: Engine, name: str) -> None:
     schema = json.dumps(SCHEMAS[name])
-    code = main(
-        [
-            "solve", "Anna, a bold woman of 31, drives to Riga.", "--model", str(tiny_model),
-            "--schema", schema, "--strategy", strategy, "--samples", "4", "--json", "-q",
-            "--temperature", "1.2", "--context", "2048", "--threads", "1",
-            "--max-seconds", "60",
-        ]
-    )  # fmt: skip
-    result = json.loads(capsys.readouterr().out)
-    assert code == 0
-    assert conforms(result["answer"], schema)
-    ends = Counter(each["finish"] for each in result["candidates"])
-    finished = [each for each in result["candidates"] if each["finish"] == "stop"]
-    assert finished
-    assert all(conforms(each["answer"], schema) for each in finished), ends
+    with Comparer() as comparer:
+        result = asyncio.run(
+            solve(
+                Problem("Anna, a bold woman of 31, drives to Riga.", schema=schema),
+                engine,
+                chat=Chat(engine.info),
+                comparer=comparer,
+                strategy="majority",
+                samples=4,
+                sampling=Sampling(temperature=1.2),
+                budget=Budget(tokens_per_candidate=240),
+            )
+        )
+    assert result.answer is not None
+    for each in result.candidates:
+        assert each.finish is Finish.STOP, each.text
+        assert each.answer is not None, each.text
+        assert conforms(each.answer.text, schema)
+    assert sum(each.votes for each in result.classes) == 4

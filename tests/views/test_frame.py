@@ -137,6 +137,18 @@ def test_a_free_form_run_shows_whom_the_verifier_prefers():
     assert re.search(r"1 ★ finished", text)
 
 
+def test_of_code_it_is_said_that_the_verifier_chooses():
+    state = ViewState()
+    for id_, value in ((0, 0.0), (1, 1.0)):
+        answer = Answer(f"def f(x):\n    return x + {id_}", "k", AnswerType.CODE)
+        ended = Candidate(id_, answer.text, 9, Finish.STOP, answer)
+        state = reduce(state, events.CandidateEnded(ended))
+        state = reduce(state, events.Scored(id_, Score("check", value)))
+    text = render(state, 80, 24).text
+    assert "none on code: the verifier chooses, 2 programs so far" in text
+    assert "def f(x): return x + 1" in text
+
+
 def test_the_best_path_of_a_search_over_steps_is_told_step_by_step():
     lines = render(fold("searched"), 120, 40).text.splitlines()
     first = next(i for i, line in enumerate(lines) if "best #1" in line)

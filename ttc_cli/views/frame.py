@@ -273,6 +273,8 @@ def _no_vote(state: ViewState) -> str:
     )
     if best is None or best.answer is None or not answers:
         return "no answer yet"
+    if best.answer.type is AnswerType.CODE:
+        return f"none on code: the verifier chooses, {words.plural(answers, 'program')} so far"
     says = words.shorten(best.answer.text, 40)
     return f"not taken yet: {words.plural(answers, 'answer')}, #{best.id} says {says}"
 
