@@ -169,3 +169,7 @@ def test_the_last_word_knows_more_than_a_grammar() -> None:
     assert not conforms("[1, 1]", schema)
     assert not conforms("[1,", schema)
     assert not conforms("[" * 100_000, schema)
+
+
+def test_nothing_is_fetched_to_tell_whether_a_value_conforms() -> None:
+    assert not conforms("1", '{"$ref": "http://127.0.0.1:9/schema.json"}')

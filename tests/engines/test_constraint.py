@@ -55,7 +55,9 @@ def test_patterns_are_respelt_for_the_grammar(pattern: str, means: str) -> None:
     Grammar(None, grammar_of({"type": "string", "pattern": pattern})).close()
 
 
-@pytest.mark.parametrize("pattern", ["abc", r"^\bx$", r"^(?=a)b$", '^"$', r"^\\$", r"^\p$"])
+@pytest.mark.parametrize(
+    "pattern", ["abc", r"^\bx$", r"^(?=a)b$", '^"$', r"^\\$", r"^\p$", "^a{9,99999}$"]
+)
 def test_a_pattern_that_no_grammar_follows_is_refused(pattern: str) -> None:
     with pytest.raises(UsageError, match="The schema cannot be used"):
         grammar_of({"type": "string", "pattern": pattern})

@@ -44,7 +44,7 @@ class Terminal:
         self.ours, theirs = pty.openpty()
         self.resize(columns, lines)
         clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
-        code = BEGIN.format(here=str(HERE.parent), root=str(ROOT)) + script
+        code = BEGIN.format(here=str(HERE), root=str(ROOT)) + script
         self.child = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=theirs,
@@ -163,7 +163,7 @@ print("the end")
 
 def test_stdout_stays_free_for_the_answer():
     script = (
-        BEGIN.format(here=str(HERE.parent), root=str(ROOT))
+        BEGIN.format(here=str(HERE), root=str(ROOT))
         + """
 out = sys.stdout
 with LiveTree() as tree:

@@ -62,9 +62,11 @@ def read_schema(given: str) -> str:
 
 def conforms(value: str, schema: str) -> bool:
     """Whether the JSON text ``value`` is a value of ``schema`` (JSON text too)."""
+    from referencing.exceptions import Unresolvable
+
     try:
         return bool(_validator(schema).is_valid(parse_json(value)))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, Unresolvable):
         return False
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,11 +14,11 @@ from ttc_cli.commands.panels import PanelCommand
 from ttc_cli.commands.prompt_templates import read_question, read_template
 from ttc_cli.commands.schemas import read_schema
 from ttc_cli.config import load_config
-from ttc_cli.errors import NoAnswer, TtcError, UsageError
+from ttc_cli.errors import NoAnswer, TtcError
 from ttc_cli.output import Output, print_error
 from ttc_cli.sanitise import clean
 from ttc_cli.signals import Interruption
-from ttc_cli.types import AnswerType, Budget, Problem, Result
+from ttc_cli.types import AnswerType, Problem, Result
 
 if TYPE_CHECKING:
     from ttc_cli.commands.thinking import Thought
@@ -120,17 +119,8 @@ def solve(
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
     only while it changes the answer. The answer alone goes to stdout.
     """
-    from ttc_cli.commands import (
-        keeping,
-        planning,
-        presetting,
-        resuming,
-        serving,
-        thinking,
-        verifier_models,
-    )
+    from ttc_cli.commands import keeping, planning, presetting, requesting, resuming, thinking
     from ttc_cli.commands.batch import asking
-    from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.views.jsonl import error_json
 
     if resume is not None or go_on:
@@ -142,21 +132,9 @@ def solve(
         config = config.over(wording.settings)
         answer_type = answer_type or wording.answer_type
         system = wording.system if system is None else system
-
-    def option(key: str, default: Any = None) -> Any:
-        return config.get(key, ctx.params.get(key), default)
-
-    out = Output(quiet, option("color", "auto"))
-    _refuse_together({"--json": as_json, "--jsonl": as_jsonl})
-    _refuse_together({"--quiet": quiet, "--verbose": verbose})
-    _refuse_together({"--quiet": quiet, "--explain": explain})
-    for name, value in {
-        "--model": model,
-        "--server": server,
-        "--verifier": verifier,
-        "--check": check,
-    }.items():
-        _refuse_together({"--cascade": cascade is not None, name: value is not None})
+    wish = requesting.Wish(ctx.params, config)
+    out = Output(quiet, wish.option("color", "auto"))
+    requesting.refuse_contradictions(ctx.params)
     words = [word for word in (prompt, dash, *ctx.args) if word is not None]
     if save is not None:
         presetting.save_preset(save, ctx, out)
@@ -175,71 +153,15 @@ def solve(
     if question is None:  # a terminal, and nothing to answer
         sys.stderr.write(ctx.get_help() + "\n")
         return 2
-    strategy = option("strategy", "auto")
-    verifiers = _names(verifier or config.get("verifier"))
-    if not verifier and any(each.startswith("check") for each in verifiers):
-        # Else a folder's ttc.toml could run any command as soon as ttc is used there.
-        raise UsageError("A check is taken from the command line alone.", "--check COMMAND")
-    verifiers += (f"check={check}",) if check else ()
-    settings_of_strategy = planning.read_knobs(knobs or ())
-    planning.check_names(strategy, settings_of_strategy, verifiers)
-    caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
-    limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in caps})
+    requesting.check_wish(wish)
     try:
-        held_to = read_schema(schema, kind, served=bool(option("server")))
-        ladder = planning.choose_cascade(_names(cascade)) if cascade is not None else ()
-        if server is None:
-            serving.check_origin(config.get("server"), config.origin("server"))
-        served = None if ladder else serving.read_server(option)
-        if ladder:
-            chosen, verifiers = ladder[0], ()
-        elif served is not None:
-            chosen = serving.choose_served_model(served)
-        else:
-            chosen = planning.choose_model(option("model"))
-        thoughts = planning.choose_thinking(
-            chosen,
-            tokens=option("think_tokens"),
-            waits=option("wait"),
-            keep=option("think_keep"),
-            insist=past is None
-            and any(each is not None for each in (think_tokens, wait, think_keep)),
-        )
-        others = (planning.choose_thinking(each) for each in ladder[1:])
-        limits = planning.make_room_to_think(limits, thoughts, *others)
-        settings = Settings(
-            threads=option("threads"),
-            gpu_layers=option("gpu_layers"),
-            parallel=option("parallel"),
-            context=option("context")
-            or planning.estimate_context(question + (held_to or ""), limits),
-            answer=limits.tokens_per_candidate,
-            kv_type=option("kv_type"),
-            certainty=verifier_models.wants_certainty(verifiers),
-        )
-        choice = verifier_models.choose_verifier_models(
-            verifiers, verifier_models.spread(settings, option("verifier_gpu_layers"))
-        )
-        verifier_models.warn_of(choice.models, out.warn)
-        sandbox = verifier_models.find_sandbox(verifiers, out.warn)
-        request = thinking.Request(
-            problem=Problem(question, kind, system, held_to),
-            model=chosen,
-            strategy=strategy,
-            knobs=settings_of_strategy,
-            verifiers=choice.verifiers,
-            samples=samples,
-            seed=seed,
-            sampling=planning.choose_sampling(chosen, option("temperature")),
-            budget=limits,
-            settings=settings,
-            verifier_models=choice.models,
-            check_seconds=check_seconds,
-            sandbox=sandbox,
-            server=served,
-            thinking=thoughts,
-            larger=ladder[1:],
-            temperature=option("temperature"),
+        held_to = read_schema(schema, kind, served=bool(wish.option("server")))
+        request = requesting.make_request(
+            wish,
+            Problem(question, kind, system, held_to),
+            room=question + (held_to or ""),
+            anew=past is None,
+            warn=out.warn,
         )
         if dry_run:
             planning.show_plan(request, out, as_json=as_json or as_jsonl)
@@ -248,35 +170,29 @@ def solve(
             return 0
         ask = _ask if _is_somebody_there() else None
         path = Path()
-        if served is None:
-            path = planning.obtain_model(chosen, yes=yes, ask=ask)
+        if request.server is None:
+            path = planning.obtain_model(request.model, yes=yes, ask=ask)
         request = planning.obtain_verifiers(request, yes=yes, ask=ask)
         request = planning.obtain_larger(request, yes=yes, ask=ask)
-        hindrance = paths.find_hindrance()
-        if hindrance is not None:
-            lost = "the build of llama.cpp is tested anew each time"
-            out.warn(f"Nothing can be kept in {paths.cache_dir()} ({hindrance}): {lost}.")
-        note = crash.take_crash()
-        if note is not None:
-            out.warn(f"The last run crashed ({crash.name_signal(note)}, {note}): {crash.advise()}.")
+        _warn_of_machine(out)
         interruption = Interruption()
-        seen = thinking.choose_view(option("view", "auto"), quiet)
+        seen = thinking.choose_view(wish.option("view", "auto"), quiet)
         if many is not None:
             with interruption.installed():
                 return asking.answer_batch(many, request, path, out, interruption, seen)
         # The run is kept as it was understood: a template or a schema may be another one later.
-        ctx.params |= {"answer_type": kind, "system": system, "schema": held_to}
+        ctx.params |= {"answer_type": answer_type, "system": system, "schema": held_to}
         if past is not None:
             request = past.join(request, path, out)
-        named = option("model") if ladder or served else chosen.name
-        asked = keeping.read_flags(ctx.command, option, named)
+        named = wish.option("model") if request.larger or request.server else request.model.name
+        asked = keeping.read_flags(ctx.command, wish.option, named)
         keep = keeping.keep_run(
             request,
             path,
             asked,
             keeping.word_flags(ctx.command, asked),
             out,
-            wanted=not no_save and option("keep_runs", "yes") == "yes",
+            wanted=not no_save and wish.option("keep_runs", "yes") == "yes",
             parent=None if past is None else past.run.id,
         )
         with interruption.installed(), keep as kept:
@@ -294,6 +210,17 @@ def solve(
         if as_json or as_jsonl:
             out.document(error_json(error.message, error.hint, error.exit_code))
         raise
+
+
+def _warn_of_machine(out: Output) -> None:
+    """What will cost time or trust here, and is no error."""
+    hindrance = paths.find_hindrance()
+    if hindrance is not None:
+        lost = "the build of llama.cpp is tested anew each time"
+        out.warn(f"Nothing can be kept in {paths.cache_dir()} ({hindrance}): {lost}.")
+    note = crash.take_crash()
+    if note is not None:
+        out.warn(f"The last run crashed ({crash.name_signal(note)}, {note}): {crash.advise()}.")
 
 
 def _stdin() -> int | None:
@@ -314,18 +241,6 @@ def _ask(question: str) -> bool:
     if not reply:  # end of input: no, and the next line starts on a line of its own
         sys.stderr.write("\n")
     return reply.lower() in ("\n", "y\n", "yes\n")
-
-
-def _refuse_together(flags: Mapping[str, bool]) -> None:
-    given = [name for name, value in flags.items() if value]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} contradict each other.", "leave one out")
-
-
-def _names(given: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Verifiers from flags, or from a setting with commas between them."""
-    parts = [given] if isinstance(given, str) else given or []
-    return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
 
 
 def _score(result: Result) -> float:

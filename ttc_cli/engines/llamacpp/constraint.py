@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ttc_cli.answers.schema import simplify
+from ttc_cli.answers.schema import MOST_VALUES, simplify
 from ttc_cli.engines.llamacpp.bindings import import_schema_converter
 from ttc_cli.engines.llamacpp.distribution import Row
 from ttc_cli.engines.llamacpp.native import Grammar, Sampler
@@ -83,6 +83,8 @@ def respell_pattern(pattern: str) -> str:
     Raises:
         ValueError: it asks for one of those, or for what only a regular expression can.
     """
+    if any(int(count) > MOST_VALUES for count in _COUNT.findall(pattern)):
+        raise ValueError(f"a repetition in the pattern {pattern} is above {MOST_VALUES:,}")
     written, inside = [], False
     for token in _PATTERN.findall(pattern):
         if token in _CLASSES:
@@ -103,6 +105,7 @@ def respell_pattern(pattern: str) -> str:
 
 
 _PATTERN = re.compile(r"\\.|\\|\[\^|.", re.DOTALL)
+_COUNT = re.compile(r"(?<=[{,])\d+(?=[},])")
 _CLASSES = {r"\d": "0-9", r"\w": "A-Za-z0-9_", r"\s": " "}
 _UNSPELT = r'"\\\x00-\x1F'
 

@@ -1,0 +1,165 @@
+"""From the flags of ``ttc solve``, and the settings behind them, to a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ttc_cli.commands import planning, serving, verifier_models
+from ttc_cli.commands.thinking import Request
+from ttc_cli.config import Config
+from ttc_cli.engines.llamacpp import Settings
+from ttc_cli.errors import UsageError
+from ttc_cli.types import Budget, Problem
+
+if TYPE_CHECKING:
+    from ttc_cli.commands.serving import Server
+    from ttc_cli.models.store import Model
+
+_CAPS = ("max_tokens", "max_seconds", "max_flops", "max_samples")
+_THOUGHT = ("think_tokens", "wait", "think_keep")
+_AGAINST_CASCADE = {
+    "model": "--model",
+    "server": "--server",
+    "verifier": "--verifier",
+    "check": "--check",
+}
+_PAIRS = (
+    {"as_json": "--json", "as_jsonl": "--jsonl"},
+    {"quiet": "--quiet", "verbose": "--verbose"},
+    {"quiet": "--quiet", "explain": "--explain"},
+    *({"cascade": "--cascade", name: flag} for name, flag in _AGAINST_CASCADE.items()),
+)
+"""Flags that contradict each other, by their parameters' names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a command line wants: its flags by their parameters' names, then the settings."""
+
+    flags: Mapping[str, Any]
+    config: Config
+
+    def option(self, key: str, default: Any = None) -> Any:
+        """The flag, else the setting, else ``default``."""
+        return self.config.get(key, self.flags.get(key), default)
+
+
+def refuse_contradictions(flags: Mapping[str, Any]) -> None:
+    """Make sure that no two flags contradict each other.
+
+    Raises:
+        UsageError: two do.
+    """
+    for pair in _PAIRS:
+        if all(flags.get(name) not in (None, False) for name in pair):
+            raise UsageError(
+                f"{' and '.join(pair.values())} contradict each other.", "leave one out"
+            )
+
+
+def check_wish(wish: Wish) -> None:
+    """Make sure that the strategy, its settings and the verifiers exist, before anything else.
+
+    Raises:
+        UsageError: one does not, or a check comes from a file.
+    """
+    knobs = planning.read_knobs(wish.flags["knobs"] or ())
+    planning.check_names(wish.option("strategy", "auto"), knobs, _list_verifiers(wish))
+
+
+def make_request(
+    wish: Wish, problem: Problem, *, room: str, anew: bool, warn: Callable[[str], None]
+) -> Request:
+    """All that a search needs, nothing of it loaded or downloaded.
+
+    Args:
+        wish: what is wanted.
+        problem: the question.
+        room: the longest text that the context must hold beside an answer.
+        anew: it is no run that is taken up, whose flags may say what its model does not do.
+        warn: is told what may surprise.
+
+    Raises:
+        UsageError: a name that there is not, or what cannot go together.
+        ModelError: the model is not known, or its file is damaged.
+    """
+    flags, option = wish.flags, wish.option
+    verifiers = _list_verifiers(wish)
+    ladder = planning.choose_cascade(split_names(flags["cascade"])) if flags["cascade"] else ()
+    served = None if ladder else _find_server(wish)
+    if ladder:
+        verifiers = ()
+    model = _choose_model(wish, ladder, served)
+    thinking = planning.choose_thinking(
+        model,
+        tokens=option("think_tokens"),
+        waits=option("wait"),
+        keep=option("think_keep"),
+        insist=anew and any(flags[name] is not None for name in _THOUGHT),
+    )
+    limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in _CAPS})
+    others = (planning.choose_thinking(each) for each in ladder[1:])
+    limits = planning.make_room_to_think(limits, thinking, *others)
+    settings = Settings(
+        threads=option("threads"),
+        gpu_layers=option("gpu_layers"),
+        parallel=option("parallel"),
+        context=option("context") or planning.estimate_context(room, limits),
+        answer=limits.tokens_per_candidate,
+        kv_type=option("kv_type"),
+        certainty=verifier_models.wants_certainty(verifiers),
+    )
+    choice = verifier_models.choose_verifier_models(
+        verifiers, verifier_models.spread(settings, option("verifier_gpu_layers"))
+    )
+    verifier_models.warn_of(choice.models, warn)
+    return Request(
+        problem=problem,
+        model=model,
+        strategy=option("strategy", "auto"),
+        knobs=planning.read_knobs(flags["knobs"] or ()),
+        verifiers=choice.verifiers,
+        samples=flags["samples"],
+        seed=flags["seed"],
+        sampling=planning.choose_sampling(model, option("temperature")),
+        budget=limits,
+        settings=settings,
+        verifier_models=choice.models,
+        check_seconds=flags["check_seconds"],
+        sandbox=verifier_models.find_sandbox(verifiers, warn),
+        server=served,
+        thinking=thinking,
+        larger=ladder[1:],
+        temperature=option("temperature"),
+    )
+
+
+def split_names(given: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Names from flags, or from a setting with commas between them."""
+    parts = [given] if isinstance(given, str) else given or []
+    return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
+
+
+def _list_verifiers(wish: Wish) -> tuple[str, ...]:
+    given, check = wish.flags["verifier"], wish.flags["check"]
+    verifiers = split_names(given or wish.config.get("verifier"))
+    if not given and any(each.startswith("check") for each in verifiers):
+        # Else a folder's ttc.toml could run any command as soon as ttc is used there.
+        raise UsageError("A check is taken from the command line alone.", "--check COMMAND")
+    return verifiers + ((f"check={check}",) if check else ())
+
+
+def _find_server(wish: Wish) -> Server | None:
+    if wish.flags["server"] is None:
+        serving.check_origin(wish.config.get("server"), wish.config.origin("server"))
+    return serving.read_server(wish.option)
+
+
+def _choose_model(wish: Wish, ladder: Sequence[Model], served: Server | None) -> Model:
+    if ladder:
+        return ladder[0]
+    if served is not None:
+        return serving.choose_served_model(served)
+    return planning.choose_model(wish.option("model"))
