@@ -48,6 +48,7 @@ BEFORE = (
     "ttc verifiers test judge --model qwen2.5-coder-0.5b",
     "ttc solve --budget deep --answer-type number --save maths",
     "ttc config set budget quick",
+    'ttc solve "What is 17 * 23?"',
 )
 """What whoever reads the examples did before."""
 
@@ -191,6 +192,7 @@ def environment(folder: Path, hub: str) -> dict[str, str]:
     }
     return kept | {
         "TTC_HOME": str(folder / "home"),
+        "TTC_KEEP_RUNS": "yes",
         "HF_HOME": str(folder / "hf"),
         "HF_ENDPOINT": hub,
         "HOME": str(folder),
