@@ -53,7 +53,7 @@ def refuse_contradictions(flags: Mapping[str, Any]) -> None:
         UsageError: two do.
     """
     for pair in _PAIRS:
-        if all(flags.get(name) not in (None, False) for name in pair):
+        if all(flags.get(name) for name in pair):
             raise UsageError(
                 f"{' and '.join(pair.values())} contradict each other.", "leave one out"
             )
@@ -87,7 +87,9 @@ def make_request(
     """
     flags, option = wish.flags, wish.option
     verifiers = _list_verifiers(wish)
-    ladder = planning.choose_cascade(split_names(flags["cascade"])) if flags["cascade"] else ()
+    ladder: tuple[Model, ...] = ()
+    if flags["cascade"] is not None:
+        ladder = planning.choose_cascade(split_names(flags["cascade"]))
     served = None if ladder else _find_server(wish)
     if ladder:
         verifiers = ()
