@@ -32,12 +32,29 @@ def write_lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 20}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+CHECK = """\
+import runpy, sys
+
+assert runpy.run_path(sys.argv[1])["median"]([3, 1, 2]) == 2
+"""
+
 EXAMPLE_FILES = {
     "questions.jsonl": write_lines(SUMS),
     "questions.csv": "question,answer\n" + "".join(f"What is {n}+{n}?,{2 * n}\n" for n in (2, 3)),
     "question.txt": "What is 17 * 23?\n",
     "notes.txt": "Small models agree more often on right answers than on wrong ones.\n",
     "other-tool.jsonl": write_lines(PEER),
+    "essay.txt": "Small models are worth asking twice.\n",
+    "review.md": "Is this prime?\n\n{{ input }}\n",
+    "letter.txt": "With kind regards, Hedwig\n",
+    "person.json": json.dumps(PERSON),
+    "test.py": CHECK,
 }
 
 BEFORE = (
@@ -67,7 +84,9 @@ HUB_FILE = ("bartowski/Qwen2.5-0.5B-Instruct-GGUF", "Qwen2.5-0.5B-Instruct-Q4_K_
 
 
 def answer(ask: Ask) -> str:
-    """Sums rightly, every third time wrongly; to other questions no, or 391."""
+    """Sums rightly, every third time wrongly; a median in Python; else no, or 391."""
+    if "median" in ask.text:
+        return "```python\ndef median(numbers):\n    return sorted(numbers)[len(numbers) // 2]\n```"
     if "prime?" in ask.text:
         return "7 * 13 is 91.\n\nThe final answer is no."
     head, plus, _ = ask.text.rpartition("What is ")[2].partition("+")

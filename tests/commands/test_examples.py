@@ -68,6 +68,7 @@ class World:
             "HF_HUB_CACHE": str(folder / "hf" / "hub"),
             "HF_HUB_OFFLINE": False,
             "ENDPOINT": hub,
+            "HUGGINGFACE_CO_URL_TEMPLATE": f"{hub}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
         }
         for name, value in constants.items():  # read from the environment once, at import
             patch.setattr(f"huggingface_hub.constants.{name}", value)
