@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("llama_cpp")
 
 from ttc_cli.engines.llamacpp.constraint import respell_pattern, write_grammar
-from ttc_cli.engines.llamacpp.native import Grammar
+from ttc_cli.engines.llamacpp.samplers import Grammar
 from ttc_cli.errors import UsageError
 
 

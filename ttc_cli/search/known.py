@@ -17,20 +17,18 @@ from ttc_cli.engines.base import (
     Branch,
     Grow,
     Growth,
-    Meter,
-    Prompt,
-    ScoreRow,
     Session,
     Span,
     Then,
     Until,
 )
+from ttc_cli.search.between import SessionBetween
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.types import WHOLE, Candidate, Finish, Problem, Role, Score
 from ttc_cli.verifiers.base import Leaf, Verifier
 
 
-class KnownSession:
+class KnownSession(SessionBetween):
     """Implements ``engines.base.Session`` over the session that grows what is not known.
 
     Args:
@@ -40,7 +38,7 @@ class KnownSession:
     """
 
     def __init__(self, inner: Session, known: Mapping[int, Candidate], seed: int) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._known = {id: each for id, each in known.items() if not each.steps}
         self._order = {id: place for place, id in enumerate(self._known)}
         self._seed = seed
@@ -48,28 +46,6 @@ class KnownSession:
         self._behind: dict[Branch, Branch] = {}
         self._waiting: dict[Branch, int] = {}
         self._cancelled: set[Branch] = set()
-
-    @property
-    def root(self) -> Branch:
-        """The prompt itself."""
-        return self._inner.root
-
-    @property
-    def meter(self) -> Meter:
-        """Where the engine books."""
-        return self._inner.meter
-
-    def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
-        """As the engine does it."""
-        return self._inner.fork(self._find(branch), count)
-
-    def append(self, branch: Branch, text: Prompt) -> Branch:
-        """As the engine does it."""
-        return self._inner.append(self._find(branch), text)
-
-    def cut(self, branch: Branch, mark: str) -> Branch:
-        """As the engine does it."""
-        return self._inner.cut(self._find(branch), mark)
 
     async def grow(
         self, requests: Sequence[Grow], then: Then | None = None
@@ -123,31 +99,12 @@ class KnownSession:
                 self._waiting[each] = min(self._waiting[each], max_tokens)
         self._inner.limit((self._behind.get(each, each) for each in every), max_tokens)
 
-    async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
-        """As the engine does it; the text of a known candidate is read for that, and booked."""
-        found = [replace(row, branch=self._find(row.branch)) for row in rows]
-        return await self._inner.score(found)
-
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
-        """As the engine does it; the text of a known candidate is read for that, and booked."""
-        return await self._inner.read_states([self._find(each) for each in branches])
-
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free what they hold."""
         for each in list(branches):
             self._texts.pop(each, None)
             behind = self._behind.pop(each, None)
             self._inner.drop([each] if behind is None else [behind, each])
-
-    async def close(self) -> None:
-        """Drop everything."""
-        await self._inner.close()
-
-    async def __aenter__(self) -> KnownSession:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
 
     def _is_known(self, request: Grow) -> bool:
         candidate = self._known.get(request.label)
@@ -159,7 +116,7 @@ class KnownSession:
         )
 
     def _find(self, branch: Branch) -> Branch:
-        """The engine's branch for ``branch``: behind a known candidate, one that reads its text."""
+        """The engine's branch; behind a known candidate, one that reads its text and books it."""
         text = self._texts.pop(branch, "")
         if text:
             self._behind[branch] = self._inner.append(branch, (Span(text),))

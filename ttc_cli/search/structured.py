@@ -19,14 +19,12 @@ from ttc_cli.engines.base import (
     Branch,
     Grow,
     Growth,
-    Meter,
-    Prompt,
-    ScoreRow,
     Session,
     Span,
     Then,
     Until,
 )
+from ttc_cli.search.between import SessionBetween
 from ttc_cli.search.phases import Growths, Job
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.types import Finish
@@ -48,7 +46,7 @@ class _Job(Job):
     filling: bool = False
 
 
-class StructuredSession:
+class StructuredSession(SessionBetween):
     """Implements ``engines.base.Session`` over another session, of an engine with grammars.
 
     Args:
@@ -57,32 +55,10 @@ class StructuredSession:
     """
 
     def __init__(self, inner: Session, schema: str) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._schema = schema
         self._jobs: dict[Branch, _Job] = {}
         self._moved: dict[Branch, Branch] = {}
-
-    @property
-    def root(self) -> Branch:
-        """The prompt itself."""
-        return self._inner.root
-
-    @property
-    def meter(self) -> Meter:
-        """Where the engine books."""
-        return self._inner.meter
-
-    def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
-        """As the engine does it."""
-        return self._inner.fork(self._find(branch), count)
-
-    def append(self, branch: Branch, text: Prompt) -> Branch:
-        """As the engine does it."""
-        return self._inner.append(self._find(branch), text)
-
-    def cut(self, branch: Branch, mark: str) -> Branch:
-        """As the engine does it."""
-        return self._inner.cut(self._find(branch), mark)
 
     def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Grow all through what they think to their value; a step is one of the thinking."""
@@ -101,32 +77,12 @@ class StructuredSession:
             left = job.left if job.filling else _room_to_think(job)
             self._inner.limit([job.inner], max(1, left))
 
-    async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
-        """As the engine does it."""
-        return await self._inner.score(
-            [replace(row, branch=self._find(row.branch)) for row in rows]
-        )
-
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
-        """As the engine does it."""
-        return await self._inner.read_states([self._find(each) for each in branches])
-
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free what they hold."""
         gone = [each for each in branches if each is not self.root]
         self.cancel(gone)
         for each in gone:
             self._inner.drop({self._moved.pop(each, each), each})
-
-    async def close(self) -> None:
-        """Drop everything."""
-        await self._inner.close()
-
-    async def __aenter__(self) -> StructuredSession:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
 
     # -- what a batch of growths asks -----------------------------------------------------------
 

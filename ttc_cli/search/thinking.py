@@ -28,7 +28,6 @@ from ttc_cli.engines.base import (
     Branch,
     Grow,
     Growth,
-    Meter,
     Prompt,
     ScoreRow,
     Session,
@@ -37,6 +36,7 @@ from ttc_cli.engines.base import (
     Until,
 )
 from ttc_cli.prompts import STOP_THINKING, WAIT
+from ttc_cli.search.between import SessionBetween
 from ttc_cli.search.phases import Growths, Job
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.types import Finish
@@ -98,7 +98,7 @@ class _Job(Job):
     place: _Place
 
 
-class ThinkingSession:
+class ThinkingSession(SessionBetween):
     """Implements ``engines.base.Session`` over another session whose model thinks.
 
     Args:
@@ -112,7 +112,7 @@ class ThinkingSession:
     def __init__(
         self, inner: Session, prompt: Prompt, thinking: Thinking, *, forces: bool = True
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._thinking = thinking
         self._forces = forces
         self._lowest: list[float] = []
@@ -121,15 +121,8 @@ class ThinkingSession:
         root = inner.append(inner.root, missing) if missing and forces else inner.root
         self._places = {inner.root: _Place(root, inside)}
 
-    @property
-    def root(self) -> Branch:
-        """The prompt itself."""
-        return self._inner.root
-
-    @property
-    def meter(self) -> Meter:
-        """Where the engine books."""
-        return self._inner.meter
+    def _find(self, branch: Branch) -> Branch:
+        return self._places[branch].inner
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches, inside the thought where ``branch`` is."""
@@ -185,26 +178,12 @@ class ThinkingSession:
             ]
         )
 
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
-        """As the engine does it."""
-        return await self._inner.read_states([self._places[each].inner for each in branches])
-
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free what they hold."""
         gone = [each for each in branches if each in self._places and each is not self.root]
         self.cancel(gone)
         for each in gone:
             self._inner.drop({self._places.pop(each).inner, each})
-
-    async def close(self) -> None:
-        """Drop everything."""
-        await self._inner.close()
-
-    async def __aenter__(self) -> ThinkingSession:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
 
     # -- what a batch of growths asks -----------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The batched tree engine over llama.cpp; ``native`` alone calls ``llama_cpp``.
+"""The batched tree engine over llama.cpp; ``native`` and ``samplers`` alone call it.
 
 ``native`` wraps the library, ``cache`` knows which branch sits where, ``decoder`` does one step
 over all ``jobs`` outstanding, ``engine`` runs it for each ``session``, ``memory`` plans before

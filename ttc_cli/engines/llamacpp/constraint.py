@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ttc_cli.answers.schema import MOST_VALUES, simplify
 from ttc_cli.engines.llamacpp.bindings import import_schema_converter
 from ttc_cli.engines.llamacpp.distribution import Row
-from ttc_cli.engines.llamacpp.native import Grammar, Sampler
+from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.trace import MARGIN
 from ttc_cli.errors import UsageError
 

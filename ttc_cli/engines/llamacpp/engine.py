@@ -24,7 +24,8 @@ from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.constraint import write_grammar
 from ttc_cli.engines.llamacpp.decoder import Decoder
 from ttc_cli.engines.llamacpp.jobs import Account, Reading
-from ttc_cli.engines.llamacpp.native import Context, Grammar, Model, Sampler
+from ttc_cli.engines.llamacpp.native import Context, Model
+from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.llamacpp.session import LlamaCppSession, Waiter
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
 from ttc_cli.errors import EngineError, PromptTooLong, UsageError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Meter
 from ttc_cli.engines.llamacpp.cache import Node
-from ttc_cli.engines.llamacpp.native import Grammar, Sampler
+from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.trace import ConfidenceTrace
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew

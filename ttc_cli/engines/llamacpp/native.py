@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttc_cli.engines.llamacpp.bindings import lib
-from ttc_cli.errors import EngineError, MemoryShort, ModelCorrupt, ModelUnsupported, UsageError
+from ttc_cli.errors import EngineError, MemoryShort, ModelCorrupt, ModelUnsupported
 
 log = logging.getLogger("ttc.native")
 
@@ -41,7 +41,8 @@ FILE_TYPES: dict[str, int] = {
 ABORTED = 2
 NO_SLOT = 1
 
-_recent: deque[str] = deque(maxlen=8)
+recent: deque[str] = deque(maxlen=8)
+"""What the library logged last; cleared before a call whose failure it may explain."""
 
 
 def _receive_log(level: int, text: bytes, _data: object) -> None:
@@ -49,7 +50,7 @@ def _receive_log(level: int, text: bytes, _data: object) -> None:
     if not line or line == ".":
         return
     if level in (3, 4):  # GGML_LOG_LEVEL_WARN, _ERROR
-        _recent.append(line)
+        recent.append(line)
     log.debug("%s", line)
 
 
@@ -63,7 +64,7 @@ def start() -> None:
     if not _started:
         # Else an abort writes its backtrace over the tree, by a debugger where there is one.
         os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-        _recent.clear()
+        recent.clear()
         lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
         lib.llama_backend_init()
         _started = True
@@ -97,8 +98,9 @@ def max_sequences() -> int:
     return int(lib.llama_max_parallel_sequences())
 
 
-def _last_words() -> str:
-    words = "; ".join(_recent)
+def last_words() -> str:
+    """What the library logged since ``recent`` was cleared, as a sentence; empty without any."""
+    words = "; ".join(recent)
     return f" The library said: {words}" if words else ""
 
 
@@ -121,10 +123,10 @@ def quantise(source: Path, target: Path, kind: str, *, threads: int) -> None:
     params.nthread = threads
     params.allow_requantize = True
     params.max_buf_size = _SLAB
-    _recent.clear()
+    recent.clear()
     names = str(source).encode(), str(target).encode()
     if lib.llama_model_quantize(*names, ctypes.byref(params)):
-        raise EngineError(f"llama.cpp could not write {source.name} as {kind}.{_last_words()}")
+        raise EngineError(f"llama.cpp could not write {source.name} as {kind}.{last_words()}")
 
 
 class Model:
@@ -166,11 +168,11 @@ class Model:
             report = progress
             callback = lib.llama_progress_callback(lambda done, _data: report(float(done)))
             params.progress_callback = callback
-        _recent.clear()
+        recent.clear()
         self._model: Any = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
             raise ModelCorrupt(
-                f"llama.cpp could not load {path.name}.{_last_words()}",
+                f"llama.cpp could not load {path.name}.{last_words()}",
                 hint=f"ttc models verify {path}",
             )
         for refuses, kind in (
@@ -352,11 +354,11 @@ class Context:
             asked = abort
             self._abort = lib.ggml_abort_callback(lambda _data: asked())
             params.abort_callback = self._abort
-        _recent.clear()
+        recent.clear()
         self._ctx: Any = lib.llama_init_from_model(model.handle, params)
         if not self._ctx:
             raise MemoryShort(
-                f"llama.cpp could not make a KV cache of {cells:,} tokens.{_last_words()}",
+                f"llama.cpp could not make a KV cache of {cells:,} tokens.{last_words()}",
                 hint="ttc solve --parallel 4 --kv-type q8_0 …",
             )
         self._memory: Any = lib.llama_get_memory(self._ctx)
@@ -405,10 +407,10 @@ class Context:
         self._logits[:count] = 0
         self._logits[outputs] = 1
         self._batch.n_tokens = count
-        _recent.clear()
+        recent.clear()
         code = int(lib.llama_decode(self._ctx, self._batch))
         if code < 0 or code > ABORTED:
-            raise EngineError(f"llama.cpp failed to decode (code {code}).{_last_words()}")
+            raise EngineError(f"llama.cpp failed to decode (code {code}).{last_words()}")
         return code
 
     def logits(self, rows: int) -> Row:
@@ -464,92 +466,3 @@ class Context:
         if self._ctx:
             lib.llama_free(self._ctx)
             self._ctx = None
-
-
-class Sampler:
-    """One candidate's sampler chain: top-k, top-p, min-p, temperature, then a seeded draw."""
-
-    def __init__(
-        self, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
-    ) -> None:
-        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        if temperature <= 0:
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
-        else:
-            if top_k > 0:
-                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_k(top_k))
-            if top_p < 1:
-                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(top_p, 1))
-            if min_p > 0:
-                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_min_p(min_p, 1))
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(temperature))
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_dist(seed & 0xFFFFFFFF))
-        self._chain: Any = chain
-
-    def draw(self, tokens: npt.NDArray[np.int64], logits: Row) -> int:
-        """Draw one of ``tokens`` by their ``logits`` (both of shape (n,))."""
-        _memory, view = _lay_out(tokens, logits)
-        lib.llama_sampler_apply(self._chain, ctypes.byref(view))
-        return int(view.data[view.selected].id)
-
-    def close(self) -> None:
-        """Free the chain."""
-        if self._chain:
-            lib.llama_sampler_free(self._chain)
-            self._chain = None
-
-
-_TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-
-
-def _lay_out(tokens: npt.NDArray[np.int64], logits: Row) -> tuple[npt.NDArray[np.void], Any]:
-    """Candidates as the library takes them: the memory, which must be kept, and a view of it."""
-    data = np.empty(len(tokens), _TOKEN_DATA)
-    data["id"] = tokens
-    data["logit"] = logits
-    data["p"] = 0.0
-    view = lib.llama_token_data_array(
-        data=data.ctypes.data_as(lib.llama_token_data_p),
-        size=len(tokens),
-        selected=-1,
-        sorted=False,
-    )
-    return data, view
-
-
-class Grammar:
-    """One candidate's place in a grammar (GBNF, as the library's own grammars are written)."""
-
-    def __init__(self, model: Model | None, text: str) -> None:
-        """Stand at the beginning of the rule ``root``.
-
-        Args:
-            model: whose tokens it is to judge; None only reads the grammar.
-            text: the rules.
-
-        Raises:
-            UsageError: the library cannot read them, or a rule begins with itself.
-        """
-        start()
-        vocab = None if model is None else model.vocabulary
-        _recent.clear()
-        self._sampler: Any = lib.llama_sampler_init_grammar(vocab, text.encode(), b"root")
-        if not self._sampler:
-            raise UsageError(f"llama.cpp cannot read the grammar.{_last_words()}")
-
-    def allow(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which of ``tokens`` may come next, shape (n,)."""
-        data, view = _lay_out(tokens, np.zeros(len(tokens), np.float32))
-        lib.llama_sampler_apply(self._sampler, ctypes.byref(view))
-        allowed: npt.NDArray[np.bool_] = np.isfinite(data["logit"])
-        return allowed
-
-    def accept(self, token: int) -> None:
-        """Go on behind ``token``, which ``allow`` must have let pass."""
-        lib.llama_sampler_accept(self._sampler, token)
-
-    def close(self) -> None:
-        """Free it."""
-        if self._sampler:
-            lib.llama_sampler_free(self._sampler)
-            self._sampler = None

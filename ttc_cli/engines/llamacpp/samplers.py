@@ -1,0 +1,102 @@
+"""What draws one candidate's next token: llama.cpp's sampler chain, and its grammars."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttc_cli.engines.llamacpp.bindings import lib
+from ttc_cli.engines.llamacpp.native import Model, Row, last_words, recent, start
+from ttc_cli.errors import UsageError
+
+
+class Sampler:
+    """One candidate's sampler chain: top-k, top-p, min-p, temperature, then a seeded draw."""
+
+    def __init__(
+        self, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
+    ) -> None:
+        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        if temperature <= 0:
+            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
+        else:
+            if top_k > 0:
+                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_k(top_k))
+            if top_p < 1:
+                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(top_p, 1))
+            if min_p > 0:
+                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_min_p(min_p, 1))
+            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(temperature))
+            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_dist(seed & 0xFFFFFFFF))
+        self._chain: Any = chain
+
+    def draw(self, tokens: npt.NDArray[np.int64], logits: Row) -> int:
+        """Draw one of ``tokens`` by their ``logits`` (both of shape (n,))."""
+        _memory, view = _lay_out(tokens, logits)
+        lib.llama_sampler_apply(self._chain, ctypes.byref(view))
+        return int(view.data[view.selected].id)
+
+    def close(self) -> None:
+        """Free the chain."""
+        if self._chain:
+            lib.llama_sampler_free(self._chain)
+            self._chain = None
+
+
+_TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+def _lay_out(tokens: npt.NDArray[np.int64], logits: Row) -> tuple[npt.NDArray[np.void], Any]:
+    """Candidates as the library takes them: the memory, which must be kept, and a view of it."""
+    data = np.empty(len(tokens), _TOKEN_DATA)
+    data["id"] = tokens
+    data["logit"] = logits
+    data["p"] = 0.0
+    view = lib.llama_token_data_array(
+        data=data.ctypes.data_as(lib.llama_token_data_p),
+        size=len(tokens),
+        selected=-1,
+        sorted=False,
+    )
+    return data, view
+
+
+class Grammar:
+    """One candidate's place in a grammar (GBNF, as the library's own grammars are written)."""
+
+    def __init__(self, model: Model | None, text: str) -> None:
+        """Stand at the beginning of the rule ``root``.
+
+        Args:
+            model: whose tokens it is to judge; None only reads the grammar.
+            text: the rules.
+
+        Raises:
+            UsageError: the library cannot read them, or a rule begins with itself.
+        """
+        start()
+        vocab = None if model is None else model.vocabulary
+        recent.clear()
+        self._sampler: Any = lib.llama_sampler_init_grammar(vocab, text.encode(), b"root")
+        if not self._sampler:
+            raise UsageError(f"llama.cpp cannot read the grammar.{last_words()}")
+
+    def allow(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of ``tokens`` may come next, shape (n,)."""
+        data, view = _lay_out(tokens, np.zeros(len(tokens), np.float32))
+        lib.llama_sampler_apply(self._sampler, ctypes.byref(view))
+        allowed: npt.NDArray[np.bool_] = np.isfinite(data["logit"])
+        return allowed
+
+    def accept(self, token: int) -> None:
+        """Go on behind ``token``, which ``allow`` must have let pass."""
+        lib.llama_sampler_accept(self._sampler, token)
+
+    def close(self) -> None:
+        """Free it."""
+        if self._sampler:
+            lib.llama_sampler_free(self._sampler)
+            self._sampler = None
