@@ -303,3 +303,14 @@ def test_a_later_wave_stays_within_the_caps() -> None:
     result, _ = think(texts, table=table, budget=Budget(max_tokens=500))
     assert result.usage.generated_tokens <= 500 + 3
     assert "token cap of 500 reached" in result.stop_reason
+
+
+def test_a_dearer_candidate_settles_sooner_and_probes_with_no_more_than_that_takes() -> None:
+    row = SHIPPED.row("normal")
+    assert SHIPPED.at_price(1.0).row("normal") == row
+    dearer = SHIPPED.at_price(2.0).row("normal")
+    assert (dearer.threshold, dearer.price, dearer.probe) == (pytest.approx(0.8), 0.004, 2)
+    cheaper = SHIPPED.at_price(0.5).row("normal")
+    assert (cheaper.threshold, cheaper.price, cheaper.probe) == (pytest.approx(0.95), 0.001, 4)
+    assert SHIPPED.at_price(100.0).row("normal").probe == 1
+    assert SHIPPED.at_price(2.0).row("max").probe == SHIPPED.row("max").probe

@@ -17,7 +17,7 @@ from ttc_cli.search import registry
 
 VOTES = ("majority", "weighted", "best-of-n")
 """The fixed strategies on independent candidates, of which the baseline is the best."""
-PRICES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+PRICES = (0.25, 0.5, 1.0, 1.4, 2.0, 2.8, 4.0, 8.0, 16.0)
 """The settings of ``auto``'s price knob that make its curve."""
 
 _NAME = re.compile(r"(?P<strategy>[a-z-]+)(?::(?P<level>[a-z]+))?(?:@(?P<samples>\d+))?")

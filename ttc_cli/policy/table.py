@@ -12,6 +12,7 @@ from math import log
 
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.belief import Belief
+from ttc_cli.policy.stopping import count_votes_to_settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class Table:
         """This table where an extra percent of confidence costs ``factor`` times as much.
 
         The one knob that a bench turns. It goes along the frontier where there is one; else
-        ``Row.price`` grows with it, and the doubt that ``Row.threshold`` leaves.
+        ``Row.price`` grows with it, and the doubt that ``Row.threshold`` leaves. A dearer row
+        probes with no more candidates than can settle the matter.
         """
         if self.frontier and factor != 1.0:
             rows = {
@@ -95,7 +97,10 @@ class Table:
         def scale(row: Row) -> Row:
             doubt = None if row.threshold is None else (1 - row.threshold) * factor
             threshold = None if doubt is None else max(0.5, 1 - doubt)
-            return replace(row, price=row.price * factor, threshold=threshold)
+            probe = row.probe
+            if threshold is not None and factor > 1.0:
+                probe = min(probe, max(1, count_votes_to_settle(0, 0, threshold)))
+            return replace(row, probe=probe, price=row.price * factor, threshold=threshold)
 
         return replace(self, rows={name: scale(row) for name, row in self.rows.items()})
 
