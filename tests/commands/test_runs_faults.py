@@ -300,6 +300,24 @@ def test_a_disk_that_is_full_costs_no_answer(ttc):
         assert list_runs(ttc)[0]["question"] == "What is 4+4?"
 
 
+@pytest.mark.parametrize("form", ["", "--jsonl", "--html"])
+def test_an_export_onto_a_full_disk_leaves_nothing_there_and_the_run_here(ttc, tmp_path, form):
+    ttc("solve", "What is 2+2?", "-q")
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    with small_disk(folder, "16k"):
+        (folder / "filler").write_bytes(b"\0" * 12288)
+        with contextlib.suppress(OSError), (folder / "more").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"\0" * 512)
+        flags = [form] if form else []
+        code, out, err = ttc("runs", "export", "last", *flags, str(folder / "run"))
+        assert (code, out) == (1, "")
+        assert "No room left on the disk" in err
+        assert sorted(each.name for each in folder.iterdir()) == ["filler", "more"]
+    assert ttc("runs", "export", "last", *flags, str(folder / "run"))[0] == 0
+
+
 def test_a_run_that_failed_says_why(ttc):
     def script(ask):
         raise EngineError("The machine is on fire.")

@@ -5,6 +5,7 @@ stdout carries the data (a table, words, JSON), stderr everything else.
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import time
@@ -183,11 +184,24 @@ def export(
     if file is None:
         Output().answer(text.removesuffix("\n"))
         return
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}.", "Name another.") from error
+    _write_whole(file, text)
     Output().say(f"written: {file}")
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Write ``text`` to ``file``, or nothing: a full disk leaves no half of it."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(file)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UsageError(f"{file} cannot be written: {error.strerror}.", "Name another.") from error
 
 
 @app.command(epilog=show_examples("ttc runs rm last --yes", "ttc runs rm --older-than 30d --yes"))
