@@ -21,6 +21,7 @@ from typing import Any
 
 from ttc_cli import paths
 from ttc_cli.errors import ModelCorrupt, ModelMissing
+from ttc_cli.models import hashes
 from ttc_cli.models.registry import (
     SOURCES,
     Entry,
@@ -428,7 +429,7 @@ def check_file(
 
 
 def read_hash(model: Model) -> str:
-    """The sha256 of a model's file: from its record where that still holds, else computed.
+    """The sha256 of a model's file: from its record where that still holds, else computed once.
 
     Raises:
         ModelMissing: it is not on this machine.
@@ -438,4 +439,8 @@ def read_hash(model: Model) -> str:
     record = read_record(folder_of(model.name))
     if record is not None and record.path == model.path and record.matches(model.path):
         return record.sha256
-    return check_file(model.path, None, model.name)
+    known = hashes.recall(model.path)
+    if known is None:
+        known = check_file(model.path, None, model.name)
+        hashes.remember(model.path, known)
+    return known

@@ -30,6 +30,12 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
     return TypeAdapter(_KINDS[kind])
 
 
+def prepare() -> None:
+    """Build what encodes, which takes a tenth of a second: while there is time for it."""
+    for kind in _KINDS:
+        _adapter(kind)
+
+
 def encode(event: Event) -> dict[str, Any]:
     """``event`` in values that ``json.dumps`` takes; ``decode`` is the exact inverse."""
     kind = type(event).__name__

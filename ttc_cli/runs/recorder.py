@@ -18,7 +18,7 @@ from typing import Any
 
 from ttc_cli.errors import RunsUnavailable, TtcError
 from ttc_cli.events import Event, Grew
-from ttc_cli.runs import database
+from ttc_cli.runs import codec, database
 from ttc_cli.runs.run import State, Timed
 from ttc_cli.runs.spending import Cost
 from ttc_cli.runs.store import RunStore
@@ -110,6 +110,7 @@ class Recorder:
 
     def _run(self) -> None:
         try:
+            codec.prepare()  # the model is being loaded meanwhile
             self._write()
         except (sqlite3.Error, OSError) as error:
             self.failure = database.explain(error, self._store.path)
