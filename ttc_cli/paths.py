@@ -1,7 +1,11 @@
-"""Where ttc keeps things. ``TTC_HOME`` overrides all; otherwise the platform's own folders."""
+"""Where ttc keeps things, and how it writes them.
+
+``TTC_HOME`` overrides all; otherwise the platform's own folders.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -41,3 +45,21 @@ def find_hindrance() -> str | None:
 def models_dir() -> Path:
     """Model files, one folder a model."""
     return data_dir() / "models"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, whole or not at all; one that is there keeps its rights.
+
+    Raises:
+        OSError: it cannot be written; what was there is there still, and nothing beside it.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text, encoding="utf-8", newline="")
+        if path.is_file():
+            fresh.chmod(path.stat().st_mode & 0o777)
+        fresh.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise

@@ -7,9 +7,7 @@ lines, a table written inline) is the whole file written anew.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 from ttc_cli.config import read_table
 from ttc_cli.errors import UsageError
+from ttc_cli.paths import write_whole
 
 BACKUP = ".bak"
 """Added to the name of a file that was written anew without its comments."""
@@ -51,7 +50,7 @@ def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str],
         path.parent.mkdir(parents=True, exist_ok=True)
         if copy is not None:
             copy.write_text(before, encoding="utf-8", newline="")
-        _replace(path, text)
+        write_whole(path, text)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # said by main, as everywhere
@@ -142,17 +141,3 @@ def _end_lines(lines: list[str]) -> list[str]:
     if lines and not lines[-1].endswith("\n"):
         return [*lines[:-1], lines[-1] + "\n"]
     return lines
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside and move, with the rights that the file had."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_text(text, encoding="utf-8", newline="")
-        if path.is_file():
-            fresh.chmod(path.stat().st_mode & 0o777)
-        fresh.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise

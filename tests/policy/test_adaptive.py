@@ -314,3 +314,16 @@ def test_a_dearer_candidate_settles_sooner_and_probes_with_no_more_than_that_tak
     assert (cheaper.threshold, cheaper.price, cheaper.probe) == (pytest.approx(0.95), 0.001, 4)
     assert SHIPPED.at_price(100.0).row("normal").probe == 1
     assert SHIPPED.at_price(2.0).row("max").probe == SHIPPED.row("max").probe
+
+
+def test_a_rung_of_a_frontier_holds_down_to_the_next() -> None:
+    dear, cheap = SHIPPED.row("quick"), SHIPPED.row("deep")
+    table = replace(SHIPPED, frontier=((0.02, dear), (0.0035, cheap)))
+    chosen = {
+        worth: table.find_rung("normal", worth).probe for worth in (1.0, 0.02, 0.006, 0.0035, 1e-6)
+    }
+    assert chosen == {1.0: dear.probe, 0.02: dear.probe, 0.006: dear.probe} | {
+        0.0035: cheap.probe,
+        1e-6: cheap.probe,
+    }
+    assert table.find_rung("normal", 0.006).cap == SHIPPED.row("normal").cap

@@ -19,6 +19,7 @@ from ttc_cli.commands import completion
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import RunsUnavailable, UsageError
 from ttc_cli.output import Output
+from ttc_cli.paths import write_whole
 from ttc_cli.sanitise import clean
 
 if TYPE_CHECKING:
@@ -184,24 +185,13 @@ def export(
     if file is None:
         Output().answer(text.removesuffix("\n"))
         return
-    _write_whole(file, text)
-    Output().say(f"written: {file}")
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """Write ``text`` to ``file``, or nothing: a full disk leaves no half of it."""
-    part = file.with_name(f".{file.name}.part")
     try:
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(file)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        write_whole(file, text)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UsageError(f"{file} cannot be written: {error.strerror}.", "Name another.") from error
+    Output().say(f"written: {file}")
 
 
 @app.command(epilog=show_examples("ttc runs rm last --yes", "ttc runs rm --older-than 30d --yes"))

@@ -8,7 +8,6 @@ memory and its speed: measured by an earlier run where there is one, else guesse
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -138,9 +137,7 @@ def record_speed(name: str, tokens_per_second: float) -> None:
     speeds = _read_speeds() | {name: round(tokens_per_second, 2)}
     path = paths.cache_dir() / "speeds.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_text(json.dumps(speeds), encoding="utf-8")
-    fresh.replace(path)
+    paths.write_whole(path, json.dumps(speeds))
 
 
 def set_default(name: str, warn: Callable[[str], None] = lambda text: None) -> str:

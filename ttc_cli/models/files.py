@@ -243,9 +243,7 @@ def write_record(folder: Path, record: Record) -> None:
     if record.tuning is not None:
         values["tuning"] = {**asdict(record.tuning), "path": record.tuning.path.name}
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".{RECORD}.{os.getpid()}"
-    fresh.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    fresh.replace(folder / RECORD)
+    paths.write_whole(folder / RECORD, json.dumps(values, indent=1))
 
 
 def record_file(name: str, path: Path, sha256: str, source: Source | None) -> Record:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 
 from ttc_cli import paths
@@ -32,14 +31,9 @@ def remember(path: Path, sha256: str) -> None:
     known[place] = (_stamp(path), sha256)
     kept = dict(list(known.items())[-MOST:])
     file = paths.cache_dir() / FILE
-    fresh = file.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(kept), encoding="utf-8")
-            fresh.replace(file)
-        finally:
-            fresh.unlink(missing_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        paths.write_whole(file, json.dumps(kept))
 
 
 def _stamp(path: Path) -> list[int]:

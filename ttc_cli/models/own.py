@@ -22,6 +22,7 @@ from ttc_cli.models.registry import (
     read_user_file,
     user_file,
 )
+from ttc_cli.paths import write_whole
 
 VERIFIER_FORMATS = ("rlhflow", "math-shepherd", "versaprm")
 
@@ -120,6 +121,4 @@ def forget_entry(name: str) -> bool:
 
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    write_whole(path, text)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ttc_cli.policy.difficulty import count_leading
 from ttc_cli.types import AnswerClass, Candidate
 
 FEATURES = ("leader", "margin", "share", "stated", "sureness", "lead in sureness")
@@ -59,8 +60,7 @@ def describe_vote(
         the share of those heard that stated an answer, the mean token confidence over the last 32
         tokens of the leader's candidates (in nats), and by how much it exceeds that of the others.
     """
-    leader = classes[0].votes
-    runner_up = max((each.votes for each in classes[1:]), default=0)
+    leader, runner_up = count_leading(classes)
     mine = set(classes[0].members)
     sure = {
         each.id: each.confidence.tail_group

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.errors import UsageError
+from ttc_cli.paths import write_whole
 from ttc_cli.policy.table import Table
 
 FORMAT = "ttc-policy/2"
@@ -102,10 +103,8 @@ class Policy:
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
         text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, text)
 
 
 def load_policy(path: Path) -> Policy:
@@ -170,9 +169,7 @@ def use_policy(sha256: str, name: str | None, folder: Path) -> None:
     """Use the policy ``name`` for the model ``sha256`` from now on; None: the generic defaults."""
     folder.mkdir(parents=True, exist_ok=True)
     active = _read_active(folder) | {sha256: name or ""}
-    fresh = folder / f".{_ACTIVE}.new"
-    fresh.write_text(json.dumps(active, indent=1), encoding="utf-8")
-    fresh.replace(folder / _ACTIVE)
+    write_whole(folder / _ACTIVE, json.dumps(active, indent=1))
 
 
 def _read_active(folder: Path) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import log
 
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.belief import Belief
@@ -53,8 +52,8 @@ class Table:
             not named draw independent candidates, which is the only thing that was measured to
             pay so far.
         belief: the calibrated estimate; with it, estimates may be called probabilities.
-        frontier: calibrated rows by what a candidate must be worth, dearest first: the row of a
-            level is the one at its ``WORTH``.
+        frontier: calibrated rows by what a candidate must be worth, dearest first, each where it
+            differs from the one before: the row of a level is the one at its ``WORTH``.
     """
 
     name: str
@@ -105,8 +104,15 @@ class Table:
         return replace(self, rows={name: scale(row) for name, row in self.rows.items()})
 
     def find_rung(self, level: str, worth: float) -> Row:
-        """The frontier's row for ``worth``, with the caps of ``level``."""
-        _, rung = min(self.frontier, key=lambda each: abs(log(each[0] / worth)))
+        """The frontier's row for ``worth``, with the caps of ``level``.
+
+        A rung holds from its own worth down to that of the next; the first also above.
+        """
+        _, rung = min(
+            (each for each in self.frontier if each[0] >= worth),
+            key=lambda each: each[0],
+            default=self.frontier[0],
+        )
         row = self.row(level)
         return replace(rung, cap=row.cap, free=row.free)
 

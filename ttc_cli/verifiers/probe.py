@@ -21,6 +21,7 @@ from typing import Any
 
 from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
+from ttc_cli.paths import write_whole
 from ttc_cli.types import Problem, Score
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic, split_groups
@@ -83,10 +84,8 @@ class Probe:
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
         text = json.dumps({"format": _FORMAT, "v": 1, **asdict(self)}, indent=1)
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, text)
 
 
 def load_probe(path: Path) -> Probe:

@@ -7,12 +7,12 @@ verifier scores with weight 0, which is shown and not counted, and says so.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ttc_cli.errors import UsageError
+from ttc_cli.paths import write_whole
 from ttc_cli.verifiers.base import Verifier, WeightedVerifier
 
 VERSION = 1
@@ -77,9 +77,7 @@ def write_verdicts(path: Path, verdicts: Mapping[tuple[str, str], Verdict]) -> N
     for (sha256, name), verdict in sorted(verdicts.items()):
         models.setdefault(sha256, {})[name] = asdict(verdict)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"v": VERSION, "models": models}, indent=1), encoding="utf-8")
-    fresh.replace(path)
+    write_whole(path, json.dumps({"v": VERSION, "models": models}, indent=1))
 
 
 def find_refused(path: Path, sha256: str) -> dict[str, str]:

@@ -208,9 +208,7 @@ def _write_stamp(stamp: Path, text: str) -> None:
     """Keep the result; a cache that cannot be written only costs a test next time."""
     with contextlib.suppress(OSError):
         stamp.parent.mkdir(parents=True, exist_ok=True)
-        partial = stamp.with_suffix(f".{os.getpid()}")
-        partial.write_text(text)
-        partial.replace(stamp)
+        paths.write_whole(stamp, text)
 
 
 def _run_child(command: Sequence[str], timeout: float) -> dict[str, Any]:
