@@ -32,6 +32,9 @@ class AnswerType(StrEnum):
 CHECK = "check"
 """The verifier that is the user's own command: it knows, where others guess."""
 
+ARITHMETIC = "arithmetic"
+"""The verifier that works out the sums that a candidate wrote."""
+
 
 class Finish(StrEnum):
     """Why a branch stopped growing."""
@@ -182,6 +185,11 @@ class Candidate:
         """Whether it passed the user's own check; None where that was not asked."""
         found = [each.value for each in self.scores if each.verifier == CHECK and each.weight > 0]
         return min(found) >= 1.0 if found else None
+
+    @property
+    def slipped(self) -> bool:
+        """Whether a sum that it wrote out is known to be wrong."""
+        return any(each.verifier == ARITHMETIC and each.value < 0.5 for each in self.scores)
 
     def with_scores(self, *scores: Score) -> Candidate:
         """This candidate with further scores."""

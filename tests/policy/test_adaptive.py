@@ -15,7 +15,8 @@ from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.prompts import Chat
-from ttc_cli.types import AnswerType, Budget, Confidence, Finish, Problem, Result
+from ttc_cli.types import ARITHMETIC, AnswerType, Budget, Confidence, Finish, Problem, Result
+from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
 
 QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
 
@@ -72,6 +73,64 @@ def test_a_sure_vote_counts_for_more_than_an_unsure_one() -> None:
     heads, _ = think(texts, samples=3, table=replace(SHIPPED, sureness=0.0))
     assert heads.answer is not None
     assert heads.answer.text == "4"
+
+
+def works_out(sum: str, answer: object, words: int = 5) -> Reply:
+    text = f"We have {sum}. " + "so " * words + f"\n\nThe final answer is {answer}."
+    return Reply(text, Finish.STOP, Confidence(-0.3, -0.5, 5.0, 5.0))
+
+
+def test_a_wrong_sum_costs_a_candidate_its_say() -> None:
+    texts = [
+        works_out("2 + 3 = 6", 6),
+        works_out("2 + 3 = 6", 6, words=6),
+        works_out("2 + 3 = 5", 5, words=7),
+    ]
+    result, seen = think(texts, samples=3)
+    assert result.answer is not None
+    assert result.answer.text == "5"
+    assert {each.answer.text: each.weight for each in result.classes} == {
+        "5": 1.0,
+        "6": pytest.approx(0.4),
+    }
+    assert [each.slipped for each in result.candidates] == [True, True, False]
+    told = [(each.id, each.score) for each in seen if isinstance(each, Scored)]
+    assert [(id, each.value, each.weight) for id, each in told if each.verifier == ARITHMETIC] == [
+        (0, 0.0, 0.0),
+        (1, 0.0, 0.0),
+    ]
+    blind, _ = think(texts, samples=3, table=replace(SHIPPED, slip=1.0))
+    assert blind.answer is not None
+    assert blind.answer.text == "6"
+
+
+def test_wrong_sums_settle_nothing() -> None:
+    texts = [works_out("2 + 3 = 6", 6)] * 4 + [works_out("2 + 3 = 5", 5)] * 4
+    result, seen = think(texts, samples=8)
+    assert reasons(seen, "wave")[1].startswith("none of 4 answered without a wrong sum: ")
+    assert result.answer is not None
+    assert result.answer.text == "5"
+    assert result.estimate is not None
+    assert result.estimate.settled > 0.9
+
+
+def test_all_wrong_sums_still_give_the_best_answer_there_is() -> None:
+    result, _ = think([works_out("2 + 3 = 6", 6)], samples=4)
+    assert result.answer is not None
+    assert result.answer.text == "6"
+    assert result.estimate is not None
+    assert result.estimate.difficulty == 5
+
+
+def test_arithmetic_that_was_asked_for_is_told_of_each() -> None:
+    texts = [works_out("2 + 3 = 6", 6), works_out("2 + 3 = 5", 5)]
+    _, seen = search(
+        "auto", texts, samples=2, budget=Budget("normal"), verifiers=[ArithmeticVerifier()]
+    )
+    told = [
+        (each.id, each.score.value, each.score.weight) for each in seen if isinstance(each, Scored)
+    ]
+    assert told == [(0, 0.0, 1.0), (1, 1.0, 1.0)]
 
 
 def test_a_unanimous_probe_of_equal_length_is_told_as_it_is() -> None:

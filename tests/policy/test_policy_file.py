@@ -33,6 +33,7 @@ POLICY = Policy(
         belief=BELIEF,
         waves={4: "beam"},
         sureness=0.5,
+        slip=0.3,
         frontier=((0.01, SHIPPED.row("quick")), (0.001, SHIPPED.row("deep"))),
     ),
     reliability=(Reliability("judge", 0.6, 0.55, 0.45, 0.65, 40, False),),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ttc_cli.answers import Comparer
 from ttc_cli.search.vote import count_votes, merit, rank, represent, vote
-from ttc_cli.types import Answer, AnswerType, Candidate, Finish, Score
+from ttc_cli.types import ARITHMETIC, Answer, AnswerType, Candidate, Finish, Score
 
 
 def candidate(id: int, answer: str | None, *scores: float, finish: Finish = Finish.STOP):
@@ -50,6 +50,13 @@ def test_weights_can_overrule_numbers() -> None:
     with Comparer() as comparer:
         classes = vote(candidates, comparer, lambda each: merit(each) or 0.0)
     assert [each.answer.text for each in classes] == ["1", "2"]
+
+
+def test_one_with_a_wrong_sum_speaks_only_where_all_have_one() -> None:
+    wrong = candidate(0, "1", 0.9).with_scores(Score(ARITHMETIC, 0.0, weight=0.0))
+    fine = candidate(1, "1", 0.2)
+    assert represent([wrong, fine]) is fine
+    assert represent([wrong]) is wrong
 
 
 def test_a_time_limit_interrupts_the_comparison() -> None:

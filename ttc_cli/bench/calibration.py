@@ -30,9 +30,10 @@ from ttc_cli.policy.belief import Belief, describe_vote
 from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import count_heard
-from ttc_cli.search.vote import vote, weigh_by_sureness
-from ttc_cli.types import AnswerType, Candidate
+from ttc_cli.search.vote import discount_slips, vote, weigh_by_sureness
+from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Score
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
+from ttc_cli.verifiers.sums import check_sums
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
@@ -102,6 +103,7 @@ def _grade(question: Question, samples: Sequence[PoolSample], comparer: Comparer
             finish=sample.recorded.finish,
             answer=sample.answer,
             confidence=sample.recorded.confidence,
+            scores=_work_out_sums(sample.recorded.text),
         )
         for sample in samples
     )
@@ -111,8 +113,37 @@ def _grade(question: Question, samples: Sequence[PoolSample], comparer: Comparer
     return Graded(question.id, candidates, right)
 
 
+def _work_out_sums(text: str) -> tuple[Score, ...]:
+    slipped = any(slip is not None for slip in check_sums(text))
+    return (Score(ARITHMETIC, 0.0 if slipped else 1.0, weight=0.0),)
+
+
+def choose_slip(graded: Sequence[Graded]) -> float:
+    """What is left of the vote of a candidate with a wrong sum: ``SHIPPED.slip``.
+
+    Or all of it, if such candidates are right at least half as often as the others.
+    """
+    answered = [
+        (each.id in question.right, each.slipped)
+        for question in graded
+        for each in question.candidates
+        if each.answer is not None
+    ]
+    slipped = [right for right, slip in answered if slip]
+    others = [right for right, slip in answered if not slip]
+    if not slipped or not others:
+        return SHIPPED.slip
+    doubtful = 2 * sum(slipped) * len(others) >= sum(others) * len(slipped)
+    return 1.0 if doubtful else SHIPPED.slip
+
+
 def walk(
-    graded: Graded, comparer: Comparer, sureness: float, orders: int = ORDERS, seed: int = 0
+    graded: Graded,
+    comparer: Comparer,
+    sureness: float,
+    slip: float = SHIPPED.slip,
+    orders: int = ORDERS,
+    seed: int = 0,
 ) -> list[State]:
     """The votes of ``graded`` at all ``SIZES``, over several orders of its samples.
 
@@ -120,6 +151,7 @@ def walk(
         graded: a question.
         comparer: groups its answers.
         sureness: as ``Table.sureness``.
+        slip: as ``Table.slip``.
         orders: of the samples.
         seed: of the orders.
     """
@@ -135,7 +167,8 @@ def walk(
             # Numbered by place: of equal votes the one that came first leads, as in a run.
             placed = [replace(each, id=place) for place, each in enumerate(part)]
             answered = [each for each in placed if each.answer is not None]
-            classes = vote(placed, comparer, weigh_by_sureness(answered, sureness))
+            sure = weigh_by_sureness(answered, sureness)
+            classes = vote(placed, comparer, discount_slips(sure, slip))
             if classes:
                 right = any(part[member].id in graded.right for member in classes[0].members)
                 features = describe_vote(classes, placed, count_heard(part))
@@ -182,7 +215,10 @@ def fit_belief(states: Sequence[State]) -> Belief:
 
 
 def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliability, ...]:
-    """AUC of the judge and of each statistic of confidence over the candidates that answered."""
+    """AUC of the judge, of the sums written out and of each statistic of confidence.
+
+    Over the candidates that answered.
+    """
     scores: dict[str, list[Rating]] = {}
     for question in graded:
         for sample in pool.questions[question.id].samples:
@@ -190,6 +226,10 @@ def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliabili
             if sample.answer is None:
                 continue
             right = recorded.index in question.right
+            slipped = any(slip is not None for slip in check_sums(recorded.text))
+            scores.setdefault(ARITHMETIC, []).append(
+                Rating(question.id, right, 0.0 if slipped else 1.0)
+            )
             if sample.judge is not None:
                 scores.setdefault("judge", []).append(Rating(question.id, right, sample.judge))
             if recorded.confidence is not None:
@@ -252,9 +292,10 @@ async def calibrate(
     reliability = measure_reliability(pool, graded)
     heard = [each.trusted is not False for each in reliability if each.verifier in TRIED]
     tilt = SHIPPED.tilt if any(heard) else 0.0
-    trials = Trials(pool, questions, comparer, samples, runs, tilt, told)
+    slip = choose_slip(graded)
+    trials = Trials(pool, questions, comparer, samples, runs, tilt, slip, told)
     table = await trials.fit(range(len(questions)))
-    states = [s for each in graded for s in walk(each, comparer, table.sureness)]
+    states = [s for each in graded for s in walk(each, comparer, table.sureness, slip)]
     held_out, curve = await trials.judge()
     found = match(curve, pick_baseline(await trials.run_fixed()))
     expected = []

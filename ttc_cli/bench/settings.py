@@ -50,6 +50,7 @@ class Trials:
     samples: int
     runs: int
     tilt: float
+    slip: float
     told: Callable[[str], None]
     _done: dict[Setting, list[Outcome]] = field(default_factory=dict)
     _sums: dict[Setting, list[tuple[float, float]]] = field(default_factory=dict)
@@ -75,7 +76,14 @@ class Trials:
             row = _make_row(self._best(widest, places, worth), "deep")
             if not frontier or frontier[-1][1] != row:
                 frontier.append((worth, row))
-        return Table("fitted", rows, tilt=self.tilt, sureness=sureness, frontier=tuple(frontier))
+        return Table(
+            "fitted",
+            rows,
+            tilt=self.tilt,
+            sureness=sureness,
+            slip=self.slip,
+            frontier=tuple(frontier),
+        )
 
     async def judge(self) -> tuple[dict[str, list[Outcome]], list[Point]]:
         """What each half of the questions comes to with what the other half picked.
@@ -155,7 +163,9 @@ class Trials:
             )
         level = next(each for each in WORTH if self._cap(each) == setting.cap)
         row = _make_row(setting, level)
-        table = Table("tried", {level: row}, tilt=self.tilt, sureness=setting.sureness)
+        table = Table(
+            "tried", {level: row}, tilt=self.tilt, sureness=setting.sureness, slip=self.slip
+        )
         outcomes = await self.run(level, table)
         sums = {question.id: [0.0, 0.0] for question in self.questions}
         for each in outcomes:

@@ -230,6 +230,7 @@ def word_policy(policy: Policy) -> str:
         lines.append("few questions: take it as a beginning")
     lines.append(
         f"a vote weighs exp({table.sureness:g} × nats that its candidate ended surer than others)"
+        + (f", × {table.slip:g} with a wrong sum in it" if table.slip != 1.0 else "")
     )
     if table.belief is not None:
         lines += ["", "What it believes and does at budget normal, by votes of the two leaders:"]

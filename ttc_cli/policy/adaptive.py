@@ -5,8 +5,9 @@ cannot change any more, or is not worth its price. What still grows when that is
 in mid-sentence, and candidates that run far past their siblings are cut. Every decision is a
 ``Decided`` event with its reason in words.
 
-The votes decide, each weighed by how sure its candidate ended, which costs nothing. Verifiers are
-asked only where their tilt can change who leads, and what they read is booked like everything else.
+The votes decide, each weighed by how sure its candidate ended and by whether its sums are right,
+which costs nothing. Verifiers are asked only where their tilt can change who leads, and what they
+read is booked like everything else.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from ttc_cli.events import (
     Decided,
     Event,
     EventStream,
+    Scored,
     WaveStarted,
 )
 from ttc_cli.policy.belief import describe_vote
-from ttc_cli.policy.difficulty import count_leading, estimate
+from ttc_cli.policy.difficulty import count_leading, estimate, find_slipped
 from ttc_cli.policy.stopping import (
     WAVE_SIZES,
     NextWave,
@@ -38,8 +40,10 @@ from ttc_cli.search.checked import grow_until_passed
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.sample import Pool, Wave, count_pool, sample_wave, show_vote, verify
-from ttc_cli.search.vote import REACH, Weigh, rank, weigh_by_sureness
-from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
+from ttc_cli.search.vote import REACH, Weigh, discount_slips, rank, weigh_by_sureness
+from ttc_cli.types import ARITHMETIC, CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
+from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
+from ttc_cli.verifiers.base import Verifier, WeightedVerifier
 
 
 async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
@@ -134,6 +138,8 @@ class _Run:
             if id not in known:
                 self.pool.leaves[id] = replace(leaf, candidate=_shift(leaf.candidate, first))
         self.waves = last
+        for id in set(self.pool.leaves) - known:
+            await self._work_out_sums(id)
         self.classes = await show_vote(self.context, self.pool, self._weigh())
 
     def _choose_strategy(self) -> registry.Entry | None:
@@ -152,6 +158,7 @@ class _Run:
         if self._is_chosen():
             self.classes = ()
         else:
+            await self._work_out_sums(ended.id)
             self.classes = await show_vote(self.context, self.pool, self._weigh())
         if not wave.growing or wave.cancelled is not None:
             return
@@ -238,6 +245,8 @@ class _Run:
         leader, runner_up = self._lead()
         heard = count_heard(self.pool.candidates)
         size = self._find_best_wave().size if self._goes_by_price() else self._size_wave()
+        if not leader and self.classes:
+            return size, f"none of {heard} answered without a wrong sum: {size} more"
         if not leader:
             return size, f"none of {heard} stated an answer: {size} more"
         tied = "tied" if leader == runner_up else f"{leader} to {runner_up}"
@@ -282,16 +291,30 @@ class _Run:
         close = [each for each in self.classes if each.weight * (1 + self.table.tilt) > leader]
         return close if len(close) > 1 else []
 
+    async def _work_out_sums(self, id: int) -> None:
+        """Note whether candidate ``id`` wrote a sum that is wrong."""
+        leaf = self.pool.leaves[id]
+        if self.table.slip == 1.0 or leaf.candidate.answer is None:
+            return
+        own: Verifier = WeightedVerifier(ArithmeticVerifier(), 0.0)
+        asked = next((each for each in self.context.verifiers if each.name == ARITHMETIC), own)
+        (score,) = await asked.score(self.context.session, self.context.problem, [leaf])
+        if score is not None and (asked is not own or score.value < 1.0):
+            self.pool.leaves[id] = replace(leaf, candidate=leaf.candidate.with_scores(score))
+            self.context.events.emit(Scored(id, score))
+
     def _weigh(self) -> Weigh:
-        return weigh_by_sureness(self.pool.answered, self.table.sureness)
+        sure = weigh_by_sureness(self.pool.answered, self.table.sureness)
+        return discount_slips(sure, self.table.slip)
 
     def _lead(self) -> tuple[int, int]:
         """Votes of the leader and the runner-up."""
-        return count_leading(self.classes)
+        return count_leading(self.classes, find_slipped(self.pool.answered))
 
     def _estimate(self) -> Estimate:
         heard = count_heard(self.pool.candidates)
-        believed = estimate(self.classes, heard, self.table.prior)
+        slipped = find_slipped(self.pool.answered)
+        believed = estimate(self.classes, heard, self.table.prior, slipped)
         if self.table.belief is None or not self.classes:
             return believed
         vote = describe_vote(self.classes, self.pool.candidates, heard)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ttc_cli.policy.difficulty import count_leading
+from ttc_cli.policy.difficulty import count_leading, find_slipped
 from ttc_cli.types import AnswerClass, Candidate
 
 FEATURES = ("leader", "margin", "share", "stated", "sureness", "lead in sureness")
@@ -60,7 +60,7 @@ def describe_vote(
         the share of those heard that stated an answer, the mean token confidence over the last 32
         tokens of the leader's candidates (in nats), and by how much it exceeds that of the others.
     """
-    leader, runner_up = count_leading(classes)
+    leader, runner_up = count_leading(classes, find_slipped(candidates))
     mine = set(classes[0].members)
     sure = {
         each.id: each.confidence.tail_group

@@ -6,10 +6,10 @@ Snell et al. 2024 (arXiv 2408.03314) sort questions into five bins by the model'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ttc_cli.policy.stopping import settle
-from ttc_cli.types import AnswerClass, Estimate
+from ttc_cli.types import AnswerClass, Candidate, Estimate
 
 PRIOR = (1.0, 1.0)
 """Beta prior (a, b) of the pass rate: uniform, until a calibration says better."""
@@ -26,17 +26,33 @@ def find_bin(pass_rate: float) -> int:
     return min(5, 1 + int(round((1.0 - pass_rate) * 5.0, 9)))
 
 
-def count_leading(classes: Sequence[AnswerClass]) -> tuple[int, int]:
-    """Votes of the leader, which is the first of ``classes``, and the most of any other."""
-    leader = classes[0].votes if classes else 0
-    return leader, max((each.votes for each in classes[1:]), default=0)
+def find_slipped(candidates: Iterable[Candidate]) -> frozenset[int]:
+    """The candidates that wrote a wrong sum: they speak, but settle nothing."""
+    return frozenset(each.id for each in candidates if each.slipped)
+
+
+def count_leading(
+    classes: Sequence[AnswerClass], slipped: frozenset[int] = frozenset()
+) -> tuple[int, int]:
+    """Votes of the leader, which is the first of ``classes``, and the most of any other.
+
+    Those of ``slipped`` are not counted.
+    """
+    votes = [sum(id not in slipped for id in each.members) for each in classes] or [0]
+    return votes[0], max(votes[1:], default=0)
 
 
 def estimate(
-    classes: Sequence[AnswerClass], heard: int, prior: tuple[float, float] = PRIOR
+    classes: Sequence[AnswerClass],
+    heard: int,
+    prior: tuple[float, float] = PRIOR,
+    slipped: frozenset[int] = frozenset(),
 ) -> Estimate:
-    """What to believe after ``heard`` candidates that voted as ``classes``, the leader first."""
-    leader, runner_up = count_leading(classes)
+    """What to believe after ``heard`` candidates that voted as ``classes``, the leader first.
+
+    The votes of ``slipped`` count as scattered.
+    """
+    leader, runner_up = count_leading(classes, slipped)
     pass_rate = estimate_pass_rate(leader, heard, prior)
     settled = settle(leader, runner_up) if leader else 0.0
     return Estimate(settled=settled, pass_rate=pass_rate, difficulty=find_bin(pass_rate))

@@ -55,6 +55,11 @@ def weigh_by_sureness(candidates: Sequence[Candidate], strength: float) -> Weigh
     return weigh
 
 
+def discount_slips(weigh: Weigh, slip: float) -> Weigh:
+    """``weigh``, of which a candidate with a wrong sum (``Candidate.slipped``) keeps ``slip``."""
+    return lambda candidate: weigh(candidate) * (slip if candidate.slipped else 1.0)
+
+
 def vote(
     candidates: Sequence[Candidate], comparer: Comparer, weigh: Weigh = count_one
 ) -> tuple[AnswerClass, ...]:
@@ -93,10 +98,18 @@ def merit(candidate: Candidate) -> float | None:
 
 
 def represent(members: Sequence[Candidate]) -> Candidate:
-    """Who speaks for a class: the best scored, then one that ended by itself, then lowest id."""
+    """Who speaks for a class: the best scored, then one that ended by itself, then lowest id.
+
+    One with a wrong sum only where all have one.
+    """
     return min(
         members,
-        key=lambda each: (-(merit(each) or 0.0), each.finish is not Finish.STOP, each.id),
+        key=lambda each: (
+            each.slipped,
+            -(merit(each) or 0.0),
+            each.finish is not Finish.STOP,
+            each.id,
+        ),
     )
 
 

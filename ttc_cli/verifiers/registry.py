@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ttc_cli import plugins
 from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
 from ttc_cli.verifiers.base import Verifier, WeightedVerifier
 from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier, Statistic
 from ttc_cli.verifiers.guard import GuardedVerifier
@@ -179,6 +180,13 @@ _ENTRIES = {
             "whole",
             "no tokens; the command's time",
             "COMMAND",
+        ),
+        Entry(
+            "arithmetic",
+            lambda means, argument: ArithmeticVerifier(),
+            "works out the sums that a candidate wrote",
+            "steps and whole",
+            "nothing",
         ),
     )
 }
