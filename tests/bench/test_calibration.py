@@ -100,7 +100,7 @@ def test_a_policy_spends_less_for_as_much_on_questions_it_has_not_seen(policy) -
     assert (policy.sha256, policy.source.questions, policy.source.samples) == ("0" * 64, 24, 12)
     levels = {each.level: each for each in policy.expected}
     assert set(levels) == {"quick", "normal", "deep"}
-    assert levels["quick"].flops <= levels["normal"].flops <= levels["deep"].flops
+    assert all(each.flops <= each.before_flops for each in policy.expected)
     normal = levels["normal"]
     assert normal.flops < normal.before_flops
     assert normal.accuracy > normal.before - 0.05

@@ -7,7 +7,7 @@ import pytest
 
 from ttc_cli.bench import pool
 from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
-from ttc_cli.engines.recorded import RecordedSample, RecordedScore
+from ttc_cli.engines.recorded import RecordedMend, RecordedSample, RecordedScore
 from ttc_cli.errors import UsageError
 from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
 
@@ -44,6 +44,13 @@ def sample(index: int) -> PoolSample:
         (3, 4, 0, 5, 6),
         Confidence(-0.25, -0.5, 1.0, 2.0),
         {"key": RecordedScore((0.75, 0.125), 31)},
+        mended=RecordedMend(
+            f"{index}: 答え\ud800 1 + 1 = 2",
+            3,
+            RecordedSample(index, "\x1b[31m!", 2, Finish.STOP, (5, 1), None, {}),
+        )
+        if index
+        else None,
     )
     return PoolSample(recorded, 100 + index, Answer("4", "4", AnswerType.NUMBER), 0.857)
 

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from ttc_cli.bench.recording import describe, record_question
 from ttc_cli.bench.report import summarise
 from ttc_cli.engines.base import Engine, EngineInfo, Grow
 from ttc_cli.engines.recorded import RecordedEngine
-from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
+from ttc_cli.engines.scripted import Ask, Reply, Script, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
+from ttc_cli.policy.table import SHIPPED
 from ttc_cli.prompts import Chat, build_messages, hash_prompts
 from ttc_cli.types import AnswerType, Budget, Finish, Problem, Sampling
 from ttc_cli.verifiers.judge import JudgeVerifier
@@ -45,9 +47,27 @@ def comparer() -> Iterator[Comparer]:
         yield made
 
 
-def record(path: Path, *, judge: bool = True, states: bool = False) -> pool.Pool:
+SLIPS = [Question("q4", Problem("What is 4 + 4?", AnswerType.NUMBER), "8")]
+
+
+def add_wrongly(ask: Ask) -> Reply | str:
+    """Every second sample adds up wrongly, and goes on rightly where it is corrected."""
+    if ask.text.endswith("4 + 4 = 8"):
+        return f", so.{' Yes.' * ask.sample}\n\nThe final answer is 8."
+    sum = 9 if ask.sample % 2 == 0 else 8
+    return f"{'Well. ' * (1 + ask.sample)}4 + 4 = {sum}, then.\n\nThe final answer is {sum}."
+
+
+def record(
+    path: Path,
+    *,
+    judge: bool = True,
+    states: bool = False,
+    script: Script = say,
+    questions: list[Question] = QUESTIONS,
+) -> pool.Pool:
     async def draw() -> None:
-        engine = ScriptedEngine(say, yes=likes, parallel=4)
+        engine = ScriptedEngine(script, yes=likes, parallel=4)
         chat = Chat(engine.info, {})
         header = describe(
             engine, chat, sha256="0" * 64, sampling=SAMPLING, max_tokens=80, seed=1, build="script"
@@ -70,7 +90,7 @@ def record(path: Path, *, judge: bool = True, states: bool = False) -> pool.Pool
                     )
                 )
 
-            await asyncio.gather(*map(one, QUESTIONS))
+            await asyncio.gather(*map(one, questions))
 
     asyncio.run(draw())
     return pool.read(path)
@@ -162,6 +182,39 @@ def test_auto_spends_less_where_samples_agree(tmp_path: Path, comparer: Comparer
     }
     assert max(samples["q1"]) < SAMPLES
     assert sum(samples["q3"]) > sum(samples["q1"])
+
+
+def test_candidates_with_a_wrong_sum_are_drawn_on_and_served_so(
+    tmp_path: Path, comparer: Comparer
+) -> None:
+    recorded = record(tmp_path / "pool.jsonl", script=add_wrongly, questions=SLIPS)
+    for each in recorded.questions["q4"].samples:
+        mended = each.recorded.mended
+        assert (mended is not None) == (each.answer is not None and each.answer.text == "9")
+        if mended is not None:
+            assert mended.written.endswith("4 + 4 = 8")
+            assert mended.sample.text.endswith("The final answer is 8.")
+            assert mended.sample.scores
+            assert len(mended.sample.pieces) == mended.sample.tokens
+            assert 0 < mended.read < 4
+    # Samples are served in another order than live, so that single runs differ in length.
+    outcomes = asyncio.run(
+        runner.simulate(recorded, SLIPS, comparer, strategy="auto", samples=SAMPLES, trajectories=6)
+    )
+    assert all(outcome.right for outcome in outcomes)
+    blind = replace(SHIPPED, mend=False, slip=1.0)
+    alone = asyncio.run(
+        runner.simulate(
+            recorded,
+            SLIPS,
+            comparer,
+            strategy="auto",
+            samples=SAMPLES,
+            trajectories=6,
+            table=blind,
+        )
+    )
+    assert sum(outcome.right for outcome in alone) < len(alone)
 
 
 def test_hidden_states_are_kept_and_served_again(tmp_path: Path) -> None:

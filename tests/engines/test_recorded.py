@@ -1,11 +1,13 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from ttc_cli.engines.base import EngineInfo, Grow, ScoreRow, Span, Until
 from ttc_cli.engines.recorded import (
     RecordedEngine,
+    RecordedMend,
     RecordedQuestion,
     RecordedSample,
     RecordedScore,
@@ -231,6 +233,40 @@ def test_recorded_scores_are_served_and_charged_to_the_verifier() -> None:
     verifier = ledger.usage().verifier
     assert (verifier.prompt_tokens, verifier.reused_tokens) == (14, 27)
     assert verifier.flops == 2 * PARAMETERS * 14
+
+
+def test_a_candidate_goes_on_where_it_was_mended_and_nowhere_else() -> None:
+    plain = recording([4]).questions[prompt_key(PROMPT)]
+    (sample,) = plain.samples
+    after = RecordedSample(0, "7.7.", 2, Finish.STOP, (2, 2), None, {})
+    mended = replace(sample, mended=RecordedMend("0.0.5", 3, after))
+    served = replace(recording([4]), questions={plain.key: replace(plain, samples=(mended,))})
+
+    async def run() -> None:
+        ledger = Ledger(Budget())
+        async with await RecordedEngine(served).open(PROMPT, ledger) as session:
+            (request,) = requests(session, 1)
+            (whole,) = [growth async for growth in session.grow([request])]
+            assert whole.text == "0.0.0.0."
+            for mark in ("", "9"):
+                with pytest.raises(UsageError, match="none can be cut"):
+                    session.cut(request.branch, mark)
+            cut = session.cut(request.branch, "0.0.")
+            for text in ("6", "", "55"):
+                with pytest.raises(UsageError, match="nothing can be added"):
+                    session.append(cut, (Span(text),))
+            begun = session.append(cut, (Span("5"),))
+            before = ledger.usage()
+            (growth,) = [g async for g in session.grow([Grow(begun, 100, SAMPLING, 3, 1)])]
+            assert (growth.text, growth.tokens, growth.finish) == ("7.7.", 2, Finish.STOP)
+            spent = ledger.usage()
+            assert spent.generator.prompt_tokens - before.generator.prompt_tokens == 3
+            assert spent.generator.generated_tokens - before.generator.generated_tokens == 2
+            assert spent.flops - before.flops == 2 * PARAMETERS * 5
+            with pytest.raises(UsageError, match="once"):
+                session.grow([Grow(begun, 100, SAMPLING, 3, 1)])
+
+    asyncio.run(run())
 
 
 def test_what_was_not_recorded_is_refused() -> None:

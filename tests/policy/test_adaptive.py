@@ -8,7 +8,7 @@ import pytest
 
 from tests.search.trees import search
 from ttc_cli.answers import Comparer
-from ttc_cli.engines.scripted import Reply, ScriptedEngine
+from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import EngineError
 from ttc_cli.events import Decided, Pruned, Scored, Warned, WaveStarted
 from ttc_cli.ledger import Ledger
@@ -106,7 +106,7 @@ def test_a_wrong_sum_costs_a_candidate_its_say() -> None:
 
 def test_wrong_sums_settle_nothing() -> None:
     texts = [works_out("2 + 3 = 6", 6)] * 4 + [works_out("2 + 3 = 5", 5)] * 4
-    result, seen = think(texts, samples=8)
+    result, seen = think(texts, samples=8, table=replace(SHIPPED, mend=False))
     assert reasons(seen, "wave")[1].startswith("none of 4 answered without a wrong sum: ")
     assert result.answer is not None
     assert result.answer.text == "5"
@@ -114,8 +114,78 @@ def test_wrong_sums_settle_nothing() -> None:
     assert result.estimate.settled > 0.9
 
 
+def slips_and_goes_on(ask: Ask) -> Reply:
+    """Adds up wrongly, unless the right number stands there already; samples differ in length."""
+    if ask.text.endswith("2 + 3 = 5"):
+        return Reply(", so there.\n\nThe final answer is 5.")
+    return works_out("2 + 3 = 6", 6, words=5 + ask.sample)
+
+
+def test_a_candidate_with_a_wrong_sum_goes_on_from_there_with_the_right_number() -> None:
+    result, seen = think(slips_and_goes_on)
+    assert result.answer is not None
+    assert result.answer.text == "5"
+    first, mended = result.candidates[:4], result.candidates[4:]
+    assert all(each.slipped and each.parent is None for each in first)
+    assert [each.parent for each in mended] == [0, 1, 2, 3]
+    for each in mended:
+        assert each.text == "We have 2 + 3 = 5, so there.\n\nThe final answer is 5."
+        assert each.tokens < first[0].tokens
+        assert not each.slipped
+    assert reasons(seen, "wave") == [
+        "probe: 4 candidates to see how hard this is",
+        "4 wrong sums: on from there with the right number",
+    ]
+    assert [each.strategy for each in seen if isinstance(each, WaveStarted)] == ["sample", "mend"]
+    assert result.stop_reason.startswith("4 of 4 agree, estimate 0.97")
+    read = result.usage.generator.prompt_tokens
+    plain, _ = think(slips_and_goes_on, table=replace(SHIPPED, mend=False), samples=4)
+    # What was read anew is the number alone, and the piece of a word before it.
+    assert read - plain.usage.generator.prompt_tokens <= 3 * len(mended)
+
+
+def test_nobody_is_mended_where_the_matter_is_settled() -> None:
+    def script(ask: Ask) -> Reply:
+        return slips_and_goes_on(ask) if ask.sample == 3 else works_out("2 + 3 = 5", 5)
+
+    result, seen = think(script)
+    assert len(result.candidates) == 4
+    assert not [each for each in seen if isinstance(each, WaveStarted) and each.strategy == "mend"]
+
+
+def test_mending_keeps_to_the_cap() -> None:
+    result, _ = think(slips_and_goes_on, ledger=Ledger(Budget(max_samples=6)))
+    assert [each.parent for each in result.candidates] == [None] * 4 + [0, 1]
+
+
+def test_a_mended_candidate_that_slips_again_is_left_at_that() -> None:
+    def script(ask: Ask) -> Reply:
+        if ask.text.endswith("2 + 3 = 5"):
+            return Reply(". Then 5 + 1 = 7.\n\nThe final answer is 7.")
+        return works_out("2 + 3 = 6", 6)
+
+    result, _ = think(script, samples=12)
+    assert all(each.slipped for each in result.candidates)
+    parents = [each.parent for each in result.candidates if each.parent is not None]
+    assert len(parents) == len(set(parents))
+    assert all(result.candidates[id].parent is None for id in parents)
+
+
+def test_branches_that_nobody_needs_any_more_are_given_back() -> None:
+    result, _ = search(
+        "auto",
+        slips_and_goes_on,
+        samples=8,
+        budget=Budget("normal"),
+        verifiers=[],
+        kv_cells=400,
+    )
+    assert result.answer is not None
+    assert result.answer.text == "5"
+
+
 def test_all_wrong_sums_still_give_the_best_answer_there_is() -> None:
-    result, _ = think([works_out("2 + 3 = 6", 6)], samples=4)
+    result, _ = think([works_out("2 + 3 = 6", 6)], samples=4, table=replace(SHIPPED, mend=False))
     assert result.answer is not None
     assert result.answer.text == "6"
     assert result.estimate is not None

@@ -88,6 +88,31 @@ def test_auto_grows_nothing_that_had_ended_again(seed, count):
             assert other.text == each.text
 
 
+def add_up(ask):
+    """Slips at every second sample, and goes on rightly where that is corrected."""
+    if ask.text.endswith("2 + 3 = 5"):
+        return f" then.{' So.' * ask.sample}\n\nThe final answer is {5 + ask.seed % 2}."
+    total = 6 if ask.seed % 2 else 5 + ask.seed % 3
+    wrong = " Hm." * (ask.seed % 7)
+    return f"Well.{wrong} 2 + 3 = {total} then.\n\nThe final answer is {total}."
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 200), count=st.integers(0, 12))
+def test_what_was_mended_is_known_as_a_whole(seed, count):
+    whole, seen = search("auto", add_up, samples=12, seed=seed)
+    known = remember(seen, count)
+    ended = {id: each for id, each in known.items() if each.finish is Finish.STOP}
+    again, _ = search("auto", add_up, samples=12, seed=seed, known=known)
+    for each in again.candidates:
+        assert each.text.count("The final answer is") <= 1
+        other = ended.get(each.id)
+        if other is not None and (other.parent is None) == (each.parent is None):
+            assert each.text == other.text
+    if not any(each.finish is Finish.CANCELLED for each in whole.candidates):
+        assert again.answer == whole.answer
+
+
 def test_known_scores_are_not_asked_for_again():
     judged = []
 

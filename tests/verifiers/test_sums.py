@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttc_cli.verifiers.sums import check_sums
+from ttc_cli.verifiers.sums import check_sums, find_first
 
 RIGHT = [
     "So the total is 3 + 4 = 7 apples.",
@@ -97,6 +97,34 @@ def test_sums_are_told_in_their_order() -> None:
     text = "First 1 + 1 = 2.\nThen 2 + 2 = 5.\nSo 5 * 2 = 10, and 10 - 1 = 8."
     found = [slip and str(slip) for slip in check_sums(text)]
     assert found == [None, "2 + 2 is 4, not 5", None, "10 - 1 is 9, not 8"]
+
+
+@pytest.mark.parametrize(
+    ("text", "head", "correction"),
+    [
+        ("We get 3 + 4 = 8 apples.", "We get 3 + 4 = ", "7"),
+        ("1 + 1 = 2\r\n\n  2. So 2 * 2 = 5.", "1 + 1 = 2\r\n\n  2. So 2 * 2 = ", "4"),
+        ("Hm.\n- 3 + 4 = **8**", "Hm.\n- 3 + 4 = **", "7"),
+        (r"\[ 16 - 3 - 4 = \boxed{11} \]", r"\[ 16 - 3 - 4 = \boxed{", "9"),
+        (r"\( x &= 3 \times 16.50 = \$48.50 \)", r"\( x &= 3 \times 16.50 = \$", "49.5"),
+        ("7 / 3 = 5.1", "7 / 3 = ", "2.33"),
+        ("40 - 60 = 20", "40 - 60 = ", "-20"),
+    ],
+)
+def test_a_slip_says_where_the_number_begins_and_what_belongs_there(
+    text: str, head: str, correction: str
+) -> None:
+    slip = find_first(text)
+    assert slip is not None
+    assert slip.place is not None
+    assert text[: slip.place] == head
+    assert slip.correction == correction
+
+
+def test_where_the_unit_is_a_guess_no_place_is_told() -> None:
+    slip = find_first("25% * 28 = 70")
+    assert slip is not None
+    assert slip.place is None
 
 
 numbers = st.integers(0, 999)

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 from ttc_cli.engines.base import EngineInfo
 from ttc_cli.engines.recorded import (
+    RecordedMend,
     RecordedQuestion,
     RecordedSample,
     RecordedScore,
@@ -41,7 +42,7 @@ class PoolHeader:
     """How every sample of a pool was drawn: what must agree for pools to be joined.
 
     ``prompt_format`` is the hash of what the prompts of a fixed question look like; ``build``
-    tells which library drew the samples; ``seed`` is the pool's own. ``parallel`` and
+    tells which library drew the samples; ``seed`` is the pool's own. ``parallel``, ``context`` and
     ``settings`` (threads, KV layout) bear on the speed alone.
     """
 
@@ -209,7 +210,7 @@ def _write_line(file: BinaryIO, row: dict[str, Any]) -> None:
 
 
 def _refuse_other(found: PoolHeader, wanted: PoolHeader, path: Path) -> None:
-    free = {"parallel", "settings"}
+    free = {"parallel", "settings", "context"}  # each is planned to hold the longest candidate
     old, new = asdict(found), asdict(wanted)
     differing = [name for name in old if name not in free and old[name] != new[name]]
     if differing:
@@ -264,14 +265,20 @@ def _question_row(question: PoolQuestion) -> dict[str, Any]:
 
 
 def _sample_row(sample: PoolSample) -> dict[str, Any]:
-    recorded = sample.recorded
     return {
-        "index": recorded.index,
         "seed": sample.seed,
-        "tokens": recorded.tokens,
-        "finish": recorded.finish.value,
         "answer": asdict(sample.answer) if sample.answer else None,
         "judge": sample.judge,
+        **_recorded_row(sample.recorded),
+    }
+
+
+def _recorded_row(recorded: RecordedSample) -> dict[str, Any]:
+    mended = recorded.mended
+    return {
+        "index": recorded.index,
+        "tokens": recorded.tokens,
+        "finish": recorded.finish.value,
         "confidence": asdict(recorded.confidence) if recorded.confidence else None,
         "scores": {
             key: [list(score.probabilities), score.suffix_tokens]
@@ -280,6 +287,12 @@ def _sample_row(sample: PoolSample) -> dict[str, Any]:
         "text": recorded.text,
         "pieces": list(recorded.pieces),
         "state": _pack(recorded.state),
+        "mended": mended
+        and {
+            "written": mended.written,
+            "read": mended.read,
+            "sample": _recorded_row(mended.sample),
+        },
     }
 
 
@@ -295,24 +308,30 @@ def _question(row: dict[str, Any]) -> PoolQuestion:
 
 
 def _sample(row: dict[str, Any]) -> PoolSample:
-    answer, confidence = row["answer"], row["confidence"]
+    answer = row["answer"]
     return PoolSample(
-        RecordedSample(
-            row["index"],
-            row["text"],
-            row["tokens"],
-            Finish(row["finish"]),
-            tuple(row["pieces"]),
-            Confidence(**confidence) if confidence else None,
-            {
-                key: RecordedScore(tuple(probabilities), tokens)
-                for key, (probabilities, tokens) in row["scores"].items()
-            },
-            _unpack(row.get("state")),
-        ),
+        _recorded(row),
         row["seed"],
         Answer(answer["text"], answer["key"], AnswerType(answer["type"])) if answer else None,
         row["judge"],
+    )
+
+
+def _recorded(row: dict[str, Any]) -> RecordedSample:
+    confidence, mended = row["confidence"], row.get("mended")
+    return RecordedSample(
+        row["index"],
+        row["text"],
+        row["tokens"],
+        Finish(row["finish"]),
+        tuple(row["pieces"]),
+        Confidence(**confidence) if confidence else None,
+        {
+            key: RecordedScore(tuple(probabilities), tokens)
+            for key, (probabilities, tokens) in row["scores"].items()
+        },
+        _unpack(row.get("state")),
+        mended and RecordedMend(mended["written"], mended["read"], _recorded(mended["sample"])),
     )
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ttc_cli.answers import detect
 from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
 from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
-from ttc_cli.engines.recorded import RecordedSample, RecordedScore, prompt_key, row_key
+from ttc_cli.engines.recorded import (
+    RecordedMend,
+    RecordedSample,
+    RecordedScore,
+    prompt_key,
+    row_key,
+)
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import build_messages, hash_prompts
-from ttc_cli.search.sample import derive_seed, read_answer
+from ttc_cli.search.mending import begin_at_slip
+from ttc_cli.search.sample import Start, derive_seed, read_answer
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
 
@@ -84,7 +91,8 @@ async def record_question(
     The seed of a sample follows from ``seed``, ``id`` and its index alone. ``seconds`` of the
     result is 0: only the caller knows what else was drawn meanwhile. ``messages`` ask the question
     in another way than ``solve`` does. ``states`` also reads the hidden states at the end of the
-    prompt and of each candidate that stated an answer.
+    prompt and of each candidate that stated an answer. Those of them with a wrong sum are drawn on
+    from it with the right number, as ``auto`` may do.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
@@ -92,7 +100,7 @@ async def record_question(
     if problem.answer_type is AnswerType.AUTO:
         problem = replace(problem, answer_type=detect(problem.text))
     prompt = chat.render(messages or build_messages(problem))
-    ledger, pieces = Ledger(Budget()), _Pieces()
+    ledger, pieces = Ledger(Budget()), Pieces()
     async with await engine.open(prompt, ledger, pieces.add) as session:
         usage = ledger.usage().generator
         prompt_tokens = usage.prompt_tokens + usage.reused_tokens
@@ -107,9 +115,19 @@ async def record_question(
         prompt_state: tuple[float, ...] | None = None
         if states:
             known = [branch for branch in ends.values() if branch is not None]
-            [prompt_state, *read] = await session.read_states([session.root, *known])
-            vectors = dict(zip(ends, read, strict=True))
-        listener = _Listener(session, ledger)
+            [prompt_state, *states_read] = await session.read_states([session.root, *known])
+            vectors = dict(zip(ends, states_read, strict=True))
+        before = ledger.usage().generator.prompt_tokens
+        starts = [begin_at_slip(session, leaf) for leaf in leaves if leaf.candidate.answer]
+        mends = await _draw_on(
+            session,
+            [start for start in starts if start is not None],
+            lambda at: derive_seed(seed, id, "mend", at),
+            sampling,
+            max_tokens,
+        )
+        read = ledger.usage().generator.prompt_tokens - before
+        listener = Listener(session, ledger)
         judged: dict[int, float] = {}
         if judge is not None and (answered := [leaf for leaf in leaves if leaf.candidate.answer]):
             scores = await judge.score(cast(Session, listener), problem, answered)
@@ -118,6 +136,25 @@ async def record_question(
                 for leaf, score in zip(answered, scores, strict=True)
                 if score is not None
             }
+            again = [_leaf(growth, problem.answer_type, start.written) for start, growth in mends]
+            if again := [leaf for leaf in again if leaf.candidate.answer]:
+                await judge.score(cast(Session, listener), problem, again)
+    mended = {
+        start.parent: RecordedMend(
+            start.written,
+            round(read / len(mends)),  # all much alike: a number, and a piece of a word
+            RecordedSample(
+                start.parent,
+                growth.text,
+                growth.tokens,
+                growth.finish,
+                pieces.of(growth),
+                growth.confidence,
+                listener.heard.get(growth.branch.id, {}),
+            ),
+        )
+        for start, growth in mends
+    }
     samples = tuple(
         PoolSample(
             RecordedSample(
@@ -129,6 +166,7 @@ async def record_question(
                 growth.confidence,
                 listener.heard.get(growth.branch.id, {}),
                 vectors.get(request.label) or None,
+                mended.get(request.label),
             ),
             request.seed,
             leaf.candidate.answer,
@@ -140,19 +178,37 @@ async def record_question(
     return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples, state=prompt_state or None)
 
 
-def _leaf(growth: Growth, answer_type: AnswerType) -> Leaf:
-    answer = read_answer(growth.text, growth.finish, answer_type)
-    candidate = Candidate(growth.label, growth.text, growth.tokens, growth.finish, answer)
+async def _draw_on(
+    session: Session,
+    starts: Sequence[Start],
+    seed: Callable[[int], int],
+    sampling: Sampling,
+    max_tokens: int,
+) -> list[tuple[Start, Growth]]:
+    """What follows at each of ``starts``. Labels are negative: no sample has such a one."""
+    ways = {-1 - start.parent: start for start in starts}
+    requests = [
+        Grow(start.branch, max_tokens, sampling, seed(start.parent), label)
+        for label, start in ways.items()
+    ]
+    return [(ways[growth.label], growth) async for growth in session.grow(requests)]
+
+
+def _leaf(growth: Growth, answer_type: AnswerType, written: str = "") -> Leaf:
+    text = written + growth.text
+    answer = read_answer(text, growth.finish, answer_type)
+    candidate = Candidate(growth.label, text, growth.tokens, growth.finish, answer)
     return Leaf(candidate, growth.branch)
 
 
 @dataclass(slots=True)
-class _Pieces:
+class Pieces:
     """The number of characters each token added, as the ``Grew`` events tell."""
 
     lengths: dict[int, list[int]] = field(default_factory=dict)
 
     def add(self, event: Grew) -> None:
+        """Note what ``event`` tells of each label."""
         for label, text in event.texts.items():
             self.lengths.setdefault(label, []).append(len(text))
 
@@ -172,7 +228,7 @@ class _Pieces:
         return tuple(lengths)
 
 
-class _Listener:
+class Listener:
     """A session that remembers what was scored and what reading it cost."""
 
     def __init__(self, session: Session, ledger: Ledger) -> None:
@@ -184,6 +240,7 @@ class _Listener:
         return getattr(self._session, name)
 
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
+        """As the session; each row is remembered under its branch."""
         before = self._ledger.usage().verifier.prompt_tokens
         found = await self._session.score(rows)
         read = self._ledger.usage().verifier.prompt_tokens - before

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SURENESS = (0.0, 1.0)
 PROBES = (2, 3, 4)
 THRESHOLDS = (0.77, 0.8, 0.86, 0.9, 0.95)
-PRICES = (0.0, 0.005)
+PRICES = (0.0, 0.005, 0.015)
 WORTHS = tuple(0.02 * 2 ** (-step / 2) for step in range(15))
 """Of a candidate, in share of right answers: the rungs of a frontier, from 0.02 to 0.00016."""
 
@@ -63,12 +63,15 @@ class Trials:
         sureness = self._choose_sureness(chosen, places)
         rows = dict(SHIPPED.rows)
         for level, worth in WORTH.items():
-            best = self._best(chosen[level][sureness], places, worth)
+            usual = await self._try_shipped(SHIPPED.row(level), sureness, self._cap(level))
+            best = self._choose(chosen[level][sureness], usual, places, worth)
             rows[level] = _make_row(best, level)
-        widest = chosen["deep"][sureness]
         frontier: list[tuple[float, Row]] = []
         for worth in WORTHS:
-            row = _make_row(self._best(widest, places, worth), "deep")
+            priced = SHIPPED.at_price(worth / WORTH["normal"]).row("normal")
+            usual = await self._try_shipped(priced, sureness, self._cap("deep"))
+            best = self._choose(chosen["deep"][sureness], usual, places, worth)
+            row = _make_row(best, "deep")
             if not frontier or frontier[-1][1] != row:
                 frontier.append((worth, row))
         return Table(
@@ -148,6 +151,13 @@ class Trials:
             found.setdefault(setting.sureness, []).append(setting)
         return found
 
+    async def _try_shipped(self, row: Row, sureness: float, cap: int) -> Setting:
+        """What a shipped row is as a setting, tried."""
+        assert row.threshold is not None  # only ``max`` has none
+        setting = Setting(sureness, min(row.probe, cap), row.threshold, row.price, cap)
+        await self._try(setting)
+        return setting
+
     async def _try(self, setting: Setting) -> None:
         if setting in self._done:
             return
@@ -172,44 +182,40 @@ class Trials:
     def _choose_sureness(
         self, chosen: Mapping[str, Mapping[float, Sequence[Setting]]], places: Sequence[int]
     ) -> float:
-        """The shipped one, unless another is better by more than one standard error.
-
-        It was measured on more questions than a calibration usually has, and how a vote is weighed
-        is worth a question or two of a hundred: less than what chance makes of forty.
-        """
+        """The shipped one, unless another is better beyond doubt, all levels taken together."""
 
         def weigh(sureness: float) -> list[float]:
             """By question, over all levels, each at its best setting."""
-            values = [0.0] * len(places)
-            for level, worth in WORTH.items():
-                best = self._best(chosen[level][sureness], places, worth)
-                values = [
-                    total + self._value(best, [place], worth)
-                    for total, place in zip(values, places, strict=True)
-                ]
-            return values
+            every = [
+                self._values(self._best(chosen[level][sureness], places, worth), places, worth)
+                for level, worth in WORTH.items()
+            ]
+            return [math.fsum(values) for values in zip(*every, strict=True)]
 
-        kept = SHIPPED.sureness
-        found, most = kept, 0.0
-        usual = weigh(kept)
-        for sureness in SURENESS:
-            gains = [a - b for a, b in zip(weigh(sureness), usual, strict=True)]
-            mean = math.fsum(gains) / len(gains)
-            spread = math.fsum((gain - mean) ** 2 for gain in gains)
-            error = math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
-            if mean > max(error, most):
-                found, most = sureness, mean
-        return found
+        usual = weigh(SHIPPED.sureness)
+        better = [each for each in SURENESS if _is_better(weigh(each), usual)]
+        return max(better, key=lambda each: math.fsum(weigh(each)), default=SHIPPED.sureness)
+
+    def _choose(
+        self, settings: Sequence[Setting], usual: Setting, places: Sequence[int], worth: float
+    ) -> Setting:
+        """The best of ``settings``, if it is better than ``usual`` beyond doubt, else that."""
+        best = self._best(settings, places, worth)
+        found, before = (self._values(each, places, worth) for each in (best, usual))
+        return best if _is_better(found, before) else usual
 
     def _best(self, settings: Sequence[Setting], places: Sequence[int], worth: float) -> Setting:
         return max(settings, key=lambda each: self._value(each, places, worth))
 
     def _value(self, setting: Setting, places: Sequence[int], worth: float) -> float:
         """The share of right answers, less what was spent, in candidates, times their worth."""
-        kept = [self._sums[setting][place] for place in places]
-        right = sum(right for right, _ in kept) / len(kept)
-        spent = sum(flops for _, flops in kept) / len(kept)
-        return right - worth * spent / self._flops_a_candidate
+        return math.fsum(self._values(setting, places, worth)) / len(places)
+
+    def _values(self, setting: Setting, places: Sequence[int], worth: float) -> list[float]:
+        """The same by question."""
+        price = worth / self._flops_a_candidate
+        kept = (self._sums[setting][place] for place in places)
+        return [right - price * flops for right, flops in kept]
 
     @cached_property
     def _flops_a_candidate(self) -> float:
@@ -223,6 +229,18 @@ def _list_settings(cap: int) -> Iterator[Setting]:
             for threshold in THRESHOLDS:
                 for price in PRICES:
                     yield Setting(sureness, probe, threshold, price, cap)
+
+
+def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
+    """Whether the mean of ``found`` exceeds that of ``usual`` by two standard errors.
+
+    Both are by question. What was measured elsewhere is not given up for what chance makes of forty
+    questions.
+    """
+    gains = [a - b for a, b in zip(found, usual, strict=True)]
+    mean = math.fsum(gains) / len(gains)
+    spread = math.fsum((gain - mean) ** 2 for gain in gains)
+    return mean > 2 * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
 
 
 def _make_row(setting: Setting, level: str) -> Row:

@@ -25,7 +25,8 @@ class RecordedSample:
 
     ``pieces`` holds the number of characters each token added to ``text``, so that a lower token
     limit can be served exactly. ``scores`` is keyed by ``row_key``. ``state`` is the hidden state
-    at its last token, None where it was not read.
+    at its last token, None where it was not read. ``mended`` is how it went on from its first
+    wrong sum, None where there is none or nobody drew that.
     """
 
     index: int
@@ -36,10 +37,24 @@ class RecordedSample:
     confidence: Confidence | None = None
     scores: Mapping[str, RecordedScore] = field(default_factory=dict)
     state: tuple[float, ...] | None = None
+    mended: RecordedMend | None = None
 
     def text_until(self, tokens: int) -> str:
         """The text after the first ``tokens`` tokens."""
         return self.text if tokens >= self.tokens else self.text[: sum(self.pieces[:tokens])]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMend:
+    """What was drawn on from the middle of a sample, behind a correction.
+
+    ``written`` is the sample up to there and the correction, of which ``read`` tokens were read
+    anew; ``sample`` is what followed alone.
+    """
+
+    written: str
+    read: int
+    sample: RecordedSample
 
 
 @dataclass(frozen=True, slots=True)

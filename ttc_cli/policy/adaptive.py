@@ -12,7 +12,7 @@ read is booked like everything else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, exp
 
 from ttc_cli.events import (
@@ -39,11 +39,12 @@ from ttc_cli.search import registry
 from ttc_cli.search.checked import grow_until_passed
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, Wave, count_pool, sample_wave, show_vote, verify
+from ttc_cli.search.mending import begin_at_slip
+from ttc_cli.search.sample import Pool, Start, Wave, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import REACH, Weigh, discount_slips, rank, weigh_by_sureness
 from ttc_cli.types import ARITHMETIC, CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
 from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
-from ttc_cli.verifiers.base import Verifier, WeightedVerifier
+from ttc_cli.verifiers.base import Leaf, Verifier, WeightedVerifier
 
 
 async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
@@ -58,7 +59,11 @@ async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
 
 @dataclass(slots=True)
 class _Run:
-    """One question under way. ``tokens`` is the limit that runaways are cut at, once known."""
+    """One question under way.
+
+    ``tokens`` is the limit that runaways are cut at, once known; ``mended`` are the candidates that
+    were drawn on from their first wrong sum.
+    """
 
     context: SearchContext
     table: Table
@@ -67,6 +72,7 @@ class _Run:
     classes: tuple[AnswerClass, ...] = ()
     waves: int = 0
     tokens: int | None = None
+    mended: set[int] = field(default_factory=set)
 
     async def vote_until_settled(self) -> Outcome:
         size = min(self.row.probe, self.context.samples)
@@ -75,6 +81,7 @@ class _Run:
             reason += f", by the policy {self.table.name}"
         while True:
             await self._grow(size, reason)
+            await self._mend()
             stop = self._find_reason_to_stop()
             if stop is not None:
                 return await self._conclude(stop)
@@ -112,10 +119,49 @@ class _Run:
                 wave=self.waves,
                 max_tokens=self.tokens,
                 watch=self._watch,
+                keep=self.table.mend,
             )
         else:
             await self._run(strategy, size)
         self.waves += 1
+
+    async def _mend(self) -> None:
+        """Draw on those that wrote a wrong sum from there, with the right number in its place.
+
+        Once each, and before anything new is drawn: the rest of a solution costs less than a whole
+        one, and comes out right at least as often (ADR 14).
+        """
+        left = self.context.samples - self.context.ledger.samples
+        if left <= 0 or self.pool.halted or self._find_settled():
+            return
+        found = [self._begin_anew(leaf) for _, leaf in sorted(self.pool.leaves.items())]
+        starts = [start for start in found if start is not None]
+        self.context.session.drop(each.branch for each in starts[left:])
+        starts = starts[:left]
+        if not starts:
+            return
+        reason = f"{_count(len(starts), 'wrong sum')}: on from there with the right number"
+        self._decide("wave", reason)
+        self.context.events.emit(WaveStarted(self.waves, "mend", len(starts), reason))
+        await sample_wave(
+            self.context,
+            self.pool,
+            len(starts),
+            wave=self.waves,
+            max_tokens=self.tokens,
+            watch=self._watch,
+            starts=starts,
+        )
+        self.waves += 1
+
+    def _begin_anew(self, leaf: Leaf) -> Start | None:
+        candidate = leaf.candidate
+        if not self.table.mend or not candidate.slipped or candidate.id in self.mended:
+            return None
+        if candidate.parent is not None or candidate.thought:
+            return None
+        self.mended.add(candidate.id)
+        return begin_at_slip(self.context.session, leaf)
 
     async def _run(self, strategy: registry.Entry, size: int) -> None:
         """Let ``strategy`` add to the pool; its waves count on from those before."""
@@ -190,7 +236,7 @@ class _Run:
         leader, runner_up = self._lead()
         if not leader:
             return None
-        agree = f"{leader} of {count_heard(self.pool.candidates)} agree"
+        agree = f"{leader} of {self._count_heard()} agree"
         settled, threshold = settle(leader, runner_up), self.row.threshold
         if threshold is not None and settled >= threshold:
             return f"{agree}, estimate {settled:.2f} ≥ {threshold:.2f}"
@@ -218,7 +264,7 @@ class _Run:
         if best.size == 0:
             leader, _ = self._lead()
             return (
-                f"{leader} of {count_heard(self.pool.candidates)} agree; "
+                f"{leader} of {self._count_heard()} agree; "
                 f"{_count(best.tried, 'further candidate')} would gain {best.gain:.3f}, below "
                 "their price: stop"
             )
@@ -238,12 +284,12 @@ class _Run:
         else:
             size = self._size_wave()
             sizes = {min(left, size * times) for times in (1, 2, 4)}
-        heard = count_heard(self.pool.candidates)
+        heard = self._count_heard()
         return choose_wave(leader, runner_up, heard, sizes, self.row.price)
 
     def _plan_wave(self) -> tuple[int, str]:
         leader, runner_up = self._lead()
-        heard = count_heard(self.pool.candidates)
+        heard = self._count_heard()
         size = self._find_best_wave().size if self._goes_by_price() else self._size_wave()
         if not leader and self.classes:
             return size, f"none of {heard} answered without a wrong sum: {size} more"
@@ -300,8 +346,21 @@ class _Run:
         asked = next((each for each in self.context.verifiers if each.name == ARITHMETIC), own)
         (score,) = await asked.score(self.context.session, self.context.problem, [leaf])
         if score is not None and (asked is not own or score.value < 1.0):
-            self.pool.leaves[id] = replace(leaf, candidate=leaf.candidate.with_scores(score))
+            leaf = replace(leaf, candidate=leaf.candidate.with_scores(score))
             self.context.events.emit(Scored(id, score))
+        if leaf.branch is not None and not leaf.candidate.slipped and not self._needs_branches():
+            self.context.session.drop([leaf.branch])
+            leaf = replace(leaf, branch=None)
+        self.pool.leaves[id] = leaf
+
+    def _needs_branches(self) -> bool:
+        return any(each.needs_branch for each in self.context.verifiers)
+
+    def _count_heard(self) -> int:
+        """Candidates that speak for or against the leader; one that was mended speaks anew."""
+        candidates = self.pool.candidates
+        anew = {each.parent for each in candidates if each.answer is not None}
+        return count_heard([each for each in candidates if not each.slipped or each.id not in anew])
 
     def _weigh(self) -> Weigh:
         sure = weigh_by_sureness(self.pool.answered, self.table.sureness)
@@ -312,7 +371,7 @@ class _Run:
         return count_leading(self.classes, find_slipped(self.pool.answered))
 
     def _estimate(self) -> Estimate:
-        heard = count_heard(self.pool.candidates)
+        heard = self._count_heard()
         slipped = find_slipped(self.pool.answered)
         believed = estimate(self.classes, heard, self.table.prior, slipped)
         if self.table.belief is None or not self.classes:

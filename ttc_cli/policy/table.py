@@ -48,6 +48,7 @@ class Table:
             others, in nats); see ``search.vote.weigh_by_sureness``. 0 counts heads.
         slip: what is left of the vote of a candidate that wrote a wrong sum. 1 counts it in full;
             less than 1 also keeps it from settling the matter.
+        mend: whether candidates with a wrong sum are drawn on from it with the right number.
         runaway: siblings may grow to this many times the longest answered candidate.
         runaway_floor: tokens below which nobody is called a runaway.
         waves: the strategy of the waves after the probe, by predicted difficulty; bins that are
@@ -64,6 +65,7 @@ class Table:
     tilt: float = 0.1
     sureness: float = 1.0
     slip: float = 0.2
+    mend: bool = True
     runaway: float = 2.0
     runaway_floor: int = 128
     waves: Mapping[int, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from ttc_cli.engines.base import (
     Branch,
     Grow,
     Growth,
+    Prompt,
     Session,
     Span,
     Then,
@@ -46,6 +47,13 @@ class KnownSession(SessionBetween):
         self._behind: dict[Branch, Branch] = {}
         self._waiting: dict[Branch, int] = {}
         self._cancelled: set[Branch] = set()
+        self._further: set[Branch] = set()
+
+    def append(self, branch: Branch, text: Prompt) -> Branch:
+        """As the engine does it; what grows there goes on from another candidate."""
+        longer = super().append(branch, text)
+        self._further.add(longer)
+        return longer
 
     async def grow(
         self, requests: Sequence[Grow], then: Then | None = None
@@ -103,6 +111,7 @@ class KnownSession(SessionBetween):
         """Forget these and free what they hold."""
         for each in list(branches):
             self._texts.pop(each, None)
+            self._further.discard(each)
             behind = self._behind.pop(each, None)
             self._inner.drop([each] if behind is None else [behind, each])
 
@@ -112,6 +121,7 @@ class KnownSession(SessionBetween):
             candidate is not None
             and candidate.finish in WHOLE
             and request.until is Until.END
+            and (candidate.parent is not None) == (request.branch in self._further)
             and request.seed == derive_seed(self._seed, request.label)
         )
 

@@ -61,7 +61,7 @@ class Wave:
     growing: dict[int, Branch]
     cancelled: str | None = None
     """Why the others were cancelled, once they were."""
-    parents: Mapping[int, int] = field(default_factory=dict)
+    starts: Mapping[int, Start] = field(default_factory=dict)
     """Of those that start from another candidate, by id."""
     keep: bool = False
     """Whether the branch of each that ended stays, for others to start from."""
@@ -81,10 +81,14 @@ Watcher = Callable[[Wave, Candidate], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a candidate starts that goes on from ``parent``: at ``branch``, made for it alone."""
+    """Where a candidate starts that goes on from ``parent``: at ``branch``, made for it alone.
+
+    ``written`` is what of its solution that branch holds already.
+    """
 
     branch: Branch
     parent: int
+    written: str = ""
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
@@ -141,13 +145,13 @@ async def sample_wave(
     pool.started += granted
     if starts is None:
         growing = dict(zip(ids, session.fork(session.root, granted), strict=True))
-        parents = {}
+        begun = {}
     else:
         session.drop(start.branch for start in starts[granted:])
-        growing = {id: start.branch for id, start in zip(ids, starts, strict=False)}
-        parents = {id: start.parent for id, start in zip(ids, starts, strict=False)}
+        begun = dict(zip(ids, starts, strict=False))
+        growing = {id: start.branch for id, start in begun.items()}
     for id in ids:
-        events.emit(CandidateStarted(id, wave, parents.get(id)))
+        events.emit(CandidateStarted(id, wave, begun[id].parent if id in begun else None))
     limit = context.budget.tokens_per_candidate
     requests = [
         Grow(
@@ -159,7 +163,7 @@ async def sample_wave(
         )
         for id, branch in growing.items()
     ]
-    state = Wave(context, wave, growing, parents=parents, keep=keep)
+    state = Wave(context, wave, growing, starts=begun, keep=keep)
     try:
         async for growth in session.grow(requests):
             growing.pop(growth.label)
@@ -212,19 +216,21 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
     """Book one growth as a candidate of ``pool``."""
     cancelled = growth.finish is Finish.CANCELLED and wave.cancelled is not None
     kind, schema = context.problem.answer_type, context.problem.schema
-    answer = (
-        None if cancelled else read_answer(growth.text, growth.finish, kind, growth.thought, schema)
-    )
+    start = wave.starts.get(growth.label)
+    text, written = growth.text, start.written if start is not None else ""
+    if not text.startswith(written):  # one that an earlier run knew comes whole
+        text = written + text
+    answer = None if cancelled else read_answer(text, growth.finish, kind, growth.thought, schema)
     candidate = Candidate(
         id=growth.label,
-        text=growth.text,
+        text=text,
         tokens=growth.tokens,
         finish=growth.finish,
         answer=answer,
         confidence=growth.confidence,
         wave=wave.number,
-        parent=wave.parents.get(growth.label),
-        thought=growth.thought or find_thought(growth.text),
+        parent=start.parent if start is not None else None,
+        thought=growth.thought or find_thought(text),
     )
     if growth.finish is Finish.BUDGET:
         pool.halted = context.ledger.exhausted() or "a cap was reached"

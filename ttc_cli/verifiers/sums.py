@@ -48,10 +48,13 @@ _REWRITTEN = tuple(
     )
 )
 _BULLET = re.compile(r"^\s*(?:[-*•+]\s+|\d{1,3}[.)]\s+|#+\s+)")
+_EQUALS = re.compile(r"(?<![<>!:=≠])=(?!=)")
+_LEAD = re.compile(r"(?:\s|&|\\?[$€£]|\\boxed\{|\*\*|\\[,;:! ])*")
+"""What may stand between a sign of equality and the number."""
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<word>[^\W\d_]{2,}(?:[-'’][^\W\d_]+)*)"
-    r"|(?P<equals>(?<![<>!:=≠])=(?!=))"
+    rf"|(?P<equals>{_EQUALS.pattern})"
     r"|(?P<operator>[-+*/^()%])"
     r"|(?P<stop>[,;:.!?≈](?=\s|$))"
     r"|(?P<blank>\s+)"
@@ -63,11 +66,23 @@ _CENTS = re.compile(r"[%¢]|\b(?:cents?|percent\w*|penn(?:y|ies))\b", re.I)
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """A sum that is wrong: as ``written``, what it says it comes to, and what it does come to."""
+    """A sum that is wrong: as ``written``, what it says it comes to, and what it does come to.
+
+    ``place`` is where in the text that number begins, None where that is not known for sure.
+    """
 
     written: str
     stated: Fraction
     value: Fraction
+    place: int | None = None
+
+    @property
+    def correction(self) -> str:
+        """``value`` as it would be written there: at most as many decimals as were, or two."""
+        if self.value.denominator == 1:
+            return str(self.value.numerator)
+        digits = max(2, _count_digits(self.stated))
+        return f"{float(self.value):.{digits}f}".rstrip("0").rstrip(".")
 
     def __str__(self) -> str:
         return f"{self.written} is {float(self.value):g}, not {float(self.stated):g}"
@@ -95,10 +110,13 @@ class _Sum:
 
 def check_sums(text: str) -> Iterator[Slip | None]:
     """For each sum of ``text`` that can be checked, in their order, its slip, or None if right."""
-    for line in text[:_MOST_CHARACTERS].splitlines():
-        if "=" not in line:
+    ahead = 0
+    for written in text[:_MOST_CHARACTERS].splitlines(keepends=True):
+        behind, ahead = ahead, ahead + len(written)
+        if "=" not in written:
             continue
-        line = _BULLET.sub("", line, count=1)
+        places = [behind + sign.end() for sign in _EQUALS.finditer(written)]
+        line = _BULLET.sub("", written, count=1)
         loose = _ABOUT.search(line) is not None
         hundredth = _CENTS.search(line) is not None
         for pattern, new in _REWRITTEN:
@@ -119,7 +137,19 @@ def check_sums(text: str) -> Iterator[Slip | None]:
                 _agree(left, stated, right, loose=loose, hundredth=hundredth)
                 for stated in {right.value, right.first}
             )
-            yield None if fine else Slip(left.text, right.value, left.value)
+            if fine:
+                yield None
+                continue
+            place = None
+            if len(places) == len(signs) and not hundredth:  # else its unit is a guess
+                found = _LEAD.match(text, places[order])
+                place = found.end() if found is not None else None
+            yield Slip(left.text, right.value, left.value, place)
+
+
+def find_first(text: str) -> Slip | None:
+    """The first wrong sum of ``text``."""
+    return next((slip for slip in check_sums(text) if slip is not None), None)
 
 
 def _agree(left: _Sum, stated: Fraction, right: _Sum, *, loose: bool, hundredth: bool) -> bool:

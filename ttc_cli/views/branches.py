@@ -215,7 +215,8 @@ def _branch(
     if node.reason:
         return row.add(words.shorten(node.reason, row.left), DIM)
     if node.parent is not None and not node.taken:
-        verb = "revises" if "revis" in state.waves.get(node.wave, "") else "after"
+        wave = state.waves.get(node.wave, "")
+        verb = "revises" if "revis" in wave else "mends" if "wrong sum" in wave else "after"
         row.add(f"{verb} #{node.parent}: ", DIM)
     if node.ahead and node.status in LIVE:
         row.add("looks ahead: ", DIM)

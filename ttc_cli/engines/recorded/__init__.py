@@ -5,14 +5,16 @@ and is charged the tokens that the recorded samples really had. Live branches ad
 one token a decode step, over ``parallel`` slots, so that a cancellation costs what it would have
 cost. Each request draws, without replacement, one of the question's recorded samples.
 
-What is not covered: only whole candidates from the root were recorded, so there are no steps and
-no growing on from a candidate, and sampling other than the recorded one is refused. No time
-passes: wall seconds in the ledger are those of the simulation and mean nothing.
+What is not covered: only whole candidates from the root were recorded, and how those with a wrong
+sum went on from there when it was corrected; so there are no steps and no other growing on, and
+sampling other than the recorded one is refused. No time passes: wall seconds in the ledger are
+those of the simulation and mean nothing.
 """
 
 from ttc_cli.engines.recorded.engine import RecordedEngine
 from ttc_cli.engines.recorded.session import RecordedSession
 from ttc_cli.engines.recording import (
+    RecordedMend,
     RecordedQuestion,
     RecordedSample,
     RecordedScore,
@@ -23,6 +25,7 @@ from ttc_cli.engines.recording import (
 
 __all__ = [
     "RecordedEngine",
+    "RecordedMend",
     "RecordedQuestion",
     "RecordedSample",
     "RecordedScore",

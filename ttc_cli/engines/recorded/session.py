@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Then, Until
-from ttc_cli.engines.recording import RecordedQuestion, RecordedSample, RecordedScore, row_key
+from ttc_cli.engines.recording import (
+    RecordedMend,
+    RecordedQuestion,
+    RecordedSample,
+    RecordedScore,
+    row_key,
+)
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
@@ -64,6 +70,8 @@ class RecordedSession:
         self._count = 1
         self._fresh: set[Branch] = {self._root}
         self._grown: dict[Branch, _Run] = {}
+        self._cut: dict[Branch, tuple[str, RecordedMend]] = {}
+        self._mended: dict[Branch, RecordedMend] = {}
         self._untaken = sorted(question.samples, key=lambda sample: sample.index)
         self._live: list[_Run] = []
         self._queue: deque[_Run] = deque()
@@ -86,8 +94,19 @@ class RecordedSession:
         return self._meter
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
-        """Refused: nothing was recorded for it."""
-        raise UsageError("A recorded pool holds whole candidates: nothing can be added to them.")
+        """Only the recorded correction can be added, to a candidate that was cut there.
+
+        Raises:
+            UsageError: nothing was recorded for it.
+        """
+        written, mend = self._cut.get(branch, ("", None))
+        if mend is None or written + "".join(span.text for span in text) != mend.written:
+            raise UsageError(
+                "A recorded pool holds whole candidates: nothing can be added to them."
+            )
+        (begun,) = self._new(1)
+        self._mended[begun] = mend
+        return begun
 
     async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
         """The recorded states, of the prompt and of whole candidates, charged a token each.
@@ -126,8 +145,7 @@ class RecordedSession:
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches at ``branch``; those of a grown one can be scored, not grown."""
-        branches = [Branch(self._count + i) for i in range(count)]
-        self._count += count
+        branches = self._new(count)
         if branch in self._grown:
             self._grown.update(dict.fromkeys(branches, self._grown[branch]))
         else:
@@ -135,8 +153,24 @@ class RecordedSession:
         return branches
 
     def cut(self, branch: Branch, mark: str) -> Branch:
-        """Refused: a recorded candidate cannot go on from its middle."""
-        raise UsageError("A recorded pool holds whole candidates: none can be cut.")
+        """A whole candidate can be cut where it was mended, and nowhere else.
+
+        Raises:
+            UsageError: nothing was recorded that goes on from there.
+        """
+        run = self._grown.get(branch)
+        mend = run.sample.mended if run is not None and run.grown >= run.sample.tokens else None
+        written = run.sample.text.removesuffix(mark) if run is not None else ""
+        if mend is None or not mark or not mend.written.startswith(written):
+            raise UsageError("A recorded pool holds whole candidates: none can be cut.")
+        (shorter,) = self._new(1)
+        self._cut[shorter] = (written, mend)
+        return shorter
+
+    def _new(self, count: int) -> list[Branch]:
+        branches = [Branch(self._count + i) for i in range(count)]
+        self._count += count
+        return branches
 
     def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Serve one untaken sample a request.
@@ -202,6 +236,8 @@ class RecordedSession:
         self._fresh -= gone
         for branch in gone:
             self._grown.pop(branch, None)
+            self._cut.pop(branch, None)
+            self._mended.pop(branch, None)
 
     async def close(self) -> None:
         """Drop everything. Idempotent."""
@@ -251,7 +287,8 @@ class RecordedSession:
         runs = []
         for request in requests:
             self._check(request)
-            sample = self._take(request.seed)
+            mend = self._mended.pop(request.branch, None)
+            sample = self._take(request.seed) if mend is None else self._read(mend)
             run = _Run(request, sample, min(request.max_tokens, sample.tokens), outbox)
             self._fresh.discard(request.branch)
             self._grown[request.branch] = run
@@ -265,7 +302,8 @@ class RecordedSession:
             raise UsageError("A recorded pool holds whole candidates, not steps.")
         if request.grammar is not None:
             raise UsageError("A recorded pool holds what was drawn freely, not under a schema.")
-        if request.branch not in self._fresh or request.branch is self._root:
+        mended = request.branch in self._mended
+        if not mended and (request.branch not in self._fresh or request.branch is self._root):
             raise UsageError("A recorded pool can grow a fork of the prompt once, nothing else.")
         if request.sampling != recording.sampling:
             raise UsageError(
@@ -276,7 +314,7 @@ class RecordedSession:
                 f"The pool was drawn with at most {recording.max_tokens} tokens a candidate; "
                 f"{request.max_tokens} cannot be served from it.",
             )
-        if not self._untaken:
+        if not mended and not self._untaken:
             raise UsageError(
                 f"The pool holds {len(self._question.samples)} samples of this question and all "
                 "are taken.",
@@ -286,6 +324,16 @@ class RecordedSession:
     def _take(self, seed: int) -> RecordedSample:
         draw = random.Random(f"{self._engine.trajectory}:{self._question.key}:{seed}")
         return self._untaken.pop(draw.randrange(len(self._untaken)))
+
+    def _read(self, mend: RecordedMend) -> RecordedSample:
+        """What went on behind a correction, which is read first."""
+        self._meter.charge(
+            Role.GENERATOR,
+            prompt_tokens=mend.read,
+            decode_calls=1,
+            flops=self._flops_a_token * mend.read,
+        )
+        return mend.sample
 
     def _running(self) -> list[_Run]:
         return [*self._live, *self._queue]

@@ -1,0 +1,33 @@
+"""Going on from a wrong sum with the right number in its place.
+
+Tyen et al. 2024, "LLMs cannot find reasoning errors, but can correct them given the error location"
+(arXiv 2311.08516): here the location is known for certain, and so is what belongs there. All that
+was written before it is kept, with its KV; only the rest is drawn again.
+"""
+
+from __future__ import annotations
+
+from ttc_cli.engines.base import Session, Span
+from ttc_cli.errors import UsageError
+from ttc_cli.search.sample import Start
+from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.sums import find_first
+
+
+def begin_at_slip(session: Session, leaf: Leaf) -> Start | None:
+    """A branch that ends with the right number in place of the first wrong one of ``leaf``.
+
+    None where there is none, where it is not known for sure what to write, or where the engine
+    cannot go on from the middle of a candidate. Costs nothing by itself.
+    """
+    text = leaf.candidate.text
+    slip = find_first(text)
+    if leaf.branch is None or slip is None or slip.place is None:
+        return None
+    try:
+        before = session.cut(leaf.branch, text[slip.place :])
+        branch = session.append(before, (Span(slip.correction),))
+    except UsageError:  # it cannot cut, or these tokens do not spell the text
+        return None
+    session.drop([before])
+    return Start(branch, leaf.candidate.id, text[: slip.place] + slip.correction)
