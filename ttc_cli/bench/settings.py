@@ -232,15 +232,15 @@ def _list_settings(cap: int) -> Iterator[Setting]:
 
 
 def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
-    """Whether the mean of ``found`` exceeds that of ``usual`` by two standard errors.
+    """Whether the mean of ``found`` exceeds that of ``usual`` by three standard errors.
 
-    Both are by question. What was measured elsewhere is not given up for what chance makes of forty
-    questions.
+    Both are by question. The best of ninety settings gains two by chance alone, and what was
+    measured elsewhere is not given up for that.
     """
     gains = [a - b for a, b in zip(found, usual, strict=True)]
     mean = math.fsum(gains) / len(gains)
     spread = math.fsum((gain - mean) ** 2 for gain in gains)
-    return mean > 2 * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
+    return mean > 3 * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
 
 
 def _make_row(setting: Setting, level: str) -> Row:
