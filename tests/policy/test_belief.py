@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,13 @@ def test_the_leader_is_the_first_even_with_fewer_votes() -> None:
     assert found["leader"] == pytest.approx(math.log(2))
     assert found["margin"] == pytest.approx(math.log(2 / 3))
     assert found["lead in sureness"] == 3.0
+
+
+def test_it_speaks_only_of_the_kinds_of_answers_that_it_was_fitted_to() -> None:
+    belief = Belief((1.0,), 0.0, (0.0,), (1.0,), (AnswerType.NUMBER,))
+    assert belief.knows(AnswerType.NUMBER)
+    assert not belief.knows(AnswerType.TEXT)
+    assert replace(belief, types=()).knows(AnswerType.TEXT)
 
 
 def test_what_is_not_known_counts_as_usual() -> None:

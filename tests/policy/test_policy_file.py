@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from ttc_cli.bench import pool
 from ttc_cli.errors import UsageError
+from ttc_cli.models.registry import load_registry
 from ttc_cli.policy.belief import Belief
 from ttc_cli.policy.file import (
+    SHIPPED_FOLDER,
     Expected,
     Matched,
     Policy,
@@ -18,6 +21,8 @@ from ttc_cli.policy.file import (
     use_policy,
 )
 from ttc_cli.policy.table import SHIPPED
+from ttc_cli.prompts import Chat, hash_prompts
+from ttc_cli.types import AnswerType
 
 BELIEF = Belief((1.0,) * 6, 0.1, (0.0,) * 6, (1.0,) * 6)
 POLICY = Policy(
@@ -69,7 +74,7 @@ def test_a_damaged_file_is_told_with_the_place(tmp_path: Path, change, word: str
     path.write_text("{")
     with pytest.raises(UsageError, match="damaged"):
         load_policy(path)
-    assert list(list_policies(tmp_path)) == []
+    assert path not in dict(list_policies(tmp_path))
 
 
 def test_a_policy_is_found_by_model_and_prompt(tmp_path: Path) -> None:
@@ -90,4 +95,34 @@ def test_the_newest_is_used_unless_another_was_chosen(tmp_path: Path) -> None:
     assert find_policy("a" * 64, "0123", tmp_path) == older
     use_policy("a" * 64, None, tmp_path)
     assert find_policy("a" * 64, "0123", tmp_path) is None
-    assert len(list(list_policies(tmp_path))) == 2
+    own = [path.name for path, _ in list_policies(tmp_path) if path.parent == tmp_path]
+    assert own == ["maths.json", "older.json"]
+
+
+POOLS = Path(__file__).parents[2] / "benchmarks" / "pools"
+SHIPPED_FILES = sorted(SHIPPED_FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("path", SHIPPED_FILES, ids=lambda path: path.stem)
+def test_what_comes_with_ttc_fits_a_model_of_its_registry_and_how_it_is_asked_now(
+    path: Path, tmp_path: Path
+) -> None:
+    policy = load_policy(path)
+    assert policy.sha256 == load_registry().entries[policy.model].sha256
+    (drawn,) = POOLS.glob(f"{policy.model}-{policy.source.data}-*.jsonl.gz")
+    fitted_on = pool.read(drawn)
+    chat = Chat(fitted_on.recording().info, fitted_on.header.template_arguments)
+    assert find_policy(policy.sha256, hash_prompts(chat), tmp_path) == policy
+    assert policy.source.questions == len(fitted_on.questions)
+    assert policy.name == path.stem
+    assert policy.table.belief is not None
+    assert policy.table.belief.types == (AnswerType.NUMBER,)
+    assert policy.matched is not None
+    assert {each.level for each in policy.expected} == {"quick", "normal", "deep"}
+
+
+def test_policies_come_with_ttc() -> None:
+    assert {path.stem for path in SHIPPED_FILES} == {
+        "gsm8k-qwen2.5-coder-0.5b",
+        "gsm8k-qwen2.5-coder-1.5b",
+    }

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ttc_cli.answers import detect
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.matching import Match, match, pick_baseline
 from ttc_cli.bench.pool import Pool, PoolSample
@@ -31,7 +32,7 @@ from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.vote import discount_slips, vote, weigh_by_sureness
-from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Score
+from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Problem, Score
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
 from ttc_cli.verifiers.sums import check_sums
 
@@ -306,6 +307,7 @@ async def calibrate(
         expected.append(
             Expected(level, now.accuracy, now.flops, now.samples, before.accuracy, before.flops)
         )
+    types = tuple(sorted({_find_type(question.problem) for question in questions}))
     source = Source(
         data=data,
         questions=len(questions),
@@ -322,11 +324,15 @@ async def calibrate(
         prompt_format=header.prompt_format,
         date=date,
         source=source,
-        table=replace(table, name=name, belief=fit_belief(states)),
+        table=replace(table, name=name, belief=replace(fit_belief(states), types=types)),
         reliability=reliability,
         expected=tuple(expected),
         matched=_describe_match(found),
     )
+
+
+def _find_type(problem: Problem) -> AnswerType:
+    return detect(problem.text) if problem.answer_type is AnswerType.AUTO else problem.answer_type
 
 
 def _describe_match(found: Match) -> Matched:

@@ -233,6 +233,8 @@ def word_policy(policy: Policy) -> str:
         + (f", × {table.slip:g} with a wrong sum in it" if table.slip != 1.0 else "")
     )
     if table.belief is not None:
+        types = ", ".join(table.belief.types)
+        lines += [f"it speaks of answers of the kind {types}"] if types else []
         lines += ["", "What it believes and does at budget normal, by votes of the two leaders:"]
         lines += _align(_draw(table, table.belief))
     lines += ["", "Each budget on questions its half of the fit had not seen, and before:"]

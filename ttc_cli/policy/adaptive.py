@@ -77,7 +77,7 @@ class _Run:
     async def vote_until_settled(self) -> Outcome:
         size = min(self.row.probe, self.context.samples)
         reason = f"probe: {_count(size, 'candidate')} to see how hard this is"
-        if self.table.belief is not None:
+        if self._knows_kind():
             reason += f", by the policy {self.table.name}"
         while True:
             await self._grow(size, reason)
@@ -374,10 +374,15 @@ class _Run:
         heard = self._count_heard()
         slipped = find_slipped(self.pool.answered)
         believed = estimate(self.classes, heard, self.table.prior, slipped)
-        if self.table.belief is None or not self.classes:
+        if self.table.belief is None or not self.classes or not self._knows_kind():
             return believed
         vote = describe_vote(self.classes, self.pool.candidates, heard)
         return replace(believed, settled=self.table.belief.rate(vote), calibrated=True)
+
+    def _knows_kind(self) -> bool:
+        """Whether the policy's belief was fitted to answers of this kind."""
+        belief = self.table.belief
+        return belief is not None and belief.knows(self.context.problem.answer_type)
 
     def _decide(self, action: str, reason: str) -> None:
         believed = self._estimate() if self.pool.leaves else None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ttc_cli.policy.difficulty import count_leading, find_slipped
-from ttc_cli.types import AnswerClass, Candidate
+from ttc_cli.types import AnswerClass, AnswerType, Candidate
 
 FEATURES = ("leader", "margin", "share", "stated", "sureness", "lead in sureness")
 """What ``describe_vote`` gives, in its order."""
@@ -27,12 +27,18 @@ class Belief:
         bias: of the regression.
         centre: means of the features over the calibration.
         scale: and their standard deviations.
+        types: of the answers that it was fitted to; of others it says nothing. Empty: any.
     """
 
     weights: tuple[float, ...]
     bias: float
     centre: tuple[float, ...]
     scale: tuple[float, ...]
+    types: tuple[AnswerType, ...] = ()
+
+    def knows(self, type: AnswerType) -> bool:
+        """Whether it may speak of answers of ``type``: a vote over numbers is none over words."""
+        return not self.types or type in self.types
 
     def rate(self, features: Sequence[float | None]) -> float:
         """The probability; a feature that is not known counts as its mean."""
