@@ -189,12 +189,13 @@ def test_a_path_that_others_went_on_from_is_told_from_one_that_waits():
     assert "├─ 0    ‖ step 2" in render(state, 80, 24).text
 
 
-def test_a_revision_says_what_it_revises():
+@pytest.mark.parametrize(("strategy", "verb"), [("revise", "revises"), ("mend", "mends")])
+def test_a_revision_says_what_it_revises(strategy, verb):
     state = reduce(ViewState(), events.CandidateEnded(story.candidate(0, "4")))
-    state = reduce(state, events.WaveStarted(1, "revise", 1, "second attempts"))
+    state = reduce(state, events.WaveStarted(1, strategy, 1, "second attempts"))
     state = reduce(state, events.CandidateStarted(1, 1, parent=0))
     state = reduce(state, events.Grew({1: "Let me check"}, 1, 0, 0, 0))
-    assert "▸ step 1  revises #0: Let me check" in render(state, 80, 24).text
+    assert f"▸ step 1  {verb} #0: Let me check" in render(state, 80, 24).text
 
 
 def test_a_hundred_pruned_paths_take_one_row():

@@ -216,7 +216,7 @@ def _branch(
         return row.add(words.shorten(node.reason, row.left), DIM)
     if node.parent is not None and not node.taken:
         wave = state.waves.get(node.wave, "")
-        verb = "revises" if "revis" in wave else "mends" if "wrong sum" in wave else "after"
+        verb = "revises" if "revis" in wave else "mends" if wave == "mend" else "after"
         row.add(f"{verb} #{node.parent}: ", DIM)
     if node.ahead and node.status in LIVE:
         row.add("looks ahead: ", DIM)
