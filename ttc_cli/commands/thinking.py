@@ -202,14 +202,27 @@ def find_table(request: Request, path: Path, chat: Chat | None = None) -> Table:
     from ttc_cli.policy.table import SHIPPED
     from ttc_cli.prompts import hash_prompts
 
-    places = (policies.folder(), file.SHIPPED_FOLDER)
     if request.strategy != "auto" or request.server is not None:
         return SHIPPED
-    if not any(each for place in places for each in place.glob("*.json")):
-        return SHIPPED  # no file to hash a model for
+    own = policies.folder()
+    if not any(own.glob("*.json")) and not _is_of_the_registry(request, path):
+        return SHIPPED  # nothing to hash a file of gigabytes for
     asked = None if chat is None else hash_prompts(chat)
-    policy = file.find_policy(hash_file_of(request, path), asked, places[0])
+    policy = file.find_policy(hash_file_of(request, path), asked, own)
     return SHIPPED if policy is None else policy.table
+
+
+def _is_of_the_registry(request: Request, path: Path) -> bool:
+    """Whether the file may be one that a policy comes with ttc for: it is known by its size."""
+    from ttc_cli.models.registry import load_registry
+
+    if request.model.entry.sha256 is not None:
+        return True
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return False
+    return any(entry.bytes == size for entry in load_registry().entries.values())
 
 
 class _Stdout:
