@@ -112,8 +112,6 @@ def test_a_redirect_to_itself_is_given_up(server: FakeHub, hub: Hub, slept: list
 def test_a_redirect_that_begins_to_loop_in_mid_download_keeps_what_is_there(
     server: FakeHub, hub: Hub, slept: list[float]
 ) -> None:
-    if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip("ignored by whoever started the tests (nohup), and so by every child")
     server.files[FILE] = BIG
     remote = hub.locate(HubSource(*FILE))
     folder = files.folder_of(REFERENCE)
@@ -231,6 +229,8 @@ def test_killed_again_and_again_the_right_file_comes_out(server: FakeHub, start:
 def test_a_pull_that_is_ended_keeps_what_is_there(
     server: FakeHub, start: Start, number: signal.Signals, code: int
 ) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("ignored by whoever started the tests (nohup), and so by every child")
     server.files[FILE] = BIG
     server.pause = 0.05
     process = start("pull", REFERENCE)
