@@ -10,10 +10,10 @@ from tests.search.trees import search
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import EngineError
-from ttc_cli.events import Decided, Pruned, Scored, Warned, WaveStarted
+from ttc_cli.events import Decided, Grew, Pruned, Scored, Warned, WaveStarted
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
-from ttc_cli.policy.table import SHIPPED
+from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import ARITHMETIC, AnswerType, Budget, Confidence, Finish, Problem, Result
 from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
@@ -171,17 +171,29 @@ def test_a_mended_candidate_that_slips_again_is_left_at_that() -> None:
     assert all(result.candidates[id].parent is None for id in parents)
 
 
-def test_branches_that_nobody_needs_any_more_are_given_back() -> None:
-    result, _ = search(
-        "auto",
-        slips_and_goes_on,
-        samples=8,
-        budget=Budget("normal"),
-        verifiers=[],
-        kv_cells=400,
-    )
-    assert result.answer is not None
-    assert result.answer.text == "5"
+def test_nothing_is_kept_for_mending_that_cannot_be_mended() -> None:
+    """What never ended, or is right, takes no room in the cache once it has ended."""
+    texts = [UNSURE, says(4), says(5), says(6), works_out("2 + 3 = 5", 7), UNSURE]
+
+    def fill(table: Table) -> list[int]:
+        options = {"budget": Budget("deep"), "verifiers": [], "table": table}
+        _, seen = search("auto", texts, samples=24, **options)
+        return [each.kv_used for each in seen if isinstance(each, Grew)]
+
+    assert fill(SHIPPED) == fill(replace(SHIPPED, mend=False))
+
+
+def test_a_mended_candidate_has_what_is_left_of_the_limit() -> None:
+    def script(ask: Ask) -> Reply:
+        if ask.text.endswith("2 + 3 = 5"):
+            return UNSURE
+        return works_out("2 + 3 = 6", 6, words=20)
+
+    result, _ = think(script, samples=8, budget=Budget("normal", tokens_per_candidate=40))
+    first, mended = result.candidates[0], result.candidates[4]
+    assert mended.parent == 0
+    assert mended.tokens < 40
+    assert mended.tokens + first.tokens > 40
 
 
 def test_all_wrong_sums_still_give_the_best_answer_there_is() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from ttc_cli.types import AnswerType
+from ttc_cli.types import AnswerType, Problem
 
 _OPTION = re.compile(
     r"(?<![\w\\])\(([A-J])\)|(?:^|\s|\*\*)([A-J])\)\s|^\s*\**([A-J])[.:]\**\s", re.MULTILINE
@@ -78,6 +79,15 @@ _TRUE_FALSE = re.compile(
 _FACT = re.compile(r"\b(?:who|whom|whose|what|where|when|which|in\s+what|name)\b", re.IGNORECASE)
 _SHORT = 60
 """Words; a longer question without figures is not one for a short fact."""
+
+
+def resolve(problem: Problem) -> Problem:
+    """``problem`` with the type of its answer: JSON under a schema, ``AUTO`` from its wording."""
+    if problem.schema is not None:
+        return replace(problem, answer_type=AnswerType.JSON)
+    if problem.answer_type is not AnswerType.AUTO:
+        return problem
+    return replace(problem, answer_type=detect(problem.text))
 
 
 def detect(problem_text: str) -> AnswerType:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ttc_cli.answers import detect
+from ttc_cli.answers import resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.matching import Match, match, pick_baseline
 from ttc_cli.bench.pool import Pool, PoolSample
@@ -28,13 +28,14 @@ from ttc_cli.bench.settings import Trials
 from ttc_cli.bench.verifier_trials import Rating, Trial, separate
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.belief import Belief, describe_vote
+from ttc_cli.policy.difficulty import find_slipped
 from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.vote import discount_slips, vote, weigh_by_sureness
-from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Problem, Score
+from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Score
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
-from ttc_cli.verifiers.sums import check_sums
+from ttc_cli.verifiers.sums import find_first
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
@@ -104,7 +105,7 @@ def _grade(question: Question, samples: Sequence[PoolSample], comparer: Comparer
             finish=sample.recorded.finish,
             answer=sample.answer,
             confidence=sample.recorded.confidence,
-            scores=_work_out_sums(sample.recorded.text),
+            scores=(Score(ARITHMETIC, float(find_first(sample.recorded.text) is None), weight=0),),
         )
         for sample in samples
     )
@@ -112,11 +113,6 @@ def _grade(question: Question, samples: Sequence[PoolSample], comparer: Comparer
         each.id for each in candidates if comparer.grade(each.answer, question.answer)
     )
     return Graded(question.id, candidates, right)
-
-
-def _work_out_sums(text: str) -> tuple[Score, ...]:
-    slipped = any(slip is not None for slip in check_sums(text))
-    return (Score(ARITHMETIC, 0.0 if slipped else 1.0, weight=0.0),)
 
 
 def choose_slip(graded: Sequence[Graded]) -> float:
@@ -222,15 +218,14 @@ def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliabili
     """
     scores: dict[str, list[Rating]] = {}
     for question in graded:
+        slipped = find_slipped(question.candidates)
         for sample in pool.questions[question.id].samples:
             recorded = sample.recorded
             if sample.answer is None:
                 continue
             right = recorded.index in question.right
-            slipped = any(slip is not None for slip in check_sums(recorded.text))
-            scores.setdefault(ARITHMETIC, []).append(
-                Rating(question.id, right, 0.0 if slipped else 1.0)
-            )
+            sums = float(recorded.index not in slipped)
+            scores.setdefault(ARITHMETIC, []).append(Rating(question.id, right, sums))
             if sample.judge is not None:
                 scores.setdefault("judge", []).append(Rating(question.id, right, sample.judge))
             if recorded.confidence is not None:
@@ -307,7 +302,7 @@ async def calibrate(
         expected.append(
             Expected(level, now.accuracy, now.flops, now.samples, before.accuracy, before.flops)
         )
-    types = tuple(sorted({_find_type(question.problem) for question in questions}))
+    types = tuple(sorted({resolve(question.problem).answer_type for question in questions}))
     source = Source(
         data=data,
         questions=len(questions),
@@ -329,10 +324,6 @@ async def calibrate(
         expected=tuple(expected),
         matched=_describe_match(found),
     )
-
-
-def _find_type(problem: Problem) -> AnswerType:
-    return detect(problem.text) if problem.answer_type is AnswerType.AUTO else problem.answer_type
 
 
 def _describe_match(found: Match) -> Matched:

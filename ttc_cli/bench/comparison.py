@@ -283,8 +283,7 @@ def read_traces(
     Raises:
         UsageError: a line is not of that form, or names no question of the data.
     """
-    from ttc_cli.answers import detect, extract
-    from ttc_cli.types import AnswerType
+    from ttc_cli.answers import extract, resolve
 
     by_id = {question.id: question for question in questions}
     found: dict[str, dict[str, Outcome]] = {}
@@ -306,9 +305,7 @@ def read_traces(
             raise UsageError(f"{path}, line {number}: not a trace ({error!r}).") from error
         if question is None:
             continue  # of another part of the data
-        kind = question.problem.answer_type
-        kind = detect(question.problem.text) if kind is AnswerType.AUTO else kind
-        answer = extract(text, kind)
+        answer = extract(text, resolve(question.problem).answer_type)
         right = comparer.grade(answer, question.answer)
         found.setdefault(name, {})[question.id] = Outcome(
             question.id,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from ttc_cli.answers import detect
+from ttc_cli.answers import resolve
 from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
 from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.engines.recorded import (
@@ -97,10 +97,9 @@ async def record_question(
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
-    if problem.answer_type is AnswerType.AUTO:
-        problem = replace(problem, answer_type=detect(problem.text))
+    problem = resolve(problem)
     prompt = chat.render(messages or build_messages(problem))
-    ledger, pieces = Ledger(Budget()), Pieces()
+    ledger, pieces = Ledger(Budget()), _Pieces()
     async with await engine.open(prompt, ledger, pieces.add) as session:
         usage = ledger.usage().generator
         prompt_tokens = usage.prompt_tokens + usage.reused_tokens
@@ -127,7 +126,7 @@ async def record_question(
             max_tokens,
         )
         read = ledger.usage().generator.prompt_tokens - before
-        listener = Listener(session, ledger)
+        listener = _Listener(session, ledger)
         judged: dict[int, float] = {}
         if judge is not None and (answered := [leaf for leaf in leaves if leaf.candidate.answer]):
             scores = await judge.score(cast(Session, listener), problem, answered)
@@ -139,41 +138,37 @@ async def record_question(
             again = [_leaf(growth, problem.answer_type, start.written) for start, growth in mends]
             if again := [leaf for leaf in again if leaf.candidate.answer]:
                 await judge.score(cast(Session, listener), problem, again)
+
+    def keep(index: int, growth: Growth) -> RecordedSample:
+        return RecordedSample(
+            index,
+            growth.text,
+            growth.tokens,
+            growth.finish,
+            pieces.of(growth),
+            growth.confidence,
+            listener.heard.get(growth.branch.id, {}),
+        )
+
+    # What is read for each is much alike: a number, and a piece of a word before it.
     mended = {
         start.parent: RecordedMend(
-            start.written,
-            round(read / len(mends)),  # all much alike: a number, and a piece of a word
-            RecordedSample(
-                start.parent,
-                growth.text,
-                growth.tokens,
-                growth.finish,
-                pieces.of(growth),
-                growth.confidence,
-                listener.heard.get(growth.branch.id, {}),
-            ),
+            start.written, round(read / len(mends)), keep(start.parent, growth)
         )
         for start, growth in mends
     }
     samples = tuple(
         PoolSample(
-            RecordedSample(
-                request.label,
-                growth.text,
-                growth.tokens,
-                growth.finish,
-                pieces.of(growth),
-                growth.confidence,
-                listener.heard.get(growth.branch.id, {}),
-                vectors.get(request.label) or None,
-                mended.get(request.label),
+            replace(
+                keep(request.label, growths[request.label]),
+                state=vectors.get(request.label) or None,
+                mended=mended.get(request.label),
             ),
             request.seed,
             leaf.candidate.answer,
             judged.get(request.label),
         )
         for request, leaf in zip(requests, leaves, strict=True)
-        for growth in (growths[request.label],)
     )
     return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples, state=prompt_state or None)
 
@@ -188,7 +183,7 @@ async def _draw_on(
     """What follows at each of ``starts``. Labels are negative: no sample has such a one."""
     ways = {-1 - start.parent: start for start in starts}
     requests = [
-        Grow(start.branch, max_tokens, sampling, seed(start.parent), label)
+        Grow(start.branch, start.limit(max_tokens), sampling, seed(start.parent), label)
         for label, start in ways.items()
     ]
     return [(ways[growth.label], growth) async for growth in session.grow(requests)]
@@ -202,7 +197,7 @@ def _leaf(growth: Growth, answer_type: AnswerType, written: str = "") -> Leaf:
 
 
 @dataclass(slots=True)
-class Pieces:
+class _Pieces:
     """The number of characters each token added, as the ``Grew`` events tell."""
 
     lengths: dict[int, list[int]] = field(default_factory=dict)
@@ -228,7 +223,7 @@ class Pieces:
         return tuple(lengths)
 
 
-class Listener:
+class _Listener:
     """A session that remembers what was scored and what reading it cost."""
 
     def __init__(self, session: Session, ledger: Ledger) -> None:

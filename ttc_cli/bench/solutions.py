@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ttc_cli.answers import detect
+from ttc_cli.answers import resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Until
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import build_messages
 from ttc_cli.search.sample import derive_seed, read_answer
-from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
+from ttc_cli.types import Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.probe import Example
 
@@ -106,8 +106,7 @@ async def open_question(
     """Open a session on ``question``, which ``stack`` closes."""
     problem = Problem(question) if isinstance(question, str) else question.problem
     id = question if isinstance(question, str) else question.id
-    if problem.answer_type is AnswerType.AUTO:
-        problem = replace(problem, answer_type=detect(problem.text))
+    problem = resolve(problem)
     prompt = chat.render(build_messages(problem))
     session = await stack.enter_async_context(await engine.open(prompt, ledger))
     return OpenQuestion(id, problem, session)

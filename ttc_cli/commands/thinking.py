@@ -264,7 +264,10 @@ async def _think(
 
     if view == "tree":
         import ttc_cli.views.tree  # noqa: F401
+    if request.strategy == "auto" and request.server is None:
+        from ttc_cli.policy.file import make_reader
 
+        make_reader()
     loaded = await loading
     stack.callback(loaded.close)
     out.status("")

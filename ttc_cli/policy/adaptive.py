@@ -21,7 +21,6 @@ from ttc_cli.events import (
     Decided,
     Event,
     EventStream,
-    Scored,
     WaveStarted,
 )
 from ttc_cli.policy.belief import describe_vote
@@ -39,12 +38,11 @@ from ttc_cli.search import registry
 from ttc_cli.search.checked import grow_until_passed
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.mending import begin_at_slip
+from ttc_cli.search.mending import begin_at_slip, work_out_sums
 from ttc_cli.search.sample import Pool, Start, Wave, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import REACH, Weigh, discount_slips, rank, weigh_by_sureness
-from ttc_cli.types import ARITHMETIC, CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
-from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
-from ttc_cli.verifiers.base import Leaf, Verifier, WeightedVerifier
+from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
+from ttc_cli.verifiers.base import Leaf
 
 
 async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
@@ -119,7 +117,7 @@ class _Run:
                 wave=self.waves,
                 max_tokens=self.tokens,
                 watch=self._watch,
-                keep=self.table.mend,
+                keep=self._may_be_mended,
             )
         else:
             await self._run(strategy, size)
@@ -154,14 +152,29 @@ class _Run:
         )
         self.waves += 1
 
+    def _may_be_mended(self, candidate: Candidate) -> bool:
+        """Whether it goes on from its wrong sum, should it have one."""
+        wanted = self.table.mend and self.table.slip < 1.0 and not self._is_chosen()
+        whole = candidate.answer is not None and candidate.parent is None and not candidate.thought
+        return wanted and whole
+
     def _begin_anew(self, leaf: Leaf) -> Start | None:
         candidate = leaf.candidate
-        if not self.table.mend or not candidate.slipped or candidate.id in self.mended:
+        if not self._may_be_mended(candidate) or not candidate.slipped:
             return None
-        if candidate.parent is not None or candidate.thought:
+        if candidate.id in self.mended:
             return None
         self.mended.add(candidate.id)
-        return begin_at_slip(self.context.session, leaf)
+        start = begin_at_slip(self.context.session, leaf)
+        self._give_back(candidate.id)
+        return start
+
+    def _give_back(self, id: int) -> None:
+        """Free the branch of candidate ``id`` unless a verifier may read on from it."""
+        leaf = self.pool.leaves[id]
+        if leaf.branch is not None and not any(v.needs_branch for v in self.context.verifiers):
+            self.context.session.drop([leaf.branch])
+            self.pool.leaves[id] = replace(leaf, branch=None)
 
     async def _run(self, strategy: registry.Entry, size: int) -> None:
         """Let ``strategy`` add to the pool; its waves count on from those before."""
@@ -338,23 +351,15 @@ class _Run:
         return close if len(close) > 1 else []
 
     async def _work_out_sums(self, id: int) -> None:
-        """Note whether candidate ``id`` wrote a sum that is wrong."""
-        leaf = self.pool.leaves[id]
-        if self.table.slip == 1.0 or leaf.candidate.answer is None:
+        """Note whether candidate ``id`` wrote a sum that is wrong, and so may be mended."""
+        if self.table.slip == 1.0 or self.pool.leaves[id].candidate.answer is None:
             return
-        own: Verifier = WeightedVerifier(ArithmeticVerifier(), 0.0)
-        asked = next((each for each in self.context.verifiers if each.name == ARITHMETIC), own)
-        (score,) = await asked.score(self.context.session, self.context.problem, [leaf])
-        if score is not None and (asked is not own or score.value < 1.0):
-            leaf = replace(leaf, candidate=leaf.candidate.with_scores(score))
-            self.context.events.emit(Scored(id, score))
-        if leaf.branch is not None and not leaf.candidate.slipped and not self._needs_branches():
-            self.context.session.drop([leaf.branch])
-            leaf = replace(leaf, branch=None)
-        self.pool.leaves[id] = leaf
+        await work_out_sums(self.context, self.pool, id)
+        if not self.pool.leaves[id].candidate.slipped:
+            self._give_back(id)
 
-    def _needs_branches(self) -> bool:
-        return any(each.needs_branch for each in self.context.verifiers)
+    def _find_slipped(self) -> frozenset[int]:
+        return find_slipped(self.pool.answered) if self.table.slip < 1.0 else frozenset()
 
     def _count_heard(self) -> int:
         """Candidates that speak for or against the leader; one that was mended speaks anew."""
@@ -368,12 +373,11 @@ class _Run:
 
     def _lead(self) -> tuple[int, int]:
         """Votes of the leader and the runner-up."""
-        return count_leading(self.classes, find_slipped(self.pool.answered))
+        return count_leading(self.classes, self._find_slipped())
 
     def _estimate(self) -> Estimate:
         heard = self._count_heard()
-        slipped = find_slipped(self.pool.answered)
-        believed = estimate(self.classes, heard, self.table.prior, slipped)
+        believed = estimate(self.classes, heard, self.table.prior, self._find_slipped())
         if self.table.belief is None or not self.classes or not self._knows_kind():
             return believed
         vote = describe_vote(self.classes, self.pool.candidates, heard)

@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 from ttc_cli.policy.table import Table
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FORMAT = "ttc-policy/2"
 SHIPPED_FOLDER = Path(__file__).with_name("shipped")
@@ -113,14 +117,14 @@ def load_policy(path: Path) -> Policy:
     Raises:
         UsageError: there is none, or it is damaged.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     hint = "ttc calibrate QUESTIONS.jsonl makes a new one; ttc policy list shows what there is"
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise UsageError(f"{path} is no policy of the format {FORMAT}.", hint)
-        return TypeAdapter(Policy).validate_python(raw)
+        return make_reader().validate_python(raw)
     except OSError as error:
         raise UsageError(f"The policy {path} cannot be read: {error.strerror}.", hint) from error
     except ValidationError as error:
@@ -129,6 +133,14 @@ def load_policy(path: Path) -> Policy:
         raise UsageError(f"The policy {path} is damaged: {place}: {first['msg']}.", hint) from error
     except ValueError as error:
         raise UsageError(f"The policy {path} is damaged: {error}.", hint) from error
+
+
+@cache
+def make_reader() -> TypeAdapter[Policy]:
+    """What checks a policy. It takes a tenth of a second to make, once: do it while others wait."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Policy)
 
 
 def list_policies(folder: Path) -> Iterator[tuple[Path, Policy]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ttc_cli.answers import Comparer, detect
+from ttc_cli.answers import Comparer, resolve
 from ttc_cli.engines.base import Engine, Session
 from ttc_cli.errors import TemplateError, UsageError
 from ttc_cli.events import EventStream, RunEnded, RunStarted, Warned
@@ -90,7 +90,7 @@ async def solve(
     row = table.row(budget.level)
     entry = None if strategy == "auto" else registry.find(strategy)
     run = registry.prepare(entry, knobs or {}) if entry is not None else None
-    problem = _resolve(problem)
+    problem = resolve(problem)
     if entry is not None and entry.votes and problem.answer_type is AnswerType.FREE:
         raise UsageError(
             f"A free-form question has no final answers to count, as {strategy} does.",
@@ -173,14 +173,6 @@ async def solve(
 def strategies() -> tuple[str, ...]:
     """What ``strategy`` may be."""
     return ("auto", *registry.names())
-
-
-def _resolve(problem: Problem) -> Problem:
-    if problem.schema is not None:
-        return replace(problem, answer_type=AnswerType.JSON)
-    if problem.answer_type is not AnswerType.AUTO:
-        return problem
-    return replace(problem, answer_type=detect(problem.text))
 
 
 def _choose_verifiers(

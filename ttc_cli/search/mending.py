@@ -7,11 +7,33 @@ was written before it is kept, with its KV; only the rest is drawn again.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ttc_cli.engines.base import Session, Span
 from ttc_cli.errors import UsageError
-from ttc_cli.search.sample import Start
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.events import Scored
+from ttc_cli.search.context import SearchContext
+from ttc_cli.search.sample import Pool, Start
+from ttc_cli.types import ARITHMETIC
+from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
+from ttc_cli.verifiers.base import Leaf, Verifier, WeightedVerifier
 from ttc_cli.verifiers.sums import find_first
+
+_SUMS: Verifier = WeightedVerifier(ArithmeticVerifier(), 0.0)
+"""What works out the sums where nobody asked for it: it is shown, and weighs nothing as a score."""
+
+
+async def work_out_sums(context: SearchContext, pool: Pool, id: int) -> None:
+    """Note whether candidate ``id`` wrote a sum that is wrong.
+
+    As the user's own ``--verifier arithmetic`` if there is one; else only wrong ones are told.
+    """
+    leaf = pool.leaves[id]
+    asked = next((each for each in context.verifiers if each.name == ARITHMETIC), _SUMS)
+    (score,) = await asked.score(context.session, context.problem, [leaf])
+    if score is not None and (asked is not _SUMS or score.value < 1.0):
+        pool.leaves[id] = replace(leaf, candidate=leaf.candidate.with_scores(score))
+        context.events.emit(Scored(id, score))
 
 
 def begin_at_slip(session: Session, leaf: Leaf) -> Start | None:
@@ -30,4 +52,5 @@ def begin_at_slip(session: Session, leaf: Leaf) -> Start | None:
     except UsageError:  # it cannot cut, or these tokens do not spell the text
         return None
     session.drop([before])
-    return Start(branch, leaf.candidate.id, text[: slip.place] + slip.correction)
+    tokens = round(leaf.candidate.tokens * slip.place / len(text))
+    return Start(branch, leaf.candidate.id, text[: slip.place] + slip.correction, tokens)

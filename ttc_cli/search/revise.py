@@ -101,7 +101,9 @@ async def _grow_round(
         starts = [
             Start(_ask_again(context, pool, chain, window), chain.attempts[-1]) for chain in chains
         ]
-    await sample_wave(context, pool, len(chains), wave=round, starts=starts, keep=True)
+    await sample_wave(
+        context, pool, len(chains), wave=round, starts=starts, keep=lambda ended: True
+    )
     ended = range(begin, pool.started)
     for chain, id in zip(chains, ended, strict=False):
         chain.attempts.append(id)

@@ -52,6 +52,13 @@ class Pool:
         return tuple(each for each in self.candidates if each.answer is not None)
 
 
+Keep = Callable[[Candidate], bool]
+
+
+def _never(candidate: Candidate) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Wave:
     """What still grows of a batch; for its watcher."""
@@ -63,8 +70,8 @@ class Wave:
     """Why the others were cancelled, once they were."""
     starts: Mapping[int, Start] = field(default_factory=dict)
     """Of those that start from another candidate, by id."""
-    keep: bool = False
-    """Whether the branch of each that ended stays, for others to start from."""
+    keep: Keep = _never
+    """Whether the branch of one that ended stays, for others to start from."""
 
     def cancel(self, reason: str) -> None:
         """Stop all that still grow or wait. One that ended in the same step counts as ended."""
@@ -83,12 +90,17 @@ Watcher = Callable[[Wave, Candidate], Awaitable[None]]
 class Start:
     """Where a candidate starts that goes on from ``parent``: at ``branch``, made for it alone.
 
-    ``written`` is what of its solution that branch holds already.
+    ``written`` is what of its solution that branch holds already, in about ``tokens`` tokens.
     """
 
     branch: Branch
     parent: int
     written: str = ""
+    tokens: int = 0
+
+    def limit(self, max_tokens: int) -> int:
+        """What is left of the limit of a candidate."""
+        return max(1, max_tokens - self.tokens)
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
@@ -124,13 +136,14 @@ async def sample_wave(
     sampling: Sampling | None = None,
     watch: Watcher | None = None,
     starts: Sequence[Start] | None = None,
-    keep: bool = False,
+    keep: Keep = _never,
 ) -> None:
     """Grow up to ``count`` further candidates into ``pool``, as many as the ledger admits.
 
     Candidate ids go on from those of the pool; the seed of each follows from its id alone, so
     that two strategies with the same run seed see the same candidates. They start at the prompt,
-    or at ``starts``, one each; ``keep`` leaves their branches for others to start from.
+    or at ``starts``, one each; the branches of those that ``keep`` says stay for others to start
+    from.
 
     Raises:
         EngineError: the engine failed before any candidate of the run had ended.
@@ -153,10 +166,11 @@ async def sample_wave(
     for id in ids:
         events.emit(CandidateStarted(id, wave, begun[id].parent if id in begun else None))
     limit = context.budget.tokens_per_candidate
+    limit = limit if max_tokens is None else min(limit, max_tokens)
     requests = [
         Grow(
             branch,
-            limit if max_tokens is None else min(limit, max_tokens),
+            begun[id].limit(limit) if id in begun else limit,
             sampling or context.sampling,
             derive_seed(context.seed, id),
             id,
@@ -238,7 +252,7 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
         context.events.emit(Pruned(candidate.id, wave.cancelled or "", cancelled=True))
     elif growth.finish is Finish.CANCELLED:
         pool.halted, pool.interrupted = "interrupted", True
-    keep = wave.keep or (
+    keep = wave.keep(candidate) or (
         answer is not None and any(each.needs_branch for each in context.verifiers)
     )
     if not keep:

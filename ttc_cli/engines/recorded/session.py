@@ -76,12 +76,7 @@ class RecordedSession:
         self._live: list[_Run] = []
         self._queue: deque[_Run] = deque()
         self._closed = False
-        meter.charge(
-            Role.GENERATOR,
-            prompt_tokens=question.prompt_tokens,
-            decode_calls=1,
-            flops=self._flops_a_token * question.prompt_tokens,
-        )
+        self._charge_reading(Role.GENERATOR, question.prompt_tokens)
 
     @property
     def root(self) -> Branch:
@@ -134,13 +129,7 @@ class RecordedSession:
             reused += self._question.prompt_tokens + (run.grown if run is not None else 0) - 1
         read = sum(bool(state) for state in found)
         if read:
-            self._meter.charge(
-                Role.VERIFIER,
-                prompt_tokens=read,
-                reused_tokens=reused,
-                decode_calls=1,
-                flops=self._flops_a_token * read,
-            )
+            self._charge_reading(Role.VERIFIER, read, reused)
         return found
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
@@ -220,13 +209,7 @@ class RecordedSession:
             reused += self._question.prompt_tokens + run.grown if whole else 0
         read = sum(score.suffix_tokens for score in found if score)
         if read:
-            self._meter.charge(
-                Role.VERIFIER,
-                prompt_tokens=read,
-                reused_tokens=reused,
-                decode_calls=1,
-                flops=self._flops_a_token * read,
-            )
+            self._charge_reading(Role.VERIFIER, read, reused)
         return [score.probabilities if score else () for score in found]
 
     def drop(self, branches: Iterable[Branch]) -> None:
@@ -288,7 +271,9 @@ class RecordedSession:
         for request in requests:
             self._check(request)
             mend = self._mended.pop(request.branch, None)
-            sample = self._take(request.seed) if mend is None else self._read(mend)
+            if mend is not None:
+                self._charge_reading(Role.GENERATOR, mend.read)
+            sample = self._take(request.seed) if mend is None else mend.sample
             run = _Run(request, sample, min(request.max_tokens, sample.tokens), outbox)
             self._fresh.discard(request.branch)
             self._grown[request.branch] = run
@@ -325,15 +310,14 @@ class RecordedSession:
         draw = random.Random(f"{self._engine.trajectory}:{self._question.key}:{seed}")
         return self._untaken.pop(draw.randrange(len(self._untaken)))
 
-    def _read(self, mend: RecordedMend) -> RecordedSample:
-        """What went on behind a correction, which is read first."""
+    def _charge_reading(self, role: Role, tokens: int, reused: int = 0) -> None:
         self._meter.charge(
-            Role.GENERATOR,
-            prompt_tokens=mend.read,
+            role,
+            prompt_tokens=tokens,
+            reused_tokens=reused,
             decode_calls=1,
-            flops=self._flops_a_token * mend.read,
+            flops=self._flops_a_token * tokens,
         )
-        return mend.sample
 
     def _running(self) -> list[_Run]:
         return [*self._live, *self._queue]
