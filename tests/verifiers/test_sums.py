@@ -47,6 +47,7 @@ WRONG = {
     "2^3 = 6": (Fraction(6), Fraction(8)),
     "12 * 50 = 6.00 dollars": (Fraction(6), Fraction(600)),
     "Total = 5 * 12 = 62": (Fraction(62), Fraction(60)),
+    "0 + 2 = -2": (Fraction(-2), Fraction(2)),
     "7 / 2 = 5": (Fraction(5), Fraction(7, 2)),
 }
 LEFT_ALONE = [

@@ -334,6 +334,7 @@ class _Parser:
         return value
 
     def _read_operand(self) -> Fraction:
+        leads = self._first is None
         self._depth += 1
         if self._depth > _DEEPEST:
             raise _NotASum
@@ -348,7 +349,7 @@ class _Parser:
                 value = self._read_number()
         finally:
             self._depth -= 1
-        if self._first is None:
+        if leads:  # with its sign: that of a bracket or a number within it is not meant
             self._first = value
         return value
 
