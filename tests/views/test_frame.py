@@ -189,6 +189,14 @@ def test_a_path_that_others_went_on_from_is_told_from_one_that_waits():
     assert "├─ 0    ‖ step 2" in render(state, 80, 24).text
 
 
+@pytest.mark.parametrize("value", [2e307, float("inf"), float("-inf"), float("nan"), -1.0])
+def test_a_score_that_is_none_breaks_no_view(value):
+    state = reduce(ViewState(), events.CandidateStarted(0, 0))
+    state = reduce(state, events.Stepped(0, 0, "We add.", 3))
+    state = reduce(state, events.Scored(0, Score("judge", value, 0)))
+    assert "─ 0" in render(state, 120, 24).text
+
+
 @pytest.mark.parametrize(("strategy", "verb"), [("revise", "revises"), ("mend", "mends")])
 def test_a_revision_says_what_it_revises(strategy, verb):
     state = reduce(ViewState(), events.CandidateEnded(story.candidate(0, "4")))

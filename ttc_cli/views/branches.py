@@ -283,10 +283,12 @@ def _add_score(row: Row, node: Node, columns: _Columns) -> None:
 
 
 def sparkline(values: Iterable[float | None]) -> str:
-    """One character a value in [0, 1], the higher the greater; a dot where there is none."""
-    return "".join(
-        "·" if each is None else _LEVELS[min(7, max(0, math.floor(each * 8)))] for each in values
-    )
+    """One character a value, clipped to [0, 1], the higher the greater; a dot where there is none."""
+
+    def find_level(value: float) -> str:
+        return _LEVELS[min(7, math.floor(8 * min(1.0, max(0.0, value))))]
+
+    return "".join("·" if each is None else find_level(each) for each in values)
 
 
 def path_rows(state: ViewState, width: int, rows: int, gutter: int) -> list[Row]:
