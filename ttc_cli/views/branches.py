@@ -283,7 +283,7 @@ def _add_score(row: Row, node: Node, columns: _Columns) -> None:
 
 
 def sparkline(values: Iterable[float | None]) -> str:
-    """One character a value, clipped to [0, 1], the higher the greater; a dot where there is none."""
+    """One character a value, clipped to [0, 1], higher for more; a dot where there is none."""
 
     def find_level(value: float) -> str:
         return _LEVELS[min(7, math.floor(8 * min(1.0, max(0.0, value))))]
