@@ -10,6 +10,7 @@ that are used together, a generator and its verifier, are planned together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,12 @@ FEWEST = 4
 """Branches below which a quantised cache is preferred to fewer still."""
 
 SLACK = 64 << 20
+
+SAYS_SHORT = re.compile(
+    r"out of memory|insufficient memory|(failed|unable) to allocate|mem_buffer|bad_alloc",
+    re.IGNORECASE,
+)
+"""What llama.cpp says where an allocation failed, on the processor or on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttc_cli.engines.llamacpp.bindings import lib
+from ttc_cli.engines.llamacpp.memory import SAYS_SHORT
 from ttc_cli.errors import EngineError, MemoryShort, ModelCorrupt, ModelUnsupported
 
 log = logging.getLogger("ttc.native")
@@ -64,10 +65,23 @@ def start() -> None:
     if not _started:
         # Else an abort writes its backtrace over the tree, by a debugger where there is one.
         os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+        _leave_graphs_off()
         recent.clear()
         lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
         lib.llama_backend_init()
         _started = True
+
+
+def _leave_graphs_off() -> None:
+    """Decode without CUDA graphs, unless the variable is there and empty.
+
+    With them a batch of 64 branches ended after some steps in an illegal instruction (H100, this
+    release of llama.cpp); without them nothing did. There is little to lose: branches end and fork
+    at every other step, and each time a graph is captured anew. The library asks only whether the
+    variable is there.
+    """
+    if os.environ.setdefault("GGML_CUDA_DISABLE_GRAPHS", "1") == "":
+        del os.environ["GGML_CUDA_DISABLE_GRAPHS"]
 
 
 def system_info() -> str:
@@ -154,6 +168,7 @@ class Model:
 
         Raises:
             ModelCorrupt: the library refused the file.
+            MemoryShort: it does not fit the GPU, or the memory.
             ModelUnsupported: its memory cannot be cut (recurrent, hybrid, diffusion, encoder).
         """
         start()
@@ -170,6 +185,14 @@ class Model:
             params.progress_callback = callback
         recent.clear()
         self._model: Any = lib.llama_model_load_from_file(str(path).encode(), params)
+        if not self._model and SAYS_SHORT.search(last_words()):
+            offloaded = gpu_layers != 0 and offloads()
+            raise MemoryShort(
+                f"{path.name} does not fit {'the GPU' if offloaded else 'memory'}.{last_words()}",
+                hint="leave layers to the processor: ttc solve --gpu-layers 12 …"
+                if offloaded
+                else "close other programs, or choose a smaller model: ttc models list",
+            )
         if not self._model:
             raise ModelCorrupt(
                 f"llama.cpp could not load {path.name}.{last_words()}",

@@ -16,7 +16,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ttc_cli import errors, paths
+from ttc_cli.engines.llamacpp.memory import SAYS_SHORT
 from ttc_cli.models import hardware
 
 BAD_BUILD = 70
@@ -258,10 +258,6 @@ _MEANING: dict[int, str] = {
 }
 
 
-_SHORT = re.compile(r"insufficient memory|failed to allocate|mem_buffer|bad_alloc", re.IGNORECASE)
-"""What llama.cpp says before it stops itself because an allocation failed."""
-
-
 def _raise_crash(number: int, stderr: str) -> NoReturn:
     try:
         name = signal.Signals(number).name
@@ -273,7 +269,7 @@ def _raise_crash(number: int, stderr: str) -> NoReturn:
         )
     if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         raise errors.EngineError(f"The test was ended by {name}, from outside.")
-    if number == signal.SIGABRT and _SHORT.search(stderr):
+    if number == signal.SIGABRT and SAYS_SHORT.search(stderr):
         raise errors.MemoryShort(
             f"llama.cpp ran out of memory in its test.{_last_line(stderr)}",
             "close other programs, raise ulimit -v, or choose a smaller model: ttc models list",
