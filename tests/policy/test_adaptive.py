@@ -446,15 +446,18 @@ def test_a_later_wave_stays_within_the_caps() -> None:
     assert "token cap of 500 reached" in result.stop_reason
 
 
-def test_a_dearer_candidate_settles_sooner_and_probes_with_no_more_than_that_takes() -> None:
+def test_a_dearer_candidate_settles_sooner_and_is_asked_for_less_often() -> None:
     row = SHIPPED.row("normal")
     assert SHIPPED.at_price(1.0).row("normal") == row
-    dearer = SHIPPED.at_price(2.0).row("normal")
-    assert (dearer.threshold, dearer.price, dearer.probe) == (pytest.approx(0.8), 0.004, 2)
-    cheaper = SHIPPED.at_price(0.5).row("normal")
-    assert (cheaper.threshold, cheaper.price, cheaper.probe) == (pytest.approx(0.95), 0.001, 4)
-    assert SHIPPED.at_price(100.0).row("normal").probe == 1
-    assert SHIPPED.at_price(2.0).row("max").probe == SHIPPED.row("max").probe
+    dearer = SHIPPED.at_price(4.0).row("normal")
+    assert (dearer.threshold, dearer.price) == (pytest.approx(0.8), 0.008)
+    assert (dearer.probe, dearer.cap) == (2, 4)
+    cheaper = SHIPPED.at_price(0.25).row("normal")
+    assert (cheaper.threshold, cheaper.price) == (pytest.approx(0.95), 0.0005)
+    assert (cheaper.probe, cheaper.cap) == (4, 64)
+    dearest = SHIPPED.at_price(100.0).row("normal")
+    assert (dearest.probe, dearest.cap) == (1, 1)
+    assert SHIPPED.at_price(2.0).row("max") == SHIPPED.row("max")
 
 
 def test_a_rung_of_a_frontier_holds_down_to_the_next() -> None:
@@ -467,4 +470,5 @@ def test_a_rung_of_a_frontier_holds_down_to_the_next() -> None:
         0.0035: cheap.probe,
         1e-6: cheap.probe,
     }
-    assert table.find_rung("normal", 0.006).cap == SHIPPED.row("normal").cap
+    assert table.find_rung("normal", 0.006).cap == dear.cap
+    assert table.find_rung("normal", 0.001).cap == SHIPPED.row("normal").cap

@@ -90,16 +90,17 @@ async def compare(
             told(contender.name)
             # All samples of a question in any order give the same vote; fewer, or auto, do not.
             whole = contender.strategy != "auto" and contender.samples == count
+            table = plan.table.at_price(contender.price)
             done[contender] = await runner.simulate(
                 pool,
                 questions,
                 comparer,
                 strategy=contender.strategy,
                 level=contender.level,
-                samples=contender.samples,
+                samples=_cap(contender, table),
                 trajectories=1 if whole else plan.runs,
                 parallel=plan.parallel,
-                table=plan.table.at_price(contender.price),
+                table=table,
             )
         return done[contender]
 
@@ -124,6 +125,13 @@ async def compare(
     )
     matched = match([make_point(each.name, done[each], ids) for each in curve], baseline)
     return Comparison(found, rows, find_bins(single), lines, matched)
+
+
+def _cap(contender: Contender, table: Table) -> int:
+    """The most candidates of a question; what ``auto`` may grow falls with its price."""
+    if contender.strategy != "auto":
+        return contender.samples
+    return min(contender.samples, table.row(contender.level).cap)
 
 
 async def put_live(
@@ -212,11 +220,12 @@ async def check_live(
             done += 1
             told(f"{name}, live", done, count)
 
+        table = plan.table.at_price(contender.price)
         common: dict[str, Any] = {
             "strategy": "auto",
             "level": contender.level,
-            "samples": contender.samples,
-            "table": plan.table.at_price(contender.price),
+            "samples": _cap(contender, table),
+            "table": table,
         }
         simulated = await runner.simulate(
             pool, questions, comparer, trajectories=plan.runs, parallel=plan.parallel, **common

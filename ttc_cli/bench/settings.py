@@ -69,9 +69,11 @@ class Trials:
         frontier: list[tuple[float, Row]] = []
         for worth in WORTHS:
             priced = SHIPPED.at_price(worth / WORTH["normal"]).row("normal")
-            usual = await self._try_shipped(priced, sureness, self._cap("deep"))
+            usual = await self._try_shipped(priced, sureness, min(priced.cap, self.samples))
             best = self._choose(chosen["deep"][sureness], usual, places, worth)
-            row = _make_row(best, "deep")
+            # What the pool cannot tell, beyond its samples, stays as it was.
+            cap = priced.cap if best == usual else SHIPPED.row("deep").cap
+            row = replace(_make_row(best, "deep"), cap=cap)
             if not frontier or frontier[-1][1] != row:
                 frontier.append((worth, row))
         return Table(
@@ -97,10 +99,10 @@ class Trials:
             table = await self.fit(picking)
             ids = {self.questions[place].id for place in judged}
             for level in WORTH:
-                tried = self._done[self._read(table.row(level), table, level)]
+                tried = self._done[self._read(table.row(level), table)]
                 held_out[level] += [each for each in tried if each.question in ids]
             for number, worth in enumerate(WORTHS):
-                rung = self._read(table.find_rung("deep", worth), table, "deep")
+                rung = self._read(table.find_rung("deep", worth), table)
                 for place in judged:
                     sums[number][place] = self._sums[rung][place]
         curve = [
@@ -124,21 +126,25 @@ class Trials:
 
     async def run(self, level: str, table: Table) -> list[Outcome]:
         """``auto`` at ``level`` of ``table`` on all questions."""
+        return await self._simulate(level, self._cap(level), table)
+
+    async def _simulate(self, level: str, cap: int, table: Table) -> list[Outcome]:
         return await runner.simulate(
             self.pool,
             self.questions,
             self.comparer,
             strategy="auto",
             level=level,
-            samples=self._cap(level),
+            samples=cap,
             trajectories=self.runs,
             table=table,
         )
 
-    def _read(self, row: Row, table: Table, level: str) -> Setting:
+    def _read(self, row: Row, table: Table) -> Setting:
         """The setting that ``row`` was made of."""
         assert row.threshold is not None  # each setting has one
-        return Setting(table.sureness, row.probe, row.threshold, row.price, self._cap(level))
+        cap = min(row.cap, self.samples)
+        return Setting(table.sureness, row.probe, row.threshold, row.price, cap)
 
     def _cap(self, level: str) -> int:
         return min(SHIPPED.row(level).cap, self.samples)
@@ -166,12 +172,12 @@ class Trials:
                 f"trying: sureness {setting.sureness:g}, first wave {setting.probe}, "
                 f"stop at {setting.threshold:g} …"
             )
-        level = next(each for each in WORTH if self._cap(each) == setting.cap)
+        level = "deep"  # of the levels that have a price, the one with the most room
         row = _make_row(setting, level)
         table = Table(
             "tried", {level: row}, tilt=self.tilt, sureness=setting.sureness, slip=self.slip
         )
-        outcomes = await self.run(level, table)
+        outcomes = await self._simulate(level, setting.cap, table)
         sums = {question.id: [0.0, 0.0] for question in self.questions}
         for each in outcomes:
             sums[each.question][0] += each.right / self.runs

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -88,8 +89,10 @@ class Table:
         """This table where an extra percent of confidence costs ``factor`` times as much.
 
         The one knob that a bench turns. It goes along the frontier where there is one; else
-        ``Row.price`` grows with it, and the doubt that ``Row.threshold`` leaves. A dearer row
-        probes with no more candidates than can settle the matter.
+        ``Row.price`` grows with it, the doubt that ``Row.threshold`` leaves with its square root,
+        and ``Row.cap`` shrinks as it grows: what a hopeless question costs is its cap. A dearer
+        row probes with no more candidates than can settle the matter. A row without a threshold
+        has no price either and stays as it is.
         """
         if self.frontier and factor != 1.0:
             rows = {
@@ -99,17 +102,19 @@ class Table:
             return replace(self, rows=rows)
 
         def scale(row: Row) -> Row:
-            doubt = None if row.threshold is None else (1 - row.threshold) * factor
-            threshold = None if doubt is None else max(0.5, 1 - doubt)
-            probe = row.probe
-            if threshold is not None and factor > 1.0:
+            if row.threshold is None:
+                return row
+            threshold = max(0.5, 1 - (1 - row.threshold) * math.sqrt(factor))
+            cap = max(1, round(row.cap / factor))
+            probe = min(row.probe, cap)
+            if factor > 1.0:
                 probe = min(probe, max(1, count_votes_to_settle(0, 0, threshold)))
-            return replace(row, probe=probe, price=row.price * factor, threshold=threshold)
+            return replace(row, probe=probe, cap=cap, price=row.price * factor, threshold=threshold)
 
         return replace(self, rows={name: scale(row) for name, row in self.rows.items()})
 
     def find_rung(self, level: str, worth: float) -> Row:
-        """The frontier's row for ``worth``, with the caps of ``level``.
+        """The frontier's row for ``worth``, within the cap of ``level``.
 
         A rung holds from its own worth down to that of the next; the first also above.
         """
@@ -119,7 +124,7 @@ class Table:
             default=self.frontier[0],
         )
         row = self.row(level)
-        return replace(rung, cap=row.cap, free=row.free)
+        return replace(rung, cap=min(rung.cap, row.cap), free=row.free)
 
 
 WORTH = {"quick": 0.01, "normal": 0.003, "deep": 0.0005}
