@@ -1,13 +1,16 @@
 """Completion: what is offered for each word, and whether real shells offer it at a Tab."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import select
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -166,10 +169,13 @@ class Shell:
     }
 
     def __init__(self, name, home):
-        self.screen = pyte.Screen(160, 40)
+        columns, lines = 160, 40
+        self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.pid, self.ours = pty.fork()
         if self.pid == 0:
+            # Else the shell breaks lines at 80, which depends on how long the machine's prompt is.
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
             os.environ.update(HOME=str(home), TERM="xterm", HISTFILE="/dev/null", PS1="$ ")
             os.environ["PATH"] = f"{home / 'bin'}:{os.environ['PATH']}"
             with contextlib.suppress(OSError):
