@@ -11,7 +11,7 @@ from ttc_cli.engines.scripted import CHATML, ScriptedEngine
 from ttc_cli.main import main
 
 FOUR = "Two and two make four.\n\nThe final answer is 4."
-LOOPS = "{% for a in range(9999) %}{% for b in range(9999) %}.{% endfor %}{% endfor %}"
+LOOPS = f"{{% for a in range(9999) %}}{'.' * 999}{{% endfor %}}"
 
 pytestmark = pytest.mark.usefixtures("scripted_model")
 
