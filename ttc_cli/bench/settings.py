@@ -71,9 +71,9 @@ class Trials:
             priced = SHIPPED.at_price(worth / WORTH["normal"]).row("normal")
             usual = await self._try_shipped(priced, sureness, min(priced.cap, self.samples))
             best = self._choose(chosen["deep"][sureness], usual, places, worth)
-            # What the pool cannot tell, beyond its samples, stays as it was.
-            cap = priced.cap if best == usual else SHIPPED.row("deep").cap
-            row = replace(_make_row(best, "deep"), cap=cap)
+            row = _make_row(best, "deep")
+            if best == usual:  # its own cap, which may be beyond the samples of the pool
+                row = replace(row, cap=priced.cap)
             if not frontier or frontier[-1][1] != row:
                 frontier.append((worth, row))
         return Table(
