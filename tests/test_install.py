@@ -673,6 +673,17 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.stdout == ""
 
 
+@pytest.fixture
+def header(tmp_path: Path) -> Path:
+    """The header that every file of llama.cpp is compiled with."""
+    path = tmp_path / "fixes.h"
+    with path.open("wb") as file:
+        subprocess.run(
+            [BASH, "-c", f'. "{ROOT}/install.sh"; fixes_header'], stdout=file, check=True
+        )
+    return path
+
+
 def _gcc_major() -> int:
     gcc = shutil.which("g++")
     if gcc is None:
@@ -684,12 +695,7 @@ def _gcc_major() -> int:
 @pytest.mark.skipif(
     not 11 <= _gcc_major() < 13 or os.uname().machine != "x86_64", reason="needs an old gcc"
 )
-def test_the_amx_cure_keeps_the_whole_tile_configuration(tmp_path: Path) -> None:
-    header = tmp_path / "fixes.h"
-    shown = subprocess.run(
-        [BASH, "-c", f'. "{ROOT}/install.sh"; fixes_header'], capture_output=True, check=True
-    )
-    header.write_bytes(shown.stdout)
+def test_the_amx_cure_keeps_the_whole_tile_configuration(tmp_path: Path, header: Path) -> None:
     source = tmp_path / "tile.cpp"
     source.write_text(
         "#include <immintrin.h>\n"
@@ -711,3 +717,60 @@ def test_the_amx_cure_keeps_the_whole_tile_configuration(tmp_path: Path) -> None
         return len(re.findall(r"\(%rsp\)", done.stdout))
 
     assert stores("-include", str(header)) > stores() + 3
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
+def test_masked_cells_are_skipped_to_the_next_unmasked_one(tmp_path: Path, header: Path) -> None:
+    source = tmp_path / "masks.cpp"
+    source.write_text(
+        "#include <cstdlib>\n"
+        "int main() {\n"
+        "  uint16_t mask[200]; const uint16_t kinds[] = {0, 0xFC00, 0x7C00, 0xFC01, 0x8000};\n"
+        "  for (int round = 0; round < 20000; round++) {\n"
+        "    int size = rand() % 200, sparse = 1 + rand() % 60;\n"
+        "    for (auto &m : mask) m = rand() % sparse ? 0xFC00 : kinds[rand() % 5];\n"
+        "    int64_t start = size ? rand() % size : 0, expected = start;\n"
+        "    while (expected < size && mask[expected] == 0xFC00) expected++;\n"
+        "    if (ttc_next_unmasked(mask, start, size) != expected) return 1;\n"
+        "  }\n"
+        "}\n"
+    )
+    program = tmp_path / "masks"
+    subprocess.run(
+        ["g++", "-O2", "-include", str(header), str(source), "-o", str(program)], check=True
+    )
+    assert subprocess.run([program]).returncode == 0
+
+
+ATTENTION = """\
+        for (int64_t ic = ic_start; ic < ic_end; ++ic) {
+            const float mv = mp ? slope*GGML_CPU_FP16_TO_FP32(mp[ic]) : 0.0f;
+            if (mv == -INFINITY) {
+"""
+
+
+def quicken(source: Path) -> str:
+    subprocess.run(
+        [BASH, "-c", f'. "{ROOT}/install.sh"; quicken_attention "$0"', str(source)],
+        check=True,
+        stderr=subprocess.STDOUT,
+    )
+    return source.read_text()
+
+
+def test_attention_learns_to_skip_once(tmp_path: Path) -> None:
+    source = tmp_path / "ops.cpp"
+    source.write_text(ATTENTION)
+    first = quicken(source)
+    assert [line for line in first.splitlines() if line not in ATTENTION] == [
+        "            if (mp && (ic = ttc_next_unmasked(mp, ic, ic_end)) == ic_end) { break; }"
+    ]
+    assert first.index("ttc_next_unmasked") < first.index("const float mv")
+    assert quicken(source) == first
+
+
+@pytest.mark.parametrize("other", [ATTENTION.replace("mv", "mask"), ATTENTION * 2])
+def test_a_source_that_looks_otherwise_is_left_alone(tmp_path: Path, other: str) -> None:
+    source = tmp_path / "ops.cpp"
+    source.write_text(other)
+    assert quicken(source) == other
