@@ -6,7 +6,7 @@ stdout carries the data (a table, a path, JSON), stderr everything else.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,10 +15,6 @@ from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.output import Output
 from ttc_cli.sanitise import clean
-
-if TYPE_CHECKING:
-    from ttc_cli.models.files import Model
-    from ttc_cli.models.registry import Entry
 
 app = typer.Typer(
     help="List, download, check and remove models.",
@@ -59,6 +55,7 @@ def list_models(
     ] = False,
 ) -> None:
     """List the models ttc knows, and which of them are here."""
+    from ttc_cli.commands import model_facts
     from ttc_cli.models.default import find_default
     from ttc_cli.models.files import list_records
     from ttc_cli.models.registry import load_registry
@@ -69,43 +66,12 @@ def list_models(
     for entry in load_registry().entries.values():
         record = records.pop(entry.name, None)
         if entry.tier != "test" or everything or record is not None:
-            rows.append(_row(entry, _status(entry, record), default) | _tuned(record))
-    rows += [
-        {"name": record.name, "kind": "generator", "tier": "own", "license": "unknown",
-         "bytes": record.size, "status": _status(None, record), "default": False, **_tuned(record)}
-        for record in records.values()
-    ]  # fmt: skip
+            rows.append(model_facts.summarise(entry, record, default))
+    rows += [model_facts.summarise_own(record) for record in records.values()]
     if as_json:
         Output().document({"v": 1, "models": rows})
         return
     _print_table(rows)
-
-
-def _row(entry: Entry, status: str, default: str) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "kind": entry.kind,
-        "tier": entry.tier,
-        "license": entry.license,
-        "bytes": entry.size,
-        "status": status,
-        "default": entry.name == default,
-    }
-
-
-def _status(entry: Entry | None, record: Any) -> str:
-    """``here``, ``missing``, ``outdated`` or ``changed``, without hashing anything."""
-    if record is None or not record.path.is_file():
-        return "missing"
-    if entry is not None and entry.sha256 not in (None, record.sha256):
-        return "outdated"
-    return "here" if record.matches(record.path) else "changed"
-
-
-def _tuned(record: Any) -> dict[str, Any]:
-    """The type that is used in place of the model's own, or None."""
-    tuned = record.tuned if record is not None else None
-    return {"tuned": None if tuned is None else tuned.kind}
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -133,10 +99,10 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 )
 def show(model: Name, as_json: Json = False) -> None:
     """Show all that is known of a model; of a file that is here, also its header."""
+    from ttc_cli.commands import model_facts
     from ttc_cli.models import store
 
-    found = store.resolve(model)
-    details = _details(found)
+    details = model_facts.describe_model(store.resolve(model))
     if as_json:
         Output().document({"v": 1, **details})
         return
@@ -148,66 +114,6 @@ def show(model: Name, as_json: Json = False) -> None:
             value = "; then ".join(value)
         if value not in (None, "", False):
             out.answer(f"{key.replace('_', ' '):<17} {value}")
-
-
-def _details(model: Model) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from ttc_cli.models.gguf import read_header
-    from ttc_cli.models.sources import describe
-
-    entry = model.entry
-    details: dict[str, Any] = {
-        "name": model.name,
-        "title": entry.title,
-        "kind": entry.kind,
-        "tier": entry.tier,
-        "license": entry.license,
-        "bytes": entry.size,
-        "sha256": entry.sha256 or "not pinned: the first download will be",
-        "context": entry.context,
-        "sampling": asdict(entry.sampling),
-        "thinks": entry.thinks,
-        "template": entry.template_note,
-        "format": entry.format,
-        "note": entry.note,
-        "sources": [describe(source) for source in entry.sources],
-        "path": None if model.path is None else str(model.path),
-    }
-    if model.path is not None:
-        details |= _tuning(model.name)
-        info = read_header(model.path)
-        details |= {
-            "bytes": info.file_bytes,
-            "architecture": info.architecture,
-            "parameters": info.parameters,
-            "context": info.context_length,
-            "layers": info.layers,
-            "vocabulary": info.vocab_size,
-            "chat_template": "yes" if info.chat_template else "none",
-            "tensors": dict(info.tensor_types),
-        }
-    return details
-
-
-def _tuning(name: str) -> dict[str, Any]:
-    """What tuning came to, where the model was tuned, and the original's path."""
-    from ttc_cli.models import files
-
-    record = files.read_record(files.folder_of(name))
-    tuning = record.tuning if record is not None else None
-    if record is None or tuning is None:
-        return {}
-    how = f"{tuning.kind}{' (lossy)' if tuning.lossy else ''} {tuning.state}"
-    reason = tuning.figures.get("reason")
-    if reason:
-        how += f", {tuning.date[:10]}: {reason}"
-    if record.tuned is None:
-        return {"tuning": how}
-    return {
-        "tuning": f"{how}; to go back: ttc models tune {name} --undo",
-        "original": str(record.path),
-    }
 
 
 @app.command(

@@ -1,0 +1,119 @@
+"""What ``ttc models list`` and ``show`` say of a model, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ttc_cli.models import files
+from ttc_cli.models.files import Model, Record
+from ttc_cli.models.gguf import read_header
+from ttc_cli.models.registry import Entry
+from ttc_cli.models.sources import describe
+
+
+def summarise(entry: Entry, record: Record | None, default: str) -> dict[str, Any]:
+    """A row of the list for a model of the registry.
+
+    Args:
+        entry: what the registry says of it.
+        record: of the file that is here, if any.
+        default: the name of the default model.
+    """
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "tier": entry.tier,
+        "license": entry.license,
+        "bytes": entry.size,
+        "status": _status(entry, record),
+        "default": entry.name == default,
+        **_tuned(record),
+    }
+
+
+def summarise_own(record: Record) -> dict[str, Any]:
+    """A row of the list for a model that is in no registry."""
+    return {
+        "name": record.name,
+        "kind": "generator",
+        "tier": "own",
+        "license": "unknown",
+        "bytes": record.size,
+        "status": _status(None, record),
+        "default": False,
+        **_tuned(record),
+    }
+
+
+def _status(entry: Entry | None, record: Record | None) -> str:
+    """``here``, ``missing``, ``outdated`` or ``changed``, without hashing anything."""
+    if record is None or not record.path.is_file():
+        return "missing"
+    if entry is not None and entry.sha256 not in (None, record.sha256):
+        return "outdated"
+    return "here" if record.matches(record.path) else "changed"
+
+
+def _tuned(record: Record | None) -> dict[str, Any]:
+    """The type that is used in place of the model's own, or None."""
+    tuned = record.tuned if record is not None else None
+    return {"tuned": None if tuned is None else tuned.kind}
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """All that is known of a model; of a file that is here, also its header.
+
+    Raises:
+        ModelError: the file that is here is no GGUF.
+    """
+    entry = model.entry
+    details: dict[str, Any] = {
+        "name": model.name,
+        "title": entry.title,
+        "kind": entry.kind,
+        "tier": entry.tier,
+        "license": entry.license,
+        "bytes": entry.size,
+        "sha256": entry.sha256 or "not pinned: the first download will be",
+        "context": entry.context,
+        "sampling": asdict(entry.sampling),
+        "thinks": entry.thinks,
+        "template": entry.template_note,
+        "format": entry.format,
+        "note": entry.note,
+        "sources": [describe(source) for source in entry.sources],
+        "path": None if model.path is None else str(model.path),
+    }
+    if model.path is not None:
+        details |= _tuning(model.name)
+        info = read_header(model.path)
+        details |= {
+            "bytes": info.file_bytes,
+            "architecture": info.architecture,
+            "parameters": info.parameters,
+            "context": info.context_length,
+            "layers": info.layers,
+            "vocabulary": info.vocab_size,
+            "chat_template": "yes" if info.chat_template else "none",
+            "tensors": dict(info.tensor_types),
+        }
+    return details
+
+
+def _tuning(name: str) -> dict[str, Any]:
+    """What tuning came to, where the model was tuned, and the original's path."""
+    record = files.read_record(files.folder_of(name))
+    tuning = record.tuning if record is not None else None
+    if record is None or tuning is None:
+        return {}
+    how = f"{tuning.kind}{' (lossy)' if tuning.lossy else ''} {tuning.state}"
+    reason = tuning.figures.get("reason")
+    if reason:
+        how += f", {tuning.date[:10]}: {reason}"
+    if record.tuned is None:
+        return {"tuning": how}
+    return {
+        "tuning": f"{how}; to go back: ttc models tune {name} --undo",
+        "original": str(record.path),
+    }
