@@ -629,7 +629,7 @@ read_profile() {
     if [ "$instructions" = native ]; then LABEL="$LABEL$cured"; fi
     if [ "$accelerator" != cpu ]; then LABEL="$LABEL, $accelerator"; fi
   fi
-  KEY_TEXT="llama-cpp-python $LLAMA | $OS $ARCH | $version | $instructions | $accelerator | fixes 2 | $FLAGS | ${CMAKE_ARGS:-} | ${CFLAGS:-} | ${CXXFLAGS:-} | $FEATURES"
+  KEY_TEXT="llama-cpp-python $LLAMA | $OS $ARCH | $version | $instructions | $accelerator | fixes 3 | $FLAGS | ${CMAKE_ARGS:-} | ${CFLAGS:-} | ${CXXFLAGS:-} | $FEATURES"
   KEY="$LLAMA-$(printf '%s-%s-%s' "$accelerator" "$version" "$instructions" | tr ' /' '__')-$(printf '%s' "$KEY_TEXT" | cksum | cut -d ' ' -f 1)"
 }
 
@@ -711,8 +711,10 @@ fetch_source() {
 # at 16 streams, 57 to 74 with this).
 #
 # Attention on a processor walks over every cell of the cache, for every candidate and head, to skip
-# those that belong to other candidates: with 32 of them a third of a step. What skips them many at
-# a time is called by a line that quicken_attention puts into the source.
+# those that belong to other candidates: with 32 of them a third of a step. And from 64 tokens on it
+# computes whole tiles of the mask, of which candidates that are judged together see a sixteenth.
+# What skips masked cells many at a time, and what tells a mask for tiles from one for rows, are
+# called by lines that quicken_attention puts into the source.
 fixes_header() {
   cat <<'EOF'
 #if defined(__cplusplus) && defined(__AMX_TILE__) && !defined(__clang__) && __GNUC__ < 13
@@ -761,17 +763,53 @@ static inline int64_t ttc_next_unmasked(const uint16_t *mask, int64_t cell, int6
     }
     return cell;
 }
+
+/* Whether of the tiles (64 tokens by 64 cells) that are not masked altogether less than a quarter
+   is unmasked: a cell of a tile is some four times as cheap as one that is come upon in its row. */
+static inline bool ttc_is_sparse(const void *mask, size_t row_bytes, int64_t rows, int64_t cells) {
+    int64_t seen = 0, tiled = 0;
+    for (int64_t top = 0; top < rows; top += 64) {
+        const int64_t bottom = top + 64 < rows ? top + 64 : rows;
+        for (int64_t left = 0; left < cells; left += 64) {
+            const int64_t right = left + 64 < cells ? left + 64 : cells;
+            int64_t inside = 0;
+            for (int64_t row = top; row < bottom; ++row) {
+                const uint16_t *at = (const uint16_t *)((const char *)mask + row * row_bytes);
+                unsigned count = 0;
+                for (int64_t cell = left; cell < right; ++cell) {
+                    count += at[cell] != 0xFC00;
+                }
+                inside += count;
+            }
+            seen += inside;
+            tiled += inside ? (bottom - top) * (right - left) : 0;
+        }
+    }
+    return 4 * seen < tiled;
+}
 #endif
 EOF
 }
 
-# A source that looks otherwise than the one this was written for is left as it is.
+# Puts the calls into ggml's source. One that looks otherwise than the one this was written for, or
+# has them, stays as it is.
 quicken_attention() {
-  local file="$1" line='const float mv = mp ? slope*GGML_CPU_FP16_TO_FP32(mp[ic]) : 0.0f;'
-  if [ "$(grep -cF "$line" "$file" 2>/dev/null)" != 1 ] || grep -q ttc_next_unmasked "$file"; then return; fi
-  awk -v line="$line" '
-    index($0, line) {
+  local file="$1" row='const float mv = mp ? slope*GGML_CPU_FP16_TO_FP32(mp[ic]) : 0.0f;'
+  local tile='neq1 >= Q_TILE_SZ);' line
+  for line in "$row" "$tile"; do
+    if [ "$(grep -cF "$line" "$file" 2>/dev/null)" != 1 ]; then return; fi
+  done
+  if grep -q ttc_ "$file"; then return; fi
+  awk -v row="$row" -v tile="$tile" '
+    index($0, row) {
       print "            if (mp && (ic = ttc_next_unmasked(mp, ic, ic_end)) == ic_end) { break; }"
+    }
+    index($0, tile) {
+      sub(/\);.*/, "")
+      print
+      print "            && !(dst->src[3] && dst->src[3]->ne[2] == 1 && dst->src[3]->ne[3] == 1"
+      print "                && ttc_is_sparse(dst->src[3]->data, dst->src[3]->nb[1], neq1, nek1)));"
+      next
     }
     { print }' "$file" >"$file.new" && mv "$file.new" "$file"
 }

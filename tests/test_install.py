@@ -742,10 +742,41 @@ def test_masked_cells_are_skipped_to_the_next_unmasked_one(tmp_path: Path, heade
     assert subprocess.run([program]).returncode == 0
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
+@pytest.mark.parametrize(
+    ("branches", "tokens", "sparse"),
+    [(1, 96, False), (2, 48, False), (16, 28, True), (32, 5, True)],
+)
+def test_candidates_read_together_make_a_sparse_mask(
+    tmp_path: Path, header: Path, branches: int, tokens: int, sparse: bool
+) -> None:
+    """Cells of a shared prompt, then of all candidates by turns, as they were grown."""
+    source = tmp_path / "masks.cpp"
+    source.write_text(
+        "#include <vector>\n"
+        f"int main() {{ const int branches = {branches}, tokens = {tokens};\n"
+        "  const int rows = branches * tokens, cells = 100 + branches * 300;\n"
+        "  std::vector<uint16_t> mask(rows * cells, 0xFC00);\n"
+        "  for (int row = 0; row < rows; row++)\n"
+        "    for (int cell = 0; cell < cells; cell++)\n"
+        "      if (cell < 100 || (cell - 100) % branches == row / tokens)\n"
+        "        mask[row * cells + cell] = 0;\n"
+        "  return ttc_is_sparse(mask.data(), cells * 2, rows, cells) ? 10 : 20; }\n"
+    )
+    program = tmp_path / "masks"
+    subprocess.run(
+        ["g++", "-O2", "-include", str(header), str(source), "-o", str(program)], check=True
+    )
+    assert subprocess.run([program]).returncode == (10 if sparse else 20)
+
+
 ATTENTION = """\
         for (int64_t ic = ic_start; ic < ic_end; ++ic) {
             const float mv = mp ? slope*GGML_CPU_FP16_TO_FP32(mp[ic]) : 0.0f;
             if (mv == -INFINITY) {
+        bool use_tiled = !use_ref &&
+                                neq1 >= Q_TILE_SZ);
+        int current_chunk = ith;
 """
 
 
@@ -762,14 +793,20 @@ def test_attention_learns_to_skip_once(tmp_path: Path) -> None:
     source = tmp_path / "ops.cpp"
     source.write_text(ATTENTION)
     first = quicken(source)
-    assert [line for line in first.splitlines() if line not in ATTENTION] == [
-        "            if (mp && (ic = ttc_next_unmasked(mp, ic, ic_end)) == ic_end) { break; }"
+    added = [line.strip() for line in first.splitlines() if line not in ATTENTION.splitlines()]
+    assert added == [
+        "if (mp && (ic = ttc_next_unmasked(mp, ic, ic_end)) == ic_end) { break; }",
+        "neq1 >= Q_TILE_SZ",
+        "&& !(dst->src[3] && dst->src[3]->ne[2] == 1 && dst->src[3]->ne[3] == 1",
+        "&& ttc_is_sparse(dst->src[3]->data, dst->src[3]->nb[1], neq1, nek1)));",
     ]
     assert first.index("ttc_next_unmasked") < first.index("const float mv")
     assert quicken(source) == first
 
 
-@pytest.mark.parametrize("other", [ATTENTION.replace("mv", "mask"), ATTENTION * 2])
+@pytest.mark.parametrize(
+    "other", [ATTENTION.replace("mv", "mask"), ATTENTION.replace(">=", ">"), ATTENTION * 2]
+)
 def test_a_source_that_looks_otherwise_is_left_alone(tmp_path: Path, other: str) -> None:
     source = tmp_path / "ops.cpp"
     source.write_text(other)
