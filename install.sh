@@ -701,7 +701,7 @@ fetch_source() {
   rm -f "$BUILD/$name.tar.gz"
 }
 
-# Three cures for what llama.cpp and its compilers do, included in front of every file.
+# Cures for what llama.cpp and its compilers do, included in front of every file.
 #
 # gcc ≤ 12 takes the operand of ldtilecfg for a pointer, so the optimiser drops most of the tile
 # configuration, and the first decode on an AMX machine faults.

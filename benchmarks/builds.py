@@ -46,10 +46,10 @@ def main() -> None:
     options.add_argument("--other", type=Path, required=True, help="a wheel, or one unpacked")
     options.add_argument("--streams", type=int, nargs="+", default=[16, 32], help="candidates")
     options.add_argument("--tokens", type=int, default=384, help="tokens a candidate, at most")
-    options.add_argument("--decode", type=int, help=argparse.SUPPRESS)
+    options.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.decode:
-        print(json.dumps(asyncio.run(_decode(given, given.decode))))
+    if given.measure:
+        print(json.dumps(asyncio.run(_measure(given, given.measure))))
         return
     require_quiet(given.force)
     with tempfile.TemporaryDirectory(prefix="ttc-build-") as unpacked:
@@ -67,7 +67,7 @@ def _compare(given: argparse.Namespace, other: Path, count: int) -> list[Line]:
 
     def run(side: str, path: str) -> float:
         done = subprocess.run(
-            [sys.executable, __file__, *sys.argv[1:], "--decode", str(count)],
+            [sys.executable, __file__, *sys.argv[1:], "--measure", str(count)],
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             text=True,
@@ -99,7 +99,7 @@ def _compare(given: argparse.Namespace, other: Path, count: int) -> list[Line]:
     ]
 
 
-async def _decode(given: argparse.Namespace, count: int) -> dict[str, Any]:
+async def _measure(given: argparse.Namespace, count: int) -> dict[str, Any]:
     """Tokens decoded a second, seconds of judging, a hash of all texts, and the scores."""
     context = 512 + given.tokens
     settings = llamacpp.Settings(
