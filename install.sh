@@ -791,15 +791,15 @@ static inline bool ttc_is_sparse(const void *mask, size_t row_bytes, int64_t row
 EOF
 }
 
-# Puts the calls into ggml's source. One that looks otherwise than the one this was written for, or
-# has them, stays as it is.
+# Puts the calls into ggml's source, once. One that looks otherwise than the one this was written for
+# stays as it is, and that is said by the status.
 quicken_attention() {
   local file="$1" row='const float mv = mp ? slope*GGML_CPU_FP16_TO_FP32(mp[ic]) : 0.0f;'
   local tile='neq1 >= Q_TILE_SZ);' line
+  if grep -q ttc_is_sparse "$file" 2>/dev/null; then return; fi
   for line in "$row" "$tile"; do
-    if [ "$(grep -cF "$line" "$file" 2>/dev/null)" != 1 ]; then return; fi
+    if [ "$(grep -cF "$line" "$file" 2>/dev/null)" != 1 ]; then return 1; fi
   done
-  if grep -q ttc_ "$file"; then return; fi
   awk -v row="$row" -v tile="$tile" '
     index($0, row) {
       print "            if (mp && (ic = ttc_next_unmasked(mp, ic, ic_end)) == ic_end) { break; }"
@@ -845,7 +845,8 @@ build_wheel() {
     fetch_source || { rm -rf "$new"; return 1; }
     fixes_header >"$work/fixes.h"
     cmake_overrides >"$work/overrides.cmake"
-    quicken_attention "$SOURCE/vendor/llama.cpp/ggml/src/ggml-cpu/ops.cpp"
+    quicken_attention "$SOURCE/vendor/llama.cpp/ggml/src/ggml-cpu/ops.cpp" \
+      || printf '\n### attention is not quickened: ops.cpp is not as it was\n' >>"$LOG"
     # Upstream installs into its source tree as well: another profile's libraries must not stay.
     rm -rf "$SOURCE/llama_cpp/lib"
     if [ -t 2 ]; then

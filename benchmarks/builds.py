@@ -55,7 +55,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ttc-build-") as unpacked:
         other = given.other
         if other.is_file():
-            zipfile.ZipFile(other).extractall(unpacked)
+            with zipfile.ZipFile(other) as wheel:
+                wheel.extractall(unpacked)
             other = Path(unpacked)
         lines = [line for count in given.streams for line in _compare(given, other, count)]
     facts = {"model": given.model.name, "threads": given.threads, "tokens": f"≤ {given.tokens}"}

@@ -65,7 +65,8 @@ def describe_model(model: Model) -> dict[str, Any]:
     """All that is known of a model; of a file that is here, also its header.
 
     Raises:
-        ModelError: the file that is here is no GGUF.
+        ModelMissing: the file cannot be read.
+        ModelCorrupt: it is no GGUF.
     """
     entry = model.entry
     details: dict[str, Any] = {
