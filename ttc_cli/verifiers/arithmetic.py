@@ -50,7 +50,7 @@ class ArithmeticVerifier:
         """Nothing is held."""
 
     def _score(self, text: str, step: int | None) -> Score | None:
-        sums = list(check_sums(text))
+        sums = check_sums(text)
         if not sums:
             return None
         wrong = any(slip is not None for slip in sums)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 _MOST_CHARACTERS = 100_000
 """Of a text that is read; more is no solution that a person would check."""
@@ -108,8 +109,13 @@ class _Sum:
     text: str
 
 
-def check_sums(text: str) -> Iterator[Slip | None]:
+@lru_cache(maxsize=8192)  # a bench asks about the samples of its pool again and again
+def check_sums(text: str) -> tuple[Slip | None, ...]:
     """For each sum of ``text`` that can be checked, in their order, its slip, or None if right."""
+    return tuple(_check(text))
+
+
+def _check(text: str) -> Iterator[Slip | None]:
     ahead = 0
     for written in text[:_MOST_CHARACTERS].splitlines(keepends=True):
         behind, ahead = ahead, ahead + len(written)
