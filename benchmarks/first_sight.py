@@ -4,12 +4,13 @@
     benchmarks/first_sight.py TRAIN.jsonl.gz TEST.jsonl.gz --train-data train.jsonl --policy P.json
 
 A ridge regression from the hidden state at the prompt's end to the share of right samples is fitted
-to one pool (``ttc bench`` and ``ttc calibrate`` record those states) and ranks the questions of the
-other. Then ``auto`` is run on the other at half-octaves of its price, and each question is charged
-the run at its own: as far above the common price as it looks harder than most. Steepness 0 is one
-price for all, 1 asks up to twice as much for what looks hopeless and half for what looks easy.
-Printed is the accuracy at equal FLOPs, as shares of those of a vote over all samples, between two
-prices in proportion, and what steepness 1 gains there, 95 % by bootstrap over questions.
+to one pool (``ttc bench`` and ``ttc calibrate`` record those states). It ranks that pool's own
+questions, each held out, and those of the other. Then ``auto`` is run on the other at half-octaves
+of its price, and each question is charged the run at its own: as far above the common price as it
+looks harder than most. Steepness 0 is one price for all, 1 asks up to twice as much for what looks
+hopeless and half for what looks easy. Printed is the accuracy at equal FLOPs, as shares of those of
+a vote over all samples, between two prices in proportion, and what steepness 1 gains there, 95 % by
+bootstrap over questions.
 """
 
 from __future__ import annotations
@@ -63,7 +64,11 @@ def main() -> None:
     pool, table = read(given.test), load_policy(given.policy).table
     with Comparer() as comparer:
         train = _collect(read(given.train), given.train_data, comparer)
+        held_out = _correlate_ranks(_hold_out(train), train.shares)
+        print(f"{len(train.shares)} questions, each held out: Spearman {held_out:.2f}")
         test = _collect(pool, given.test_data, comparer)
+        if not test.asked:
+            raise SystemExit(f"{given.test} holds no states of prompts to guess by")
         guesses = _fit(train, test.states)
         print(
             f"fitted to {len(train.shares)} questions; ranks {len(test.shares)} others: Spearman "
@@ -116,6 +121,16 @@ def _fit(train: Questions, states: Matrix) -> Matrix:
     dual = np.linalg.solve(seen @ seen.T + PENALTY * np.eye(len(seen)), train.shares - mean)
     expected: Matrix = mean + new @ seen.T @ dual
     return expected
+
+
+def _hold_out(train: Questions) -> Matrix:
+    """What a fit to all other questions expects of each."""
+    expected = []
+    for place in range(len(train.asked)):
+        others = np.arange(len(train.asked)) != place
+        rest = Questions([], train.states[others], train.shares[others])
+        expected.append(_fit(rest, train.states[[place]])[0])
+    return np.array(expected)
 
 
 def _run(
