@@ -294,14 +294,17 @@ class Result:
 
     ``answer`` is None only when no candidate stated one. ``decided_by`` is ``vote``,
     ``verifier`` (free-form questions, best-of-n) or ``single`` (one candidate).
-    ``agreement`` is the leader's share of all candidates, unfinished ones counted against it.
+    ``heard`` candidates speak for or against the answer, and ``agreeing`` of them for it:
+    unfinished ones speak against it; those dropped before they answered, and those that were
+    mended and speak anew, do not speak.
     """
 
     answer: Answer | None
     solution: str | None
     winner: int | None
     decided_by: str
-    agreement: float
+    agreeing: int
+    heard: int
     score: float | None
     estimate: Estimate | None
     stop_reason: str
@@ -310,3 +313,8 @@ class Result:
     classes: tuple[AnswerClass, ...]
     usage: Usage
     interrupted: bool = False
+
+    @property
+    def agreement(self) -> float:
+        """The share of those heard that agree; 0 where nobody answered."""
+        return self.agreeing / self.heard if self.heard else 0.0

@@ -17,6 +17,7 @@ from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import ARITHMETIC, AnswerType, Budget, Confidence, Finish, Problem, Result
 from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
+from ttc_cli.views.plain import summary_line
 
 QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
 
@@ -94,6 +95,7 @@ def test_a_wrong_sum_costs_a_candidate_its_say() -> None:
         "6": pytest.approx(0.4),
     }
     assert [each.slipped for each in result.candidates] == [True, True, False]
+    assert "1 of 3 candidates agree" in summary_line(result)
     told = [(each.id, each.score) for each in seen if isinstance(each, Scored)]
     assert [(id, each.value, each.weight) for id, each in told if each.verifier == ARITHMETIC] == [
         (0, 0.0, 0.0),
@@ -138,6 +140,9 @@ def test_a_candidate_with_a_wrong_sum_goes_on_from_there_with_the_right_number()
     ]
     assert [each.strategy for each in seen if isinstance(each, WaveStarted)] == ["sample", "mend"]
     assert result.stop_reason.startswith("4 of 4 agree, estimate 0.97")
+    # Who was mended speaks anew, and is not counted twice.
+    assert (result.agreeing, result.heard, result.agreement) == (4, 4, 1.0)
+    assert "4 of 4 candidates agree (4 mended)" in summary_line(result)
     read = result.usage.generator.prompt_tokens
     plain, _ = think(slips_and_goes_on, table=replace(SHIPPED, mend=False), samples=4)
     # What was read anew is the number alone, and the piece of a word before it.
@@ -166,6 +171,9 @@ def test_a_mended_candidate_that_slips_again_is_left_at_that() -> None:
 
     result, _ = think(script, samples=12)
     assert all(each.slipped for each in result.candidates)
+    assert result.agreement == 0.0
+    told = f"none of {result.heard} candidates answered without a wrong sum ("
+    assert told in summary_line(result)
     parents = [each.parent for each in result.candidates if each.parent is not None]
     assert len(parents) == len(set(parents))
     assert all(result.candidates[id].parent is None for id in parents)

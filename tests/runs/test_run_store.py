@@ -61,7 +61,7 @@ def candidate(id, text, finish=Finish.STOP):
 
 def result(*candidates, interrupted=False):
     return Result(
-        FOUR, "2 + 2 = 4", 0, "vote", 1.0, None, Estimate(0.9, 0.8, 2), "all agree", "auto",
+        FOUR, "2 + 2 = 4", 0, "vote", 1, 1, None, Estimate(0.9, 0.8, 2), "all agree", "auto",
         candidates, (), SPENT, interrupted,
     )  # fmt: skip
 

@@ -73,7 +73,7 @@ def test_the_last_line_is_the_result_with_what_the_run_began_with():
 def test_confidence_is_null_unless_calibrated():
     value = result_json(story.result())
     assert value["confidence"] is None
-    assert value["agreement"] == pytest.approx(6 / 14)
+    assert value["agreement"] == pytest.approx(6 / 10)
 
 
 def test_text_of_many_steps_is_joined_into_few_lines():

@@ -110,7 +110,7 @@ def hostile_run():
         1.0,
         events.RunEnded(
             Result(
-                answer, EVIL, 1, "vote", 1.0, 0.5, estimate, EVIL, EVIL, (one, two), classes, usage
+                answer, EVIL, 1, "vote", 2, 2, 0.5, estimate, EVIL, EVIL, (one, two), classes, usage
             )
         ),
     )

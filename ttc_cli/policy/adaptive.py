@@ -342,7 +342,10 @@ class _Run:
             reason = f"{reason}; {len(contested)} answers tied, the first one taken"
         self._decide("stop", reason)
         outcome = conclude_by_vote(self.context, self.pool, self.classes, reason)
-        return replace(outcome, estimate=self._estimate())
+        leader, _ = self._lead()
+        return replace(
+            outcome, estimate=self._estimate(), heard=self._count_heard(), agreeing=leader
+        )
 
     def _find_contested(self) -> list[AnswerClass]:
         """The classes that the verifiers' tilt could bring to the top, if more than one."""

@@ -219,15 +219,19 @@ def _show_solution(winner: Candidate) -> str:
 
 
 def _make_result(outcome: Outcome, strategy: str, ledger: Ledger, table: Table) -> Result:
-    heard = count_heard(outcome.candidates)
+    heard = outcome.heard if outcome.heard is not None else count_heard(outcome.candidates)
     winner, classes = outcome.winner, outcome.classes
     own = next((each for each in classes if winner is not None and winner.id in each.members), None)
+    agreeing = own.votes if own is not None else 0
+    if outcome.agreeing is not None:
+        agreeing = outcome.agreeing
     return Result(
         answer=own.answer if own is not None else winner.answer if winner is not None else None,
         solution=_show_solution(winner) if winner is not None else None,
         winner=winner.id if winner is not None else None,
         decided_by=outcome.decided_by,
-        agreement=own.votes / heard if own is not None else 0.0,
+        agreeing=agreeing,
+        heard=heard,
         score=merit(winner) if winner is not None else None,
         estimate=outcome.estimate or (estimate(classes, heard, table.prior) if classes else None),
         stop_reason=outcome.stop_reason,

@@ -51,7 +51,11 @@ class SearchContext:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a strategy came to; ``run.solve`` makes a ``Result`` of it."""
+    """What a strategy came to; ``run.solve`` makes a ``Result`` of it.
+
+    ``heard`` candidates speak for or against the winner and ``agreeing`` of them for it; None: all
+    that ``count_heard`` counts, and all members of its class.
+    """
 
     candidates: tuple[Candidate, ...]
     classes: tuple[AnswerClass, ...]
@@ -60,6 +64,8 @@ class Outcome:
     stop_reason: str
     estimate: Estimate | None = None
     interrupted: bool = False
+    heard: int | None = None
+    agreeing: int | None = None
 
 
 Strategy = Callable[[SearchContext], Awaitable[Outcome]]

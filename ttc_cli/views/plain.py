@@ -192,14 +192,18 @@ def summary_line(result: Result) -> str:
 def _agreement(result: Result) -> str:
     silent = [each for each in result.candidates if _is_silent(each)]
     cut = Counter(each.finish.value for each in silent)
-    heard = len(result.candidates) - len(silent)
-    named = ", ".join(f"{words.count(number)} {name}" for name, number in sorted(cut.items()))
+    cut["mended"] = len(result.candidates) - len(silent) - result.heard
+    named = ", ".join(
+        f"{words.count(number)} {name}" for name, number in sorted(cut.items()) if number > 0
+    )
     more = f" ({named})" if named else ""
-    candidates = words.plural(heard, "candidate")
+    candidates = words.plural(result.heard, "candidate")
     if result.answer is None:
         return f"no answer from {candidates}{more}"
     if result.decided_by == "vote" and result.classes:
-        return f"{result.classes[0].votes} of {candidates} agree{more}"
+        if not result.agreeing:
+            return f"none of {candidates} answered without a wrong sum{more}"
+        return f"{result.agreeing} of {candidates} agree{more}"
     checked = [each.passed for each in result.candidates if each.passed is not None]
     if checked and result.decided_by in ("verifier", "single"):
         passed = sum(checked)
