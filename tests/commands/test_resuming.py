@@ -251,7 +251,7 @@ def test_a_run_that_goes_on_is_left_alone(ttc):
 
 def test_interrupted_runs_say_how_to_go_on(ttc, monkeypatch):
     child = start(
-        "What is 2+2?", "--strategy", "majority", "--samples", "12", pause=0.02, parallel=1
+        "What is 2+2?", "--strategy", "majority", "--samples", "12", pause=0.1, parallel=1
     )
     while child.poll() is None:
         rows = json.loads(ttc("runs", "list", "--json")[1])["runs"]
