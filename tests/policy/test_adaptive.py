@@ -106,6 +106,14 @@ def test_a_wrong_sum_costs_a_candidate_its_say() -> None:
     assert blind.answer.text == "6"
 
 
+def test_who_wrote_a_wrong_sum_agrees_with_nobody() -> None:
+    texts = [works_out("2 + 3 = 6", 5), *[works_out("2 + 3 = 5", 5)] * 2]
+    result, _ = think(texts, samples=3, table=replace(SHIPPED, mend=False))
+    assert [each.votes for each in result.classes] == [3]
+    assert (result.agreeing, result.heard) == (2, 3)
+    assert "2 of 3 candidates agree" in summary_line(result)
+
+
 def test_wrong_sums_settle_nothing() -> None:
     texts = [works_out("2 + 3 = 6", 6)] * 4 + [works_out("2 + 3 = 5", 5)] * 4
     result, seen = think(texts, samples=8, table=replace(SHIPPED, mend=False))

@@ -219,12 +219,11 @@ def _show_solution(winner: Candidate) -> str:
 
 
 def _make_result(outcome: Outcome, strategy: str, ledger: Ledger, table: Table) -> Result:
-    heard = outcome.heard if outcome.heard is not None else count_heard(outcome.candidates)
     winner, classes = outcome.winner, outcome.classes
     own = next((each for each in classes if winner is not None and winner.id in each.members), None)
-    agreeing = own.votes if own is not None else 0
-    if outcome.agreeing is not None:
-        agreeing = outcome.agreeing
+    votes = own.votes if own is not None else 0
+    agreeing = votes if outcome.agreeing is None else outcome.agreeing
+    heard = count_heard(outcome.candidates) if outcome.heard is None else outcome.heard
     return Result(
         answer=own.answer if own is not None else winner.answer if winner is not None else None,
         solution=_show_solution(winner) if winner is not None else None,
