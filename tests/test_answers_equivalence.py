@@ -193,6 +193,27 @@ def test_classes_do_not_depend_on_the_order(comparer: Comparer, data: st.DataObj
     assert [c.weight for c in classes] == sorted((c.weight for c in classes), reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("texts", "at_once"),
+    [
+        (["12", "3.5", "1/2"], True),
+        (["red", "blue and green", "7"], True),
+        ([r"\frac{x}{2}", r"\frac{x}{2}"], True),
+        ([r"\frac{x}{2}", "7"], False),
+        ([r"\sqrt{12}", r"2\sqrt3"], False),
+        ([], True),
+    ],
+)
+def test_what_is_decided_by_keys_asks_no_algebra(texts: list[str], at_once: bool) -> None:
+    with Comparer() as comparer:
+        before = len(workers())
+        answers = [latex(text) for text in texts]
+        assert comparer.decides_at_once(answers) is at_once
+        if at_once:
+            comparer.classify([(place, each, 1.0) for place, each in enumerate(answers)])
+            assert len(workers()) == before
+
+
 def test_classes_join_through_a_third_and_show_the_commonest_spelling(comparer: Comparer) -> None:
     rows = [(1, latex("3"), 1.0), (2, latex(r"\sqrt{4}"), 1.0), (3, latex("2"), 1.0)]
     first, second = comparer.classify([*rows, (4, latex("2.0"), 0.5), (5, latex("2"), 1.0)])

@@ -145,6 +145,7 @@ class Chat:
         tokens = {"bos_token": "", "eos_token": "", **info.control_tokens}
         self._variables = {**tokens, **(arguments or {})}
         self._now = now
+        self._follow_up = functools.lru_cache(maxsize=32)(self._write_follow_up)
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> Prompt:
         """The prompt for ``messages``: contents as plain spans, all else as control spans.
@@ -175,6 +176,9 @@ class Chat:
         Raises:
             TemplateError: the template cannot be rendered, or shows no assistant turn.
         """
+        return self._follow_up(text)
+
+    def _write_follow_up(self, text: str) -> Prompt:
         turns = [Message("user", "?"), Message("assistant", "!"), Message("user", text)]
         rendered = self._write(_mark(turns), add_generation_prompt=True)
         _, found, after = rendered.rpartition(_placeholder(1))

@@ -15,6 +15,9 @@ from ttc_cli.answers.extract import read_answer
 from ttc_cli.answers.normalise import is_literal, is_number
 from ttc_cli.types import Answer, AnswerClass, AnswerType
 
+_ALGEBRAIC = {AnswerType.NUMBER, AnswerType.LATEX}
+"""Two different keys of these may still mean the same."""
+
 
 class _UndecidedError(Exception):
     """The call was interrupted or spent its allowance before a pair was decided."""
@@ -86,6 +89,11 @@ class Comparer:
         """Whether two answers mean the same. Symmetric; whole texts only if identical."""
         return self._same(first, second, self._allow())
 
+    def decides_at_once(self, answers: Iterable[Answer]) -> bool:
+        """Whether ``classify`` groups these by their keys alone, so that it cannot block."""
+        keys = {each.key for each in answers if each.type in _ALGEBRAIC}
+        return len(keys) < 2 or all(is_number(key) or is_literal(key) for key in keys)
+
     def classify(self, answers: Sequence[tuple[int, Answer, float]]) -> tuple[AnswerClass, ...]:
         """Group ``(candidate id, answer, weight)`` into classes, greatest weight first.
 
@@ -122,7 +130,7 @@ class Comparer:
     def _same(self, first: Answer, second: Answer, allowance: _Allowance) -> bool:
         if first.key == second.key:
             return True
-        if not {first.type, second.type} <= {AnswerType.NUMBER, AnswerType.LATEX}:
+        if not {first.type, second.type} <= _ALGEBRAIC:
             return False
         one, other = sorted((first.key, second.key))
         return self._same_keys(one, other, allowance)

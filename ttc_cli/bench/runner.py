@@ -125,9 +125,10 @@ async def simulate(
     header, recording = pool.header, pool.recording()
     rate = pool.tokens_a_second()
     outcomes: list[Outcome] = []
+    chat: Chat | None = None
     for trajectory in range(trajectories):
         engine = RecordedEngine(recording, trajectory=trajectory, parallel=parallel, jump=True)
-        chat = Chat(engine.info, header.template_arguments)
+        chat = chat or Chat(engine.info, header.template_arguments)
         found = await put(
             questions,
             engine,

@@ -78,10 +78,12 @@ async def count_votes(
     weigh: Weigh = count_one,
     seconds: float | None = None,
 ) -> tuple[AnswerClass, ...]:
-    """As ``vote``, off the event loop.
+    """As ``vote``, off the event loop wherever it may block.
 
     After ``seconds`` answers that are not compared yet count as different.
     """
+    if comparer.decides_at_once(each.answer for each in candidates if each.answer is not None):
+        return vote(candidates, comparer, weigh)  # a thread would take longer to be woken
     counting = asyncio.ensure_future(asyncio.to_thread(vote, candidates, comparer, weigh))
     if seconds is not None:
         done, _ = await asyncio.wait([counting], timeout=max(seconds, GRACE_SECONDS))
