@@ -83,7 +83,7 @@ async def count_votes(
     After ``seconds`` answers that are not compared yet count as different.
     """
     if comparer.decides_at_once(each.answer for each in candidates if each.answer is not None):
-        return vote(candidates, comparer, weigh)  # a thread would take longer to be woken
+        return vote(candidates, comparer, weigh)  # waking a thread takes longer than this
     counting = asyncio.ensure_future(asyncio.to_thread(vote, candidates, comparer, weigh))
     if seconds is not None:
         done, _ = await asyncio.wait([counting], timeout=max(seconds, GRACE_SECONDS))
