@@ -53,7 +53,7 @@ def ttc(monkeypatch, capsys, asked):
 
 
 def start(*arguments, **scenario):
-    """``ttc solve`` in a process of its own."""
+    """``ttc solve`` in a process of its own, which takes Ctrl-C where these tests ignore it."""
     environment = {**os.environ, "SCENARIO": json.dumps({"texts": TEXTS, **scenario})}
     return subprocess.Popen(
         [sys.executable, str(CHILD), "solve", *arguments],
@@ -61,6 +61,7 @@ def start(*arguments, **scenario):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -122,7 +123,7 @@ def test_one_that_is_killed_again_and_again_gets_there(ttc, asked):
     _, whole, _ = ttc("solve", *flags, "--no-save", "-q")
     assert kill_after(start(*flags, pause=0.005, parallel=2), 30)
     for runs in (2, 3):
-        assert kill_after(start("--resume", "last", pause=0.01, parallel=2), 45, runs)
+        assert kill_after(start("--resume", "last", pause=0.05, parallel=2), 45, runs)
     known = set()
     with RunStore.open(LOG, pytest.fail) as store:
         for run in store.newest():

@@ -226,9 +226,11 @@ def test_a_full_cache_loses_no_branch_and_changes_no_text(
     growths = run(sample(small, STORY, 12, 40, GREEDY))
     assert sorted(each.label for each in growths) == list(range(12))
     assert {each.finish for each in growths} == {Finish.LENGTH}
-    same = [text for text in texts(growths) if text == expected]
-    assert len(same) == 12 or (not free_factory.exact and len(same) >= 6)
-    assert {text[:20] for text in texts(growths)} == {expected[:20]}
+    # Where the batch's width rounds sums otherwise, a near tie falls one way or the other: on some
+    # processors most branches leave the text of one alone, all at the same word.
+    assert len(set(texts(growths))) <= (1 if free_factory.exact else 3)
+    assert not free_factory.exact or texts(growths)[0] == expected
+    assert {text[:60] for text in texts(growths)} == {expected[:60]}
 
 
 def test_a_prompt_beyond_the_context_is_refused(free_factory: Maker) -> None:
