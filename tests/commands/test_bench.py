@@ -1,6 +1,7 @@
 """``ttc bench`` end to end on a scripted engine."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,10 @@ def test_out_writes_report_rows_and_curves(ttc, data, tmp_path) -> None:
     assert (folder / "report.md").read_text().rstrip() == out.rstrip()
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "curves.svg").read_text()
+    assert (folder / "curves-by-bin.png").read_bytes().startswith(b"\x89PNG")
+    by_bin = (folder / "curves-by-bin.svg").read_text()
+    counts = re.findall(r"<!-- bin [1-5] \(n (\d+)\) -->", by_bin)
+    assert sum(map(int, counts)) == 8
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert {row["model"] for row in rows} == {"script"}
     assert sum(row["strategy"] == "majority@4" for row in rows) == 8

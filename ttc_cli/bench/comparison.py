@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,7 @@ class Comparison:
     rows: list[Row]
     bins: dict[str, int]
     lines: dict[str, list[Row]]
+    lines_by_bin: dict[int, dict[str, list[Row]]]
     match: Match | None
 
     @property
@@ -113,18 +114,33 @@ async def compare(
     ids = [question.id for question in questions]
     fixed = contenders.ladder(count)
     curve = contenders.prices(count)
-    lines = {
-        strategy: [
-            summarise(each.name, await run(each)) for each in fixed if each.strategy == strategy
-        ]
+    members = {
+        strategy: [each for each in fixed if each.strategy == strategy]
         for strategy in contenders.VOTES
+    } | {"auto": list(curve)}
+    for each in [*fixed, *curve]:
+        await run(each)
+
+    def trace(inside: Container[str]) -> dict[str, list[Row]]:
+        """A row for each contender of a line, of the questions ``inside``."""
+        return {
+            line: [
+                summarise(each.name, [one for one in done[each] if one.question in inside])
+                for each in on_line
+            ]
+            for line, on_line in members.items()
+        }
+
+    bins = find_bins(single)
+    by_bin = {
+        number: trace({id for id, its in bins.items() if its == number})
+        for number in sorted(set(bins.values()))
     }
-    lines["auto"] = [summarise(each.name, await run(each)) for each in curve]
     baseline = pick_baseline(
         [make_point(each.name, done[each], ids) for each in fixed if each.samples == count]
     )
     matched = match([make_point(each.name, done[each], ids) for each in curve], baseline)
-    return Comparison(found, rows, find_bins(single), lines, matched)
+    return Comparison(found, rows, bins, trace(ids), by_bin, matched)
 
 
 def _cap(contender: Contender, table: Table) -> int:

@@ -1,4 +1,4 @@
-"""Curves: accuracy against tokens, FLOPs and seconds, as PNG and SVG."""
+"""Curves: accuracy against tokens, FLOPs and seconds, and by difficulty, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -52,17 +52,56 @@ def draw_curves(
     Returns:
         The files.
     """
+    timed = all(row.seconds is not None for rows in lines.values() for row in rows)
+    axes = _AXES if timed else _AXES[:2]
+    return _draw_panels([(axis, "", lines) for axis in axes], points, title, folder, name)
+
+
+def draw_bins(
+    bins: Mapping[int, Mapping[str, Sequence[Row]]], title: str, folder: Path, name: str
+) -> list[Path]:
+    """Write ``name``.png and ``name``.svg into ``folder``: a panel for each difficulty bin.
+
+    Args:
+        bins: as ``lines`` of ``draw_curves``, of the questions of a bin; at least one.
+        title: above the panels.
+        folder: where to; it exists.
+        name: of the files.
+
+    Returns:
+        The files.
+    """
+    panels = [(_AXES[1], _head_bin(number, bins[number]), bins[number]) for number in sorted(bins)]
+    return _draw_panels(panels, [], title, folder, name)
+
+
+def _head_bin(number: int, lines: Mapping[str, Sequence[Row]]) -> str:
+    return f"bin {number} (n {next(iter(lines.values()))[0].questions})"
+
+
+def _draw_panels(
+    wanted: Sequence[tuple[tuple[str, str, float], str, Mapping[str, Sequence[Row]]]],
+    points: Sequence[Row],
+    title: str,
+    folder: Path,
+    name: str,
+) -> list[Path]:
+    """A panel for each (axis, heading, lines); ``points`` stand in all of them."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
-    timed = all(row.seconds is not None for rows in lines.values() for row in rows)
-    axes = _AXES if timed else _AXES[:2]
-    figure, panels = pyplot.subplots(
-        1, len(axes), figsize=(4.4 * len(axes) + 1.4, 4.2), sharey=True, layout="constrained"
+    figure, grid = pyplot.subplots(
+        1,
+        len(wanted),
+        figsize=(4.4 * len(wanted) + 1.4, 4.2),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
-    for panel, (cost, label, unit) in zip(panels, axes, strict=True):
+    panels = grid[0]
+    for panel, ((cost, label, unit), heading, lines) in zip(panels, wanted, strict=True):
         for number, (line, rows) in enumerate(lines.items()):
             _draw(panel, rows, cost, unit, _COLOURS[number % len(_COLOURS)], line, joined=True)
         for number, row in enumerate(points, start=len(lines)):
@@ -72,6 +111,7 @@ def draw_curves(
         panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         panel.xaxis.set_minor_formatter(ticker.NullFormatter())
         panel.set_xlabel(label)
+        panel.set_title(heading, fontsize=9)
         panel.grid(visible=True, alpha=0.25, linewidth=0.6)
     panels[0].set_ylabel("accuracy (95 % interval)")
     panels[0].yaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))

@@ -202,6 +202,9 @@ def run(
             curves.draw_curves(
                 comparison.lines, points, _title(wish, pool), out_folder, f"curves{label}"
             )
+            curves.draw_bins(
+                comparison.lines_by_bin, _title(wish, pool), out_folder, f"curves-by-bin{label}"
+            )
             write_outcomes(
                 out_folder / "rows.jsonl", pool.header.model, comparison, first=len(documents) == 1
             )
