@@ -1,7 +1,10 @@
 """What signals mean to ttc: SIGTERM and SIGHUP unwind, the first Ctrl-C asks, the second leaves.
 
 Handlers run in the main thread between two bytecodes. Native code never runs there for long
-(the engine decodes in a thread of its own), so a signal is answered at once.
+(the engine decodes in a thread of its own), so a signal is answered at once. While tasks run a
+handler raises nothing: that would tear whatever stands between two of its bytecodes, a queue half
+filled, a lock just taken. The work is cancelled instead, as the loop of Python itself does on
+Ctrl-C, and ends where it waits.
 """
 
 from __future__ import annotations
@@ -12,10 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    import asyncio
+from typing import Any, TypeVar
 
 _SHOW_CURSOR = b"\x1b[?25h"
 _UNWIND_SECONDS = 5.0
@@ -67,31 +67,6 @@ def raise_on_termination() -> contextlib.AbstractContextManager[None]:
     return handle({signal.SIGTERM: _terminate, signal.SIGHUP: _terminate})
 
 
-def forgive_termination(loop: asyncio.AbstractEventLoop) -> None:
-    """Keep ``loop`` from reporting a task that ``Terminated`` went through on its way out.
-
-    A signal may arrive while any task runs. The loop ends with it as it should, and would then
-    complain that nobody asked this task for its exception.
-    """
-
-    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if not isinstance(context.get("exception"), Terminated):
-            loop.default_exception_handler(context)
-
-    loop.set_exception_handler(report)
-
-
-def run_tasks(work: Coroutine[Any, Any, _T]) -> _T:
-    """``asyncio.run`` for work that SIGTERM and SIGHUP may end, with no word on its tasks."""
-    import asyncio
-
-    async def forgiving() -> _T:
-        forgive_termination(asyncio.get_running_loop())
-        return await work
-
-    return asyncio.run(forgiving())
-
-
 class Interruption:
     """Ctrl-C and termination of a search.
 
@@ -102,6 +77,7 @@ class Interruption:
     def __init__(self) -> None:
         self.stop: Callable[[], None] | None = None
         self.happened = False
+        self._cancel: _Handler | None = None
 
     def installed(self) -> contextlib.AbstractContextManager[None]:
         """Handle SIGINT, SIGTERM and SIGHUP while a search runs."""
@@ -117,6 +93,18 @@ class Interruption:
         """The search is over: a first Ctrl-C now may not cost the answer about to be printed."""
         self.stop = lambda: None
 
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """As ``run_tasks``, where a termination also asks the search to ``stop``."""
+        return _run(work, self._lend)
+
+    @contextlib.contextmanager
+    def _lend(self, cancel: _Handler) -> Iterator[None]:
+        self._cancel = cancel
+        try:
+            yield
+        finally:
+            self._cancel = None
+
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.stop is None or self.happened:
             leave(130)
@@ -128,10 +116,62 @@ class Interruption:
         if self.stop is None:
             leave(128 + number)
             return
-        # Unwinding waits for the engine's thread; should that hang, leave all the same.
-        deadline = threading.Timer(_UNWIND_SECONDS, leave, (128 + number,))
-        deadline.daemon = True
-        deadline.start()
         stop, self.stop = self.stop, None
         stop()
-        raise Terminated(128 + number)
+        (self._cancel or _terminate)(number, frame)
+
+
+def run_tasks(work: Coroutine[Any, Any, _T]) -> _T:
+    """``asyncio.run`` for work that SIGTERM and SIGHUP end by cancelling it.
+
+    Raises:
+        Terminated: one of them arrived; the work has been unwound.
+    """
+    return _run(work, lambda end: handle({signal.SIGTERM: end, signal.SIGHUP: end}))
+
+
+def _run(
+    work: Coroutine[Any, Any, _T],
+    hear: Callable[[_Handler], contextlib.AbstractContextManager[None]],
+) -> _T:
+    import asyncio
+
+    codes: list[int] = []
+    tasks: list[asyncio.Task[Any]] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if codes:
+            leave(128 + number)
+            return
+        codes.append(128 + number)
+        _leave_at_last(128 + number)
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to end
+                task.get_loop().call_soon_threadsafe(lambda: None)  # wakes it
+
+    async def cancellable() -> _T:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        if codes:
+            task.cancel()
+        return await work
+
+    with hear(end):
+        try:
+            found = asyncio.run(cancellable())
+        except BaseException as error:
+            if codes:  # however it came to its end
+                raise Terminated(codes[0]) from error
+            raise
+        if codes:
+            raise Terminated(codes[0])
+        return found
+
+
+def _leave_at_last(code: int) -> None:
+    """Unwinding waits for threads, the engine's too; should that hang, leave all the same."""
+    deadline = threading.Timer(_UNWIND_SECONDS, leave, (code,))
+    deadline.daemon = True
+    deadline.start()

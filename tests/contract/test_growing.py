@@ -111,6 +111,22 @@ def test_a_fork_goes_on_from_where_its_parent_stands(free_factory: Maker) -> Non
     run(work())
 
 
+def test_a_branch_that_grows_twice_at_once_is_refused_and_nothing_is_left(
+    engine_factory: Maker,
+) -> None:
+    async def work() -> None:
+        ledger = Ledger(Budget())
+        async with await engine_factory().open(SUM, ledger) as session:
+            first, twice = session.fork(session.root, 2)
+            with pytest.raises(UsageError, match="once at a time"):
+                await grow(session, requests([first, twice, twice], 8))
+            assert ledger.usage().generator.generated_tokens == 0
+            grown = await grow(session, requests([first, twice], 8))
+            assert sorted(each.label for each in grown) == [0, 1]
+
+    run(work())
+
+
 @pytest.mark.parametrize("tokens", [1, 2, 11])
 def test_the_token_limit_is_met_exactly(engine_factory: Maker, tokens: int) -> None:
     for growth in run(sample(engine_factory(), STORY, 3, tokens)):

@@ -127,6 +127,24 @@ def test_a_server_without_logprobs_scores_nothing_and_says_so(start: Any) -> Non
     run(work())
 
 
+def test_a_branch_asked_for_twice_is_refused_and_the_others_can_still_grow(start: Any) -> None:
+    fake = start()
+    engine = connect(fake)
+
+    async def work() -> None:
+        async with await engine.open(PROMPT, Ledger(Budget())) as session:
+            first, twice = session.fork(session.root, 2)
+            asked = len(fake.completions)
+            wanted = [Grow(each, 5, WARM, 1, 0) for each in (first, twice, twice)]
+            with pytest.raises(UsageError, match="once at a time"):
+                await anext(aiter(session.grow(wanted)))
+            assert len(fake.completions) == asked
+            wanted = [Grow(each, 5, WARM, i, i) for i, each in enumerate((first, twice))]
+            assert sorted([each.label async for each in session.grow(wanted)]) == [0, 1]
+
+    run(work())
+
+
 def test_sampling_of_its_own_is_sent_only_where_it_is_taken(start: Any) -> None:
     plain, rich = start(takes_extras=False), start()
     sample(connect(plain))

@@ -23,7 +23,7 @@ from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.events import Decided, Event, EventStream
 from ttc_cli.models.store import Model
 from ttc_cli.output import Output, use_color
-from ttc_cli.signals import Interruption, forgive_termination
+from ttc_cli.signals import Interruption
 from ttc_cli.types import Budget, Candidate, Problem, Result, Sampling
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def think(
         if request.server is None:
             stack.enter_context(crash.watched())
         # The engine is closed after the event loop: tasks that are torn down still use it.
-        return asyncio.run(_think(request, path, out, interruption, view, lines, keep, stack))
+        return interruption.run(_think(request, path, out, interruption, view, lines, keep, stack))
 
 
 def hash_file_of(request: Request, path: Path) -> str:
@@ -255,7 +255,6 @@ async def _think(
 ) -> Thought:
     from ttc_cli.commands import searching
 
-    forgive_termination(asyncio.get_running_loop())
     loading = searching.start_loading(request, path, out)
     import ttc_cli.policy.run
     import ttc_cli.verifiers.registry

@@ -205,7 +205,8 @@ class Session(Protocol):
 
         Raises:
             EngineError: the native library failed; growths yielded before stay valid.
-            UsageError: a request has a grammar, and the engine takes none, or not this one.
+            UsageError: a request has a grammar, and the engine takes none, or not this one; or its
+                branch grows already, or is asked for twice. None of ``requests`` is begun then.
         """
 
     def cancel(self, branches: Iterable[Branch]) -> None:

@@ -26,7 +26,7 @@ from ttc_cli.commands.thinking import Request, Thought
 from ttc_cli.errors import PromptTooLong, TtcError, UsageError
 from ttc_cli.events import Event, EventStream, Warned
 from ttc_cli.output import Output
-from ttc_cli.signals import Interruption, forgive_termination
+from ttc_cli.signals import Interruption
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
@@ -89,7 +89,7 @@ def answer_batch(
         with contextlib.ExitStack() as stack:
             # As in ``thinking.think``: the engine is closed after the event loop.
             run = _Run(request, answers, tally, settings, deque(todo))
-            asyncio.run(run.run(batch, path, out, interruption, view, stack))
+            interruption.run(run.run(batch, path, out, interruption, view, stack))
         out.say(tally.word_summary(len(answers.known)))
         if interruption.happened:
             left = tally.total - tally.done
@@ -137,7 +137,6 @@ class _Run:
         view: str,
         stack: contextlib.ExitStack,
     ) -> None:
-        forgive_termination(asyncio.get_running_loop())
         with show_progress(out, view) as progress:
             for failure in batch.failures:
                 self._write(_describe_failure(failure.id, failure.error), progress)

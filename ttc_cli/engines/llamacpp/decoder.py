@@ -376,7 +376,7 @@ class Decoder:
         if job in self.growing:
             self.growing.remove(job)
             job.node.jobs -= 1
-        else:
+        elif job in self.waiting:  # not where a signal came between its making and its queueing
             self.waiting.remove(job)
         self._room = self.parallel
         job.sampler.close()

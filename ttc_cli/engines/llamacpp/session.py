@@ -94,12 +94,12 @@ class LlamaCppSession:
         """Queue ``requests``; their growths go to ``ended``."""
         if self._closed:
             raise EngineError("the session is closed")
-        jobs = []
+        jobs: dict[Branch, Growing] = {}
         for request in requests:
-            if request.branch in self._jobs and self._jobs[request.branch].finish is None:
-                raise UsageError("a branch can only grow once at a time")
+            if request.branch in jobs or self._running([request.branch]):
+                raise UsageError("A branch can only grow once at a time.")
             node = self._nodes[request.branch]
-            job = Growing(
+            jobs[request.branch] = Growing(
                 account=self._account,
                 node=node,
                 branch=request.branch,
@@ -110,10 +110,9 @@ class LlamaCppSession:
                 start=len(node.tokens),
                 grammar=self._engine.new_grammar(request),
             )
-            self._jobs[request.branch] = job
-            jobs.append(job)
-        self._engine.apply(lambda: self._engine.decoder.waiting.extend(jobs))
-        return jobs
+        self._jobs.update(jobs)  # only now: one that is refused leaves none of the others behind
+        self._engine.apply(lambda: self._engine.decoder.waiting.extend(jobs.values()))
+        return list(jobs.values())
 
     def cancel(self, branches: Iterable[Branch]) -> None:
         """Stop these now."""

@@ -198,7 +198,12 @@ class OpenAISession:
 
     def _submit(self, requests: Sequence[Grow], ended: asyncio.Queue[Job], jobs: list[Job]) -> None:
         """Let ``requests`` grow as further ``jobs`` of one iteration."""
-        fresh = [self._make_job(request, ended) for request in requests]
+        fresh: list[Job] = []
+        for request in requests:
+            if any(job.request.branch == request.branch for job in fresh):
+                raise UsageError("A branch can only grow once at a time.")
+            fresh.append(self._make_job(request, ended))
+        self._jobs |= {job.request.branch: job for job in fresh}
         jobs += fresh
         for batch in self._engine.submit(fresh):
             self.batches |= dict.fromkeys(batch.jobs, batch)
@@ -211,9 +216,7 @@ class OpenAISession:
             raise UsageError("The server gives no log-probabilities to tell confidence by.")
         if request.grammar is not None and not self._engine.info.grammars:
             raise UsageError("The server does not hold what it writes to a schema.")
-        job = Job(self, request, path, request.max_tokens, ended)
-        self._jobs[request.branch] = job
-        return job
+        return Job(self, request, path, request.max_tokens, ended)
 
     async def _next(self, ended: asyncio.Queue[Job]) -> Job:
         """The next job to end; when the time is up, all do."""

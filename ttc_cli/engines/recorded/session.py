@@ -267,9 +267,20 @@ class RecordedSession:
 
     def submit(self, requests: Sequence[Grow], outbox: deque[Growth]) -> int:
         """Take a sample for each of ``requests``; they report to ``outbox``. Their number."""
-        runs = []
         for request in requests:
             self._check(request)
+        if len({request.branch for request in requests}) < len(requests):
+            raise UsageError("A branch can only grow once at a time.")
+        fresh = [request for request in requests if request.branch not in self._mended]
+        held, left = len(self._question.samples), len(self._untaken)
+        if len(fresh) > left:
+            raise UsageError(
+                f"The pool holds {held} samples of this question and "
+                f"{held - left if left else 'all'} are taken; {len(fresh)} more were asked for.",
+                hint="ttc bench DATA --samples N draws more.",
+            )
+        runs = []
+        for request in requests:
             mend = self._mended.pop(request.branch, None)
             if mend is not None:
                 self._charge_reading(Role.GENERATOR, mend.read)
@@ -298,12 +309,6 @@ class RecordedSession:
             raise UsageError(
                 f"The pool was drawn with at most {recording.max_tokens} tokens a candidate; "
                 f"{request.max_tokens} cannot be served from it.",
-            )
-        if not mended and not self._untaken:
-            raise UsageError(
-                f"The pool holds {len(self._question.samples)} samples of this question and all "
-                "are taken.",
-                hint="ttc bench DATA --samples N draws more.",
             )
 
     def _take(self, seed: int) -> RecordedSample:

@@ -243,6 +243,9 @@ class ScriptedSession:
             )
 
     def _submit(self, requests: Sequence[Grow]) -> list[Request]:
+        branches = [each.branch for each in requests]
+        if self._growing(branches) or len(set(branches)) < len(branches):
+            raise UsageError("A branch can only grow once at a time.")
         wanted = [Request(each, self._path(each.branch), each.max_tokens) for each in requests]
         self.outstanding += wanted
         self._engine.submit(wanted)
