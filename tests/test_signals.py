@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ttc_cli.signals import Interruption, Terminated, run_tasks
+from ttc_cli.signals import Interruption, Terminated, run_aside, run_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -95,6 +96,24 @@ def test_work_without_a_signal_gives_what_it_gives_and_handlers_are_put_back() -
     assert signal.getsignal(signal.SIGTERM) is before
     with pytest.raises(ValueError, match="its own"):
         run_tasks(_fail())
+
+
+def test_a_signal_to_native_code_that_calls_back_is_not_lost() -> None:
+    def call_back() -> list[int]:
+        def compare(first: Any, second: Any) -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return int(first[0] - second[0])
+
+        order = ctypes.CFUNCTYPE(
+            ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int)
+        )
+        numbers = (ctypes.c_int * 2)(17, 4)
+        ctypes.CDLL(None).qsort(numbers, 2, ctypes.sizeof(ctypes.c_int), order(compare))
+        return list(numbers)
+
+    with pytest.raises(Terminated) as caught:
+        run_aside(call_back)
+    assert caught.value.code == 143
 
 
 async def _fail() -> None:

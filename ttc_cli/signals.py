@@ -59,6 +59,7 @@ def handle(
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    _leave_at_last(128 + number)
     raise Terminated(128 + number)
 
 
@@ -128,6 +129,17 @@ def run_tasks(work: Coroutine[Any, Any, _T]) -> _T:
         Terminated: one of them arrived; the work has been unwound.
     """
     return _run(work, lambda end: handle({signal.SIGTERM: end, signal.SIGHUP: end}))
+
+
+def run_aside(work: Callable[[], _T]) -> _T:
+    """Do ``work`` in a thread and wait for it, as ``run_tasks`` does for tasks.
+
+    For long calls of native code: a signal that reaches the main thread in one of its callbacks
+    is lost, as nothing can be raised through the library.
+    """
+    import asyncio
+
+    return run_tasks(asyncio.to_thread(work))
 
 
 def _run(

@@ -18,7 +18,7 @@ import typer
 from ttc_cli import crash
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
-from ttc_cli.signals import run_tasks
+from ttc_cli.signals import run_aside, run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.datasets import Question
@@ -244,7 +244,8 @@ class Loader(contextlib.AbstractContextManager["Loader"]):
             )
             label = planning.label_model(self._model)
             self._watch.enter_context(crash.watched())
-            self._engine = thinking.open_engine(self._model.path, settings, label)
+            path = self._model.path
+            self._engine = run_aside(lambda: thinking.open_engine(path, settings, label))
             self._out.status("")
         return self._engine
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli import crash
 from ttc_cli.output import Output
+from ttc_cli.signals import run_aside
 
 if TYPE_CHECKING:
     from ttc_cli.bench.datasets import Question
@@ -71,8 +72,10 @@ class Setting:
         out.status(f"loading {label} …")
         with contextlib.ExitStack() as stack:
             stack.enter_context(crash.watched())
-            engine, verifying = verifier_models.open_engines(
-                path, settings, label, others, thinking.open_engine
+            engine, verifying = run_aside(
+                lambda: verifier_models.open_engines(
+                    path, settings, label, others, thinking.open_engine
+                )
             )
             for loaded in dict.fromkeys((engine, *verifying.values())):
                 stack.callback(loaded.close)
