@@ -128,6 +128,44 @@ def test_live_strategies_run_on_the_model_and_are_kept(ttc, data) -> None:
     assert len({(row["strategy"], row["question"]) for row in whole}) == 16
 
 
+def test_a_live_strategy_can_have_verifiers_of_its_own(ttc, data) -> None:
+    names = "beam@4+confidence=mean,beam@4+arithmetic+judge,beam@4"
+    code, out, err = ttc("bench", data, "--samples", 4, "--runs", 1, "--strategies", names)
+    assert code == 0, err
+    for name in names.split(","):
+        assert f"| {name} |" in out
+    [kept] = Path("home").rglob("*.live.jsonl")
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert {row["strategy"] for row in rows} == set(names.split(","))
+    # What nothing is asked of costs less than the judge.
+    tokens = {
+        name: sum(row["tokens"] for row in rows if row["strategy"] == name)
+        for name in names.split(",")
+    }
+    assert tokens["beam@4+confidence=mean"] < tokens["beam@4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("majority@4+judge", "has their scores"),
+        ("auto:deep+judge", "has their scores"),
+        ("greedy+judge", "has their scores"),
+        ("beam@4+judg", "There is no verifier called 'judg'"),
+        ("beam@4+", "There is no verifier called ''"),
+        ("beam@4+confidence=moon", "There is no confidence called 'moon'"),
+        ("beam@4+judge+judge", "asked once only"),
+        ("beam@4+check=grep 4 {file}", "needs a command"),
+        ("beam@4+generative=qwen2.5-coder-0.5b@thinkprm", "needs another model"),
+    ],
+)
+def test_verifiers_that_a_bench_cannot_ask_are_refused(ttc, data, name: str, reason: str) -> None:
+    code, out, err = ttc("bench", data, "--samples", 4, "--strategies", name)
+    assert (code, out) == (2, "")
+    assert reason in err
+    assert not list(Path("home").rglob("*.jsonl")), "said before anything is drawn"
+
+
 def test_the_simulation_can_be_checked_on_the_model(ttc, data) -> None:
     wanted = ("bench", data, "--samples", 4, "--runs", 2, "--strategies", "majority,auto:quick")
     code, out, err = ttc(*wanted, "--live", 3)

@@ -34,6 +34,7 @@ from ttc_cli.bench.report import (
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.table import SHIPPED, Table
+from ttc_cli.verifiers.registry import Means, build
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
@@ -167,10 +168,11 @@ async def put_live(
         All outcomes by contender's name, those of earlier runs included.
 
     Raises:
-        UsageError: another process writes ``path``.
+        UsageError: another process writes ``path``, or a verifier cannot be made.
         TtcError: as ``policy.run.solve``; outcomes until then are kept.
     """
     header = pool.header
+    means = Means(chat, engine=engine, fingerprint=lambda: header.sha256)
     found: dict[str, list[Outcome]] = {}
     with path.open("a+", encoding="utf-8") as file:
         try:
@@ -204,6 +206,7 @@ async def put_live(
                 samples=contender.samples,
                 max_tokens=header.max_tokens,
                 sampling=header.sampling,
+                verifiers=build(contender.verifiers, means),
                 seed=header.seed,
                 flight=flight,
                 done=keep,

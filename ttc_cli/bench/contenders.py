@@ -1,4 +1,4 @@
-"""What a bench compares, by name: ``majority@16``, ``auto:deep``, ``beam`` ….
+"""What a bench compares, by name: ``majority@16``, ``auto:deep``, ``beam@4+confidence`` ….
 
 *Sampled* contenders choose among independent candidates and are run on a recorded pool, all on the
 same samples; *live* ones grow something else (greedy, step by step, revisions) and are run on the
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search import registry
+from ttc_cli.verifiers import registry as verifying
 
 VOTES = ("majority", "weighted", "best-of-n")
 """The fixed strategies on independent candidates, of which the baseline is the best."""
@@ -25,18 +26,25 @@ _NAME = re.compile(r"(?P<strategy>[a-z-]+)(?::(?P<level>[a-z]+))?(?:@(?P<samples
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A strategy at one setting. ``samples`` is N, or the cap of ``auto``."""
+    """A strategy at one setting.
+
+    ``samples`` is N, or the cap of ``auto``. ``verifiers`` guide it, as ``--verifier`` names them;
+    none are the strategy's own.
+    """
 
     strategy: str
     samples: int
     level: str = "normal"
     price: float = 1.0
+    verifiers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """As it is written in tables."""
+        if self.strategy == "greedy":
+            return "greedy"
         if self.strategy != "auto":
-            return f"{self.strategy}@{self.samples}" if self.strategy != "greedy" else "greedy"
+            return "+".join((f"{self.strategy}@{self.samples}", *self.verifiers))
         factor = "" if self.price == 1.0 else f" × {self.price:g}"
         return f"auto:{self.level}{factor}"
 
@@ -50,18 +58,28 @@ def parse(names: Sequence[str], samples: int) -> list[Contender]:
     """``names`` as contenders, each once; N and the cap of ``auto`` are ``samples`` unless said.
 
     Raises:
-        UsageError: no such strategy or budget, or an N that makes no sense.
+        UsageError: no such strategy, budget or verifier, or an N that makes no sense.
     """
     found: dict[Contender, None] = {}
     for name in names:
-        parts = _NAME.fullmatch(name.strip())
+        setting, *verifiers = name.strip().split("+")
+        parts = _NAME.fullmatch(setting)
         if parts is None:
             raise UsageError(
-                f"{name!r} is no strategy.", "Write it as: majority@16, auto:deep or beam@8"
+                f"{name!r} is no strategy.",
+                "Write it as: majority@16, auto:deep, beam@8 or beam@8+confidence",
             )
         strategy, level = parts["strategy"], parts["level"]
-        if strategy != "auto":
-            registry.find(strategy)
+        entry = None if strategy == "auto" else registry.find(strategy)
+        if verifiers and (entry is None or strategy in VOTES or not entry.verifies):
+            raise UsageError(
+                f"{name!r}: only what is guided on the model takes verifiers of its own; what runs "
+                "on recorded samples has their scores.",
+                "Write it as: beam@8+confidence",
+            )
+        asked = {(spec.name, spec.argument) for spec in map(verifying.parse, verifiers)}
+        if len(asked) < len(verifiers):
+            raise UsageError(f"{name!r}: a verifier can be asked once only.")
         if level is not None and strategy != "auto":
             raise UsageError(f"{name!r}: only auto has budgets.", "Write it as: auto:deep")
         wanted = int(parts["samples"] or samples)
@@ -74,7 +92,7 @@ def parse(names: Sequence[str], samples: int) -> list[Contender]:
         cap = min(wanted, SHIPPED.row(level).cap) if strategy == "auto" else wanted
         if strategy == "greedy":
             cap = 1
-        found[Contender(strategy, cap, level)] = None
+        found[Contender(strategy, cap, level, verifiers=tuple(verifiers))] = None
     return list(found)
 
 

@@ -17,6 +17,7 @@ from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Sampling
+from ttc_cli.verifiers.base import Verifier
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
@@ -33,6 +34,7 @@ async def put(
     samples: int | None = None,
     max_tokens: int = 768,
     sampling: Sampling | None = None,
+    verifiers: Sequence[Verifier] = (),
     seed: int = 0,
     table: Table = SHIPPED,
     run: int = 0,
@@ -51,6 +53,7 @@ async def put(
         samples: as in ``solve``.
         max_tokens: the limit of a candidate.
         sampling: how tokens are drawn.
+        verifiers: what guides the strategy; none are its own.
         seed: of every run.
         table: the policy.
         run: what the outcomes are numbered with.
@@ -86,6 +89,7 @@ async def put(
             samples=samples,
             seed=seed,
             sampling=sampling,
+            verifiers=verifiers,
             table=table,
         )
         return Outcome(

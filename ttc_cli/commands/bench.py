@@ -22,6 +22,7 @@ from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.comparison import Comparison, Plan
+    from ttc_cli.bench.contenders import Contender
     from ttc_cli.bench.pool import Pool
     from ttc_cli.bench.report import Outcome
     from ttc_cli.policy.table import Table
@@ -99,7 +100,8 @@ def run(
         typer.Option(
             "--strategies",
             "-s",
-            help=f"What to compare: NAME, NAME@N, auto:BUDGET.  [default: {STRATEGIES}]",
+            help="What to compare: NAME, NAME@N, NAME@N+VERIFIER, auto:BUDGET.  "
+            f"[default: {STRATEGIES}]",
             autocompletion=completion.complete_strategies,
         ),
     ] = None,
@@ -160,7 +162,7 @@ def run(
     from ttc_cli.config import load_config
 
     names = _split(strategies or [STRATEGIES])
-    contenders.parse(names, samples)
+    _refuse_foreign(contenders.parse(names, samples))
     if out_folder is not None:
         curves.require_plotting()
         out_folder.mkdir(parents=True, exist_ok=True)
@@ -217,6 +219,26 @@ def run(
         out.say(f"written: {out_folder}/report.md, rows.jsonl, curves")
 
 
+def _refuse_foreign(rivals: Sequence[Contender]) -> None:
+    """A bench loads one model at a time and runs no commands.
+
+    Raises:
+        UsageError: a verifier among ``rivals`` needs another model, or a command.
+    """
+    from ttc_cli.commands.verifier_models import choose_verifier_models
+    from ttc_cli.engines.llamacpp import Settings
+
+    for rival in rivals:
+        for verifier in rival.verifiers:
+            command = verifier.startswith("check=")
+            if command or choose_verifier_models([verifier], Settings()).models:
+                raise UsageError(
+                    f"{rival.name!r}: a bench asks what the model itself can be asked, and "
+                    f"{verifier} needs {'a command' if command else 'another model'}.",
+                    "ttc verifiers test measures such a verifier; ttc solve --batch runs it.",
+                )
+
+
 def _split(given: Sequence[str]) -> list[str]:
     return [word.strip() for text in given for word in text.split(",") if word.strip()]
 
@@ -227,14 +249,16 @@ def _bench(
     """Draw what is missing, run what is live, compare; last a table of the live check."""
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import comparison, contenders
-    from ttc_cli.commands import planning
+    from ttc_cli.commands import planning, verifier_models
 
     wish = asked.wish
     model = planning.choose_model(name)
     model = replace(model, path=planning.obtain_model(model, yes=asked.yes, ask=None))
     sampling = planning.choose_sampling(model, wish.temperature)
     rivals = contenders.parse(asked.strategies, wish.samples)
-    with Comparer() as comparer, pools.Loader(wish, model, out) as loader:
+    guides = [verifier for each in rivals for verifier in each.verifiers]
+    certainty = verifier_models.wants_certainty(guides)
+    with Comparer() as comparer, pools.Loader(wish, model, out, certainty=certainty) as loader:
         pool, file = pools.obtain_pool(wish, model, sampling, loader, out)
         table = _choose_table(asked.policy, pool)
         plan = comparison.Plan(wish.questions, rivals, wish.samples, asked.runs, table=table)

@@ -218,8 +218,9 @@ def _read_current(file: Path) -> Pool | None:
 class Loader(contextlib.AbstractContextManager["Loader"]):
     """Loads the model when it is first needed, and frees it once."""
 
-    def __init__(self, wish: Wish, model: Model, out: Output) -> None:
+    def __init__(self, wish: Wish, model: Model, out: Output, *, certainty: bool = False) -> None:
         self._wish, self._model, self._out = wish, model, out
+        self._certainty = certainty
         self._engine: Engine | None = None
         self._watch = contextlib.ExitStack()
 
@@ -241,6 +242,7 @@ class Loader(contextlib.AbstractContextManager["Loader"]):
                 parallel=wish.parallel,
                 answer=wish.max_tokens,
                 context=planning.estimate_context(longest, limits),
+                certainty=self._certainty,
             )
             label = planning.label_model(self._model)
             self._watch.enter_context(crash.watched())
