@@ -22,7 +22,6 @@ from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.comparison import Comparison, Plan
-    from ttc_cli.bench.contenders import Contender
     from ttc_cli.bench.pool import Pool
     from ttc_cli.bench.report import Outcome
     from ttc_cli.policy.table import Table
@@ -159,10 +158,12 @@ def run(
     """
     from ttc_cli.bench import contenders, curves
     from ttc_cli.bench.comparison import write_outcomes, write_up
+    from ttc_cli.commands import verifier_models
     from ttc_cli.config import load_config
 
     names = _split(strategies or [STRATEGIES])
-    _refuse_foreign(contenders.parse(names, samples))
+    for rival in contenders.parse(names, samples):
+        verifier_models.refuse_foreign(rival.verifiers, "a bench")
     if out_folder is not None:
         curves.require_plotting()
         out_folder.mkdir(parents=True, exist_ok=True)
@@ -217,26 +218,6 @@ def run(
         out.answer("\n\n".join(reports).rstrip())
     if out_folder is not None:
         out.say(f"written: {out_folder}/report.md, rows.jsonl, curves")
-
-
-def _refuse_foreign(rivals: Sequence[Contender]) -> None:
-    """A bench loads one model at a time and runs no commands.
-
-    Raises:
-        UsageError: a verifier among ``rivals`` needs another model, or a command.
-    """
-    from ttc_cli.commands.verifier_models import choose_verifier_models
-    from ttc_cli.engines.llamacpp import Settings
-
-    for rival in rivals:
-        for verifier in rival.verifiers:
-            command = verifier.startswith("check=")
-            if command or choose_verifier_models([verifier], Settings()).models:
-                raise UsageError(
-                    f"{rival.name!r}: a bench asks what the model itself can be asked, and "
-                    f"{verifier} needs {'a command' if command else 'another model'}.",
-                    "ttc verifiers test measures such a verifier; ttc solve --batch runs it.",
-                )
 
 
 def _split(given: Sequence[str]) -> list[str]:

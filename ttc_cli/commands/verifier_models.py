@@ -81,6 +81,25 @@ def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choi
     return Choice(tuple(words), tuple(models.values()))
 
 
+def refuse_foreign(verifiers: Sequence[str], where: str) -> None:
+    """Refuse what the generator itself cannot serve; ``where`` is what loads no other model.
+
+    Raises:
+        UsageError: one of ``verifiers`` needs another model, or a command; or as
+            ``choose_verifier_models``.
+    """
+    from ttc_cli.engines.llamacpp import Settings
+
+    for verifier in verifiers:
+        command = verifier.startswith("check=")
+        if command or choose_verifier_models([verifier], Settings()).models:
+            raise UsageError(
+                f"{where.capitalize()} asks what the model itself can be asked; {verifier} needs "
+                f"{'a command' if command else 'another model'}.",
+                "ttc verifiers test measures such a verifier; ttc solve --batch runs it.",
+            )
+
+
 def warn_of(models: Sequence[VerifierModel], warn: Callable[[str], None]) -> None:
     """Say which of ``models`` are asked for process rewards and are not known to give any."""
     for each in models:
