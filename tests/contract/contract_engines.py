@@ -49,13 +49,12 @@ GREEDY = Sampling(temperature=0.0)
 class Maker:
     """Makes engines of one kind.
 
-    ``free`` of what a recording cannot do. ``exact``: the text does not depend on what else is in
-    the batch; with real arithmetic the last bits do, and a near tie may fall the other way.
+    ``exact``: the text does not depend on what else is in the batch. With real arithmetic the last
+    bits do: ``near_ties.check_same`` allows for that alone.
     """
 
     name: str
     make: Callable[..., Engine]
-    free: bool = True
     exact: bool = True
     made: list[Engine] = field(default_factory=list)
 

@@ -3,7 +3,9 @@
 An engine batches everything outstanding. The unit of work is a *session*: one prompt, read once,
 and the tree of branches that grows from it. Several sessions may be open on one engine (a bench
 over many questions): it decodes only when every run waits for it, so that the batches,
-and with them the text, depend on nothing but the requests and their seeds.
+and with them the text, depend on nothing but the requests of all runs and their seeds. Sessions
+change nothing of each other's distributions but their last bits, which a batch rounds by its
+width: beside others, a near tie between two tokens may fall the other way.
 
 Text given to an engine comes as *spans*, because only the chat template may contain control
 tokens: a user who types ``<|im_end|>`` gets those characters read as plain text.
