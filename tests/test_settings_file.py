@@ -104,6 +104,16 @@ def test_line_ends_rights_and_links_stay(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["config.toml", "dotfiles.toml"]
 
 
+@pytest.mark.parametrize("target", ["there.toml", "missing.toml"])
+def test_a_link_that_came_with_a_project_is_not_followed(tmp_path, target):
+    (tmp_path / "there.toml").write_text("a = 1\n")
+    (tmp_path / "ttc.toml").symlink_to(tmp_path / target)
+    with pytest.raises(UsageError, match="is a link to"):
+        change(tmp_path / "ttc.toml", ("threads",), 4, refuse)
+    assert (tmp_path / "there.toml").read_text() == "a = 1\n"
+    assert not (tmp_path / "missing.toml").exists()
+
+
 def test_what_is_no_toml_is_left_as_it_is(file):
     file.write_text("model = ")
     with pytest.raises(UsageError, match="not valid TOML"):

@@ -48,7 +48,7 @@ def watched() -> Iterator[None]:
         return
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        file = note.open("wb", buffering=0)
+        file = paths.open_in_place(note, "wb", buffering=0)
     except OSError:
         yield
         return

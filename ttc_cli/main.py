@@ -31,7 +31,14 @@ from ttc_cli.streams import fill_closed
 # The parent of everything typer raises about a wrong command line has no public name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 
-_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+_REFUSED = (
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 """What the system answers where a file may not be read, written or so named."""
 
 EXIT_CODES = """\

@@ -6,8 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import platformdirs
 
@@ -47,19 +53,65 @@ def models_dir() -> Path:
     return data_dir() / "models"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, whole or not at all; one that is there keeps its rights.
+def write_whole(path: Path, content: str | bytes, *, like: Path | None = None) -> None:
+    """Write ``content`` to ``path``, whole or not at all; text as UTF-8, line ends as they are.
+
+    A link at ``path`` is replaced, and what it leads to stays as it is. The new file has the
+    rights of the one that was there, or of ``like``.
 
     Raises:
         OSError: it cannot be written; what was there is there still, and nothing beside it.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with replacing(path, like=like) as fresh:
+        fresh.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path, *, like: Path | None = None) -> Iterator[BinaryIO]:
+    """A new file beside ``path``, which takes its place, on the disk, when the context ends well.
+
+    Its name is drawn, and it is made only where there is nothing of that name: nobody who may
+    write into the folder can have put a link there. As ``write_whole`` otherwise.
+    """
+    fresh = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}")
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        fresh.write_text(text, encoding="utf-8", newline="")
-        if path.is_file():
-            fresh.chmod(path.stat().st_mode & 0o777)
+        with open(descriptor, "w+b") as file:
+            rights = _rights_of(path if like is None else like)
+            if rights is not None:
+                os.fchmod(descriptor, rights)
+            yield file
+            file.flush()
+            os.fsync(descriptor)
         fresh.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             fresh.unlink()
+        raise
+
+
+def _rights_of(path: Path) -> int | None:
+    """Of a regular file; None where there is none. Those of a link are nobody's choice."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return None
+    return mode & 0o777 if stat.S_ISREG(mode) else None
+
+
+def open_in_place(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
+    """As ``open`` in a binary ``mode``, for what is written where it lies; follows no link.
+
+    Raises:
+        OSError: ``path`` is a link, or it cannot be opened.
+    """
+    return cast("BinaryIO", open(path, mode, buffering, opener=_refuse_link))
+
+
+def _refuse_link(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if os.path.islink(path):
+            raise OSError(errno.ELOOP, "it is a link, and those are not followed", path) from error
         raise

@@ -8,12 +8,13 @@ lines, a table written inline) is the whole file written anew.
 from __future__ import annotations
 
 import errno
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.config import read_table
+from ttc_cli.config import PROJECT_FILE, read_table
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 
@@ -25,7 +26,8 @@ def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str],
     """Put ``value`` at ``place`` of the file, whole or not at all; None takes out what is there.
 
     Args:
-        path: the file; it and its folder are made where they are missing, a link stays one.
+        path: the file; it and its folder are made where they are missing, a link stays one, but
+            a project's is refused.
         place: ``(key,)``, or ``(table, name)`` of a table within a table.
         value: a TOML value; for a table a mapping.
         warn: told where the file could not be changed without losing its comments.
@@ -35,6 +37,11 @@ def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str],
     """
     import tomli_w
 
+    if path.name == PROJECT_FILE and path.is_symlink():  # it may have come with the folder
+        raise UsageError(
+            f"{path} is a link to {os.readlink(path)}, and nothing was written there.",
+            "change that file itself, or put a file in place of the link",
+        )
     path = path.resolve()
     wanted = _put(read_table(path), place, value)
     before = path.read_bytes().decode() if path.is_file() else ""  # line ends as they are
@@ -49,7 +56,7 @@ def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str],
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if copy is not None:
-            copy.write_text(before, encoding="utf-8", newline="")
+            write_whole(copy, before, like=path)
         write_whole(path, text)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

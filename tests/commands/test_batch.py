@@ -397,6 +397,25 @@ def test_a_file_that_is_no_answers_is_not_touched(solve, questions, tmp_path, co
     assert output.read_text() == content
 
 
+def test_a_dash_is_stdout(solve, questions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, rows, err = solve.batch(questions, "--output", "-")
+    assert (code, len(rows)) == (0, 8), err
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize("target", ["there.txt", "missing.txt"])
+def test_an_output_that_is_a_link_is_named_and_not_followed(solve, questions, tmp_path, target):
+    (tmp_path / "there.txt").touch()
+    (tmp_path / "answers.jsonl").symlink_to(tmp_path / target)
+    code, _, err = solve("--batch", questions, "--output", tmp_path / "answers.jsonl")
+    assert code == 2
+    assert "it is a link" in err
+    assert f"--output {tmp_path / target}" in err
+    assert (tmp_path / "there.txt").read_text() == ""
+    assert not (tmp_path / "missing.txt").exists()
+
+
 def test_an_answer_is_kept_though_its_row_is_broken_now(solve, questions, tmp_path):
     output = tmp_path / "answers.jsonl"
     solve("--batch", questions, "--output", output)

@@ -33,6 +33,7 @@ from ttc_cli.bench.report import (
 )
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import UsageError
+from ttc_cli.paths import open_in_place, write_whole
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.verifiers.registry import Means, build
 
@@ -174,14 +175,14 @@ async def put_live(
     header = pool.header
     means = Means(chat, engine=engine, fingerprint=lambda: header.sha256)
     found: dict[str, list[Outcome]] = {}
-    with path.open("a+", encoding="utf-8") as file:
+    with open_in_place(path, "a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(f"Another process is writing {path}.") from error
         known = read_outcomes(path)
         if file.tell() and not path.read_bytes().endswith(b"\n"):
-            file.write("\n")
+            file.write(b"\n")
         for contender in (each for each in plan.contenders if each.live):
             name = contender.name
             have = {outcome.question: outcome for outcome in known.get(name, ())}
@@ -190,7 +191,8 @@ async def put_live(
 
             def keep(question: Question, outcome: Outcome, name: str = name) -> None:
                 nonlocal count
-                file.write(json.dumps({"strategy": name, **asdict(outcome)}) + "\n")
+                line = json.dumps({"strategy": name, **asdict(outcome)}) + "\n"
+                file.write(line.encode())
                 file.flush()
                 os.fsync(file.fileno())
                 count += 1
@@ -292,10 +294,16 @@ def read_outcomes(path: Path) -> dict[str, list[Outcome]]:
 
 def write_outcomes(path: Path, model: str, comparison: Comparison, *, first: bool) -> None:
     """Add every outcome to ``path``, a JSON object a line; the ``first`` of a bench replaces it."""
-    with path.open("w" if first else "a", encoding="utf-8") as file:
-        for name, outcome in comparison.outcomes:
-            row = {"model": model, "strategy": name, **asdict(outcome)}
-            file.write(json.dumps(row) + "\n")
+    rows = (
+        {"model": model, "strategy": name, **asdict(outcome)}
+        for name, outcome in comparison.outcomes
+    )
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if first:
+        write_whole(path, text)
+        return
+    with open_in_place(path, "ab") as file:
+        file.write(text.encode())
 
 
 def read_traces(

@@ -8,6 +8,7 @@ from typing import Any
 
 from ttc_cli.bench.report import Row
 from ttc_cli.errors import UsageError
+from ttc_cli.paths import replacing
 
 _AXES = (
     ("tokens", "tokens a question", 1.0),
@@ -121,7 +122,11 @@ def _draw_panels(
     files = [folder / f"{name}.png", folder / f"{name}.svg"]
     with matplotlib.rc_context({"svg.hashsalt": "ttc"}):  # the same data, the same bytes
         for file in files:
-            figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else {})
+            kind = file.suffix.removeprefix(".")
+            with replacing(file) as fresh:
+                figure.savefig(
+                    fresh, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {}
+                )
     pyplot.close(figure)
     return files
 

@@ -32,6 +32,7 @@ from ttc_cli.engines.recorded import (
     Recording,
 )
 from ttc_cli.errors import UsageError
+from ttc_cli.paths import open_in_place
 from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
 
 FORMAT = "ttc-pool/1"
@@ -186,7 +187,7 @@ def write(path: Path, header: PoolHeader) -> Iterator[PoolWriter]:
         UsageError: the file was drawn in another way, or another process is writing it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    with open_in_place(path, "a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -18,6 +18,7 @@ from ttc_cli.commands import completion, flags, pools
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.paths import write_whole
 from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def run(
             write_outcomes(
                 out_folder / "rows.jsonl", pool.header.model, comparison, first=len(documents) == 1
             )
-            (out_folder / "report.md").write_text("\n\n".join(reports), encoding="utf-8")
+            write_whole(out_folder / "report.md", "\n\n".join(reports))
     if as_json:
         out.document({"v": 1, "data": data, "models": documents})
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.main import command_line
+from ttc_cli.paths import write_whole
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
@@ -44,7 +45,7 @@ def main() -> int:
     """Write the page, or with ``--check`` say whether it is the one that would be written."""
     page = make_page()
     if "--check" not in sys.argv[1:]:
-        PAGE.write_text(page, encoding="utf-8")
+        write_whole(PAGE, page)
         return 0
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
         return 0

@@ -329,7 +329,7 @@ AnswersFile = Annotated[
     Path | None,
     _batch(
         "--output",
-        help="Of --batch: write to this file; the same command again goes on where it ended.",
+        help="Of --batch: write to this file, - is stdout; repeated, it goes on where it ended.",
         metavar="PATH",
         show_default=False,
     ),

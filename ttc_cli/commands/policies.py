@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from ttc_cli.commands.completion import complete_policy
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.paths import write_whole
 
 if TYPE_CHECKING:
     from ttc_cli.policy.belief import Belief
@@ -213,7 +213,7 @@ def export(
     path, _ = find(name)
     if file.exists():
         raise UsageError(f"{file} exists.", "Name another file.")
-    shutil.copyfile(path, file)
+    write_whole(file, path.read_bytes())
     Output().say(f"written: {file}; there: ttc policy use {file}")
 
 

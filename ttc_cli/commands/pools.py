@@ -18,6 +18,7 @@ import typer
 from ttc_cli import crash
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.paths import write_whole
 from ttc_cli.signals import run_aside, run_tasks
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def obtain_pool(
         ):
             return known, there
         if there is packed:
-            file.write_bytes(gzip.decompress(packed.read_bytes()))
+            write_whole(file, gzip.decompress(packed.read_bytes()))
     engine = loader.load()
     chat = Chat(engine.info, model.entry.template_arguments)
     header = describe(

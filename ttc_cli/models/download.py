@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ttc_cli.errors import DiskFull, ModelCorrupt, NetworkError, Unreachable
 from ttc_cli.models.hub import Hub, RemoteFile, refusal
 from ttc_cli.models.progress import format_bytes
+from ttc_cli.paths import open_in_place
 
 if TYPE_CHECKING:
     import httpx2
@@ -51,7 +52,7 @@ def download(
         AccessDenied, ModelMissing, NetworkError: as ``Hub.locate``; ``part`` keeps what it has.
     """
     try:
-        with part.open("a+b", buffering=0) as file:
+        with open_in_place(part, "a+b", buffering=0) as file:
             transfer = _Transfer(hub, remote, file, report)
             transfer.read_back()
             transfer.run(sleep)

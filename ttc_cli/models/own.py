@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,8 @@ def forget_entry(name: str) -> bool:
     content = read_user_file(path)
     if name not in content.get("models", {}):
         return False
-    shutil.copyfile(path, path.with_suffix(".toml.bak"))  # copied: a full disk costs neither
+    # Copied: a full disk costs neither.
+    write_whole(path.with_suffix(".toml.bak"), path.read_bytes(), like=path)
     del content["models"][name]
     _replace(path, tomli_w.dumps(content))
     return True

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ttc_cli.errors import UsageError
+from ttc_cli.paths import open_in_place, write_whole
 from ttc_cli.views.jsonl import to_line
 
 Json = dict[str, Any]
@@ -80,7 +80,7 @@ def open_answers(
     if path is None:
         yield Answers()
         return
-    path = path.expanduser().resolve()
+    path = path.expanduser()
     with contextlib.ExitStack() as stack:
         if path.exists() and not path.is_file():
             raise UsageError(f"{path} is no regular file.", "redirect stdout instead")
@@ -95,19 +95,21 @@ def open_answers(
             raise _foreign(path, data.count(b"\n") + 1)
         answers, kept = _sort(path, data[:whole], settings, questions, failures)
         if len(kept) < len(data):
-            file = _replace(path, kept, stack)
+            write_whole(path, kept)  # in one step: a kill leaves the old or the new one
+            file = _open(path, stack)
         answers.file = file
         yield answers
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
     try:
-        file = stack.enter_context(path.open("a+b"))
+        file = stack.enter_context(open_in_place(path, "a+b"))
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(f"Another run writes into {path}.", "name another --output") from error
     except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
+        hint = f"name that file itself: --output {path.resolve()}" if path.is_symlink() else ""
+        raise UsageError(f"Cannot write {path}: {error.strerror}.", hint) from error
     file.seek(0)
     return file
 
@@ -173,16 +175,3 @@ def _foreign(path: Path, number: int) -> UsageError:
         f"{path}, line {number}: this is no answer of ttc solve --batch, and nothing was changed.",
         "name another --output",
     )
-
-
-def _replace(path: Path, kept: bytes, stack: contextlib.ExitStack) -> BinaryIO:
-    """``path`` with only ``kept`` in it, in one step: a kill leaves the old or the new one."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(kept)
-    shutil.copymode(path, part)
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    file = _open(part, stack)
-    file.seek(0, os.SEEK_END)
-    part.replace(path)
-    return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.commands.batch.questions import Wording, make_questions
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_batch", "read_batch"]
 
+STDOUT = Path("-")
+"""As ``--output``: what it is without one."""
 ALONE = {
     "batch_format": "--batch-format",
     "column": "--column",
@@ -83,7 +86,7 @@ def read_batch(
         questions,
         failures,
         wording,
-        given["output"],
+        None if given["output"] == STDOUT else given["output"],
         given["jobs"],
         given["min_score"],
     )
