@@ -198,7 +198,7 @@ def _cut(sample: PoolSample, limit: int, kind: AnswerType) -> tuple[Answer | Non
     """What the sample would have come to under ``limit``."""
     recorded = sample.recorded
     if recorded.tokens <= limit:
-        return sample.answer, recorded.finish
+        return sample.read_answer(kind), recorded.finish
     return read_answer(recorded.text_until(limit), Finish.LENGTH, kind), Finish.LENGTH
 
 

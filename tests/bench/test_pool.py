@@ -9,7 +9,7 @@ from ttc_cli.bench import pool
 from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
 from ttc_cli.engines.recorded import RecordedMend, RecordedSample, RecordedScore
 from ttc_cli.errors import UsageError
-from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
+from ttc_cli.types import AnswerType, Confidence, Finish, Sampling
 
 HEADER = PoolHeader(
     model="tiny",
@@ -52,7 +52,7 @@ def sample(index: int) -> PoolSample:
         if index
         else None,
     )
-    return PoolSample(recorded, 100 + index, Answer("4", "4", AnswerType.NUMBER), 0.857)
+    return PoolSample(recorded, 100 + index, 0.857)
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
@@ -64,6 +64,20 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert found.header == HEADER
     assert list(found.questions) == ["a", "b"]
     assert found.questions["a"] == question("a", 0, 1, seconds=2.5)
+
+
+def test_an_answer_is_read_from_the_text_whatever_was_once_read_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "pool.jsonl"
+    with pool.write(path, HEADER) as writer:
+        writer.append(question("a", 0))
+    head, line, _ = path.read_text().split("\n")
+    row = json.loads(line)
+    row["samples"][0]["answer"] = {"text": "5", "key": "5", "type": "number"}
+    path.write_text(f"{head}\n{json.dumps(row)}\n")
+    (found,) = pool.read(path).questions["a"].samples
+    answer = found.read_answer(AnswerType.NUMBER)
+    assert answer is not None
+    assert answer.text == "4"
 
 
 def test_a_published_pool_is_compressed(tmp_path: Path) -> None:

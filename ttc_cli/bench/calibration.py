@@ -87,9 +87,13 @@ def label_by_majority(
     """
     labelled = []
     for question in questions:
-        drawn = pool.questions[question.id].samples
+        answer_type = resolve(question.problem).answer_type
         classes = comparer.classify(
-            [(s.recorded.index, s.answer, 1.0) for s in drawn if s.answer is not None]
+            [
+                (sample.recorded.index, answer, 1.0)
+                for sample in pool.questions[question.id].samples
+                if (answer := sample.read_answer(answer_type)) is not None
+            ]
         )
         if classes:
             labelled.append(replace(question, answer=classes[0].answer.text))
@@ -97,13 +101,14 @@ def label_by_majority(
 
 
 def _grade(question: Question, samples: Sequence[PoolSample], comparer: Comparer) -> Graded:
+    answer_type = resolve(question.problem).answer_type
     candidates = tuple(
         Candidate(
             id=sample.recorded.index,
             text="",
             tokens=sample.recorded.tokens,
             finish=sample.recorded.finish,
-            answer=sample.answer,
+            answer=sample.read_answer(answer_type),
             confidence=sample.recorded.confidence,
             scores=(Score(ARITHMETIC, float(find_first(sample.recorded.text) is None), weight=0),),
         )
@@ -219,9 +224,10 @@ def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliabili
     scores: dict[str, list[Rating]] = {}
     for question in graded:
         slipped = find_slipped(question.candidates)
+        answered = {each.id for each in question.candidates if each.answer is not None}
         for sample in pool.questions[question.id].samples:
             recorded = sample.recorded
-            if sample.answer is None:
+            if recorded.index not in answered:
                 continue
             right = recorded.index in question.right
             sums = float(recorded.index not in slipped)

@@ -33,6 +33,7 @@ from ttc_cli.engines.recorded import (
 )
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import open_in_place
+from ttc_cli.search.sample import read_answer
 from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
 
 FORMAT = "ttc-pool/1"
@@ -65,12 +66,15 @@ class PoolHeader:
 
 @dataclass(frozen=True, slots=True)
 class PoolSample:
-    """One candidate: what the engine needs to serve it, and what was read from it."""
+    """One candidate: what the engine needs to serve it, and what a judge thought of it."""
 
     recorded: RecordedSample
     seed: int
-    answer: Answer | None
     judge: float | None = None
+
+    def read_answer(self, answer_type: AnswerType) -> Answer | None:
+        """What it answers, read from its text: how that is done changes, the text does not."""
+        return read_answer(self.recorded.text, self.recorded.finish, answer_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +272,6 @@ def _question_row(question: PoolQuestion) -> dict[str, Any]:
 def _sample_row(sample: PoolSample) -> dict[str, Any]:
     return {
         "seed": sample.seed,
-        "answer": asdict(sample.answer) if sample.answer else None,
         "judge": sample.judge,
         **_recorded_row(sample.recorded),
     }
@@ -309,13 +312,7 @@ def _question(row: dict[str, Any]) -> PoolQuestion:
 
 
 def _sample(row: dict[str, Any]) -> PoolSample:
-    answer = row["answer"]
-    return PoolSample(
-        _recorded(row),
-        row["seed"],
-        Answer(answer["text"], answer["key"], AnswerType(answer["type"])) if answer else None,
-        row["judge"],
-    )
+    return PoolSample(_recorded(row), row["seed"], row["judge"])
 
 
 def _recorded(row: dict[str, Any]) -> RecordedSample:

@@ -165,10 +165,9 @@ async def record_question(
                 mended=mended.get(request.label),
             ),
             request.seed,
-            leaf.candidate.answer,
             judged.get(request.label),
         )
-        for request, leaf in zip(requests, leaves, strict=True)
+        for request in requests
     )
     return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples, state=prompt_state or None)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ttc_cli.answers import resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.pool import Pool, PoolQuestion
 from ttc_cli.bench.report import Outcome
@@ -159,10 +160,12 @@ def single(
     outcomes = []
     for question in questions:
         drawn: PoolQuestion = pool.questions[question.id]
+        answer_type = resolve(question.problem).answer_type
         for number, sample in enumerate(drawn.samples[:samples]):
-            right = comparer.grade(sample.answer, question.answer)
+            answer = sample.read_answer(answer_type)
+            right = comparer.grade(answer, question.answer)
             tokens = drawn.prompt_tokens + sample.recorded.tokens
-            stated = sample.answer.text if sample.answer is not None else None
+            stated = answer.text if answer is not None else None
             outcome = Outcome(
                 question.id, right, right, 1, tokens, flops * tokens, answer=stated, run=number
             )
