@@ -1178,6 +1178,8 @@ main() {
   parse_options "$@"
   # What would make pip or Python look elsewhere than in .venv.
   unset PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
+  # What lies in the folder that this is called from is not imported.
+  export PYTHONSAFEPATH=1
   export PIP_DISABLE_PIP_VERSION_CHECK=1
   detect_machine
   set_paths

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -117,3 +118,21 @@ def test_no_code_is_made_of_text_or_of_files() -> None:
                 assert not shell, path
             if isinstance(node, ast.Import):
                 assert not {"pickle", "marshal", "shelve"} & {a.name for a in node.names}, path
+
+
+STARTS = r"(os\.)(exec|fork|popen|posix_spawn|spawn|startfile)\w*|\w+\.(create_)?subprocess_\w+"
+STARTERS = {"subprocess", "multiprocessing", "pty", "_posixsubprocess", "ProcessPoolExecutor"}
+EXCEPTIONS = {"children.py", "confine.py"}
+"""Where processes are started; and what runs in one to become the user's check."""
+
+
+def test_one_module_starts_processes() -> None:
+    for path in (ROOT / "ttc_cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            used = set()
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                named = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
+                used = STARTERS & {part for name in named for part in name.split(".")}
+            elif isinstance(node, ast.Attribute) and re.fullmatch(STARTS, ast.unparse(node)):
+                used = {node.attr}
+            assert not used or path.name in EXCEPTIONS, (path, used)

@@ -15,11 +15,10 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ttc_cli import paths
+from ttc_cli import children, paths
 
 SHOW_CURSOR = "\x1b[?25h"
 _KEPT = 5
@@ -66,11 +65,11 @@ def watched() -> Iterator[None]:
 def _told(note: Path) -> Iterator[None]:
     """A shell outlives this process by a moment and says what came of it."""
     try:
-        shell = subprocess.Popen(
+        shell = children.start(
             ["/bin/sh", "-c", _WAIT, "sh", str(note), _cursor(), describe(note)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C is not for it
+            stdin=children.PIPE,
+            stdout=children.DEVNULL,
+            new_session=True,  # a Ctrl-C is not for it
         )
     except OSError:
         yield

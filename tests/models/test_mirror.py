@@ -192,11 +192,26 @@ def fake_program(folder: Path, name: str) -> Path:
 def test_finds_a_pip_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tmp_path / "bin"
     monkeypatch.setenv("PATH", str(tools))
-    assert find_pip(own=True) == [sys.executable, "-m", "pip"]
+    assert find_pip(own=True) == [sys.executable, "-P", "-m", "pip"]
     uv = fake_program(tools, "uv")
     assert find_pip(own=False) == [str(uv), "tool", "run", "pip"]
     pip = fake_program(tools, "pip3")
     assert find_pip(own=False) == [str(pip)]
+
+
+def test_pip_runs_beside_the_parts(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uv takes settings, an index among them, from the folder that it is started in."""
+    pip = fake_program(tmp_path / "bin", "pip")
+    pip.write_text('#!/bin/sh\npwd > "$TMPDIR/../../where.$$"\nexit 1\n')
+    monkeypatch.setattr(mirror, "find_pip", lambda: [str(pip)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TTC_HOME", "home")
+    with pytest.raises(TtcError):
+        fetch_parts(SOURCE, Path("home/parts"), None, lambda done: None)
+    said = {each.read_text() for each in (home / "parts").glob("where.*")}
+    assert said - {""} == {f"{home / 'parts'}\n"}  # one that was stopped may have said nothing
 
 
 def test_no_pip_at_all_is_said_with_a_command(

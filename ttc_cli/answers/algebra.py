@@ -6,11 +6,10 @@ import contextlib
 import json
 import os
 import selectors
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
+from ttc_cli import children
 from ttc_cli.answers import worker
 
 _START_SECONDS = 120.0
@@ -31,22 +30,22 @@ class Algebra:
 
     def __init__(self, limit_seconds: float) -> None:
         self._limit = limit_seconds
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: children.Process | None = None
         self._ready = False
         self._buffer = b""
         self.spent = 0.0
         """CPU seconds of the last request."""
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> children.Process:
         """Start the process if it does not run; it loads while the caller goes on."""
         if self._process is None or self._process.poll() is not None:
             self.stop()
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", worker.__file__, str(self._limit)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is the search's affair
+            self._process = children.start(
+                children.name_python(worker.__file__, str(self._limit)),
+                stdin=children.PIPE,
+                stdout=children.PIPE,
+                stderr=children.DEVNULL,
+                new_session=True,  # Ctrl-C is the search's affair
             )
         return self._process
 
@@ -89,7 +88,7 @@ class Algebra:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
-    def _read_line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
+    def _read_line(self, process: children.Process, seconds: float) -> bytes:
         assert process.stdout is not None
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:

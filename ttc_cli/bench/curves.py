@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ def require_plotting() -> None:
         UsageError: matplotlib is not installed.
     """
     try:
-        import matplotlib  # noqa: F401
+        with contextlib.chdir(os.sep):  # it reads settings from the working folder, anybody's
+            import matplotlib  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "Curves are drawn with matplotlib, which is not installed.",
@@ -88,6 +91,7 @@ def _draw_panels(
     name: str,
 ) -> list[Path]:
     """A panel for each (axis, heading, lines); ``points`` stand in all of them."""
+    require_plotting()
     import matplotlib
 
     matplotlib.use("Agg")

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ttc_cli import children
 from ttc_cli import config as settings
 from ttc_cli import presets as kept
 from ttc_cli.commands import completion
@@ -246,7 +245,7 @@ def edit(project: Project = False) -> None:
     file = _choose_file(project)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
-        found = filter(shutil.which, ("nano", "vim", "vi"))
+        found = filter(children.find_program, ("nano", "vim", "vi"))
         editor = next(found, None) if sys.stdin.isatty() else None
     if not editor:
         raise UsageError(
@@ -254,7 +253,12 @@ def edit(project: Project = False) -> None:
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        code = subprocess.call([*shlex.split(editor), str(file)])
+        name, *arguments = shlex.split(editor)
+        program = children.find_program(name)
+        if program is None:
+            raise ValueError(f"there is no program {name}")
+        with children.start([program, *arguments, str(file)], stdin=None) as process:
+            code = process.wait()
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot start the editor {editor}: {error}.", "EDITOR=nano …") from error
     if code:

@@ -13,11 +13,12 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from ttc_cli import children
 
 PROC = Path("/proc")
 SYS = Path("/sys")
@@ -322,16 +323,14 @@ def _sysctl(name: str) -> str | None:
 
 def _output(*command: str) -> str | None:
     """What ``command`` printed, or None if it is not there, fails or hangs."""
-    program = shutil.which(command[0])
+    program = children.find_program(command[0])
     if program is None:
         return None
     try:
-        done = subprocess.run(
-            [program, *command[1:]], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
+        done = children.run([program, *command[1:]], timeout=10)
+    except (OSError, children.SubprocessError):
         return None
-    return done.stdout
+    return done.stdout if done.returncode == 0 else None
 
 
 def _number(*candidates: Path) -> int | None:

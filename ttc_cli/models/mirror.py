@@ -15,14 +15,13 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ttc_cli import paths
+from ttc_cli import children, paths
 from ttc_cli.errors import (
     AccessDenied,
     DiskFull,
@@ -133,9 +132,9 @@ class _Downloads:
 
     def __init__(self, source: MirrorSource, folder: Path, pip: list[str]) -> None:
         self._source = source
-        self._folder = folder
+        self._folder = folder.absolute()
         self._pip = pip
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._running: dict[int, children.Process] = {}
         self._started = 0
 
     def __enter__(self) -> _Downloads:
@@ -179,8 +178,12 @@ class _Downloads:
         # pip loads into its temporary folder first: let that be on the disk that was checked.
         environment = {"PIP_RETRIES": "2", **os.environ, "TMPDIR": str(unfinished)}
         with open_in_place(self._place(part) / "pip.log", "wb") as log:
-            self._running[part] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            self._running[part] = children.start(
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,  # uv reads its settings from the folder that it runs in
+                environment=environment,
             )
 
     def wait(self, part: int, tick: Callable[[], None]) -> Path:
@@ -241,20 +244,18 @@ def find_pip(own: bool | None = None) -> list[str]:
     if own is None:
         own = importlib.util.find_spec("pip") is not None
     if own:
-        return [sys.executable, "-m", "pip"]
+        return [*children.name_python("-m", "pip")]
     for name in ("pip3", "pip"):
-        if found := shutil.which(name):
+        if found := children.find_program(name):
             return [found]
-    if found := shutil.which("uv"):
+    if found := children.find_program("uv"):
         return [found, "tool", "run", "pip"]
-    private = paths.cache_dir() / "pip"
+    private = paths.cache_dir().absolute() / "pip"
     python = private / "bin" / "python"
     if not python.exists() and importlib.util.find_spec("ensurepip") is not None:
-        subprocess.run(
-            [sys.executable, "-m", "venv", str(private)], capture_output=True, check=False
-        )
+        children.run(children.name_python("-m", "venv", str(private)))
     if (private / "bin" / "pip").exists():
-        return [str(python), "-m", "pip"]
+        return [*children.name_python("-m", "pip", python=str(python))]
     raise TtcError(
         "A package mirror needs pip, and this Python has none.",
         f"{sys.executable} -m ensurepip, or install pip or uv, then repeat the command",

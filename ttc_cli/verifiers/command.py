@@ -19,12 +19,12 @@ import asyncio
 import hashlib
 import os
 import shlex
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ttc_cli.answers.fences import find_blocks
+from ttc_cli.children import find_program
 from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
 from ttc_cli.types import CHECK, AnswerType, Candidate, Problem, Score
@@ -69,8 +69,9 @@ def read_command(text: str, folder: Path | None = None) -> Command:
             f"The check {text!r} has no {{file}}: it would not see the candidates.", example
         )
     folder = folder or Path.cwd()
-    program = shutil.which(words[0]) if os.sep not in words[0] else str(folder / words[0])
-    if program is None or not os.access(program, os.X_OK) or os.path.isdir(program):
+    name = str(folder / words[0]) if os.sep in words[0] else words[0]
+    program = find_program(name)
+    if program is None:
         raise UsageError(f"There is no program {words[0]!r} to check with.", example)
     return Command((program, *(_locate(word, folder) for word in words[1:])))
 

@@ -11,16 +11,15 @@ import math
 import os
 import re
 import selectors
-import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ttc_cli import children
 
 OUTPUT = 64 * 1024
 """Bytes of output that are kept, the last ones; more is read and thrown away."""
@@ -124,18 +123,17 @@ def _run(
         folder = Path(made).resolve()
         file = folder / f"candidate{suffix}"
         file.write_bytes(data)
-        argv = [sys.executable, "-I", "-S", str(_CONFINE), limits]
+        argv = [*children.name_python("-I", "-S", str(_CONFINE), limits)]
         if sandbox is not None:
             argv += confine_words(sandbox, folder, command)
         started = time.monotonic()
-        process = subprocess.Popen(
+        process = children.start(
             argv + command.fill(file),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=children.PIPE,
+            stderr=children.STDOUT,
             cwd=folder,
-            env=_environment(folder),
-            start_new_session=True,
+            environment=_environment(folder),
+            new_session=True,
         )
         with process:
             output, ended = _attend(process, started + seconds, stops)
@@ -146,7 +144,7 @@ def _run(
 
 
 def _attend(
-    process: subprocess.Popen[bytes], deadline: float, stops: Sequence[threading.Event]
+    process: children.Process, deadline: float, stops: Sequence[threading.Event]
 ) -> tuple[bytes, bool]:
     """Read what ``process`` writes until it exits (True), or ``deadline`` or a stop (False)."""
     assert process.stdout is not None
@@ -179,7 +177,7 @@ def _attend(
     return bytes(kept), ended
 
 
-def _has_exited(process: subprocess.Popen[bytes]) -> bool:
+def _has_exited(process: children.Process) -> bool:
     """Whether it has, without freeing its process number where the system allows that."""
     if hasattr(os, "waitid"):
         try:
@@ -190,7 +188,7 @@ def _has_exited(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(process: children.Process) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):  # all of it is gone (macOS says the latter)
@@ -257,13 +255,13 @@ def confine_words(sandbox: str, folder: Path, command: Command) -> list[str]:
 @functools.lru_cache(maxsize=1)
 def find_sandbox() -> str | None:
     """Bubblewrap's path, where it is installed and the system lets it work; else None."""
-    path = shutil.which("bwrap")
+    path = children.find_program("bwrap")
     if path is None:
         return None
     try:
         with tempfile.TemporaryDirectory(prefix="ttc-check-") as made:
             probe = [*confine_words(path, Path(made).resolve(), Command(())), "true"]
-            done = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=5)
-    except (OSError, subprocess.SubprocessError):
+            done = children.run(probe, timeout=5)
+    except (OSError, children.SubprocessError):
         return None
     return path if done.returncode == 0 else None

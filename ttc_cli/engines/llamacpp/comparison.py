@@ -1,6 +1,6 @@
 """Tries one model file against another: writes it anew, times it, compares what the two say.
 
-Everything native happens in child processes (``python -m ttc_cli.engines.llamacpp.comparison …``),
+Everything native happens in child processes (``python -P -m ttc_cli.engines.llamacpp.comparison``),
 one file loaded at a time; a child ends when its parent does, however that ends. ``models.tune``
 decides what to do with the figures.
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli import errors
+from ttc_cli import children, errors
 from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.models import hardware
 
@@ -40,7 +39,7 @@ QUESTIONS = (
     "List the first ten prime numbers and add them up step by step.",
 )
 
-_CHILD = (sys.executable, "-m", "ttc_cli.engines.llamacpp.comparison")
+_CHILD = children.name_python("-m", "ttc_cli.engines.llamacpp.comparison")
 _TEXT_TOKENS = 768
 _ANSWER_TOKENS = 64
 _BLOCK = 128
@@ -167,15 +166,15 @@ def _agree(first: dict[str, Any], second: dict[str, Any]) -> Agreement:
 
 def _run(command: Sequence[str], watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Run a child to its end, calling ``watch`` meanwhile; what it reported, or its error."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         # The child reads its stdin and leaves when that ends, even if we are killed.
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err)
+        process = children.start(command, stdin=children.PIPE, stdout=out, stderr=err)
         try:
             while True:
                 try:
                     process.wait(0.2)
                     break
-                except subprocess.TimeoutExpired:
+                except children.TimeoutExpired:
                     watch()
         finally:
             process.kill()
@@ -185,7 +184,8 @@ def _run(command: Sequence[str], watch: Callable[[], None] = lambda: None) -> di
         watch()
         out.seek(0)
         err.seek(0)
-        return selftest.read_report(process.returncode, out.read(), err.read())
+        said = (each.read().decode(errors="replace") for each in (out, err))
+        return selftest.read_report(process.returncode, *said)
 
 
 # --- in the child -------------------------------------------------------------------------------

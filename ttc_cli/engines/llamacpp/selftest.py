@@ -4,7 +4,7 @@ A build that does not fit the processor dies by a signal at its first decode, an
 process with it. So the decode runs in a child process; a build that passed leaves a stamp in the
 cache, keyed by its files and the processor, and is not tested again.
 
-``python -m ttc_cli.engines.llamacpp.selftest MODEL [--fresh | --speed]`` is what ``install.sh``
+``python -P -m ttc_cli.engines.llamacpp.selftest MODEL [--fresh | --speed]`` is what ``install.sh``
 runs: exit 0 passed, 70 the build is bad, 1 the test could not be run.
 """
 
@@ -18,7 +18,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ttc_cli import errors, paths
+from ttc_cli import children, errors, paths
 from ttc_cli.engines.llamacpp.memory import SAYS_SHORT
 from ttc_cli.models import hardware
 
@@ -38,7 +37,7 @@ STREAMS = 16
 
 _PROMPT = 96
 _STEPS = 32
-_CHILD = (sys.executable, "-m", "ttc_cli.engines.llamacpp.selftest")
+_CHILD = children.name_python("-m", "ttc_cli.engines.llamacpp.selftest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +213,8 @@ def _write_stamp(stamp: Path, text: str) -> None:
 def _run_child(command: Sequence[str], timeout: float) -> dict[str, Any]:
     """Run the child and return what it reported, or raise what it came to."""
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
-        )
-    except subprocess.TimeoutExpired:
+        done = children.run(command, timeout=timeout)
+    except children.TimeoutExpired:
         raise errors.EngineError(
             f"The test of the native library did not end within {timeout:.0f} s. The machine may "
             "be busy or short of memory.",
