@@ -109,6 +109,28 @@ def test_an_exported_policy_can_be_used_elsewhere(ttc, calibrated, monkeypatch, 
     assert "by the policy script-sums" in err
 
 
+def test_a_file_of_the_policys_own_name_is_copied_too(
+    ttc, calibrated, monkeypatch, tmp_path
+) -> None:
+    assert ttc("policy", "export", "script-sums", "script-sums.json")[0] == 0
+    monkeypatch.setenv("TTC_HOME", str(tmp_path / "elsewhere"))
+    assert ttc("policy", "use", "script-sums.json")[0] == 0
+    (tmp_path / "script-sums.json").unlink()
+    assert "script-sums" in ttc("policy", "list")[1]
+    assert ttc("policy", "use", "gsm8k-qwen2.5-coder-0.5b")[0] == 0
+    assert not list((tmp_path / "elsewhere").rglob("gsm8k-*.json"))  # it comes with ttc
+
+
+@pytest.mark.parametrize("name", ["../../sums", "active", "a/b", ""])
+def test_a_file_cannot_choose_where_it_is_put(ttc, calibrated, name, tmp_path) -> None:
+    policy = json.loads(next(Path("home").rglob("script-sums.json")).read_text())
+    Path("given.json").write_text(json.dumps({**policy, "name": name}))
+    before = sorted(tmp_path.rglob("*.json"))
+    code, _, err = ttc("policy", "use", "given.json")
+    assert (code, sorted(tmp_path.rglob("*.json"))) == (2, before)
+    assert "cannot be the name of a policy" in err
+
+
 def test_bench_uses_it_like_solve_unless_told_otherwise(ttc, calibrated) -> None:
     bench = ("bench", "sums.jsonl", "--samples", 8, "--runs", 1)
     assert "Policy of auto: script-sums" in ttc(*bench)[1]

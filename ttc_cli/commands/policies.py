@@ -72,7 +72,9 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: it cannot.
     """
-    if not _NAME.fullmatch(name):
+    from ttc_cli.policy.file import ACTIVE
+
+    if not _NAME.fullmatch(name) or name == ACTIVE.removesuffix(".json"):
         raise UsageError(
             f"{name!r} cannot be the name of a policy.",
             "Use letters, digits, dots, dashes and underscores: --name maths",
@@ -184,13 +186,14 @@ def use(
     from ttc_cli.commands import planning
     from ttc_cli.config import load_config
     from ttc_cli.models.files import read_hash
-    from ttc_cli.policy.file import use_policy
+    from ttc_cli.policy.file import SHIPPED_FOLDER, use_policy
 
     if (name is None) is not none:
         raise UsageError("Name one policy, or give --none.", "ttc policy list")
     if name is not None:
         path, policy = find(name)
-        if path.parent != folder() and path.name != f"{policy.name}.json":
+        check_name(policy.name)  # a file says what it likes
+        if path.resolve().parent not in (folder().resolve(), SHIPPED_FOLDER.resolve()):
             policy.save(folder() / f"{policy.name}.json")
         use_policy(policy.sha256, policy.name, folder())
         Output().say(f"auto uses {policy.name} with {policy.model}")

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 FORMAT = "ttc-policy/2"
 SHIPPED_FOLDER = Path(__file__).with_name("shipped")
 """Policies that come with ttc, made by ``ttc calibrate`` like any other."""
-_ACTIVE = "active.json"
+ACTIVE = "active.json"
+"""Which policy was chosen for which model, beside the policies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def list_policies(folder: Path) -> Iterator[tuple[Path, Policy]]:
     """The user's policies in ``folder``, then the shipped ones; damaged files are left out."""
     for place in (folder, SHIPPED_FOLDER):
         for path in sorted(place.glob("*.json")):
-            if path.name == _ACTIVE:
+            if path.name == ACTIVE:
                 continue
             try:
                 yield path, load_policy(path)
@@ -181,12 +182,12 @@ def use_policy(sha256: str, name: str | None, folder: Path) -> None:
     """Use the policy ``name`` for the model ``sha256`` from now on; None: the generic defaults."""
     folder.mkdir(parents=True, exist_ok=True)
     active = _read_active(folder) | {sha256: name or ""}
-    write_whole(folder / _ACTIVE, json.dumps(active, indent=1))
+    write_whole(folder / ACTIVE, json.dumps(active, indent=1))
 
 
 def _read_active(folder: Path) -> dict[str, str]:
     try:
-        raw = json.loads((folder / _ACTIVE).read_text(encoding="utf-8"))
+        raw = json.loads((folder / ACTIVE).read_text(encoding="utf-8"))
         return {str(key): str(value) for key, value in raw.items()}
     except (OSError, ValueError, AttributeError):
         return {}
