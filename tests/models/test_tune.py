@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from tiny_gguf import gguf
 
+from ttc_cli.commands import policies
+from ttc_cli.engines.base import EngineInfo
 from ttc_cli.engines.llamacpp import comparison
 from ttc_cli.engines.llamacpp.comparison import Agreement, Rates
 from ttc_cli.errors import (
@@ -40,6 +42,9 @@ from ttc_cli.models.locks import lock
 from ttc_cli.models.own import add_entry
 from ttc_cli.models.registry import load_registry
 from ttc_cli.models.verdict import average, decide, expect_gain, seconds
+from ttc_cli.policy.file import Policy, Source
+from ttc_cli.policy.table import SHIPPED
+from ttc_cli.prompts import Chat, hash_prompts
 
 GB = 10**9
 # Q5_0 is type 6: blocks of 32 elements in 22 bytes; a matrix beside a vector.
@@ -135,6 +140,27 @@ def test_a_faster_file_is_used_in_place_of_the_original(own: Path) -> None:
     assert tuning.figures["after"]["sixteen"] == 230
     assert tuning.figures["same"] == 0.995
     assert speed_of(load_registry().require("tiny"), 2) == (40, True)
+
+
+@pytest.mark.parametrize(("kind", "same"), [("Q8_0", True), ("Q4_0", False)])
+def test_the_tuned_file_is_the_same_model_unless_it_is_lossy(
+    own: Path, kind: str, same: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = record().sha256
+    policy = Policy(
+        "own", "tiny", original, "", "2026-01-01", Source("q", 1, 1, 0, 0.5, 9), SHIPPED
+    )
+    info = EngineInfo("llama.cpp", "tiny", 1, 64, 1, "{{ messages }}", {"bos_token": "<s>"})
+    own_table = replace(SHIPPED, name="own")
+    format = hash_prompts(Chat(info))
+    replace(policy, table=own_table, prompt_format=format).save(policies.folder() / "own.json")
+    tune.tune("tiny", kind, keep=True, trials=Fakes())
+    assert files.read_hash(store.resolve("tiny")) == (original if same else record().tuning.sha256)
+    capsys.readouterr()
+    assert main(["solve", "-m", "tiny", "q", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["policy"] == ("own" if same else "shipped defaults")
+    assert ".tuned-" in plan["path"]
 
 
 def test_a_file_that_is_no_faster_goes_and_is_not_offered_again(own: Path) -> None:

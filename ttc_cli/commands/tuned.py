@@ -76,6 +76,11 @@ def print_outcome(outcome: Outcome, out: Output) -> None:
         out.say(f"Other programs used {outcome.busy:.1f} cores meanwhile: these rates are rough.")
     if outcome.used:
         out.say(f"{plan.name} runs as {kind} from now on: {outcome.reason}.")
+        if plan.lossy:
+            out.say(
+                "It is another model by what it says: policies and verdicts on verifiers of the "
+                "original do not hold for it (ttc calibrate, ttc verifiers test)."
+            )
         out.say(f"To go back: ttc models tune {plan.name} --undo")
     else:
         out.say(f"The original stays in use, the {kind} file is deleted: {outcome.reason}.")

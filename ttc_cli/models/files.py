@@ -427,7 +427,10 @@ def check_file(
 
 
 def read_hash(model: Model) -> str:
-    """The sha256 of a model's file: from its record where that still holds, else computed once.
+    """What a model is known by: the sha256 of its file, or of the one that this was tuned from.
+
+    A tuned file is the same model, so that policies, verdicts and pools of the original hold for
+    it, unless it is lossy. From the record where that still holds, else computed once.
 
     Raises:
         ModelMissing: it is not on this machine.
@@ -435,6 +438,9 @@ def read_hash(model: Model) -> str:
     if model.path is None:
         raise ModelMissing(f"{model.name} is not on this machine.", f"ttc models pull {model.name}")
     record = read_record(folder_of(model.name))
+    tuned = record.tuned if record is not None else None
+    if tuned is not None and tuned.path == model.path:
+        return tuned.sha256 if tuned.lossy else tuned.made_from
     if record is not None and record.path == model.path and record.matches(model.path):
         return record.sha256
     known = hashes.recall(model.path)
