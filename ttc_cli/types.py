@@ -296,7 +296,8 @@ class Result:
     ``verifier`` (free-form questions, best-of-n) or ``single`` (one candidate).
     ``heard`` candidates speak for or against the answer, and ``agreeing`` of them for it:
     unfinished ones speak against it; those dropped before they answered, and those that were
-    mended and speak anew, do not speak.
+    mended and speak anew, do not speak. ``model`` is what the engine calls the one whose result it
+    is, ``samples`` the most candidates that it might have grown (None: kept by an older ttc).
     """
 
     answer: Answer | None
@@ -313,6 +314,8 @@ class Result:
     classes: tuple[AnswerClass, ...]
     usage: Usage
     interrupted: bool = False
+    model: str = ""
+    samples: int | None = None
 
     @property
     def agreement(self) -> float:

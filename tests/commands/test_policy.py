@@ -131,6 +131,22 @@ def test_a_file_cannot_choose_where_it_is_put(ttc, calibrated, name, tmp_path) -
     assert "cannot be the name of a policy" in err
 
 
+def test_stats_go_by_the_policy_that_the_run_went_by(ttc, calibrated, monkeypatch) -> None:
+    """Another one for the same model and another way of asking is newer, and has other caps."""
+    [path] = Path("home").rglob("script-sums.json")
+    policy = json.loads(path.read_text())
+    cap = policy["table"]["rows"]["quick"]["cap"]
+    policy["table"]["rows"]["quick"]["cap"] = 5 * cap
+    other = {**policy, "name": "other", "prompt_format": "other", "date": "2999-01-01"}
+    path.with_name("other.json").write_text(json.dumps(other))
+    monkeypatch.setenv("TTC_KEEP_RUNS", "yes")
+    _, out, _ = ttc("solve", "What is 3+3?", "--budget", "quick", "--json")
+    ended = [each for each in json.loads(out)["candidates"] if each["finish"] == "stop"]
+    (level,) = json.loads(ttc("runs", "stats", "--json")[1])["bins"]
+    mean = sum(each["tokens"] for each in ended) / len(ended)
+    assert level["full_tokens"] == pytest.approx(cap * mean)
+
+
 def test_bench_uses_it_like_solve_unless_told_otherwise(ttc, calibrated) -> None:
     bench = ("bench", "sums.jsonl", "--samples", 8, "--runs", 1)
     assert "Policy of auto: script-sums" in ttc(*bench)[1]

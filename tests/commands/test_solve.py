@@ -278,3 +278,34 @@ def test_a_dry_run_says_what_would_be_done(capsys):
     assert main([*arguments, "--json", "--max-samples", "2"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["type"], plan["max_samples"], plan["path"]) == ("plan", 2, None)
+
+
+BOTH = "qwen2.5-coder-0.5b,qwen2.5-coder-1.5b"
+
+
+@pytest.mark.parametrize(
+    ("flags", "samples", "first"),
+    [
+        ("--budget max --max-samples 512", 512, 8),
+        ("--budget max --samples 300 --max-samples 512", 300, 8),
+        ("--budget max", 256, 8),
+        ("--strategy greedy --samples 9", 1, None),
+        (f"--cascade {BOTH} --budget quick", 16, 4),
+        (f"--cascade {BOTH} --budget quick --max-samples 10", 10, 4),
+        (f"--cascade {BOTH} --budget quick --max-samples 8", 8, 4),
+        (f"--cascade {BOTH} --strategy majority --samples 5", 10, None),
+    ],
+)
+def test_a_dry_run_counts_candidates_as_the_run_does(capsys, flags, samples, first):
+    assert main(["solve", "q", "--dry-run", "--json", *flags.split()]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["max_samples"], plan.get("first_wave")) == (samples, first)
+    assert plan["max_tokens"] == samples * 768
+    larger = [each["model"] for each in plan.get("larger", ())]
+    assert larger == (["qwen2.5-coder-1.5b"] if "--cascade" in flags else [])
+
+
+def test_a_critic_adds_what_it_writes(capsys):
+    flags = ["--strategy", "best-of-n", "--samples", "4", "--verifier", "generative"]
+    assert main(["solve", "q", "--dry-run", "--json", *flags]) == 0
+    assert json.loads(capsys.readouterr().out)["max_tokens"] == 4 * (768 + 512)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ttc_cli.commands.verifier_models import (
 )
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import MemoryShort, ModelMissing, UsageError
+from ttc_cli.main import main
 from ttc_cli.models import hardware
 from ttc_cli.models.registry import load_registry
 
@@ -152,3 +154,30 @@ def test_the_first_engine_is_closed_where_the_second_fails(file, home) -> None:
     with pytest.raises(MemoryShort):
         open_engines(file, Settings(), "g", choose(second, gpu_layers=None), open_one)
     assert opened[0].closed
+
+
+OWN = 256 + 4 * 768
+"""Tokens of a short question and of four candidates."""
+
+
+@pytest.mark.parametrize(
+    ("flags", "tokens"),
+    [
+        ("-m {one} --strategy majority", OWN),
+        ("-m {one} --strategy majority --max-tokens 100", 256 + 100),
+        ("-m {one} --strategy best-of-n --verifier confidence", OWN),
+        ("-m {one} --strategy best-of-n", OWN + 4 * 64),
+        ("-m {one} --strategy best-of-n --verifier generative", OWN + 4 * (256 + 768 + 512)),
+        ("-m {one} --strategy best-of-n --verifier prm={two}@rlhflow", OWN + 4 * (256 + 768)),
+        ("--cascade {one},{two} --strategy majority", 2 * OWN),
+        ("--cascade {one},absent --strategy majority", None),
+    ],
+)
+def test_a_dry_run_counts_the_flops_of_all_that_is_read(file, capsys, flags, tokens) -> None:
+    other = file.with_name("other.gguf")
+    other.write_bytes(file.read_bytes())
+    words = flags.format(one=file, two=other).replace("absent", "qwen2.5-coder-0.5b").split()
+    assert main(["solve", "q", "--samples", "4", "--dry-run", "--json", *words]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    weights = 32 * 4
+    assert plan["max_flops"] == (None if tokens is None else 2 * weights * tokens)

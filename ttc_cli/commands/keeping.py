@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli import __version__, paths
 from ttc_cli.commands.planning import label_model
-from ttc_cli.commands.thinking import Request, find_table
+from ttc_cli.commands.thinking import Request
 from ttc_cli.errors import TtcError
 from ttc_cli.output import Output
 from ttc_cli.types import Result
@@ -38,18 +38,14 @@ class Kept:
     over: bool = False
     full: Cost | None = field(default=None)
 
-    def conclude(self, request: Request, path: Path, result: Result, out: Output) -> None:
+    def conclude(self, result: Result, out: Output) -> None:
         """The search is over: note what all of its samples would have cost."""
-        from ttc_cli.policy.run import count_samples
         from ttc_cli.runs.spending import estimate_full
 
         self.over = True
         if self.recorder is None:
             return
-        budget = request.budget
-        cap = find_table(request, path).row(budget.level).cap
-        samples = count_samples(request.samples, cap, budget, request.strategy)
-        self.full = estimate_full(result, samples)
+        self.full = estimate_full(result)
         if result.interrupted and self.recorder.failure is None:
             out.say(f"ttc solve --resume {self.recorder.id} goes on with it")
 
@@ -104,7 +100,8 @@ def identify_models(request: Request, path: Path) -> dict[str, str]:
     from ttc_cli.runs.resuming import identify_file
 
     files = {} if request.server is not None else {label_model(request.model): path}
-    others = [*request.larger, *(each.model for each in request.verifier_models)]
+    others = [own.model for own in request.in_turn()[1:]]
+    others += [each.model for each in request.verifier_models]
     files |= {label_model(each): each.path for each in others if each.path is not None}
     return {name: identify_file(file) for name, file in files.items()}
 

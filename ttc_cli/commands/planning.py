@@ -110,27 +110,19 @@ def obtain_model(model: Model, *, yes: bool, ask: Callable[[str], bool] | None) 
     return store.ensure(model, confirm=confirm)
 
 
-def obtain_verifiers(request: Request, *, yes: bool, ask: Callable[[str], bool] | None) -> Request:
-    """``request`` with the files of its verifiers, obtained as the generator's is.
+def obtain_others(request: Request, *, yes: bool, ask: Callable[[str], bool] | None) -> Request:
+    """``request`` with the files of its verifiers and of the further models of a cascade.
 
     Raises:
         TtcError: as ``obtain_model``.
     """
-    models = []
-    for each in request.verifier_models:
-        path = obtain_model(each.model, yes=yes, ask=ask)
-        models.append(replace(each, model=replace(each.model, path=path)))
-    return replace(request, verifier_models=tuple(models))
 
+    def obtain(model: Model) -> Model:
+        return replace(model, path=obtain_model(model, yes=yes, ask=ask))
 
-def obtain_larger(request: Request, *, yes: bool, ask: Callable[[str], bool] | None) -> Request:
-    """``request`` with the files of the further models of a cascade, obtained as the first's is.
-
-    Raises:
-        TtcError: as ``obtain_model``.
-    """
-    models = (replace(each, path=obtain_model(each, yes=yes, ask=ask)) for each in request.larger)
-    return replace(request, larger=tuple(models))
+    verifying = (replace(each, model=obtain(each.model)) for each in request.verifier_models)
+    larger = (replace(each, model=obtain(each.model)) for each in request.larger)
+    return replace(request, verifier_models=tuple(verifying), larger=tuple(larger))
 
 
 def label_model(model: Model) -> str:
@@ -202,13 +194,11 @@ def make_room_to_think(budget: Budget, *thoughts: Thinking | None) -> Budget:
 
 
 def estimate_context(question: str, budget: Budget) -> int | None:
-    """Tokens to make room for where ``question`` outgrows the default context, else None.
-
-    Two bytes a token is on the safe side for text (four in English); the template adds its own.
-    """
+    """Tokens to make room for where ``question`` outgrows the default context, else None."""
+    from ttc_cli.commands.costs import estimate_tokens
     from ttc_cli.engines.llamacpp import CONTEXT
 
-    wanted = len(question.encode()) // 2 + budget.tokens_per_candidate + 256
+    wanted = estimate_tokens(question) + budget.tokens_per_candidate
     return wanted if wanted > CONTEXT else None
 
 
@@ -227,35 +217,31 @@ def show_plan(request: Request, out: Output, *, as_json: bool) -> None:
 
 
 def make_plan(request: Request) -> dict[str, Any]:
-    """The plan as ``--dry-run --json`` prints it. ``memory`` is None before the download."""
-    from ttc_cli.commands.thinking import find_table
-    from ttc_cli.policy.table import SHIPPED
+    """The plan as ``--dry-run --json`` prints it. ``memory`` is None before the download.
 
-    budget, model = request.budget, request.model
-    table = SHIPPED if model.path is None else find_table(request, model.path)
-    row = table.row(budget.level)
-    samples = 1 if request.strategy == "greedy" else request.samples or row.cap
-    samples = min(samples, budget.max_samples or samples)
-    tokens = samples * budget.tokens_per_candidate
-    tokens = min(tokens, budget.max_tokens or tokens)
+    ``max_samples``, ``max_tokens`` and ``max_flops`` are ``costs.count_most``'s.
+    """
+    from ttc_cli.commands import costs
+
+    budget, model, most = request.budget, request.model, costs.count_most(request)
     plan: dict[str, Any] = {
         "v": 1,
         "type": "plan",
-        "model": label_model(model),
-        "path": None if model.path is None else str(model.path),
-        "bytes": model.entry.size if model.path is None else model.path.stat().st_size,
+        **_describe_file(model),
         "strategy": request.strategy,
         "verifiers": list(request.verifiers),
         "budget": budget.level,
-        "max_samples": samples,
-        "max_tokens": tokens,
+        "max_samples": most.samples,
+        "max_tokens": most.tokens,
         "max_seconds": budget.max_seconds,
-        "max_flops": budget.max_flops,
+        "max_flops": most.flops,
         "seed": request.seed,
         "memory": None,
     }
     if request.server is not None:
         plan |= {"server": request.server.url, "path": None, "bytes": None}
+    if request.larger:
+        plan["larger"] = [_describe_file(each.model) for each in request.larger]
     if request.verifier_models:
         plan["verifier_models"] = [
             {
@@ -266,46 +252,68 @@ def make_plan(request: Request) -> dict[str, Any]:
             for each in request.verifier_models
         ]
     if request.strategy == "auto":
+        row = most.table.row(budget.level)
         plan |= {
-            "first_wave": min(row.probe, samples),
+            "first_wave": min(row.probe, most.first),
             "stop_at": row.threshold,
-            "policy": table.name,
+            "policy": most.table.name,
         }
     if model.path is not None and request.server is None:
-        from ttc_cli.engines import llamacpp
-        from ttc_cli.models import gguf, hardware
-
-        info = gguf.read_header(model.path)
-        wanted = [(info, request.settings)]
-        for each in request.verifier_models:
-            if each.model.path is not None and not each.is_file(model.path):
-                wanted.append((gguf.read_header(each.model.path), each.settings))
-        memory, *others = llamacpp.plan_all(wanted, hardware.read_memory().free)
-        flops = 2.0 * info.parameters * tokens
-        plan["max_flops"] = min(flops, budget.max_flops or flops)
-        plan["memory"] = {
-            "total": memory.total,
-            "free": memory.free,
-            "weights": memory.weights,
-            "kv": memory.kv,
-            "compute": memory.compute,
-            "kv_type": memory.kv_type,
-            "parallel": memory.parallel,
-            "context": memory.path,
-        }
-        if others:
-            plan["memory"]["verifiers"] = sum(other.total for other in others)
+        plan["memory"] = _plan_memory(request)
     return plan
+
+
+def _describe_file(model: Model) -> dict[str, Any]:
+    return {
+        "model": label_model(model),
+        "path": None if model.path is None else str(model.path),
+        "bytes": model.entry.size if model.path is None else model.path.stat().st_size,
+    }
+
+
+def _plan_memory(request: Request) -> dict[str, Any]:
+    """What the models take that are loaded at once; of a cascade the one that takes most."""
+    from ttc_cli.engines import llamacpp
+    from ttc_cli.models import gguf, hardware
+
+    free = hardware.read_memory().free
+    others = [
+        (gguf.read_header(each.model.path), each.settings)
+        for each in request.verifier_models
+        if each.model.path is not None and not each.is_file(request.model.path)
+    ]
+    paths = [own.model.path for own in request.in_turn() if own.model.path is not None]
+    plans = [
+        llamacpp.plan_all([(gguf.read_header(path), request.settings), *others], free)
+        for path in paths
+    ]
+    memory, *verifying = max(plans, key=lambda plan: plan[0].total)
+    return {
+        "total": memory.total,
+        "free": memory.free,
+        "weights": memory.weights,
+        "kv": memory.kv,
+        "compute": memory.compute,
+        "kv_type": memory.kv_type,
+        "parallel": memory.parallel,
+        "context": memory.path,
+        **({"verifiers": sum(other.total for other in verifying)} if verifying else {}),
+    }
 
 
 def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
     from ttc_cli.models.progress import format_bytes
+    from ttc_cli.search import registry as strategies
     from ttc_cli.views import words
 
-    size = "" if plan["bytes"] is None else f", {format_bytes(plan['bytes'])}"
-    where = plan["path"] or "not on this machine: ttc models pull " + plan["model"]
+    def word_file(file: Mapping[str, Any]) -> str:
+        size = "" if file["bytes"] is None else f", {format_bytes(file['bytes'])}"
+        where = file["path"] or "not on this machine: ttc models pull " + file["model"]
+        return f"{file['model']}{size} ({where})"
+
+    model = word_file(plan)
     if "server" in plan:
-        where = f"served by {plan['server']}, which is not asked yet"
+        model = f"{plan['model']} (served by {plan['server']}, which is not asked yet)"
     strategy = plan["strategy"]
     if "first_wave" in plan:
         until = "while they are worth their price"
@@ -315,7 +323,7 @@ def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
             f", first {plan['first_wave']} candidates, then waves {until} ({plan['policy']})"
         )
     lines = {
-        "model": f"{plan['model']}{size} ({where})",
+        "model": ", then ".join([model, *map(word_file, plan.get("larger", ()))]),
         "strategy": strategy,
         "verifiers": ", ".join(plan["verifiers"]) or "the strategy's own",
         "budget": plan["budget"],
@@ -336,4 +344,6 @@ def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
     if plan["max_seconds"] is not None:
         cost.append(words.seconds(plan["max_seconds"]))
     lines["at most"] = ", ".join(cost)
+    if plan["strategy"] != "auto" and strategies.find(plan["strategy"]).steps:
+        lines["at most"] += "; what it tries and scores step by step comes on top"
     return lines

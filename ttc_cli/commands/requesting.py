@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.commands import planning, serving, verifier_models
-from ttc_cli.commands.thinking import Request
+from ttc_cli.commands.thinking import Request, Rung
 from ttc_cli.config import Config
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import UsageError
@@ -94,16 +94,21 @@ def make_request(
     if ladder:
         verifiers = ()
     model = _choose_model(wish, ladder, served)
-    thinking = planning.choose_thinking(
-        model,
-        tokens=option("think_tokens"),
-        waits=option("wait"),
-        keep=option("think_keep"),
-        insist=anew and any(flags[name] is not None for name in _THOUGHT),
-    )
+    asked = ladder or (model,)
+    wanted = anew and any(flags[name] is not None for name in _THOUGHT)
+    thoughts = [
+        planning.choose_thinking(
+            each,
+            tokens=option("think_tokens"),
+            waits=option("wait"),
+            keep=option("think_keep"),
+            insist=wanted and not any(other.entry.think_marks for other in asked),
+        )
+        for each in asked
+    ]
     limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in _CAPS})
-    others = (planning.choose_thinking(each) for each in ladder[1:])
-    limits = planning.make_room_to_think(limits, thinking, *others)
+    limits = planning.make_room_to_think(limits, *thoughts)
+    samplings = [planning.choose_sampling(each, option("temperature")) for each in asked]
     settings = Settings(
         threads=option("threads"),
         gpu_layers=option("gpu_layers"),
@@ -125,16 +130,15 @@ def make_request(
         verifiers=choice.verifiers,
         samples=flags["samples"],
         seed=flags["seed"],
-        sampling=planning.choose_sampling(model, option("temperature")),
+        sampling=samplings[0],
         budget=limits,
         settings=settings,
         verifier_models=choice.models,
         check_seconds=flags["check_seconds"],
         sandbox=verifier_models.find_sandbox(verifiers, warn),
         server=served,
-        thinking=thinking,
-        larger=ladder[1:],
-        temperature=option("temperature"),
+        thinking=thoughts[0],
+        larger=tuple(map(Rung, ladder, samplings, thoughts))[1:],
     )
 
 

@@ -147,7 +147,7 @@ def _check_open(result: Any, run: Run, flags: dict[str, Any]) -> None:
     if result is None or result.interrupted:
         return
     caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
-    if not reached_cap(result, Budget(**{cap: flags[cap] for cap in caps})):
+    if not reached_cap(result, Budget(**{cap: flags[cap] for cap in caps}), run.candidates):
         samples = flags["samples"]
         more = f"--samples {2 * samples}" if samples else "--budget deep"
         raise UsageError(

@@ -172,8 +172,7 @@ def solve(
         path = Path()
         if request.server is None:
             path = planning.obtain_model(request.model, yes=yes, ask=ask)
-        request = planning.obtain_verifiers(request, yes=yes, ask=ask)
-        request = planning.obtain_larger(request, yes=yes, ask=ask)
+        request = planning.obtain_others(request, yes=yes, ask=ask)
         _warn_of_machine(out)
         interruption = Interruption()
         seen = thinking.choose_view(wish.option("view", "auto"), quiet)
@@ -199,7 +198,7 @@ def solve(
             thought = thinking.think(
                 request, path, out, interruption, view=seen, lines=as_jsonl, keep=kept.recorder
             )
-            kept.conclude(request, path, thought.result, out)
+            kept.conclude(thought.result, out)
             if as_json:
                 out.document(thinking.describe(thought, request))
             elif not as_jsonl and _is_answer(thought.result, min_score):

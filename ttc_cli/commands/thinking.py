@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ttc_cli import crash
-from ttc_cli.commands.planning import (
-    choose_sampling,
-    choose_thinking,
-    label_model,
-)
+from ttc_cli.commands.planning import label_model
 from ttc_cli.commands.verifier_models import VerifierModel
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
@@ -39,6 +36,15 @@ Reader = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Rung:
+    """A further model of a cascade, and how it is asked; the rest is as for the first."""
+
+    model: Model
+    sampling: Sampling
+    thinking: Thinking | None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked for: flags, configuration and the registry's entry put together.
 
@@ -46,8 +52,8 @@ class Request:
     ``server`` grows the candidates where it is given; ``settings`` are then of no use to them.
     ``verifier_models`` are loaded beside ``model``, unless they are the same file. ``thinking``
     is how the model thinks before it answers, None where it does not. ``larger`` are the further
-    models of a cascade, asked in turn, each with its own sampling at ``temperature``. ``known``
-    are candidates of an earlier run that this one takes up, for each model in its turn.
+    models of a cascade, asked in turn. ``known`` are candidates of an earlier run that this one
+    takes up, for each model in its turn.
     """
 
     problem: Problem
@@ -63,11 +69,18 @@ class Request:
     verifier_models: tuple[VerifierModel, ...] = ()
     server: Server | None = None
     thinking: Thinking | None = None
-    larger: tuple[Model, ...] = ()
-    temperature: float | None = None
+    larger: tuple[Rung, ...] = ()
     check_seconds: float | None = None
     sandbox: str | None = None
     known: tuple[Mapping[int, Candidate], ...] = ()
+
+    def in_turn(self) -> tuple[Request, ...]:
+        """This request as each model of a cascade is asked it; itself alone where there is one."""
+        others = (
+            replace(self, model=each.model, sampling=each.sampling, thinking=each.thinking)
+            for each in self.larger
+        )
+        return (self, *others)
 
     def find_known(self, turn: int) -> Mapping[int, Candidate]:
         """What is known of the model whose turn it is, from 0."""
@@ -76,14 +89,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What a run came to: the result, and the policy's decisions on the way.
-
-    ``model`` is what the engine calls the model.
-    """
+    """What a run came to: the result, and the policy's decisions on the way."""
 
     result: Result
     decisions: tuple[Decided, ...]
-    model: str = ""
 
 
 def describe(thought: Thought, request: Request) -> dict[str, Any]:
@@ -93,7 +102,7 @@ def describe(thought: Thought, request: Request) -> dict[str, Any]:
     return result_json(
         thought.result,
         question=request.problem.text,
-        model=thought.model or label_model(request.model),
+        model=label_model(request.model),
         seed=request.seed,
     )
 
@@ -300,7 +309,7 @@ async def _think(
         interruption.rest()
     if pipe.error is not None:
         raise pipe.error
-    return Thought(result, tuple(decisions), loaded.engine.info.model)
+    return Thought(result, tuple(decisions))
 
 
 def _make_stage(request: Request, ground: Ground, turn: int) -> Stage:
@@ -326,27 +335,21 @@ def _plan_climbs(request: Request, ground: Ground) -> list[Climb]:
     async def stay() -> Stage:
         return _make_stage(request, ground, 0)
 
-    def plan(turn: int, model: Model) -> Climb:
+    def plan(turn: int, own: Request) -> Climb:
         async def climb() -> Stage:
             while loaded.all:
                 loaded.all.pop().close()
-            name, path = label_model(model), model.path
+            name, path = label_model(own.model), own.model.path
             assert path is not None  # obtained before
             loop = asyncio.get_running_loop()
             engine = await loop.run_in_executor(
                 None, lambda: open_engine(path, request.settings, name)
             )
             loaded.all.append(engine)
-            thinking = choose_thinking(model)
-            own = replace(
-                request,
-                model=model,
-                thinking=thinking,
-                sampling=choose_sampling(model, request.temperature),
-            )
             there = survey(own, path, replace(loaded, engine=engine))
             return _make_stage(own, there, turn)
 
         return climb
 
-    return [stay, *(plan(turn, model) for turn, model in enumerate(request.larger, start=1))]
+    climbs = (plan(turn, own) for turn, own in enumerate(request.in_turn()))
+    return [stay, *itertools.islice(climbs, 1, None)]

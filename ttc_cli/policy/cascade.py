@@ -16,6 +16,7 @@ from typing import Any
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import TtcError
 from ttc_cli.events import Decided, EventStream, RunEnded, Warned
+from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
@@ -73,7 +74,7 @@ async def solve_in_turn(
     Raises:
         TtcError: as ``solve``, from the first model.
     """
-    spent = Usage()
+    spent, started = Usage(), 0
     best: Result | None = None
     enough = ENOUGH.get(budget.level, ENOUGH["normal"])
     for place, climb in enumerate(stages):
@@ -81,6 +82,7 @@ async def solve_in_turn(
             stage = await climb()
             if best is not None and stopped():
                 break
+            ledger = Ledger(_leave(budget, spent, started))
             result = await solve(
                 problem,
                 stage.engine,
@@ -90,7 +92,7 @@ async def solve_in_turn(
                 thinking=stage.thinking,
                 refused=stage.refused,
                 known=stage.known,
-                budget=_leave(budget, spent),
+                ledger=ledger,
                 events=events,
                 stopped=stopped,
                 **options,
@@ -100,10 +102,10 @@ async def solve_in_turn(
                 raise
             events.emit(Warned(f"Going on with the smaller model's answer: {error.message}"))
             break
-        spent = _add(spent, result.usage)
+        spent, started = _add(spent, result.usage), started + ledger.samples
         if best is None or _believe(result) >= _believe(best):
             best = result
-        if place + 1 == len(stages) or result.interrupted or _is_spent(budget, spent):
+        if place + 1 == len(stages) or result.interrupted or _is_spent(budget, spent, started):
             break
         believed = _believe(result)
         model = stage.engine.info.model
@@ -128,24 +130,27 @@ def _believe(result: Result) -> float:
     return estimate.settled if estimate.calibrated else estimate.pass_rate
 
 
-def _leave(budget: Budget, spent: Usage) -> Budget:
-    """What is left of the caps."""
+def _leave(budget: Budget, spent: Usage, started: int) -> Budget:
+    """What is left of the caps, ``started`` candidates later."""
 
     def left(cap: float | None, used: float) -> float | None:
         return None if cap is None else max(0.0, cap - used)
 
-    tokens = left(budget.max_tokens, spent.generated_tokens)
+    def left_whole(cap: int | None, used: int) -> int | None:
+        return None if cap is None else max(0, cap - used)
+
     return replace(
         budget,
-        max_tokens=None if tokens is None else int(tokens),
+        max_tokens=left_whole(budget.max_tokens, spent.generated_tokens),
         max_seconds=left(budget.max_seconds, spent.seconds),
         max_flops=left(budget.max_flops, spent.flops),
+        max_samples=left_whole(budget.max_samples, started),
     )
 
 
-def _is_spent(budget: Budget, spent: Usage) -> bool:
-    left = _leave(budget, spent)
-    return any(cap == 0 for cap in (left.max_tokens, left.max_seconds, left.max_flops))
+def _is_spent(budget: Budget, spent: Usage, started: int) -> bool:
+    left = _leave(budget, spent, started)
+    return 0 in (left.max_tokens, left.max_seconds, left.max_flops, left.max_samples)
 
 
 def _add(first: Usage, second: Usage) -> Usage:

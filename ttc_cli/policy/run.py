@@ -166,6 +166,7 @@ async def solve(
                 await verifier.leave(session)
     outcome = replace(outcome, interrupted=outcome.interrupted or stopped())
     result = _make_result(outcome, strategy, ledger, table)
+    result = replace(result, model=engine.info.model, samples=context.samples)
     events.emit(RunEnded(result))
     return result
 

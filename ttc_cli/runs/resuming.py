@@ -72,14 +72,17 @@ def count_known(known: tuple[Known, ...]) -> tuple[int, int]:
     return len(whole), sum(each.tokens for each in whole)
 
 
-def reached_cap(result: Result, budget: Budget) -> bool:
-    """Whether a hard cap ended the run, so that there is more to do than was done."""
+def reached_cap(result: Result, budget: Budget, ended: int) -> bool:
+    """Whether a hard cap ended the run, so that there is more to do than was done.
+
+    ``ended``: its candidates, of all models.
+    """
     usage = result.usage
     spent = (
         (budget.max_tokens, usage.generated_tokens),
         (budget.max_flops, usage.flops),
         (budget.max_seconds, usage.seconds),
-        (budget.max_samples, len(result.candidates)),
+        (budget.max_samples, ended),
     )
     return any(cap is not None and used >= cap for cap, used in spent)
 

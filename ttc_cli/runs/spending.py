@@ -23,12 +23,12 @@ class Cost:
     flops: float
 
 
-def estimate_full(result: Result, samples: int | None) -> Cost | None:
-    """The cost of all ``samples``; None where it is not known how many, or how long one is."""
+def estimate_full(result: Result) -> Cost | None:
+    """The cost of all its samples; None where it is not known how many, or how long one is."""
     whole = [each.tokens for each in result.candidates if each.finish in WHOLE]
-    if samples is None or not whole:
+    if result.samples is None or not whole:
         return None
-    tokens = samples * sum(whole) / len(whole)
+    tokens = result.samples * sum(whole) / len(whole)
     role = result.usage.generator
     processed = role.prompt_tokens + role.generated_tokens
     a_token = role.flops / processed if processed else 0.0

@@ -340,6 +340,7 @@ def _summarise(result: Result) -> dict[str, Any]:
         "tokens": result.usage.generated_tokens,
         "flops": result.usage.flops,
         "seconds": result.usage.seconds,
+        **({"model": _safe(result.model)} if result.model else {}),
     }
 
 

@@ -103,9 +103,10 @@ def encode(event: events.Event) -> Json:
 def result_json(result: Result, **meta: Any) -> Json:
     """The object that ``--json`` prints, which is also the last line of ``--jsonl``.
 
-    ``meta`` adds what a result does not know, above all ``question``, ``model`` and ``seed``;
-    the schema names all keys that may appear.
+    ``meta`` adds what a result does not know, above all ``question`` and ``seed``, and ``model``
+    for one that was kept before results knew it; the schema names all keys that may appear.
     """
+    known = {"model": result.model} if result.model else {}
     return _typed(
         "result",
         answer=result.answer.text if result.answer is not None else None,
@@ -124,7 +125,7 @@ def result_json(result: Result, **meta: Any) -> Json:
         candidates=[_candidate(candidate) for candidate in result.candidates],
         classes=[_class(answer_class) for answer_class in result.classes],
         usage=_usage(result.usage),
-        **meta,
+        **{**meta, **known},
     )
 
 

@@ -202,7 +202,7 @@ class _Run:
                 return None
             self.in_a_row = 0
             prints = {"question": question.fingerprint, "settings": self.settings}
-            described = thinking.describe(Thought(result, (), whole.info.model), own)
+            described = thinking.describe(Thought(result, ()), own)
             return {"id": question.id, **described, "row": question.row, "fingerprint": prints}
 
         async def work() -> None:
