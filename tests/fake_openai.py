@@ -11,7 +11,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,11 +49,41 @@ def babble(prompt: str, seed: int) -> str:
     return "".join(f" {dice.choice(WORDS)}" for _ in range(dice.randint(30, 60)))
 
 
+@dataclass(frozen=True)
+class Raw:
+    """A reply byte for byte; ``parts`` may go on for ever."""
+
+    parts: Iterable[bytes]
+    kind: str = "text/event-stream"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+def stream(*messages: Any, end: str = "\n\n", done: bool = True) -> Raw:
+    """Messages of an event stream; what is no text is written as JSON."""
+    lines = [each if isinstance(each, str) else f"data: {json.dumps(each)}" for each in messages]
+    return Raw([f"{line}{end}".encode() for line in [*lines, *(["data: [DONE]"] if done else [])]])
+
+
+def whole(value: Any) -> Raw:
+    return Raw([json.dumps(value).encode()], "application/json")
+
+
+def choice(text: Any, finish: Any = None, **more: Any) -> dict[str, Any]:
+    """A message with one choice."""
+    return {"choices": [{"index": 0, "text": text, "finish_reason": finish, **more}]}
+
+
 @dataclass
 class FakeServer:
-    """What it does. ``failures`` are statuses (or "drop") that the next completions get."""
+    """What it does. ``failures`` are statuses (or "drop") that the next completions get.
+
+    ``raw`` is asked first, with the path and the body ({} of a GET); None leaves the reply to the
+    rest.
+    """
 
     say: Callable[[str, int], str] = babble
+    raw: Callable[[str, Mapping[str, Any]], Raw | None] | None = None
     owner: str = "vllm"
     model: str = "tiny"
     key: str | None = None
@@ -99,13 +129,14 @@ class FakeServer:
 def serve(fake: FakeServer) -> Iterator[FakeServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # a body waits 40 ms behind its headers otherwise
 
         def log_message(self, *args: object) -> None:
             pass
 
         def do_GET(self) -> None:
             fake.requests.append({"path": self.path, "headers": dict(self.headers)})
-            if self._refused():
+            if self._refused() or self._sent_raw({}):
                 return
             if self.path == "/v1/models":
                 entry = {"id": fake.model, "owned_by": fake.owner, "max_model_len": fake.context}
@@ -116,7 +147,7 @@ def serve(fake: FakeServer) -> Iterator[FakeServer]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             fake.requests.append({"path": self.path, "headers": dict(self.headers), **body})
-            if self._refused():
+            if self._refused() or self._sent_raw(body):
                 return
             if fake.failures:
                 failure = fake.failures.pop(0)
@@ -142,6 +173,24 @@ def serve(fake: FakeServer) -> Iterator[FakeServer]:
             finally:
                 with fake._lock:
                     fake.live -= 1
+
+        def _sent_raw(self, body: Mapping[str, Any]) -> bool:
+            raw = None if fake.raw is None else fake.raw(self.path, body)
+            if raw is None:
+                return False
+            self.close_connection = True
+            try:
+                self.send_response(raw.status)
+                self.send_header("Connection", "close")
+                for name, value in {"Content-Type": raw.kind, **raw.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                for part in raw.parts:
+                    self.wfile.write(part)
+                    self.wfile.flush()
+            except OSError:
+                fake.closed_early += 1
+            return True
 
         def _refused(self) -> bool:
             wanted = None if fake.key is None else f"Bearer {fake.key}"

@@ -51,6 +51,8 @@ class Finish(StrEnum):
     """It wrote one of the texts it was told to stop at; it can go on from there."""
     UNSURE = "unsure"
     """Its confidence fell below the floor it was given; it can go on from there."""
+    CUT = "cut"
+    """The server that it grows on ended it, for a reason of its own or for none."""
     LOOP = "loop"
     """It repeated itself and would not have ended."""
     PRUNED = "pruned"

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from fake_openai import FakeServer, babble, serve
+from fake_openai import FakeServer, babble, choice, serve, stream, whole
 
 from ttc_cli.main import main
 
@@ -187,6 +187,96 @@ def test_the_registry_knows_how_a_model_of_a_name_samples(solve, monkeypatch):
         assert solve(fake, "-q", "--model", "qwen2.5-coder-1.5b")[0] == 0
     sent = fake.completions[-1]
     assert (sent["temperature"], sent["top_p"], sent["top_k"]) == (0.5, 0.95, 40)
+
+
+def answering(*messages, reply=stream):
+    """A server whose answers, not the probe's, are these messages."""
+
+    def raw(path, body):
+        return reply(*messages) if "assistant" in body.get("prompt", "") else None
+
+    return FakeServer(say=answer, raw=raw, key=KEY)
+
+
+KEY = "sk-secret-1234"
+SAID = "The final answer is 4"
+MAJORITY = ("--strategy", "majority", "--samples", "3", "--answer-type", "number")
+
+
+@pytest.fixture
+def keyed(monkeypatch):
+    monkeypatch.setenv("TTC_API_KEY", KEY)
+
+
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize("word", ["abort", "content_filter", "tool_calls", None])
+def test_a_text_that_the_server_cut_off_states_no_answer(solve, word):
+    with serve(answering(choice(SAID), choice("", word))) as fake:
+        code, out, err = solve(fake, *MAJORITY)
+    assert (code, out) == (4, "")
+    assert err.count("It cut off 3 texts") == 1
+    assert (word or "none told") in err
+
+
+@pytest.mark.usefixtures("keyed")
+def test_signs_that_separate_lines_elsewhere_separate_none_here(solve):
+    message = json.dumps(choice(f"First.\u2028{SAID}.\x85", "stop"), ensure_ascii=False)
+    with serve(answering(f"data: {message}")) as fake:
+        assert solve(fake, *MAJORITY, "-q")[:2] == (0, "4\n")
+
+
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize(
+    ("message", "code", "said"),
+    [
+        ({"object": "error", "message": "The engine is dead."}, 6, "The engine is dead."),
+        (choice(None, "stop", reasoning_content=SAID), 6, "sends no text"),
+        (
+            {"choices": [{"message": {"content": SAID}, "finish_reason": "stop"}]},
+            6,
+            "chat messages",
+        ),
+        (choice(None, "stop"), 4, "No candidate wrote anything"),
+    ],
+)
+@pytest.mark.parametrize("reply", [stream, whole])
+def test_a_server_that_says_nothing_of_use_is_told_so(solve, message, code, said, reply):
+    with serve(answering(message, reply=reply)) as fake:
+        found, out, err = solve(fake, *MAJORITY)
+    assert (found, out) == (code, "")
+    assert said in err
+
+
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize("message", [{"error": f"No {KEY}"}, choice(f"{KEY} is 4", f"bad {KEY}")])
+def test_a_key_that_the_server_sends_back_is_in_no_output(tmp_path, capsys, monkeypatch, message):
+    (tmp_path / "q.txt").write_text("What is 2+2?\n")
+    with serve(answering(message)) as fake:
+        fake.model = f"m-{KEY}"
+        command = ["solve", "--server", fake.url, "--chat-template", "chat.jinja", *MAJORITY]
+        main([*command, "--batch", "q.txt", "--output", "a.jsonl"])
+        main([*command, "What is 2+2?", "--json", "-v"])
+        main([*command, "What is 2+2?", "--jsonl", "--explain"])
+        main([*command, "What is 2+2?", "--model", "other"])
+    shown = capsys.readouterr()
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert KEY not in shown.out + shown.err
+    assert KEY.encode() not in kept
+
+
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize("count", [10**18, 10**20, 10**400, -1])
+def test_a_run_with_an_absurd_count_is_kept_and_played_again(solve, capsys, count, tmp_path):
+    usage = {"prompt_tokens": count, "completion_tokens": count}
+    message = choice(f"{SAID}.", "stop") | {"usage": usage}
+    with serve(answering(message)) as fake:
+        code, out, err = solve(fake, *MAJORITY, "--view", "plain")
+    assert (code, out) == (0, "4\n"), err
+    assert "warning" not in err
+    assert main(["replay", "last", "--speed", "0"]) == 0
+    assert capsys.readouterr().out == "4\n"
+    assert main(["runs", "export", "last", "--html", "run.html"]) == 0
+    assert (tmp_path / "run.html").stat().st_size < 1 << 20
 
 
 def test_a_batch_is_solved_on_a_server(tmp_path, capsys):

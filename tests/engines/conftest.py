@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_openai import FakeServer, serve
 
-from ttc_cli.engines.openai import transport
+from ttc_cli.engines.openai import Settings, connect, transport
 
 
 @pytest.fixture
@@ -28,3 +28,10 @@ def start(hasty: None) -> Iterator[Any]:
             return stack.enter_context(serve(FakeServer(**behaviour)))
 
         yield begin
+
+
+@pytest.fixture(scope="module")
+def good() -> Iterator[tuple[FakeServer, Any]]:
+    """A good server and the engine on it, for properties that cannot begin one for each example."""
+    with serve(FakeServer()) as fake:
+        yield fake, connect(Settings(fake.url, patience=5.0, tries=2), {})

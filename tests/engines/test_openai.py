@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from fake_openai import FakeServer, babble, tokens_of
+from fake_openai import FakeServer, Raw, babble, tokens_of
 
 from ttc_cli.engines import openai
 from ttc_cli.engines.base import Grow, Growth, Prompt, ScoreRow, Span, Until
@@ -70,6 +70,14 @@ def sample(
             return [growth async for growth in session.grow(wanted)]
 
     return sorted(run(work()), key=lambda growth: growth.label)
+
+
+def answer(fake: FakeServer, reply: Raw | Callable[[Any], Raw], **more: Any) -> Growth:
+    """The growth that ``reply`` makes, on a server that the probe found to be good."""
+    engine = more.pop("engine", None) or connect(fake)
+    fake.raw = lambda path, body: reply if isinstance(reply, Raw) else reply(body)
+    (growth,) = sample(engine, **{"sampling": GREEDY, **more})
+    return growth
 
 
 # --- what the probe finds ---------------------------------------------------------------------

@@ -103,6 +103,7 @@ def connect(request: Request) -> Engine:
         UsageError: the strategy, a verifier or a cap needs what the server has not.
         TemplateError: nobody tells the model's chat template.
         NetworkError: the server cannot be reached, wants a key, or fails.
+        NoAnswer: the time cap is over before it is known what the server can do.
     """
     from ttc_cli import plugins
     from ttc_cli.engines import openai
@@ -125,7 +126,12 @@ def connect(request: Request) -> Engine:
         engine, url = plugins.open_engine(plugin, plugins.EngineWish(where, **known)), server.url
     else:
         engine = openai.connect(
-            openai.Settings(server.url, grammars=request.problem.schema is not None, **known)
+            openai.Settings(
+                server.url,
+                grammars=request.problem.schema is not None,
+                seconds=request.budget.max_seconds,
+                **known,
+            )
         )
         url = engine.address.url
     try:
@@ -146,6 +152,15 @@ def tell_limits(engine: Engine, out: Output) -> None:
         out.say(f"server: {limit}")
     if not engine.info.parameters:
         out.say("server: The size of the model is not known (--parameters): FLOPs count as 0.")
+
+
+def tell_trouble(engine: Engine, out: Output) -> None:
+    """Say what the server that ``engine`` grows on did in the run that is over."""
+    from ttc_cli.engines.openai.engine import OpenAIEngine
+
+    if isinstance(engine, OpenAIEngine):
+        for trouble in engine.tell_trouble():
+            out.warn(f"server: {trouble}")
 
 
 def read_template(reference: str) -> Told:

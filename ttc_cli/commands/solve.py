@@ -278,7 +278,12 @@ def _judge(result: Result, min_score: float | None, *, held: bool = False) -> in
         return 130
     if _is_answer(result, min_score):
         return 0
-    if result.answer is None:
+    if result.candidates and not any(each.text.strip() for each in result.candidates):
+        print_error(
+            f"No candidate wrote anything ({result.stop_reason}): the model ends its turn at once.",
+            "a wrong chat template does that; with --server, see --chat-template and its own log",
+        )
+    elif result.answer is None:
         print_error(
             f"No candidate stated an answer ({result.stop_reason}).",
             "limits in the schema (maxLength, maxItems) end a value sooner, a higher cap later"

@@ -283,6 +283,7 @@ async def _think(
         from ttc_cli.commands import serving
 
         serving.tell_limits(loaded.engine, out)
+        stack.callback(serving.tell_trouble, loaded.engine, out)
     events = EventStream()
     decisions: list[Decided] = []
     pipe = _Stdout()

@@ -34,7 +34,14 @@ CLOSING = "\n```"
 VALUE_ROOM = 256
 """Tokens of a candidate's limit that its thinking must leave for the value, or half of it."""
 
-_OVER = (Finish.CANCELLED, Finish.BUDGET, Finish.CONTEXT, Finish.STEP, Finish.UNSURE)
+_OVER = (
+    Finish.CANCELLED,
+    Finish.BUDGET,
+    Finish.CONTEXT,
+    Finish.CUT,
+    Finish.STEP,
+    Finish.UNSURE,
+)
 """Ends of free text behind which no value is asked for."""
 
 

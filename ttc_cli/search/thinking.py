@@ -212,7 +212,7 @@ class ThinkingSession(SessionBetween):
         job.thought = len(job.text)
         if job.cancelled:
             return job.end(Finish.CANCELLED)
-        if finish in (Finish.CANCELLED, Finish.BUDGET, Finish.CONTEXT):
+        if finish in (Finish.CANCELLED, Finish.BUDGET, Finish.CONTEXT, Finish.CUT):
             return job.end(finish)
         if finish is not Finish.MARK:
             by_step = job.request.until is Until.STEP and finish is Finish.LENGTH

@@ -189,7 +189,7 @@ class GenerativeVerifier:
 
     def _ask(self, growth: Growth) -> Prompt | None:
         """What stands between the critique and its verdict; None where it came to none."""
-        if growth.finish in (Finish.BUDGET, Finish.CANCELLED, Finish.CONTEXT):
+        if growth.finish in (Finish.BUDGET, Finish.CANCELLED, Finish.CONTEXT, Finish.CUT):
             return None
         if self._format.turns:
             lead = "" if growth.finish is Finish.MARK else f"\n{GENPRM_END}"

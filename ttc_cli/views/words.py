@@ -17,6 +17,7 @@ FINISH_WORDS: Mapping[Finish, str] = {
     Finish.CONTEXT: "context full",
     Finish.MARK: "paused",
     Finish.UNSURE: "too unsure",
+    Finish.CUT: "cut off",
     Finish.LOOP: "repeats itself",
     Finish.PRUNED: "pruned",
     Finish.CANCELLED: "cancelled",

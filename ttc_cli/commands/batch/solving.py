@@ -153,6 +153,7 @@ class _Run:
             from ttc_cli.commands import serving
 
             serving.tell_limits(loaded.engine, out)
+            stack.callback(serving.tell_trouble, loaded.engine, out)
         ground = searching.survey(self.request, path, loaded)
         with (
             _stopping(interruption, loaded),

@@ -43,6 +43,7 @@ class Settings:
     the spellings of its ``bos_token`` and ``eos_token``. ``parameters`` reckons FLOPs. ``patience``
     is how many seconds a request may say nothing, ``tries`` how often one is made. ``grammars``
     looks whether it holds completions to a JSON Schema, which takes up to five requests more.
+    ``seconds`` are what finding out may take in all.
     """
 
     url: str
@@ -55,6 +56,7 @@ class Settings:
     patience: float = 300.0
     tries: int = 5
     grammars: bool = False
+    seconds: float | None = None
 
 
 def connect(settings: Settings, environ: Mapping[str, str] | None = None) -> OpenAIEngine:
@@ -69,6 +71,7 @@ def connect(settings: Settings, environ: Mapping[str, str] | None = None) -> Ope
         Unreachable: nobody answers there.
         AccessDenied: the server wants a key, or another one.
         NetworkError: it failed.
+        NoAnswer: ``settings.seconds`` are over before it is known.
     """
     from ttc_cli.engines.openai.address import read_address
     from ttc_cli.engines.openai.engine import OpenAIEngine

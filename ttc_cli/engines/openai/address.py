@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import ipaddress
-import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from ttc_cli.engines.openai.wire import find_message, read_json
 from ttc_cli.errors import (
     AccessDenied,
     NetworkError,
@@ -20,6 +22,7 @@ from ttc_cli.errors import (
 )
 
 OWN_KEY, COMMON_KEY = "TTC_API_KEY", "OPENAI_API_KEY"
+_SHORTEST_KEY = 8
 _TOO_LONG = re.compile(r"context|too long|max_model_len|maximum.{0,20}(length|tokens)", re.I)
 
 
@@ -46,8 +49,15 @@ class Address:
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def hide(self, text: str) -> str:
-        """``text`` without the key: servers quote what they refuse."""
-        return text.replace(self.key, "…") if self.key else text
+        """``text`` without the key: servers quote what they refuse.
+
+        Also as JSON, an address or base64 may write it.
+        """
+        return _spellings(self.key).sub("…", text) if self.key and text else text
+
+    def hide_secret(self, text: str) -> str:
+        """``text`` without a key that is long enough to be one: "EMPTY" may be a word of it."""
+        return self.hide(text) if self.key and len(self.key) >= _SHORTEST_KEY else text
 
 
 def read_address(url: str, environ: Mapping[str, str] | None = None) -> Address:
@@ -123,16 +133,28 @@ def explain(status: int, body: str, address: Address) -> TtcError:
 
 
 def _read_message(body: str) -> str:
-    """What a server says in the body of a refusal, in one of the forms in use, on one line."""
+    """What a server says in the body of a refusal, on one line; a page for people says nothing."""
     try:
-        found = json.loads(body)
+        return find_message(read_json(body))
     except ValueError:
-        return "" if body.lstrip().startswith("<") else " ".join(body.split())
-    for key in ("error", "message", "detail"):
-        while isinstance(found, dict) and key in found:
-            found = found[key]
-    text = found if isinstance(found, str) else json.dumps(found)
-    return " ".join(text.split())
+        return "" if body.lstrip().startswith("<") else find_message(body)
+
+
+@functools.lru_cache(maxsize=4)
+def _spellings(key: str) -> re.Pattern[str]:
+    """The ``key`` as it is, with characters escaped as in JSON or an address, or in base64."""
+    escaped = "".join(rf"(?:\\?{re.escape(char)}|(?:\\u00|%)(?i:{ord(char):02x}))" for char in key)
+    return re.compile("|".join([escaped, *map(re.escape, _in_base64(key))]))
+
+
+def _in_base64(key: str) -> list[str]:
+    """What of ``key`` shows in base64 of any text that holds it, by where in a group it begins."""
+    found = []
+    for before in range(3):
+        data = b"\0" * before + key.encode()
+        shown = slice((before * 8 + 5) // 6, len(data) * 8 // 6)
+        found += [base64.b64encode(data)[shown], base64.urlsafe_b64encode(data)[shown]]
+    return [each.decode() for each in dict.fromkeys(found) if len(each) >= _SHORTEST_KEY]
 
 
 def _is_loopback(host: str) -> bool:

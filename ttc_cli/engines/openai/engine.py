@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from ttc_cli.engines.base import EngineInfo, Meter, Prompt
 from ttc_cli.engines.openai import CONTEXT, PARALLEL, Settings
 from ttc_cli.engines.openai.address import Address, explain
-from ttc_cli.engines.openai.probe import Abilities
+from ttc_cli.engines.openai.probe import Abilities, explain_silence
 from ttc_cli.engines.openai.session import OpenAISession
 from ttc_cli.engines.openai.transport import Broken, Refused, Transport, pause
 from ttc_cli.engines.openai.wire import Count, Piece
@@ -32,6 +32,8 @@ from ttc_cli.types import Finish, Role
 
 _TOKEN = 4.0
 """Characters in a token, until the server has counted some."""
+_ADDED = 64
+"""Tokens that a server may put around a prompt; each of the prompt's own is a byte at least."""
 
 
 class OpenAIEngine:
@@ -66,6 +68,8 @@ class OpenAIEngine:
         self._scores = asyncio.Semaphore(self._info.parallel)
         self._single: dict[str, bool] = {}
         self._characters = _TOKEN
+        self._heard = False
+        self._cut: Counter[str] = Counter()
         self.interrupted = False
 
     @property
@@ -100,6 +104,17 @@ class OpenAIEngine:
         session = OpenAISession(self, spell(prompt, self.begin), meter, observe, role)
         self._sessions.append(session)
         return session
+
+    def tell_trouble(self) -> list[str]:
+        """What the user should know of what the server did since this was last asked."""
+        cut, self._cut = self._cut, Counter()
+        if not cut:
+            return []
+        reasons = ", ".join(repr(word) if word else "none told" for word in cut)
+        return [
+            f"It cut off {cut.total()} texts before they had ended (finish reason: {reasons}): "
+            "they state no answer."
+        ]
 
     def interrupt(self) -> None:
         """Close every request; everything ends as cancelled until every session is closed."""
@@ -143,13 +158,22 @@ class OpenAIEngine:
 
     def end(self, job: Job, finish: Finish) -> None:
         """End ``job`` now, and its request with the last of its jobs."""
-        if not job.over:
-            job.finish = finish
-            self._hand_over(job)
+        if job.over:
+            return
+        if finish is Finish.CUT:
+            self._cut[self.address.hide(job.word or "")] += 1
+        job.finish = finish
+        self._hand_over(job)
 
     def estimate(self, text: str) -> int:
         """Tokens of ``text``, going by what the server counted before."""
         return max(1, round(len(text) / self._characters))
+
+    def believe(self, count: Count | None, prompt: str, generated: int) -> Count:
+        """The server's count of a request for ``prompt``, as far as it can be, or an estimate."""
+        if count is None:
+            return Count(self.estimate(prompt), generated)
+        return count.within(len(prompt.encode()) + _ADDED, generated)
 
     def _learn(self, text: str, count: Count) -> None:
         """Remember how long the server's tokens are."""
@@ -162,7 +186,8 @@ class OpenAIEngine:
             for label in group:
                 if self.abilities.counts and label not in self._single:
                     body = {"model": self.abilities.served.model, "prompt": label, "max_tokens": 1}
-                    count = (await self.transport.complete(body)).count or Count(0, 0)
+                    reply = await self.transport.complete(body)
+                    count = self.believe(reply.count, label, 1)
                     self.charge(meter, Role.VERIFIER, count)
                     self._single[label] = count.prompt - self.abilities.added <= 1
                 if self._single.get(label, True):
@@ -295,24 +320,31 @@ class OpenAIEngine:
             left = job.limit - job.drawn
             job.granted = min(left, job.granted) if job.squeezed else left
             job.base, job.word, job.resumes = job.drawn, None, False
+        granted = sum(job.granted for job in jobs)
         count: Count | None = None
-        begun = False
+        begun = ended = False
         try:
             chunks = self.transport.stream(write_body(jobs, self.abilities))
             async with contextlib.aclosing(chunks):
                 async for chunk in chunks:
                     begun = True
-                    count = chunk.count or count
-                    for piece in chunk.pieces:
-                        if piece.index < len(jobs):
-                            self._take(jobs[piece.index], piece, waits=len(jobs) == 1)
+                    ended = ended or chunk.last
+                    if chunk.count is not None:
+                        count = self.believe(chunk.count, prompt, granted)
+                    for piece in chunk.pieces if len(jobs) > 1 else chunk.pieces[:1]:
+                        index = piece.index if len(jobs) > 1 else 0
+                        if not 0 <= index < len(jobs):
+                            raise Broken("it does not tell its choices apart")
+                        self._take(jobs[index], piece, waits=len(jobs) == 1)
                     if all(job.over for job in jobs):
                         return
-            if len(jobs) == 1:
-                self._reconcile(jobs[0], count)
+            alone = len(jobs) == 1
+            for job in jobs:  # of several, one that never came is asked for by itself
+                over = ended and (alone or job.drawn > job.base)
+                self._reconcile(job, count if alone else None, ended=over)
         finally:
             if begun:
-                read = count or Count(self.estimate(prompt), 0)
+                read = count or self.believe(None, prompt, 0)
                 self._learn(prompt, read)
                 session.charge(Count(read.prompt, 0, read.cached))
         if not all(job.over or job.resumes for job in jobs):
@@ -320,26 +352,45 @@ class OpenAIEngine:
 
     def _take(self, job: Job, piece: Piece, *, waits: bool) -> None:
         """Book one piece. ``waits``: the server's count, which comes behind its word, decides."""
-        if job.over:
-            job.session.charge(Count(0, piece.tokens), calls=0)  # computed for nobody, but paid
+        if job.over:  # computed for nobody, but paid
+            job.session.charge(Count(0, min(piece.tokens, job.room)), calls=0)
             return
+        before = job.drawn
         gained = job.take(piece)
-        job.session.report(job, piece.tokens, gained)
+        self._heard = self._heard or bool(gained)
+        job.session.report(job, job.drawn - before, gained)
         if piece.finish is None:
             if job.verdict is not None:
                 self.end(job, job.verdict)
         elif not waits and not job.resumes:
-            self.end(job, job.conclude(counted=False))
+            self._conclude(job, counted=False)
         if job.session.meter.exhausted():
             job.session.end_all(Finish.BUDGET)
 
-    def _reconcile(self, job: Job, count: Count | None) -> None:
-        """Correct the tokens of a request by the server's own count, and end its job."""
-        if job.over or not (job.word or job.resumes):
+    def _reconcile(self, job: Job, count: Count | None, *, ended: bool) -> None:
+        """Correct the tokens of a request by the server's own count, and end its job.
+
+        ``ended``: nothing more comes, whether or not the server said why.
+        """
+        if job.over:
+            return
+        if ended and not job.resumes:
+            job.word = job.word or ""
+        if job.word is None and not job.resumes:
             return
         extra = 0 if count is None else count.generated - (job.drawn - job.base)
+        if job.resumes and job.drawn + max(0, extra) == job.base:
+            extra = 1  # it came to a stop text, which is a token, and may do so for ever
         if extra > 0:
             job.drawn += extra
             job.session.charge(Count(0, extra), calls=0)
         if not job.resumes:
-            self.end(job, job.conclude(counted=count is not None))
+            self._conclude(job, counted=count is not None)
+        elif job.drawn >= job.limit:
+            self.end(job, Finish.LENGTH)
+
+    def _conclude(self, job: Job, *, counted: bool) -> None:
+        """End ``job`` for the server's reason, unless all that it wrote is out of place."""
+        if job.elsewhere and not self._heard:
+            raise explain_silence(self.address, job.elsewhere)
+        self.end(job, job.conclude(counted=counted))

@@ -21,8 +21,15 @@ from ttc_cli.engines.openai import Settings
 from ttc_cli.engines.openai.address import Address, explain
 from ttc_cli.engines.openai.grammars import FORMS, TRIAL, obeys
 from ttc_cli.engines.openai.transport import Broken, Refused, Transport
-from ttc_cli.engines.openai.wire import Chunk
-from ttc_cli.errors import NetworkError, PromptTooLong, ServerFailed, TtcError, UsageError
+from ttc_cli.engines.openai.wire import Chunk, read_count, read_text
+from ttc_cli.errors import (
+    NetworkError,
+    NoAnswer,
+    PromptTooLong,
+    ServerFailed,
+    TtcError,
+    UsageError,
+)
 
 PATIENCE, TRIES = 120.0, 6
 
@@ -37,6 +44,10 @@ _LONGEST = 24
 
 MOST_LOGPROBS = (100, 20, 5, 1, 0)
 """How many likeliest tokens are asked for: what a score can use, vLLM's default limit, OpenAI's."""
+
+MOST_SLOTS, MOST_CONTEXT, MOST_PARAMETERS = 1024, 1 << 30, 10**15
+LONGEST_NAME = 500
+"""What is believed of a server that speaks of itself; more is as good as not told."""
 
 NO_TOP_K = 1 << 30
 """``top_k`` off, in a form that every server takes: 0 is refused by SGLang, −1 by others."""
@@ -108,6 +119,7 @@ def probe(address: Address, settings: Settings) -> Abilities:
     Raises:
         UsageError: it has no such model, cannot complete, or wraps prompts in a chat template.
         Unreachable, AccessDenied, NetworkError: it is not to be had.
+        NoAnswer: ``settings.seconds`` are over.
     """
 
     async def work() -> Abilities:
@@ -124,9 +136,20 @@ def probe(address: Address, settings: Settings) -> Abilities:
         finally:
             await transport.close()
 
+    async def hasten() -> Abilities:
+        try:
+            async with asyncio.timeout(settings.seconds):
+                return await work()
+        except TimeoutError:
+            raise NoAnswer(
+                f"The time cap of {settings.seconds:g} s was reached while the server "
+                f"{address.url} was asked what it can do.",
+                "Repeat the command with a higher --max-seconds, or without one.",
+            ) from None
+
     # In a thread of its own: the caller may be inside an event loop.
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="ttc-probe") as thread:
-        return thread.submit(asyncio.run, work()).result()
+        return thread.submit(asyncio.run, hasten()).result()
 
 
 async def _read_model(transport: Transport, address: Address, wanted: str | None) -> Served:
@@ -134,9 +157,9 @@ async def _read_model(transport: Transport, address: Address, wanted: str | None
     reply = await transport.get(f"{address.url}/models")
     data = reply.get("data") if isinstance(reply, dict) else None
     listed = {
-        str(each["id"]): each
+        name: each
         for each in (data if isinstance(data, list) else [])
-        if isinstance(each, dict) and each.get("id")
+        if isinstance(each, dict) and (name := read_text(each.get("id"))[:LONGEST_NAME])
     }
     name = _choose(wanted, listed, address)
     found = listed.get(name, {})
@@ -150,13 +173,15 @@ async def _read_model(transport: Transport, address: Address, wanted: str | None
     window = defaults.get("n_ctx") if isinstance(defaults, dict) else None
     return Served(
         model=name,
-        owner=str(found.get("owned_by") or ""),
-        parameters=_whole(meta.get("n_params")),
-        context=_whole(window) or _whole(found.get("max_model_len")),
-        slots=_whole(props.get("total_slots")),
-        template=_text(props.get("chat_template")),
-        begin=_text(props.get("bos_token")),
-        end=_text(props.get("eos_token")),
+        owner=read_text(found.get("owned_by")),
+        parameters=read_count(meta.get("n_params"), MOST_PARAMETERS) or 0,
+        context=read_count(window, MOST_CONTEXT)
+        or read_count(found.get("max_model_len"), MOST_CONTEXT)
+        or 0,
+        slots=read_count(props.get("total_slots"), MOST_SLOTS) or 0,
+        template=read_text(props.get("chat_template")),
+        begin=read_text(props.get("bos_token")),
+        end=read_text(props.get("eos_token")),
     )
 
 
@@ -165,7 +190,7 @@ def _choose(wanted: str | None, listed: dict[str, Any], address: Address) -> str
     if wanted is None:
         if len(listed) == 1:
             return next(iter(listed))
-        shown = ", ".join(sorted(listed)[:8]) or "none that it lists"
+        shown = address.hide(", ".join(sorted(listed)[:8])) or "none that it lists"
         raise UsageError(
             f"The server {address.url} has {len(listed)} models; ttc must be told which: {shown}.",
             f"ttc solve --server {address.url} --model NAME …",
@@ -178,7 +203,7 @@ def _choose(wanted: str | None, listed: dict[str, Any], address: Address) -> str
     near = difflib.get_close_matches(wanted, listed, 1) or sorted(listed)[:5]
     raise UsageError(
         f"The server {address.url} has no model {wanted!r}.",
-        f"It has {', '.join(near)}: name one with --model.",
+        f"It has {address.hide(', '.join(near))}: name one with --model.",
     )
 
 
@@ -189,10 +214,14 @@ class _Probe:
         self._transport = transport
         self._address = address
         self._served = served
+        self._heard = False
+        self._elsewhere = ""
 
     async def run(self) -> Abilities:
         body, reply = await self._ask_for_everything()
         again = await self._transport.complete(body, tries=2)
+        self._note(reply)
+        self._note(again)
         count = reply.count
         if count is not None and count.prompt > _LONGEST:
             raise UsageError(
@@ -202,11 +231,11 @@ class _Probe:
                 "TEMPLATE {{ .Prompt }}, then: ollama create NAME-bare -f Modelfile",
             )
         choices = sorted(reply.pieces, key=lambda piece: piece.index)
-        if not choices:
-            raise ServerFailed(f"The server {self._address.url} completes to nothing.")
         top = min((len(draw.top) for each in choices for draw in each.draws), default=0)
         extras = "top_k" in body
         found = await self._interrupt_stream(extras)
+        if not self._heard:
+            raise explain_silence(self._address, self._elsewhere)
         return replace(
             found,
             logprobs=min(top, body.get("logprobs", 0)),
@@ -262,6 +291,7 @@ class _Probe:
         other: asyncio.Task[Chunk] | None = None
         try:
             async for chunk in self._transport.stream(body):
+                self._note(chunk)
                 for piece in chunk.pieces:
                     seen += bool(piece.text)
                     ended = ended or piece.finish is not None
@@ -283,6 +313,12 @@ class _Probe:
             added=0 if short is None else max(0, short.prompt - 1),
         )
 
+    def _note(self, reply: Chunk) -> None:
+        """Whether anything was said at all, and where."""
+        for piece in reply.pieces:
+            self._heard = self._heard or bool(piece.text)
+            self._elsewhere = piece.elsewhere or self._elsewhere
+
     def _body(self, tokens: int, prompt: str = OPEN) -> dict[str, Any]:
         return {"model": self._served.model, "prompt": prompt, "max_tokens": tokens}
 
@@ -297,13 +333,25 @@ def extra_fields(top_k: int, min_p: float) -> dict[str, Any]:
     }
 
 
+def explain_silence(address: Address, elsewhere: str) -> ServerFailed:
+    """The error of a server that completes to no text; ``elsewhere`` is the field that it fills."""
+    said = f"The server {address.url} sends no text"
+    if "reasoning" in elsewhere:
+        return ServerFailed(
+            f"{said}: all that it writes stands in {elsewhere!r}, which a completion has not.",
+            "Start it so that thinking stays in the text: vLLM and SGLang without "
+            "--reasoning-parser, llama-server with --reasoning-format none.",
+        )
+    if elsewhere:
+        return ServerFailed(
+            f"{said} but chat messages: what it writes stands in {elsewhere!r}.",
+            f"It must serve POST {address.url}/completions, which go on from a text.",
+        )
+    return ServerFailed(
+        f"{said}: every completion is empty.",
+        f"Look into the server's own log; try: curl {address.url}/completions",
+    )
+
+
 def _texts(reply: Chunk) -> list[str]:
     return [piece.text for piece in sorted(reply.pieces, key=lambda piece: piece.index)]
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

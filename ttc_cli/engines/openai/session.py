@@ -229,7 +229,7 @@ class OpenAISession:
 
     def _growth(self, job: Job) -> Growth:
         assert job.finish is not None
-        text = "".join(job.text)
+        text = self._engine.address.hide_secret("".join(job.text))  # it may come in pieces
         if job.request.branch in self._paths and job.drawn:
             path = Path(job.path.text + disarm(text), job.path.root)
             self._paths[job.request.branch] = path
@@ -276,7 +276,7 @@ class OpenAISession:
                 if isinstance(error, EngineError):
                     raise
                 raise ServerFailed(error.message, error.hint) from None
-        engine.charge(self._meter, Role.VERIFIER, reply.count or Count(engine.estimate(prompt), 1))
+        engine.charge(self._meter, Role.VERIFIER, engine.believe(reply.count, prompt, 1))
         draws = reply.pieces[0].draws if reply.pieces else ()
         return add_labels(draws[0], row.labels) if draws else ()
 

@@ -3,19 +3,29 @@
 Nothing is charged in here, so that nothing is charged twice: a request that was asked again is
 the caller's one request. A stream that breaks off is the caller's to take up (``Broken``): it
 knows what it has received.
+
+Nothing is read without limit: neither bytes (unpacked ones), nor lines, nor time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.engines.openai.address import Address, explain
-from ttc_cli.engines.openai.wire import Chunk, read_line, read_reply
-from ttc_cli.errors import ServerFailed, Unreachable
+from ttc_cli.engines.openai.wire import (
+    Chunk,
+    Reported,
+    find_message,
+    read_json,
+    read_line,
+    read_reply,
+)
+from ttc_cli.errors import NetworkError, ServerFailed, Unreachable, UsageError
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,6 +35,13 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 _CONNECT_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+
+MOST_BYTES = 16 << 20
+"""Of a reply, and of one line of a stream: twice what 16 choices of 768 tokens take, all told."""
+_HINT = "Look into the server's own log, then repeat the command."
+_REFUSAL_BYTES = 64 << 10
+_LINES, _LINES_A_TOKEN = 10_000, 16
+"""Of a stream: what may say nothing (a sign of life each 15 seconds: a day), and what may grow."""
 
 
 class Refused(Exception):
@@ -45,7 +62,8 @@ class Transport:
 
     Args:
         address: the server.
-        patience: seconds for which it may say nothing.
+        patience: seconds for which it may say nothing, and in which it must have said a line of
+            a stream, or the whole of another reply.
         tries: how often a request is made before it has failed.
     """
 
@@ -53,6 +71,7 @@ class Transport:
         import httpx2
 
         self._address = address
+        self._patience = patience
         self._tries = tries
         self._client = httpx2.AsyncClient(
             headers=address.headers,
@@ -75,7 +94,7 @@ class Transport:
         """
         try:
             async with self._open("GET", url, None) as response:
-                return json.loads(await response.aread())
+                return read_json(await self._read(response), self._address.hide_secret)
         except Refused as refusal:
             if refusal.status in (400, 404, 405, 501):
                 return None
@@ -96,11 +115,15 @@ class Transport:
                 async with self._open(
                     "POST", f"{self._address.url}/completions", body, tries
                 ) as reply:
-                    return read_reply((await reply.aread()).decode(errors="replace"))
+                    return read_reply(await self._read(reply), self._address.hide_secret)
+            except Reported as report:
+                raise self._failed(report) from None
             except Broken as broken:
                 await asyncio.sleep(pause(attempt))
                 reason = broken
-        raise ServerFailed(f"The server {self._address.url} breaks off its replies ({reason}).")
+        raise ServerFailed(
+            f"The server {self._address.url} breaks off its replies ({reason}).", _HINT
+        )
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The messages of a streamed completion, as they come.
@@ -108,16 +131,22 @@ class Transport:
         Raises:
             Refused: it is not to be had so.
             Broken: the connection ended, or nothing came for too long.
-            TtcError: the server cannot be reached, or failed in mid-answer.
+            TtcError: the server cannot be reached, failed in mid-answer, or sends without end.
         """
-        async with self._open("POST", f"{self._address.url}/completions", body) as response:
-            if "json" in response.headers.get("content-type", ""):  # it does not stream
-                yield read_reply((await response.aread()).decode(errors="replace"))
-                return
-            async for line in response.aiter_lines():
-                chunk = read_line(line)
-                if chunk is not None:
-                    yield chunk
+        asked = body["max_tokens"] * body.get("n", 1)
+        try:
+            async with self._open("POST", f"{self._address.url}/completions", body) as response:
+                if "json" in response.headers.get("content-type", ""):  # it does not stream
+                    yield read_reply(await self._read(response), self._address.hide_secret)
+                    return
+                async for line in self._read_lines(response, _LINES + _LINES_A_TOKEN * asked):
+                    chunk = read_line(line, self._address.hide_secret)
+                    if chunk is not None:
+                        yield chunk
+                        if chunk.last:
+                            return
+        except Reported as report:
+            raise self._failed(report) from None
 
     @asynccontextmanager
     async def _open(
@@ -128,10 +157,13 @@ class Transport:
 
         tries = tries or self._tries
         for attempt in range(1, tries + 1):
-            request = self._client.build_request(method, url, json=body)
             try:
-                response = await self._client.send(request, stream=True)
-            except httpx2.TransportError as error:
+                request = self._client.build_request(method, url, json=body)
+                async with asyncio.timeout(self._patience + _CONNECT_SECONDS):
+                    response = await self._client.send(request, stream=True)
+            except httpx2.InvalidURL as error:
+                raise UsageError(f"{url} is no address of a server ({error}).") from None
+            except (httpx2.HTTPError, TimeoutError) as error:
                 if attempt == tries or isinstance(error, httpx2.UnsupportedProtocol):
                     raise self._unreachable(error) from None
                 await asyncio.sleep(pause(attempt - 1))
@@ -140,15 +172,60 @@ class Transport:
                 if response.is_success:
                     yield response
                     return
-                text = (await response.aread()).decode(errors="replace")
+                text = await self._read(response, _REFUSAL_BYTES, cut=True)
                 if response.status_code not in RETRIED or attempt == tries:
                     raise Refused(response.status_code, text)
                 wish = response.headers.get("retry-after", "")
-            except httpx2.TransportError as error:
+            except httpx2.HTTPError as error:
                 raise Broken(_name(error)) from None
             finally:
                 await response.aclose()
             await asyncio.sleep(pause(attempt - 1, wish))
+
+    async def _read(
+        self, response: httpx2.Response, most: int = MOST_BYTES, *, cut: bool = False
+    ) -> str:
+        """A body of ``most`` bytes at most; ``cut``: of a longer one the beginning is enough."""
+        held = bytearray()
+        begun = time.monotonic()
+        async for part in response.aiter_bytes():
+            held += part
+            if len(held) > most:
+                if not cut:
+                    raise self._endless()
+                break
+            if time.monotonic() - begun > self._patience:
+                raise Broken("it takes too long")
+        return held[:most].decode(errors="replace")
+
+    async def _read_lines(self, response: httpx2.Response, most: int) -> AsyncIterator[str]:
+        """Lines of an event stream, which end at LF, CR or both, and at nothing else (WHATWG)."""
+        held = bytearray()
+        count, begun = 0, time.monotonic()
+        async for part in response.aiter_bytes():
+            *ended, rest = re.split(rb"[\r\n]", part)
+            for end in ended:
+                held += end
+                yield held.decode(errors="replace")
+                held.clear()
+                begun = time.monotonic()
+            held += rest
+            count += len(ended)
+            if len(held) > MOST_BYTES or count > most:
+                raise self._endless()
+            if time.monotonic() - begun > self._patience:
+                raise Broken("it takes too long")
+        yield held.decode(errors="replace")
+
+    def _endless(self) -> NetworkError:
+        return NetworkError(
+            f"The server {self._address.url} sends far more than it was asked for.",
+            _HINT,
+        )
+
+    def _failed(self, report: Reported) -> ServerFailed:
+        said = find_message(self._address.hide(str(report)))
+        return ServerFailed(f"The server {self._address.url} reports a failure: {said}", _HINT)
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(
@@ -159,7 +236,7 @@ class Transport:
 
 def pause(attempt: int, wish: str = "") -> float:
     """Seconds until the next try after ``attempt`` (from 0): the server's wish, or doubling."""
-    if wish.isdigit():
+    if re.fullmatch(r"[0-9]+", wish):
         return min(float(wish), 2 * _LONGEST_PAUSE)
     return min(_FIRST_PAUSE * 2.0**attempt, _LONGEST_PAUSE)
 
@@ -170,7 +247,9 @@ def _name(error: Exception) -> str:
         "ConnectError": "no connection",
         "ConnectTimeout": "no connection in time",
         "ReadTimeout": "it says nothing for too long",
+        "TimeoutError": "it says nothing for too long",
         "ReadError": "the connection broke",
         "RemoteProtocolError": "the connection broke",
+        "DecodingError": "what it sends cannot be unpacked",
     }
     return words.get(type(error).__name__, type(error).__name__)

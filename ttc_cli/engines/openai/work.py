@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli.engines.base import Grow, Prompt, Until
 from ttc_cli.engines.openai.grammars import FORMS
 from ttc_cli.engines.openai.probe import Abilities, extra_fields
-from ttc_cli.engines.openai.wire import Draw, Piece
+from ttc_cli.engines.openai.wire import LONGEST_TOKEN, Draw, Piece
 from ttc_cli.engines.trace import MARGIN, TOP, ConfidenceTrace, repeats
 from ttc_cli.errors import UsageError
 from ttc_cli.types import Finish
@@ -30,6 +30,13 @@ _MOST_STOPS = 4
 """Stop texts that OpenAI's interface allows."""
 
 _LOOP_STRIDE = 32
+
+NATURAL = frozenset({"stop", "stop_sequence", "eos", "eos_token", "end_turn", "complete"})
+"""Why a model ends its turn by itself, in the words of OpenAI's interface, TGI, Together, Anthropic
+and Cohere. A call of a tool is none: what the model says goes on behind the tool's reply."""
+FULL = frozenset({"length", "max_tokens", "model_length"})
+"""Why a limit ends a text. Any other word, or none, is a text that was cut off: "abort", "error",
+"content_filter", "load" …"""
 
 _CONTROL = re.compile(
     r"<(?=[|｜][^<>\s]{1,80}[|｜]>)"
@@ -80,8 +87,9 @@ class Job:
 
     Of the request under way: ``granted`` is its token limit, ``base`` what was drawn before it.
     ``verdict`` is why the text, the limit or the confidence ends the branch, ``word`` the server's
-    reason; they become its ``finish`` once the server's count has come. ``squeezed``: the
-    server's context has no room for its limit. ``resumes``: it goes on with another request.
+    reason ("" where it ended without one); they become its ``finish`` once the server's count has
+    come. ``squeezed``: the server's context has no room for its limit. ``resumes``: it goes on
+    with another request. ``elsewhere``: where the server wrote instead.
     """
 
     session: OpenAISession
@@ -101,6 +109,7 @@ class Job:
     word: str | None = None
     squeezed: bool = False
     resumes: bool = False
+    elsewhere: str = ""
     _spoken: bool = False
     _recent: str = ""
     _words: list[int] = field(default_factory=list)
@@ -122,6 +131,11 @@ class Job:
         """All that the server must read to go on."""
         return self.path.text + "".join(self.text)
 
+    @property
+    def room(self) -> int:
+        """Tokens that the request under way may still draw."""
+        return max(0, self.base + self.granted - self.drawn)
+
     def start_over(self) -> None:
         """Take back what was said under a grammar: the server would begin the value again."""
         if self.request.grammar is not None:
@@ -130,15 +144,21 @@ class Job:
             self._recent = ""
 
     def take(self, piece: Piece) -> str:
-        """Note what the server said, and return what of it belongs to the branch."""
-        gained = piece.text
+        """Note what the server said, and return what of it belongs to the branch.
+
+        That is no more than was asked for, whatever a server sends.
+        """
+        room = self.room
+        gained = piece.text[: room * LONGEST_TOKEN]
+        overflows = len(gained) < len(piece.text)
+        self.elsewhere = piece.elsewhere or self.elsewhere
         if piece.stopped_by is not None and piece.stopped_by in self.stops:
             gained += piece.stopped_by
         step = self._find_step(gained) if self.request.until is Until.STEP else None
         if step is not None and piece.tokens > 1:
             gained = gained[:step]
-        self.drawn += piece.tokens
-        for draw in piece.draws:
+        self.drawn += min(piece.tokens, room)
+        for draw in piece.draws[:room]:
             _note(self.trace, draw)
         at_mark = self._reaches_mark(gained)
         self._spoken = self._spoken or bool(gained.strip())
@@ -149,8 +169,10 @@ class Job:
             self.verdict = Finish.MARK
         elif step is not None:
             self.verdict = Finish.STEP
-        elif self.drawn > self.limit or (
-            self.drawn == self.limit and self.limit < self.base + self.granted
+        elif (
+            overflows
+            or self.drawn > self.limit
+            or (self.drawn == self.limit and self.limit < self.base + self.granted)
         ):
             self.verdict = Finish.LENGTH  # lowered meanwhile; else the server's word decides
         elif len(self._words) % _LOOP_STRIDE == 0 and gained and repeats(self._words):
@@ -168,8 +190,10 @@ class Job:
         """Why it ended, once the server has said its word; ``counted``: ``drawn`` is exact."""
         if self.verdict is not None:
             return self.verdict
-        if self.word != "length":
+        if self.word in NATURAL:
             return Finish.STOP
+        if self.word not in FULL:
+            return Finish.CUT
         full = self.squeezed or (counted and self.drawn < self.limit)
         return Finish.CONTEXT if full else Finish.LENGTH
 
