@@ -7,12 +7,17 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import hypothesis
 import jsonschema
 import pytest
+from hypothesis import strategies as st
 
+from ttc_cli.commands.batch.questions import Wording, make_questions
+from ttc_cli.commands.batch.rows import Row, read_rows
 from ttc_cli.engines.scripted import ScriptedEngine, babble
 from ttc_cli.errors import EngineError
 from ttc_cli.main import main
@@ -143,7 +148,7 @@ def test_formats_are_told_by_their_endings(solve, tmp_path, name, content, ids, 
 
 
 def test_a_column_can_be_named_and_a_format_said(solve, tmp_path):
-    path = tmp_path / "data.tsv"
+    path = tmp_path / "data.dat"
     path.write_text("body,question\nWhat is 1+1?,no\n")
     code, _, err = solve("--batch", path)
     assert code == 2
@@ -172,6 +177,125 @@ def test_a_row_may_set_its_answer_type_its_system_prompt_and_its_seed(solve, tmp
     assert [found[n]["answer_type"] for n in (1, 2)] == ["text", "number"]
     assert all(("Be brief." in text) == ("One?" in text) for text in seen)
     assert all(("Be kind." in text) == ("Two?" in text) for text in seen)
+
+
+TWO = [{"id": "a", "question": "1+1?"}, {"id": "b", "question": "2+2?"}]
+LINES = "".join(json.dumps(row) + "\n" for row in TWO)
+PRETTY = "".join(json.dumps(row, indent=1) + "\n" for row in TWO)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("q.json", json.dumps(TWO)),
+        ("q.jsonl", "\n" + json.dumps(TWO, indent=2)),
+        ("q.csv", "id,question,,\na,1+1?,,\nb,2+2?,,\n"),
+        ("q.csv", "id,question\na,1+1?,,,\nb,2+2?,\n"),
+        ("q.csv", ",,\n\n,id,,question\n,a,,1+1?\n,b,,2+2?\n"),
+        ("q.csv", "id;question;right\na;1+1?;2\nb;2+2?;4\n"),
+        ("q.csv", '"id";"question"\r\n"a";"1+1?"\r\n"b";"2+2?"\r\n'),
+        ("q.csv", "sep=;\nid;question\na;1+1?\nb;2+2?\n"),
+        ("q.tsv", "id\tquestion\na\t1+1?\nb\t2+2?\n"),
+        ("q.csv", "ID,Question\na,1+1?\nb,2+2?\n"),
+        ("q.csv", "id,question\ra,1+1?\rb,2+2?\r"),
+        ("q.jsonl", LINES.replace("\n", "\r")),
+        ("q.jsonl", LINES.replace("\n", "\r\n\r\n")),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_whatever_made_the_file_its_rows_are_the_same(tmp_path, name, content, encoding):
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    rows = read_rows(str(tmp_path / name), None)
+    questions, failures = make_questions(rows, Wording())
+    found = {question.id: question.problem.text for question in questions}
+    assert (found, failures) == ({"a": "1+1?", "b": "2+2?"}, [])
+
+
+@pytest.mark.parametrize("name", ["q.txt", "q.jsonl", "q.csv"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("question\nWas heißt das?\n".encode("utf-16-le"), "UTF-16LE"),
+        ("question\nЧто это такое, и что с ним?\n".encode("utf-16-be"), "UTF-16BE"),
+        ("question\nWhat?\n".encode("utf-16") + b"\0", "marked as UTF-16LE"),
+    ],
+)
+def test_what_is_in_another_encoding_is_said_once(solve, tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    code, out, err = solve("--batch", tmp_path / name)
+    assert (code, out) == (2, "")
+    assert err.count("error:") == 1
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("q.jsonl", PRETTY, "jq -c"),
+        ("q.json", json.dumps({"questions": TWO}, indent=1), "jq -c"),
+        ("q.json", json.dumps(TWO)[:-1], "JSON array"),
+        ("q.csv", "question;text;id\n1;2;3\n".replace("text", "question"), "same name"),
+    ],
+)
+def test_a_file_that_is_otherwise_is_named(solve, tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    code, out, err = solve("--batch", tmp_path / name)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_what_stands_within_a_line_does_not_end_it(solve, tmp_path):
+    signs = "\u2028\u2029\u0085\v\f\x1c"
+    (tmp_path / "q.txt").write_text(f"What is{signs} 1+1?\n", encoding="utf-8")
+    _, rows, _ = solve.batch(tmp_path / "q.txt")
+    assert [row["question"] for row in rows.values()] == [f"What is{signs} 1+1?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "answered", "failed"),
+    [
+        ("q.csv", "id,question\n1,A?\n2,B, C?\n3,D?\n", {"1", "3"}, {"line 3"}),
+        ("q.csv", "id,question\n1,A?\n2,B, C?\n4,D?\n", {"1", "4"}, {3}),
+        ("q.csv", "id,question\n1,A?\n1,B?\n3,D?\n", {"1", "3"}, {"line 3"}),
+        ("q.csv", "id,question,\n1,A?,\n1,B,C?\n,D?,\n4,E?,\n", {"1", "line 4", "4"}, {3}),
+        ("q.jsonl", '{"question": "A?"}\n{"question": "B?", "id": 1}\n', {"line 1", 1}, set()),
+        ("q.jsonl", '{\n{"question": "B?", "id": "1"}\n', {"1"}, {"line 1"}),
+        (
+            "q.jsonl",
+            '{"id": 2, "question": "A?"}\n{"id": [2]}\n{"id": "line 2", "question": "C?"}\n',
+            {2, "line 2"},
+            {"line line 2"},
+        ),
+        ("q.json", '[7, {"question": "B?", "id": "1"}, {"question": "C?"}]', {"1", 3}, {"row 1"}),
+    ],
+)
+def test_a_broken_row_takes_no_other_rows_id(solve, tmp_path, name, content, answered, failed):
+    (tmp_path / name).write_text(content)
+    code, rows, _ = solve.batch(tmp_path / name)
+    assert code == bool(failed)
+    found = {kind: {id for id in rows if rows[id]["type"] == kind} for kind in ("result", "error")}
+    assert found == {"result": answered, "error": failed}
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(
+    st.lists(st.sampled_from(["1", "2", "3", "4", "line 2", "row 2", "", "broken"]), max_size=6)
+)
+def test_every_row_is_there_once_and_the_first_of_its_id_is_good(ids):
+    lines = [
+        "{" if id == "broken" else json.dumps({"id": id, "question": f"{n}?"})
+        for n, id in enumerate(ids)
+    ]
+    lines.append('{"question": "last?"}')
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write("\n".join(lines))
+        file.flush()
+        rows = read_rows(file.name, None)
+    assert len({str(row.id) for row in rows}) == len(lines)
+    good = {str(row.id): row.columns["question"] for row in rows if isinstance(row, Row)}
+    for id in set(ids) - {"", "broken"}:
+        assert good[id] == f"{ids.index(id)}?"
+    assert len(good) == len(set(ids) - {"", "broken"}) + ids.count("") + 1
 
 
 BAD = [

@@ -55,6 +55,27 @@ def test_a_file_follows_the_prompt_or_is_the_question(read, tmp_path):
     assert read("Answer:", file=path) == "Answer:\n\nIs 7 prime?"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_marked_encoding_is_read(read, tmp_path, encoding):
+    path = tmp_path / "question.txt"
+    path.write_text("Ist 7 größer?\r\n", encoding=encoding)
+    assert read(file=path) == "Ist 7 größer?"
+    assert read(stdin=path.read_bytes()) == "Ist 7 größer?"
+
+
+def test_what_is_not_utf8_is_named_with_what_converts_it(read, tmp_path):
+    path = tmp_path / "a b.txt"
+    for data, encoding in (
+        ("größer".encode("latin-1"), "LATIN1"),
+        ("7 prime?".encode("utf-16-be"), "UTF-16BE"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(UsageError, match="not UTF-8|UTF-16") as caught:
+            read(file=path)
+        new = tmp_path / "a b-utf8.txt"
+        assert caught.value.hint == f"iconv -f {encoding} -t UTF-8 '{path}' > '{new}'"
+
+
 def test_a_terminal_without_a_prompt_is_not_read(read):
     ours, theirs = os.openpty()
     try:
@@ -100,7 +121,7 @@ def test_a_dash_after_the_prompt_waits_for_a_slow_pipe(read):
         ((), b"", "empty"),
         (("  ",), b"", "empty"),
         (("-",), b" \n", "empty"),
-        ((), b"\xff\xfe\x00q", "NUL"),
+        ((), b"\x7fELF\x02\x00\x00q", "NUL"),
         ((), b"caf\xe9", "not UTF-8 text (byte 3 is 0xe9)"),
         (("caf\udce9",), b"", "not valid text"),
         (("What", "is", "2+2?"), b"", "one argument"),

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli import paths
 from ttc_cli.commands import question
-from ttc_cli.commands.question import Parts, decode, read_file
+from ttc_cli.commands.question import Parts, read_file
 from ttc_cli.config import Setting, parse_value
 from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.texts import decode, split_lines
 from ttc_cli.types import AnswerType
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def read_template(reference: str) -> PromptTemplate:
         UsageError: there is none, it does not compile, or its front matter is wrong.
     """
     path = _find(reference)
-    source = decode(read_file(path))
+    source = decode(read_file(path), f"The template {path}", str(path))
     head, text = _split(path, source)
     settings, system, answer_type = _read_front_matter(path, head)
     body, names = _compile(path, text)
@@ -164,7 +165,7 @@ def _find(reference: str) -> Path:
 
 def _split(path: Path, source: str) -> tuple[str, str]:
     """Front matter and text."""
-    lines = source.splitlines(keepends=True)
+    lines = split_lines(source)
     if not lines or lines[0].strip() != FENCE:
         return "", source
     for place, line in enumerate(lines[1:], 1):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttc_cli.errors import PromptTooLong, UsageError
+from ttc_cli.texts import decode
 
 PATIENCE = 5.0
 LIMIT = 16 * 2**20
@@ -82,27 +83,28 @@ def read_parts(
         patience: seconds that a silent pipe beside a prompt is waited for.
 
     Raises:
-        UsageError: several prompts, a NUL byte, or text that is not UTF-8.
+        UsageError: several prompts, a NUL byte, or text that is neither UTF-8 nor marked as
+            something else.
         PromptTooLong: more than ``LIMIT`` bytes.
     """
     prompt, dash = split_words(words)
     said = "" if prompt is None else decode(_encode(prompt)).strip("\r\n")
-    parts = [] if file is None else [read_file(file)]
+    parts = [] if file is None else [decode(read_file(file), f"The file {file}", str(file))]
     if dash:
-        parts.append(b"" if stdin is None else _read_all(stdin))
+        parts.append("" if stdin is None else decode(_read_all(stdin)))
     elif prompt is None and not parts:
         if stdin is not None and os.isatty(stdin):
             return None
-        parts.append(b"" if stdin is None else _read_all(stdin))
+        parts.append("" if stdin is None else decode(_read_all(stdin)))
     elif stdin is not None and _sends_data(stdin):
         if select.select([stdin], [], [], patience)[0]:
-            parts.append(_read_all(stdin))
+            parts.append(decode(_read_all(stdin)))
         else:
             warn(
                 f"stdin is an open pipe that sent nothing for {patience:g} s: going on without "
                 "it. Add '-' after the prompt to wait for it, or '< /dev/null' to leave it out."
             )
-    return Parts(said, join(*(decode(part).strip("\r\n") for part in parts)))
+    return Parts(said, join(*(part.strip("\r\n") for part in parts)))
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, bool]:
@@ -170,20 +172,3 @@ def _encode(argument: str) -> bytes:
         return argument.encode()
     except UnicodeEncodeError as error:  # Python keeps undecodable bytes as lone surrogates
         raise UsageError("The prompt is not valid text in this terminal's encoding.") from error
-
-
-def decode(data: bytes) -> str:
-    """``data`` as text.
-
-    Raises:
-        UsageError: a NUL byte, or not UTF-8.
-    """
-    if b"\0" in data:
-        raise UsageError("The prompt holds a NUL byte: it is binary, not text.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"The prompt is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}).",
-            "iconv -f LATIN1 -t UTF-8 FILE | ttc solve -",
-        ) from error

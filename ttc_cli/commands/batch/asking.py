@@ -79,7 +79,7 @@ def read_batch(
             "leave one out; a --template with {{ question }} and {{ input }} takes both",
         )
     wording = Wording(given["column"], template, prompt or "", answer_type, system, given["seed"])
-    rows = read_rows(source, stdin, given["batch_format"])
+    rows = read_rows(source, stdin, given["batch_format"], wording.wanted)
     questions, failures = make_questions(rows, wording)
     return Batch(
         source,

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli.commands.batch.rows import Failure, Id, Row
 from ttc_cli.commands.question import LIMIT
 from ttc_cli.errors import PromptTooLong, TtcError, UsageError
+from ttc_cli.tables import find_column
 from ttc_cli.types import AnswerType, Problem
 
 if TYPE_CHECKING:
     from ttc_cli.commands.prompt_templates import PromptTemplate
 
 COLUMNS = ("question", "prompt", "problem", "text")
-"""What the column of the question may be called; the first of these that a row has counts."""
+"""What the column of the question may be called where none is named."""
 OWN = ("answer_type", "system", "seed")
 """Columns that set something for their row."""
 MOST = 2**63
@@ -37,6 +38,11 @@ class Wording:
     answer_type: AnswerType = AnswerType.AUTO
     system: str | None = None
     seed: int = 0
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """What the column of the question may be called; the first that a row has counts."""
+        return COLUMNS if self.column is None else (self.column,)
 
     def describe(self) -> dict[str, Any]:
         """All of it that an answer hangs on."""
@@ -93,7 +99,7 @@ def make_questions(
 
 def _make_question(row: Row, wording: Wording) -> Question:
     columns = row.columns
-    asked = wording.column or next((each for each in COLUMNS if each in columns), None)
+    asked = find_column(columns, wording.wanted) or wording.column
     own = {name: columns[name] for name in OWN if columns.get(name) not in (None, "")}
     kind = _read_answer_type(own, wording.answer_type)
     system = own.get("system", wording.system)

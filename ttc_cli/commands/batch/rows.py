@@ -1,22 +1,19 @@
 """The rows of a batch: JSONL, CSV with a header, or plain lines. A row that is broken is one row.
 
-Rows are called by their ``id``, or by the number of the line they begin at.
+Rows are called by their ``id``, or by the number of the line that they begin at.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ttc_cli.commands.question import LIMIT as QUESTION_LIMIT
-from ttc_cli.commands.question import decode
 from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.tables import Found, find_column, read_csv, read_jsonl
+from ttc_cli.texts import decode_utf8, read_utf8
 
 Format = Literal["jsonl", "csv", "lines"]
 Id = str | int
@@ -26,10 +23,9 @@ ENDINGS: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
     ".csv": "csv",
+    ".tsv": "csv",
     ".txt": "lines",
 }
-LIMIT = 256 * 2**20
-"""Bytes of a whole batch: it is read at once, so that all of it is checked first."""
 TEXT = "question"
 """What the one column of plain lines is called."""
 
@@ -50,48 +46,43 @@ class Failure:
     error: TtcError
 
 
-def read_rows(source: str, stdin: int | None, format: Format | None = None) -> list[Row | Failure]:
+def read_rows(
+    source: str,
+    stdin: int | None,
+    format: Format | None = None,
+    wanted: Iterable[str] = (TEXT,),
+) -> list[Row | Failure]:
     """All rows of ``source``, in order; blank lines are none.
 
     Args:
         source: a file, or ``-`` for stdin.
         stdin: its descriptor, None where it is closed.
-        format: None goes by the file's ending; stdin is JSONL where it begins with a brace.
+        format: None goes by the file's ending; stdin is JSONL where it begins with an object, or
+            an array of them.
+        wanted: columns by which the header of CSV is known.
 
     Raises:
         UsageError: it cannot be read, is too long, of no known format, or holds no row.
     """
-    data = _read(source, stdin).removeprefix(b"\xef\xbb\xbf")
-    readers = {"jsonl": _read_jsonl, "csv": _read_csv, "lines": _read_lines}
-    rows = list(_refuse_twins(readers[format or _guess(source, data)](data)))
-    if not rows:
-        raise UsageError(f"There is no question in {_name(source)}.")
-    return rows
-
-
-def _name(source: str) -> str:
-    return "stdin" if source == "-" else source
-
-
-def _read(source: str, stdin: int | None) -> bytes:
     file = stdin if source == "-" else Path(source).expanduser()
-    if file is None:
-        return b""
-    try:
-        with open(file, "rb", closefd=not isinstance(file, int)) as opened:
-            data = opened.read(LIMIT + 1)
-    except OSError as error:
-        raise UsageError(f"Cannot read {_name(source)}: {error.strerror}.") from error
-    if len(data) > LIMIT:
-        raise UsageError(
-            f"{_name(source)} is longer than {LIMIT // 2**20} MiB.", "split it: split -l 10000 FILE"
-        )
-    return data
+    name = "stdin" if source == "-" else source
+    data = b"" if file is None else read_utf8(file, name, "The batch")
+    match format or _guess(source, data):
+        case "jsonl":
+            found = read_jsonl(data, name)
+        case "csv":
+            found = read_csv(data, wanted)
+        case "lines":
+            found = _read_lines(data, name)
+    rows = list(_name_rows(list(found)))
+    if not rows:
+        raise UsageError(f"There is no question in {name}.")
+    return rows
 
 
 def _guess(source: str, data: bytes) -> Format:
     if source == "-":
-        return "jsonl" if data.lstrip()[:1] == b"{" else "lines"
+        return "jsonl" if re.match(rb"\s*(\[\s*)?\{", data) else "lines"
     ending = Path(source).suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(
@@ -101,94 +92,41 @@ def _guess(source: str, data: bytes) -> Format:
     return ENDINGS[ending]
 
 
-def _read_lines(data: bytes) -> Iterator[Row | Failure]:
-    for number, line in _lines(data):
-        try:
-            yield Row(number, {TEXT: decode(line)})
-        except UsageError as error:
-            yield Failure(number, error)
-
-
-def _read_jsonl(data: bytes) -> Iterator[Row | Failure]:
-    for number, line in _lines(data):
-        try:
-            found = json.loads(
-                decode(line), parse_constant=_refuse_constant, parse_float=_read_float
-            )
-            if not isinstance(found, dict):
-                raise UsageError(f"Line {number} is no JSON object.")
-        except UsageError as error:
-            yield Failure(number, error)
-        except (ValueError, RecursionError) as error:
-            yield Failure(number, UsageError(f"Line {number} is not JSON: {error}."))
-        else:
-            yield _take_id(number, found)
-
-
-def _read_csv(data: bytes) -> Iterator[Row | Failure]:
-    # A line that is not UTF-8 is found by its lone surrogates; the others are read all the same.
-    text = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")
-    csv.field_size_limit(QUESTION_LIMIT)  # the whole process's, and 128 KiB by default
-    reader = csv.reader(text, strict=True)
-    header: list[str] | None = None
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-            if cells is None:
-                return
-            for cell in cells:
-                decode(cell.encode("utf-8", "surrogateescape"))
-        except (csv.Error, UsageError) as error:
-            known = error if isinstance(error, UsageError) else None
-            known = known or UsageError(f"Line {number} is not CSV: {error}.")
-            if header is None:  # what follows means nothing without it
-                raise known from error
-            yield Failure(number, known)
-            continue
-        if header is None:
-            header = [name.strip() for name in cells]
-            if len(set(header)) < len(header):
-                raise UsageError("Two columns of the CSV file have the same name.")
-        elif len(cells) > len(header):
-            told = f"Line {number} has {len(cells)} cells under {len(header)} columns."
-            yield Failure(number, UsageError(told, 'put a cell with commas in quotes: "…"'))
-        elif any(cells):
-            yield _take_id(number, dict(zip(header, cells, strict=False)))
-
-
-def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, with their numbers from 1."""
-    for number, line in enumerate(data.split(b"\n"), 1):
+def _read_lines(data: bytes, name: str) -> Iterator[Found]:
+    for number, line in enumerate(data.splitlines(), 1):
         if line.strip():
-            yield number, line.removesuffix(b"\r")
+            try:
+                yield Found(number, {TEXT: decode_utf8(line, f"Line {number}", name)})
+            except UsageError as error:
+                yield Found(number, error=error)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number there")
+def _name_rows(found: Iterable[Found]) -> Iterator[Row | Failure]:
+    """Rows by their ids, each of which is that of one row alone; 1 and "1" are the same.
+
+    A row without one, or with that of a row before it, is called by its number; by ``line 3``
+    where 3 is the id that another row gives itself.
+    """
+    rows = [(each, *_take_id(each)) for each in found]
+    given = {str(id) for _, id, _ in rows if id is not None}
+    owners: dict[str, str] = {}
+    for row, id, error in rows:
+        if id is not None and (owner := owners.setdefault(str(id), row.where)) != row.where:
+            told = f"The id {id!r} is that of a row before, {owner}."
+            id, error = None, UsageError(told, "give each row an id of its own")
+        if id is None:
+            id = row.number
+            while str(id) in given:
+                id = f"{row.unit} {id}"
+        yield Row(id, row.columns) if error is None else Failure(id, error)
 
 
-def _read_float(text: str) -> float:
-    if math.isinf(number := float(text)):
-        raise ValueError(f"{text} is too large a number")
-    return number
-
-
-def _take_id(number: int, columns: dict[str, Any]) -> Row | Failure:
-    id = columns.pop("id", None)
+def _take_id(row: Found) -> tuple[Id | None, TtcError | None]:
+    """The id that ``row`` gives itself, taken out of its columns, and what is wrong with it."""
+    column = find_column(row.columns, ("id",))
+    id = None if column is None else row.columns.pop(column)
     if id is None or id == "":
-        return Row(number, columns)
+        return None, row.error
     if isinstance(id, bool) or not isinstance(id, str | int):
-        return Failure(number, UsageError(f"The id of line {number} is neither text nor a number."))
-    return Row(id, columns)
-
-
-def _refuse_twins(rows: Iterator[Row | Failure]) -> Iterator[Row | Failure]:
-    """Of rows with the same id the first counts; 1 and "1" are the same."""
-    seen: set[str] = set()
-    for row in rows:
-        if str(row.id) in seen:
-            told = f"The id {row.id!r} is that of a row before."
-            row = Failure(row.id, UsageError(told, "give each row an id of its own"))
-        seen.add(str(row.id))
-        yield row
+        return None, UsageError(f"The id of {row.where} is neither text nor a number.")
+    return id, row.error

@@ -1,0 +1,215 @@
+"""Rows of files that people bring: JSONL, a JSON array, CSV. A row that is broken is one row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.texts import decode_utf8
+
+CELL_LIMIT = 16 * 2**20
+"""Characters of a cell of CSV."""
+_DELIMITERS = ",;\t"
+_HEAD = 2**16
+"""Characters in which the header of a CSV file is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A row of a file: its columns, or the ``error`` that makes it none.
+
+    ``number`` is that of the line it begins at, or of its place in an array, from 1; ``unit`` says
+    which of them.
+    """
+
+    number: int
+    columns: dict[str, Any] = field(default_factory=dict)
+    error: TtcError | None = None
+    unit: str = "line"
+
+    @property
+    def where(self) -> str:
+        """``line 3`` or ``row 3``."""
+        return f"{self.unit} {self.number}"
+
+
+def find_column(columns: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """The first of ``names`` that is a column, else the first that is one in other letters."""
+    names = tuple(names)
+    exact = next((name for name in names if name in columns), None)
+    if exact is not None:
+        return exact
+    folded = {_fold(name): name for name in columns}
+    return next((folded[_fold(name)] for name in names if _fold(name) in folded), None)
+
+
+def _fold(name: str) -> str:
+    return name.strip().casefold()
+
+
+def read_jsonl(data: bytes, name: str) -> Iterator[Found]:
+    """The JSON objects of ``data``: one a line, blank lines left out, or the items of an array.
+
+    Args:
+        data: UTF-8 without a byte-order mark, as ``texts.read_utf8`` gives it.
+        name: its file, for messages.
+
+    Raises:
+        UsageError: it begins as an array and is none, or its objects go over several lines.
+    """
+    if data.lstrip()[:1] == b"[":
+        yield from _read_array(data, name)
+        return
+    first = True
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            columns = _parse(decode_utf8(line, f"Line {number}", name))
+            if not isinstance(columns, dict):
+                raise UsageError(f"Line {number} is no JSON object.")
+        except UsageError as error:
+            yield Found(number, error=error)
+        except (ValueError, RecursionError) as error:
+            if first and _goes_on(data):
+                raise UsageError(
+                    f"The JSON objects of {name} go over several lines; here one is one line.",
+                    f"jq -c . {shlex.quote(name)} > lines.jsonl",
+                ) from error
+            yield Found(number, error=UsageError(f"Line {number} is not JSON: {error}."))
+        else:
+            yield Found(number, columns)
+        first = False
+
+
+def _read_array(data: bytes, name: str) -> Iterator[Found]:
+    try:
+        items = _parse(decode_utf8(data, name, name))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name} begins as a JSON array, and is not JSON: {error}.") from error
+    for number, item in enumerate(items, 1):
+        if isinstance(item, dict):
+            yield Found(number, item, unit="row")
+        else:
+            wrong = UsageError(f"Row {number} is no JSON object.")
+            yield Found(number, error=wrong, unit="row")
+
+
+def _goes_on(data: bytes) -> bool:
+    """Whether what ``data`` begins with is JSON, whole after some lines."""
+    try:
+        json.JSONDecoder().raw_decode(data.decode().lstrip())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parse(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number there")
+
+
+def _read_float(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def read_csv(data: bytes, wanted: Iterable[str]) -> Iterator[Found]:
+    """The records of ``data`` under its header; those without any text are left out.
+
+    They are parted by commas, or by the semicolons or tabs that the header is parted by. Columns
+    without a name are none, as long as nothing stands in them.
+
+    Args:
+        data: UTF-8 without a byte-order mark, as ``texts.read_utf8`` gives it.
+        wanted: names of columns, by which the header is known.
+
+    Raises:
+        UsageError: the header is no CSV, or two columns have the same name.
+    """
+    # A line that is not UTF-8 is found by its lone surrogates; the others are read all the same.
+    text = data.decode("utf-8", "surrogateescape")
+    told = re.match(r"sep=(.)\r?\n", text, re.IGNORECASE)  # a spreadsheet's own first line
+    delimiter = told[1] if told else _find_delimiter(text[:_HEAD], wanted)
+    csv.field_size_limit(CELL_LIMIT)  # the whole process's, and 128 KiB by default
+    file = io.StringIO(text, newline="")
+    before = 1 if told else 0
+    file.seek(told.end() if told else 0)
+    reader = csv.reader(file, strict=True, delimiter=delimiter)
+    header: list[str] | None = None
+    while True:
+        number = before + reader.line_num + 1
+        try:
+            cells = next(reader, None)
+            if cells is None:
+                return
+            for cell in cells:
+                decode_utf8(cell.encode("utf-8", "surrogateescape"), f"Line {number}")
+        except (csv.Error, UsageError) as error:
+            known = error if isinstance(error, UsageError) else None
+            known = known or UsageError(f"Line {number} is not CSV: {error}.")
+            if header is None:  # what follows means nothing without it
+                raise known from error
+            yield Found(number, error=known)
+            continue
+        if not any(cells):
+            continue
+        if header is None:
+            header = _read_header(cells)
+        else:
+            yield _read_record(number, header, cells)
+
+
+def _find_delimiter(head: str, wanted: Iterable[str]) -> str:
+    """The one under which the header has a wanted column, else the one it has most columns under.
+
+    Where the columns are other ones than wanted, commas that part anything are believed.
+    """
+    names = {_fold(name) for name in wanted}
+    parted: dict[str, list[str]] = {}
+    for delimiter in _DELIMITERS:
+        reader = csv.reader(io.StringIO(head, newline=""), strict=True, delimiter=delimiter)
+        try:
+            parted[delimiter] = next((cells for cells in reader if any(cells)), [])
+        except csv.Error:
+            continue
+        if names & {_fold(cell) for cell in parted[delimiter]}:
+            return delimiter
+    if len(parted.get(",", ())) > 1:
+        return ","
+    return max(parted, key=lambda each: len(parted[each]), default=",")
+
+
+def _read_header(cells: list[str]) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    seen: set[str] = set()
+    for name in filter(None, names):
+        if name in seen:
+            raise UsageError(f"Two columns of the CSV file have the same name, {name!r:.40}.")
+        seen.add(name)
+    return names
+
+
+def _read_record(number: int, header: list[str], cells: list[str]) -> Found:
+    while len(cells) > len(header) and not cells[-1]:
+        cells.pop()
+    columns = dict(zip(header, cells, strict=False))
+    nameless = any(cell for name, cell in zip(header, cells, strict=False) if not name)
+    if len(cells) > len(header) or nameless:
+        under = "a column without a name" if nameless else f"{len(header)} columns"
+        told = f"Line {number} has {len(cells)} cells under {under}."
+        return Found(number, error=UsageError(told, 'put a cell with commas in quotes: "…"'))
+    columns.pop("", None)
+    return Found(number, columns)
