@@ -205,11 +205,10 @@ def _read_header(cells: list[str]) -> list[str]:
 def _read_record(number: int, header: list[str], cells: list[str]) -> Found:
     while len(cells) > len(header) and not cells[-1]:
         cells.pop()
-    columns = dict(zip(header, cells, strict=False))
+    cells += [""] * (len(header) - len(cells))
     nameless = any(cell for name, cell in zip(header, cells, strict=False) if not name)
     if len(cells) > len(header) or nameless:
         under = "a column without a name" if nameless else f"{len(header)} columns"
         told = f"Line {number} has {len(cells)} cells under {under}."
         return Found(number, error=UsageError(told, 'put a cell with commas in quotes: "…"'))
-    columns.pop("", None)
-    return Found(number, columns)
+    return Found(number, {name: cell for name, cell in zip(header, cells, strict=True) if name})

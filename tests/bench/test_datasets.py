@@ -1,4 +1,6 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +109,177 @@ def test_options_are_listed_with_letters(tmp_path: Path, options: str, answer: s
     [question] = load(path)
     assert question.problem.text == "Grass is?\n\nA) red\nB) green\nC) blue"
     assert (question.answer, question.problem.answer_type) == ("B", AnswerType.CHOICE)
+
+
+THREE = ["rose", "grass", "sky"]
+NUMBERS = ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "right"),
+    [
+        (THREE, "C", "C"),
+        (THREE, "c", "C"),
+        (THREE, "(C)", "C"),
+        (THREE, "C.", "C"),
+        (THREE, 2, "C"),
+        (THREE, "2", "C"),
+        (THREE, 2.0, "C"),
+        (THREE, "sky", "C"),
+        (THREE, " Sky", "C"),
+        (["a", "A", "b"], "b", None),
+        (["x", "X"], "X", "B"),
+        (["no", "yes"], True, None),
+        ([True, False], True, "A"),
+        ([3.5, 4], 3.5, "A"),
+        (NUMBERS, "3", "C"),
+        (NUMBERS, "0", "A"),
+        (NUMBERS, 1, "B"),
+        (NUMBERS, "2", None),
+        ([1, 2, 3], 2, None),
+        (["0", "1", "2"], "1", "B"),
+        (["B", "A", "C"], "A", None),
+        (["sky", "sky", "grass"], "sky", None),
+        (THREE, -1, None),
+        (THREE, "-1", None),
+        (THREE, 3, None),
+        (THREE, "3", None),
+        (THREE, 1.5, None),
+        (THREE, "D", None),
+        (THREE, "moon", None),
+        (THREE, ["sky"], None),
+        (THREE, "²", None),
+        (["rose"], 0, None),
+        (["x"] * 27, 0, None),
+        (["rose", None], 0, None),
+        ("rose, grass", 0, None),
+        ('["rose", "grass", "sky"]', "2", "C"),
+        ({"text": THREE, "label": ["1", "2", "3"]}, "3", "C"),
+        ({"text": THREE, "label": [1, 2, 3]}, 3, "C"),
+        ({"text": THREE, "label": ["1", "2", "3"]}, "0", None),
+        ({"text": THREE, "label": ["A", "B", "C"]}, 2, "C"),
+        ({"text": ["2", "3", "1"], "label": ["1", "2", "3"]}, "2", "B"),
+        ({"text": THREE, "label": ["x", "y", "z"]}, "B", None),
+        ({"text": THREE, "label": ["A", "A", "B"]}, "A", None),
+        ({"text": THREE, "label": ["A", "B"]}, "A", None),
+        ({"text": THREE}, "A", None),
+        ({"a": 1}, "A", None),
+    ],
+)
+def test_the_right_option_is_certain_or_refused(
+    tmp_path: Path, options: Any, answer: Any, right: str | None
+) -> None:
+    path = write(tmp_path, {"question": "Which?", "choices": options, "answer": answer})
+    if right is not None:
+        assert [question.answer for question in load(path)] == [right]
+        return
+    with pytest.raises(UsageError, match="line 1: ") as caught:
+        load(path)
+    assert caught.value.hint or "options" in caught.value.message
+
+
+def write(folder: Path, *rows: Any) -> Path:
+    path = folder / "q.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("row", "answer", "kind"),
+    [
+        ({"question": "q", "answer": 0}, "0", "auto"),
+        ({"question": "q", "answer": True, "type": "Boolean"}, "True", "boolean"),
+        ({"question": "q", "answer": {"a": 1}, "type": "json"}, '{"a": 1}', "json"),
+        ({"question": "q", "answer": "1", "type": None}, "1", "auto"),
+        ({"question": "q", "answer": None, "answerKey": "1"}, "1", "auto"),
+        ({"question": "q", "answer": "so\n#### 1,200\n"}, "1,200", "number"),
+        ({"question": "q", "answer": "#### T\nsee", "type": "free"}, "#### T\nsee", "free"),
+        ({"question": "", "problem": "q", "answer": "1"}, "1", "latex"),
+        ({"QUESTION": "q", "Answer": "1", "TYPE": "number"}, "1", "number"),
+        ({"problem": "q", "answer": "1", "type": "Algebra"}, "1", "latex"),
+        ({"problem": "q", "answer": "1", "type": "Counting & Probability"}, "1", "latex"),
+        ({"problem": "q", "answer": "1", "type": "other", "level": "Level 5"}, "1", "latex"),
+        (
+            {"problem": "q", "solution": r"\boxed{1} so $\boxed{\frac12}$.", "type": "Algebra"},
+            r"\frac12",
+            "latex",
+        ),
+        ({"question": "q", "choices": [], "answer": "1"}, "1", "auto"),
+    ],
+)
+def test_labels_are_read_as_they_are_written(
+    tmp_path: Path, row: dict[str, Any], answer: str, kind: str
+) -> None:
+    [question] = load(write(tmp_path, row))
+    assert (question.problem.text, question.answer) == ("q", answer)
+    assert question.problem.answer_type == kind
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "q", "answer": None}, "the answer is empty"),
+        ({"question": "q", "answer": " "}, "the answer is empty"),
+        ({"question": "q", "reply": "1"}, "no column answer or answerKey among question, reply"),
+        ({"ask": "q", "answer": "1"}, "no column question or problem among ask, answer"),
+        ({"question": ["q"], "answer": "1"}, "no text"),
+        ({"question": "q", "answer": ["1"]}, "no text"),
+        ({"question": "q", "answer": "1", "type": "nubmer"}, "'nubmer'"),
+        ({"question": "q", "answer": "1", "type": "nubmer", "level": 3}, "'nubmer'"),
+        ({"question": "q", "answer": "eighteen", "type": "number"}, "not of the type number"),
+        ({"question": "q", "answer": "sky", "type": "choice"}, "not of the type choice"),
+        ({"question": "q", "answer": "so\n####"}, "####"),
+        ({"question": "q", "answer": "so\n#### about a dozen"}, "not of the type number"),
+        ({"problem": "q", "solution": "It is 4."}, "boxed"),
+        ({"question": "q", "choices": THREE, "answer": "A", "type": "number"}, "a choice"),
+        ({"question": "q", "answer": "1", "id": [1]}, "id"),
+    ],
+)
+def test_a_label_that_is_not_certain_is_refused(
+    tmp_path: Path, row: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match="line 2: ") as caught:
+        load(write(tmp_path, {"question": "q", "answer": "1"}, row))
+    assert said in caught.value.message
+
+
+def test_nought_is_an_id(tmp_path: Path) -> None:
+    rows = [{"id": n, "question": "q", "answer": "1"} for n in (0, 1)]
+    assert [question.id for question in load(write(tmp_path, *rows))] == ["0", "1"]
+    with pytest.raises(UsageError, match="same id, '0'"):
+        load(write(tmp_path, rows[0], {**rows[0], "id": "0"}))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("Question,Answer\nHow many?,4\n", [("How many?", "4")]),
+        ("question,answer,,\nHow many?,4,,\n", [("How many?", "4")]),
+        ("question;answer\nHow many, really?;4\n", [("How many, really?", "4")]),
+        ("question\tanswer\nHow many?\t4\n", [("How many?", "4")]),
+        ("question,answer\nWhat is 2,000 + 1?,2001\n", "line 2: Line 2 has 3 cells"),
+        ("question,answer,\nWhat is 2,000 + 1?,2001\n", "line 2: Line 2 has 3 cells"),
+        ("question,answer\nHow many?\n", "line 2: the answer is empty"),
+        ("question,reply\nHow many?,4\n", "no column answer"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_are_read_or_their_row_is_named(
+    tmp_path: Path, content: str, found: Any, encoding: str
+) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text(content, encoding=encoding)
+    if isinstance(found, list):
+        assert [(each.problem.text, each.answer) for each in load(path)] == found
+        return
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert found in caught.value.message
+
+
+def test_a_broken_row_of_another_part_does_not_matter(tmp_path: Path) -> None:
+    path = write(tmp_path, {"question": "q", "answer": "1"}, {"question": "q"})
+    assert len(load(path, ":1")) == 1
 
 
 def test_parquet_is_read_where_pyarrow_is(tmp_path: Path) -> None:

@@ -196,6 +196,15 @@ def test_traces_of_another_tool_are_graded_alike(ttc, data, tmp_path) -> None:
     assert "| peer | 62.5% |" in out
 
 
+def test_traces_that_are_none_are_told_before_anything_is_drawn(ttc, data, tmp_path) -> None:
+    traces = tmp_path / "peer.jsonl"
+    traces.write_text('{"question": "sums/1", "strategy": "peer"}\n')
+    code, _, err = ttc("bench", data, "--samples", 4, "--traces", traces)
+    assert code == 2
+    assert "line 1: not a trace, it has no text or answer" in err
+    assert ttc.opened == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -70,7 +70,7 @@ def test_what_is_not_utf8_is_named_with_what_converts_it(read, tmp_path):
         ("7 prime?".encode("utf-16-be"), "UTF-16BE"),
     ):
         path.write_bytes(data)
-        with pytest.raises(UsageError, match="not UTF-8|UTF-16") as caught:
+        with pytest.raises(UsageError, match=r"not UTF-8|UTF-16") as caught:
             read(file=path)
         new = tmp_path / "a b-utf8.txt"
         assert caught.value.hint == f"iconv -f {encoding} -t UTF-8 '{path}' > '{new}'"

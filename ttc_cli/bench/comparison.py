@@ -35,6 +35,7 @@ from ttc_cli.engines.base import Engine
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import open_in_place, write_whole
 from ttc_cli.policy.table import SHIPPED, Table
+from ttc_cli.texts import read_utf8
 from ttc_cli.verifiers.registry import Means, build
 
 if TYPE_CHECKING:
@@ -277,11 +278,7 @@ def read_outcomes(path: Path) -> dict[str, list[Outcome]]:
         UsageError: the file cannot be read.
     """
     found: dict[str, list[Outcome]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The outcomes in {path} cannot be read: {error}.") from error
-    for line in lines:
+    for line in read_utf8(path, str(path), "The outcomes in").splitlines():
         try:
             row = json.loads(line)
             name = row.pop("strategy")
@@ -304,64 +301,6 @@ def write_outcomes(path: Path, model: str, comparison: Comparison, *, first: boo
         return
     with open_in_place(path, "ab") as file:
         file.write(text.encode())
-
-
-def read_traces(
-    path: Path, questions: Sequence[Question], comparer: Comparer
-) -> dict[str, list[Outcome]]:
-    """What another tool answered, graded by the same grader, by its strategy's name.
-
-    A line is a JSON object: ``question`` (an id of the data), ``strategy``, and ``text`` (all it
-    wrote last; the stated answer is looked for as in our own candidates) or ``answer`` (the bare
-    answer). What it spent may stand in ``tokens`` (read and generated), ``flops``, ``seconds`` and
-    ``samples``, else they count as 0. Questions without a line count as wrong.
-
-    Raises:
-        UsageError: a line is not of that form, or names no question of the data.
-    """
-    from ttc_cli.answers import extract, resolve
-
-    by_id = {question.id: question for question in questions}
-    found: dict[str, dict[str, Outcome]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The traces in {path} cannot be read: {error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row: dict[str, Any] = json.loads(line)
-            question = by_id.get(str(row["question"]))
-            name = str(row["strategy"])
-            text = str(row["text"]) if "text" in row else rf"\boxed{{{row['answer']}}}"
-            cost = {key: float(row.get(key, 0)) for key in ("tokens", "flops", "seconds")}
-            samples = int(row.get("samples", 0))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"{path}, line {number}: not a trace ({error!r}).") from error
-        if question is None:
-            continue  # of another part of the data
-        answer = extract(text, resolve(question.problem).answer_type)
-        right = comparer.grade(answer, question.answer)
-        found.setdefault(name, {})[question.id] = Outcome(
-            question.id,
-            right,
-            right,
-            samples,
-            int(cost["tokens"]),
-            cost["flops"],
-            cost["seconds"] if "seconds" in row else None,
-            answer=answer.text if answer is not None else None,
-        )
-    if not found:
-        raise UsageError(f"{path} holds no trace of these questions.")
-    return {
-        name: [
-            outcomes.get(question.id, Outcome(question.id, False, False, 0, 0, 0.0))
-            for question in questions
-        ]
-        for name, outcomes in found.items()
-    }
 
 
 def write_up(comparison: Comparison, plan: Plan, facts: str, baseline: str | None = None) -> str:

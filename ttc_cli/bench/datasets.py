@@ -1,25 +1,27 @@
 """Labelled questions: JSONL, CSV or Parquet files with a question and its right answer a row.
 
 Understood: GSM8K (``question``, ``answer`` whose last line is ``#### 18``), MATH-500 (``problem``,
-``answer``), multiple choice (``choices`` or ``options``, a list, and ``answer`` or ``answerKey``, a
-letter or a place from 0; also as ``{"text": […], "label": […]}``) and ttc's own (``question`` or
-``problem``, ``answer``, optionally ``id`` and ``type``, one of ``AnswerType``).
+``answer``), MATH (``problem``, ``solution`` with the answer in a box), multiple choice (``choices``
+or ``options``, a list, and ``answer`` or ``answerKey``, a letter, a place from 0 or an option's
+text; also as ``{"text": […], "label": […]}``) and ttc's own (``question`` or ``problem``,
+``answer``, optionally ``id`` and ``type``, one of ``AnswerType``). Columns are found in any case.
 
 ``NAMED`` are sets on the model hub. They are fetched once, into the hub's own cache.
 """
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
-import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.errors import NetworkError, UsageError
+from ttc_cli.bench import labels
+from ttc_cli.errors import NetworkError, TtcError, UsageError
+from ttc_cli.tables import Found, read_csv, read_jsonl
+from ttc_cli.texts import read_utf8
 from ttc_cli.types import AnswerType, Problem
 
 
@@ -74,8 +76,9 @@ def load(path: Path, part: str | None = None, kind: AnswerType | None = None) ->
     questions = [_question(path, number, where, row, kind) for number, where, row in rows]
     if not questions:
         raise UsageError(f"No questions in {path}" + (f" at {part}." if part else "."))
-    if len({question.id for question in questions}) < len(questions):
-        raise UsageError(f"Two questions in {path} have the same id.")
+    twins = [id for id, count in Counter(each.id for each in questions).items() if count > 1]
+    if twins:
+        raise UsageError(f"Two questions in {path} have the same id, {twins[0]!r:.40}.")
     return questions
 
 
@@ -134,33 +137,20 @@ def _slice(part: str | None) -> slice:
         raise UsageError(f"{part!r} is no range of questions; write it as 0:60.") from None
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _read_rows(path: Path) -> Iterator[tuple[int, str, Found]]:
     """Each row with its number from 0 and what to call it in messages."""
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         for number, row in enumerate(_read_parquet(path)):
-            yield number, f"{path}, row {number + 1}", row
+            yield number, f"{path}, row {number + 1}", Found(number + 1, row)
         return
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The questions in {path} cannot be read: {error}.") from error
-    if path.suffix == ".csv":
-        try:
-            for number, row in enumerate(csv.DictReader(io.StringIO(text), strict=True)):
-                yield number, f"{path}, row {number + 1}", {k: v for k, v in row.items() if v}
-        except csv.Error as error:
-            raise UsageError(f"{path} is no CSV file: {error}.") from error
+    data = read_utf8(path, str(path), "The questions in")
+    if path.suffix.lower() in (".csv", ".tsv"):
+        found = read_csv(data, (*labels.QUESTION, *labels.ANSWER))
+        for number, each in enumerate(found):
+            yield number, f"{path}, {each.where}", each
         return
-    for number, line in enumerate(text.split("\n")):
-        if line.strip():
-            where = f"{path}, line {number + 1}"
-            try:
-                found = json.loads(line)
-            except ValueError as error:
-                raise UsageError(f"{where}: not a labelled question ({error!r}).") from error
-            if not isinstance(found, dict):
-                raise UsageError(f"{where}: not a labelled question, but {found!r:.40}.")
-            yield number, where, found
+    for each in read_jsonl(data, str(path)):
+        yield each.number - 1, f"{path}, {each.where}", each
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
@@ -179,39 +169,16 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
 
 def _question(
-    path: Path, number: int, where: str, row: dict[str, Any], kind: AnswerType | None
+    path: Path, number: int, where: str, found: Found, kind: AnswerType | None
 ) -> Question:
     try:
-        text = row["question"] if "question" in row else row["problem"]
-        answer = str(row["answer"] if "answer" in row else row["answerKey"])
-        kind = AnswerType(row["type"]) if "type" in row else kind
-        options = row.get("choices") or row.get("options")
-        if options is not None:
-            text, answer = _choose_among(text, options, answer)
-            kind = kind or AnswerType.CHOICE
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UsageError(f"{where}: not a labelled question ({error!r}).") from error
-    if not isinstance(text, str) or not text.strip() or not answer.strip():
-        raise UsageError(f"{where}: the question or its answer is empty.")
-    _, marker, final = answer.rpartition("####")
-    if marker:
-        answer, kind = final.strip(), kind or AnswerType.NUMBER
-    elif "problem" in row:
-        kind = kind or AnswerType.LATEX
-    name = str(row.get("id") or row.get("unique_id") or f"{path.stem}/{number}")
-    return Question(name, Problem(text, kind or AnswerType.AUTO), answer)
-
-
-def _choose_among(text: str, options: Any, answer: str) -> tuple[str, str]:
-    """The question with its options, a letter each, and the right letter."""
-    if isinstance(options, str):
-        options = json.loads(options)
-    if isinstance(options, dict):
-        labels, texts = [str(each) for each in options["label"]], list(options["text"])
-    else:
-        texts = list(options)
-        labels = [chr(ord("A") + place) for place in range(len(texts))]
-    letters = [chr(ord("A") + place) for place in range(len(texts))]
-    right = letters[labels.index(answer)] if answer in labels else letters[int(answer)]
-    listed = "\n".join(f"{letter}) {each}" for letter, each in zip(letters, texts, strict=True))
-    return f"{text}\n\n{listed}", right
+        if found.error is not None:
+            raise found.error
+        row = found.columns
+        text, answer, kind = labels.read_label(row, kind)
+        _, name = labels.find_value(row, ("id", "unique_id")) or ("", f"{path.stem}/{number}")
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise UsageError("the id is neither text nor a number.")
+    except TtcError as error:
+        raise UsageError(f"{where}: {error.message}", error.hint) from error
+    return Question(str(name), Problem(text, kind), answer)

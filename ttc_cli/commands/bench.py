@@ -231,6 +231,7 @@ def _bench(
     """Draw what is missing, run what is live, compare; last a table of the live check."""
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import comparison, contenders
+    from ttc_cli.bench.traces import read_traces
     from ttc_cli.commands import planning, verifier_models
 
     wish = asked.wish
@@ -241,6 +242,7 @@ def _bench(
     guides = [verifier for each in rivals for verifier in each.verifiers]
     certainty = verifier_models.wants_certainty(guides)
     with Comparer() as comparer, pools.Loader(wish, model, out, certainty=certainty) as loader:
+        theirs = [read_traces(trace, wish.questions, comparer) for trace in asked.traces]
         pool, file = pools.obtain_pool(wish, model, sampling, loader, out)
         table = _choose_table(asked.policy, pool)
         plan = comparison.Plan(wish.questions, rivals, wish.samples, asked.runs, table=table)
@@ -274,9 +276,8 @@ def _bench(
             )
         )
         out.status("")
-        for trace in asked.traces:
-            theirs = comparison.read_traces(trace, wish.questions, comparer)
-            _add(found, theirs)
+        for outcomes in theirs:
+            _add(found, outcomes)
     return plan, pool, found, file, checked
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli import crash
+from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.signals import run_aside
 
@@ -160,16 +161,15 @@ async def run_trials(
 
 
 def _is_planted(path: Path) -> bool:
-    """Whether the first line of ``path`` holds solutions."""
-    import json
+    """Whether the first row of ``path`` holds solutions."""
+    from ttc_cli.tables import read_jsonl
+    from ttc_cli.texts import read_utf8
 
     try:
-        with path.open(encoding="utf-8") as lines:
-            first = next((line for line in lines if line.strip()), "")
-        row = json.loads(first)
-        return isinstance(row, dict) and {"right", "wrong"} <= set(row)
-    except (OSError, ValueError):
+        first = next(read_jsonl(read_utf8(path, str(path)), str(path)), None)
+    except UsageError:
         return False  # what reads it says what is wrong with it
+    return first is not None and {"right", "wrong"} <= set(first.columns)
 
 
 async def draw_states(

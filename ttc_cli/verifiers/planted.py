@@ -9,12 +9,13 @@ right answer anew and checks every equation.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.tables import read_jsonl
+from ttc_cli.texts import read_utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,13 @@ def load_planted(path: Path) -> list[Planted]:
         UsageError: it cannot be understood.
     """
     found = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The solutions in {path} cannot be read: {error}.") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                found.append(_read(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
-                raise UsageError(
-                    f"{path}, line {number}: no planted solutions ({error!r})."
-                ) from error
+    for row in read_jsonl(read_utf8(path, str(path), "The solutions in"), str(path)):
+        try:
+            if row.error is not None:
+                raise row.error
+            found.append(_read(row.columns))
+        except (TtcError, ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{path}, {row.where}: no planted solutions ({error!r}).") from error
     if not found:
         raise UsageError(f"There are no solutions in {path}.")
     return found
