@@ -58,10 +58,12 @@ def start(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     new_session: bool = False,
+    held: Sequence[int] = (),
 ) -> Process:
     """Start ``command``, whose program is an absolute path; no shell reads it.
 
-    ``environment`` is this process's where none is given. The rest is as for ``Popen``.
+    ``environment`` is this process's where none is given; ``held`` are open files that it inherits.
+    The rest is as for ``Popen``.
 
     Raises:
         OSError: it cannot be started.
@@ -75,6 +77,7 @@ def start(
         cwd=cwd,
         env=_shield(environment),
         start_new_session=new_session,
+        pass_fds=held,
     )
 
 

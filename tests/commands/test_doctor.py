@@ -274,3 +274,21 @@ def test_a_crashing_build_fails_with_the_next_command(
     assert "FAIL  build" in out
     assert "fix: ./install.sh --rebuild" in out
     assert out.splitlines()[-1].endswith("failed.")
+
+
+@pytest.mark.parametrize(
+    ("found", "why", "status", "said"),
+    [
+        ("/usr/bin/bwrap", "", Status.OK, "/usr/bin/bwrap confines --check"),
+        ("landlock", "bubblewrap is missing", Status.WARNING, "read your files"),
+        (None, "bubblewrap does not work here (no)", Status.WARNING, "with your own rights"),
+    ],
+)
+def test_what_confines_a_check_is_told(found, why, status, said, monkeypatch) -> None:
+    monkeypatch.setattr("ttc_cli.verifiers.sandbox.find_sandbox", lambda: found)
+    monkeypatch.setattr("ttc_cli.verifiers.sandbox.explain_sandbox", lambda: why)
+    check = doctor.judge_sandbox()
+    assert check.status is status
+    assert check.detail.startswith(why)
+    assert said in check.detail
+    assert (check.fix is not None) is why.endswith("missing")

@@ -154,6 +154,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
     installed = judge_installation(read_installation())
     if installed is not None:
         yield installed
+    yield judge_sandbox()
     if built is not None:
         yield judge_instructions(built.system, cpu)
         yield judge_accelerators(accelerators, offloads=built.offloads)
@@ -222,6 +223,19 @@ def judge_contention(contention: Contention) -> Check:
     if contention.processes:
         fix = f"renice -n 19 -p {contention.processes[0].pid}"
     return Check("contention", Status.WARNING, "; ".join(parts) + ": decoding is slower", fix)
+
+
+def judge_sandbox() -> Check:
+    """What confines model-written text that ``--check`` runs."""
+    from ttc_cli.verifiers.cells import describe_gaps
+    from ttc_cli.verifiers.sandbox import explain_sandbox, find_sandbox
+
+    found = find_sandbox()
+    gaps, why = describe_gaps(found), explain_sandbox()
+    if not why:
+        return Check("sandbox", Status.OK, f"{found} confines --check")
+    fix = "install the package bubblewrap" if why.endswith("missing") else None
+    return Check("sandbox", Status.WARNING, f"{why}: --check runs model-written text {gaps}", fix)
 
 
 def judge_models(records: Sequence[Record], default: str) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,19 +119,34 @@ def wants_certainty(verifiers: Sequence[str]) -> bool:
 
 
 def find_sandbox(verifiers: Sequence[str], warn: Callable[[str], None]) -> str | None:
-    """Bubblewrap for a ``--check`` among ``verifiers``; warns where there is one and no sandbox."""
+    """What confines a ``--check`` among ``verifiers``; warns of what is not confined.
+
+    Raises:
+        UsageError: a check names something that it could not open in there.
+    """
     from ttc_cli.verifiers import registry
 
-    if all(registry.parse(each).name != "check" for each in verifiers):
+    checks = [each.argument for each in map(registry.parse, verifiers) if each.name == "check"]
+    if not checks:
         return None
-    from ttc_cli.verifiers.sandbox import find_sandbox
+    from ttc_cli.verifiers.cells import describe_gaps
+    from ttc_cli.verifiers.command import read_command
+    from ttc_cli.verifiers.removal import sweep
+    from ttc_cli.verifiers.sandbox import explain_sandbox, find_hidden, find_sandbox
 
     found = find_sandbox()
-    if found is None:
-        warn(
-            "bubblewrap is missing or cannot work here: the check runs model-written text with "
-            "your own rights (docs/verifiers.md)"
-        )
+    if why := explain_sandbox():
+        gaps = describe_gaps(found)
+        warn(f"{why}: the check runs model-written text {gaps} (docs/verifiers.md)")
+    for left in sweep():
+        warn(f"an earlier check's folder cannot be removed: {left}")
+    for check in filter(None, checks):
+        for hidden in find_hidden(read_command(check), found):
+            raise UsageError(
+                f"The check cannot open {hidden}: its sandbox does not show it, or not to root.",
+                f"chmod a+rX {shlex.quote(hidden)}, and folders above it; or move it, or run ttc "
+                "as its owner.",
+            )
     return found
 
 

@@ -124,9 +124,9 @@ def _is_usable(name: str, model: Model) -> tuple[bool, str]:
     from ttc_cli.models import gguf
 
     if name == "check":
-        from ttc_cli.verifiers.sandbox import find_sandbox
+        from ttc_cli.verifiers.sandbox import explain_sandbox
 
-        return True, "" if find_sandbox() else "no sandbox: bubblewrap is missing"
+        return True, explain_sandbox()
     if name not in ("judge", "generative"):
         return True, ""
     if model.path is None or not model.path.is_file():

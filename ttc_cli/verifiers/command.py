@@ -6,11 +6,12 @@ command is the user's, split once by ``shlex`` and never given to a shell; model
 the file alone, not into an argument or a name.
 
 Model-written code is hostile. A check runs in an empty folder of its own, without the user's
-environment, with a time limit, limits on memory, file size, processes and processor time, at
-the lowest priority; its whole process group is killed at the end. Where bubblewrap works it also
-has no network, a read-only file system and a process space of its own. Without it the code has
-the user's rights (it can read the user's files, and a process that leaves its group outlives the
-check by at most its processor time): ``find_sandbox`` says which, and the command line warns.
+environment, with a time limit, limits on memory, files, processes and processor time, at the
+lowest priority; its whole process group is killed at the end. Where bubblewrap works it also has
+no network, no socket of another program's, a read-only file system and a process space of its own.
+Without it Linux keeps it from most of that, but for reading the user's files. Where neither works
+the code has the user's rights, and a process that leaves its group outlives the check by at most
+its processor time. ``find_sandbox`` says which, and the command line warns.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class CommandVerifier(WholeVerifier):
     Args:
         command: from ``read_command``.
         seconds: time limit of one check; the run's own time cap holds beside it.
-        sandbox: bubblewrap's path, or None to run without: what ``find_sandbox`` said.
+        sandbox: what ``find_sandbox`` said, or None to run without.
         parallel: checks that run at once.
         stopped: set by whoever ends the run; checks under way are killed, others not begun.
     """

@@ -38,7 +38,7 @@ class Means:
     ``chat`` speaks to the generator, ``engine`` is its own. ``load`` gives the engine of another
     model by its name; the generator's where it is the same file, so that nothing is loaded twice.
     ``fingerprint`` gives the sha256 of the generator's file. A ``--check`` may take
-    ``check_seconds``, in ``sandbox`` (bubblewrap's path) where there is one, ``parallel`` at once;
+    ``check_seconds``, in ``sandbox`` (as ``find_sandbox`` says), ``parallel`` at once;
     ``stopped`` ends those under way when it is set.
     """
 

@@ -1,18 +1,21 @@
-"""Runs the user's command on model-written text: files, limits, bubblewrap, the end of it.
+"""Runs the user's command on model-written text: its time, its output, the end of it.
 
-What ``command`` promises of a check is kept here; ``confine`` is what the child does to itself.
+What ``command`` promises of a check is kept here. ``cells`` is what stands around it, ``confine``
+what the child does to itself, ``watching`` what all of a check's processes may use together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import math
 import os
+import platform
 import re
 import selectors
 import signal
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -20,18 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttc_cli import children
+from ttc_cli.errors import DiskFull, TtcError
+from ttc_cli.verifiers import confine
+from ttc_cli.verifiers.cells import LANDLOCK, SEATBELT, open_cell
+from ttc_cli.verifiers.seccomp import build_filter
+from ttc_cli.verifiers.shown import follow
+from ttc_cli.verifiers.watching import MEMORY, PROCESSES, Watch
 
 OUTPUT = 64 * 1024
 """Bytes of output that are kept, the last ones; more is read and thrown away."""
-MEMORY = 4 << 30
-"""Of data, not of addresses: JavaScript and Java reserve far more than they use."""
 FILE_BYTES = 64 << 20
-PROCESSES = 256
-"""How many more processes and threads than the user has already, all checks together."""
+OPEN_FILES = 1024
 
 FILE = re.compile(r"\{file(\.[A-Za-z0-9_]{1,12})?\}")
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "SystemRoot")
-_CONFINE = Path(__file__).with_name("confine.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +61,13 @@ class Checked:
     """What became of one check. ``code`` is None where it was killed: time, or a cancelled run.
 
     ``output`` is the end of what it wrote to stdout and stderr; hostile, like all model text.
+    ``excess`` is what it was killed for using too much of.
     """
 
     code: int | None
     output: str
     seconds: float
+    excess: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -85,13 +92,17 @@ async def run_check(
         data: the content of the file.
         suffix: the ending of its name.
         seconds: after which it is killed.
-        sandbox: bubblewrap's path or None.
+        sandbox: what ``find_sandbox`` said.
         processes: how many the user may have in all; None is no limit.
         stopped: set, it kills the command as cancelling does, from any thread.
+
+    Raises:
+        DiskFull: there is no room for the file.
     """
     limits = {
         "data": MEMORY,
         "fsize": FILE_BYTES,
+        "nofile": OPEN_FILES,
         "cpu": math.ceil(seconds) + 1,
         "core": 0,
         **({} if processes is None else {"nproc": processes}),
@@ -119,34 +130,50 @@ def _run(
     limits: str,
     stops: Sequence[threading.Event],
 ) -> Checked:
-    with tempfile.TemporaryDirectory(prefix="ttc-check-", ignore_cleanup_errors=True) as made:
-        folder = Path(made).resolve()
-        file = folder / f"candidate{suffix}"
-        file.write_bytes(data)
-        argv = [*children.name_python("-I", "-S", str(_CONFINE), limits)]
-        if sandbox is not None:
-            argv += confine_words(sandbox, folder, command)
+    with contextlib.ExitStack() as stack:
+        try:
+            cell = stack.enter_context(
+                open_cell(sandbox, command.words, data, f"candidate{suffix}", limits)
+            )
+        except OSError as error:
+            raise DiskFull(
+                f"A check's file cannot be written: {error}.",
+                "Name a folder with room: TMPDIR=/path/with/room ttc …",
+            ) from error
+        folder = cell.file.parent
         started = time.monotonic()
         process = children.start(
-            argv + command.fill(file),
+            cell.words + command.fill(cell.file),
             stdout=children.PIPE,
             stderr=children.STDOUT,
-            cwd=folder,
+            cwd=Path("/") if cell.closed else folder,
             environment=_environment(folder),
             new_session=True,
+            held=cell.held,
         )
         with process:
-            output, ended = _attend(process, started + seconds, stops)
+            watch = Watch(process.pid, grown=cell.closed, folder=None if cell.closed else folder)
+            output, ended = _attend(process, started + seconds, stops, watch)
             _kill_group(process)  # before it is waited for: until then its number is its own
-            code = process.wait()
+            code: int | None = process.wait()
     text = output.decode("utf-8", "replace")
-    return Checked(code if ended else None, text, time.monotonic() - started)
+    if watch.excess:
+        code = -signal.SIGKILL
+    elif not ended:
+        code = None
+    return Checked(code, text, time.monotonic() - started, watch.excess)
 
 
 def _attend(
-    process: children.Process, deadline: float, stops: Sequence[threading.Event]
+    process: children.Process,
+    deadline: float,
+    stops: Sequence[threading.Event],
+    watch: Watch,
 ) -> tuple[bytes, bool]:
-    """Read what ``process`` writes until it exits (True), or ``deadline`` or a stop (False)."""
+    """Read what ``process`` writes until it exits (True), or is to end (False).
+
+    It is to end at ``deadline``, at a stop, and when ``watch`` finds too much of something.
+    """
     assert process.stdout is not None
     kept = bytearray()
     ended = False
@@ -171,7 +198,7 @@ def _attend(
                     selector.unregister(process.stdout)
             elif ended:
                 break
-            if left <= 0:
+            if left <= 0 or (not ended and watch.look()):
                 break
             pause = min(0.05, pause * 1.5)
     return bytes(kept), ended
@@ -225,43 +252,68 @@ def count_processes() -> int | None:
     return count
 
 
-def confine_words(sandbox: str, folder: Path, command: Command) -> list[str]:
-    """What runs a command in bubblewrap: all is read-only but ``folder``, and no network.
-
-    ``/tmp`` is private; what ``command`` names there is shown again, read-only.
-    """
-    shown: list[str] = []
-    for word in command.words:
-        path = Path(word)
-        if path.is_absolute() and path.parts[1:2] == ("tmp",) and path.exists():
-            place = str(path if path.parent == Path("/tmp") else path.parent)
-            shown += ["--ro-bind", place, place]
-    shared = [
-        "--ro-bind", "/", "/",
-        "--dev", "/dev",
-        "--proc", "/proc",
-        "--tmpfs", "/tmp",
-        *shown,
-        "--bind", str(folder), str(folder),
-        "--chdir", str(folder),
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--cap-drop", "ALL",
-    ]  # fmt: skip
-    return [sandbox, *shared, "--"]
-
-
 @functools.lru_cache(maxsize=1)
 def find_sandbox() -> str | None:
-    """Bubblewrap's path, where it is installed and the system lets it work; else None."""
-    path = children.find_program("bwrap")
+    """What confines checks here: the path of bubblewrap, or of macOS's own sandbox; ``LANDLOCK``.
+
+    None where there is none of these, or it does not work.
+    """
+    return _try_all()[0]
+
+
+def explain_sandbox() -> str:
+    """Why there is no better sandbox than ``find_sandbox`` says; empty where it is the best."""
+    return _try_all()[1] if find_sandbox() in (None, LANDLOCK) else ""
+
+
+def _try_all() -> tuple[str | None, str]:
+    """The best sandbox that works here, and why there is no better one."""
+    mac = sys.platform == "darwin"
+    name = "sandbox-exec" if mac else "bubblewrap"
+    path = children.find_program(SEATBELT if mac else "bwrap")
     if path is None:
-        return None
+        why = f"{name} is missing"
+    elif not mac and build_filter(alone=True) is None:
+        why = f"{name} is not known to work on {platform.machine()}"
+    elif (said := _try(path)) is None:
+        return path, ""
+    else:
+        why = f"{name} does not work here" + (f" ({said})" if said else "")
+    kept = confine.read_landlock() >= confine.LANDLOCK and build_filter(alone=False) is not None
+    return (LANDLOCK if kept and _try(LANDLOCK) is None else None), why
+
+
+def _try(sandbox: str) -> str | None:
+    """None where ``sandbox`` works; else the last line that it said."""
     try:
-        with tempfile.TemporaryDirectory(prefix="ttc-check-") as made:
-            probe = [*confine_words(path, Path(made).resolve(), Command(())), "true"]
-            done = children.run(probe, timeout=5)
-    except (OSError, children.SubprocessError):
-        return None
-    return path if done.returncode == 0 else None
+        tried = _run(
+            Command((children.find_program("true") or "true",)), b"", "", 5.0, sandbox, "", ()
+        )
+    except (OSError, TtcError) as error:
+        return str(error)
+    return None if tried.passed else "".join(tried.output.strip().splitlines()[-1:])
+
+
+@functools.lru_cache(maxsize=4)
+def find_hidden(command: Command, sandbox: str | None) -> tuple[str, ...]:
+    """The files and folders ``command`` names, and needs for it, that its check could not open.
+
+    With bubblewrap root has no more rights to files than their owners give it, for one.
+    """
+    named = [word for word in command.words if os.path.isabs(word) and os.path.exists(word)]
+    wanted = [*named, *(str(each) for each in follow(command.words[:1]) if each.is_file())]
+    wanted = list(dict.fromkeys(each for each in wanted if _is_open(each)))
+    look = Command(children.name_python("-I", "-S", "-c", _LOOK, *wanted))
+    found = _run(look, b"", "", 10.0, sandbox, "", ())
+    return tuple(wanted[int(each)] for each in found.output.split() if found.passed)
+
+
+_LOOK = (
+    "import os, sys\n"
+    "for place, path in enumerate(sys.argv[1:]):\n"
+    "    if not (os.access(path, os.R_OK) or os.access(path, os.X_OK)): print(place)\n"
+)
+
+
+def _is_open(path: str) -> bool:
+    return os.access(path, os.R_OK) or os.access(path, os.X_OK)
