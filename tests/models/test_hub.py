@@ -86,6 +86,57 @@ def test_picks_one_file_or_says_which_there_are(server: FakeHub, hub: Hub) -> No
         pick_file(hub, "user/none", "Q4_K_M")
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted", "picked"),
+    [
+        (["a-Q8_0-00001-of-00001.gguf"], "Q8_0", "a-Q8_0-00001-of-00001.gguf"),
+        (["Q8_0/a-00001-of-00001.gguf"], "q8_0", "Q8_0/a-00001-of-00001.gguf"),
+        (["a-F16.gguf", "a-lora-F16.gguf"], "F16", "a-F16.gguf"),
+        (["a-F16.gguf", "adapters/a-F16.gguf"], "F16", "a-F16.gguf"),
+        (["a-F16.gguf", "a-F16.imatrix.gguf"], "F16", "a-F16.gguf"),
+        (["a-lora-merged-F16.gguf", "mmproj-F16.gguf"], "F16", "a-lora-merged-F16.gguf"),
+        (["explorative-F16.gguf"], "F16", "explorative-F16.gguf"),
+        (["alpaca-lora-Q4_0.gguf"], "alpaca-lora-Q4_0.gguf", "alpaca-lora-Q4_0.gguf"),
+        (["a-lora-F16.gguf"], "F16", None),
+        (["mmproj-F16.gguf"], "mmproj-F16.gguf", None),
+    ],
+)
+def test_a_model_is_picked_and_nothing_that_lies_beside_one(
+    server: FakeHub, hub: Hub, names: list[str], wanted: str, picked: str | None
+) -> None:
+    for name in names:
+        server.files[("user/many", name)] = TINY
+    if picked is not None:
+        assert pick_file(hub, "user/many", wanted)[0].file == picked
+        return
+    with pytest.raises(UsageError, match="no file match") as caught:
+        pick_file(hub, "user/many", wanted)
+    assert not any(name in (caught.value.hint or "") for name in names)
+
+
+def test_one_part_of_one_is_pulled_and_found_again(server: FakeHub, hub: Hub) -> None:
+    server.files[("user/tiny-GGUF", "tiny-Q8_0-00001-of-00001.gguf")] = TINY
+    path = pull("user/tiny-GGUF:Q8_0", hub=hub)
+    assert path.read_bytes() == TINY
+    assert files.find("user/tiny-GGUF:Q8_0") == path
+
+
+def test_what_is_offered_are_models(server: FakeHub, hub: Hub) -> None:
+    for name in (
+        "a-Q8_0.gguf",
+        "b-Q8_0-00001-of-00001.gguf",
+        "mmproj-Q8_0.gguf",
+        "a-lora-Q8_0.gguf",
+    ):
+        server.files[("user/many", name)] = TINY
+    for wanted in ("Q8_0", "Q4_K_M"):
+        with pytest.raises(UsageError) as caught:
+            pick_file(hub, "user/many", wanted)
+        assert caught.value.hint == (
+            "choose one: user/many:a-Q8_0.gguf, user/many:b-Q8_0-00001-of-00001.gguf"
+        )
+
+
 def test_goes_on_at_the_byte(server: FakeHub, hub: Hub) -> None:
     server.files[FILE] = BIG
     server.cut = 1 << 20

@@ -40,6 +40,9 @@ DEFAULT_QUANT = "Q4_K_M"
 _HUB_REFERENCE = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(:(?P<wanted>[^:@]+))?(@(?P<revision>[^:@]+))?"
 )
+_BESIDE = re.compile(r"mmproj|imatrix", re.IGNORECASE)
+"""In the names of projectors of images and of importance matrices."""
+_ADAPTER = re.compile(r"(?<![a-z])(lora|adapter|control-?vector)s?(?![a-z])", re.IGNORECASE)
 _LONGEST = 200
 """Characters of a reference: it becomes the name of a folder, and systems end those at 255."""
 _HUB_PREFIX = re.compile(r"^(https?://)?(hf\.co|huggingface\.co)/|^hf:(//)?", re.IGNORECASE)
@@ -294,18 +297,25 @@ def _resolve_hub(reference: HubReference) -> Model:
 def match_names(names: Iterable[str], wanted: str) -> list[str]:
     """Those of ``names`` that ``wanted`` means: the file of that name, else of that quantisation.
 
-    ``Q4_K`` does not mean ``Q4_K_M``.
+    ``Q4_K`` does not mean ``Q4_K_M``. An adapter is meant by its whole name alone.
     """
-    listed = [name for name in names if "mmproj" not in name.lower()]
-    if wanted in listed:
+    listed = list(names)
+    if wanted in listed and not _BESIDE.search(wanted):
         return [wanted]
     quant = re.compile(rf"(?<![A-Za-z0-9]){re.escape(wanted)}(?![A-Za-z0-9_])", re.IGNORECASE)
-    return [name for name in listed if quant.search(name)]
+    return [name for name in listed if is_model(name) and quant.search(name)]
+
+
+def is_model(name: str) -> bool:
+    """Whether a GGUF of that name may be a model, and not what lies beside one."""
+    adapter = _ADAPTER.search(name) is not None and "merged" not in name.lower()
+    return not adapter and _BESIDE.search(name) is None
 
 
 def is_split(name: str) -> bool:
-    """Whether a file name is that of one part of a split GGUF."""
-    return re.search(r"-\d{5}-of-\d{5}\.gguf$", name, re.IGNORECASE) is not None
+    """Whether a file name is that of one of several parts of a GGUF."""
+    match = re.search(r"-[0-9]{5}-of-([0-9]{5})\.gguf$", name, re.IGNORECASE)
+    return match is not None and int(match[1]) > 1
 
 
 def _unpinned(reference: HubReference) -> HubSource:

@@ -204,5 +204,7 @@ def pick_file(
 
 
 def _choices(repo: str, listed: Iterable[str]) -> str:
-    names = [name for name in listed if not files.is_split(name)][:8]
-    return "choose one: " + ", ".join(f"{repo}:{name}" for name in names) if names else repo
+    names = [name for name in listed if files.is_model(name) and not files.is_split(name)][:8]
+    if not names:
+        return f"look at what there is: {repo}, and name a file of it: {repo}:FILE.gguf"
+    return "choose one: " + ", ".join(f"{repo}:{name}" for name in names)
