@@ -226,7 +226,13 @@ def _report_usage(error: Any) -> int:
     if near:
         print_error(error.message, f"did you mean {near[0]}? All flags: {path} --help")
     else:
-        print_error(error.format_message(), f"{path} --help")
+        hint = f"{path} --help"
+        takes_text = context is not None and getattr(context.command, "takes_text", False)
+        if takes_text and type(error).__name__ == "NoSuchOption":
+            hint = (
+                f'a text that begins with a dash comes after --: {path} -- "-…"; all flags: {hint}'
+            )
+        print_error(error.format_message(), hint)
     return 2
 
 

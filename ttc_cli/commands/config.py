@@ -18,6 +18,7 @@ from ttc_cli import children
 from ttc_cli import config as settings
 from ttc_cli import presets as kept
 from ttc_cli.commands import completion
+from ttc_cli.commands.dashes import TextCommand
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
@@ -124,6 +125,7 @@ def get(key: KeyName) -> None:
 
 @app.command(
     "set",
+    cls=TextCommand,
     epilog=show_examples(
         "ttc config set budget deep",
         "ttc config set threads 4",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttc_cli.commands import completion
+from ttc_cli.commands.dashes import TextCommand
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import RunsUnavailable, UsageError
 from ttc_cli.output import Output
@@ -92,7 +93,10 @@ def list_runs(limit: Limit = 20, as_json: Json = False) -> None:
     _print_runs(runs, as_json, "No run is kept yet.")
 
 
-@app.command(epilog=show_examples("ttc runs search 17 23", "ttc runs search --json 'prime number'"))
+@app.command(
+    cls=TextCommand,
+    epilog=show_examples("ttc runs search 17 23", "ttc runs search --json 'prime number'"),
+)
 def search(
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be there.")],
     limit: Limit = 20,

@@ -10,7 +10,7 @@ import typer
 
 from ttc_cli import crash, paths
 from ttc_cli.commands import flags
-from ttc_cli.commands.panels import PanelCommand
+from ttc_cli.commands.dashes import TextCommand
 from ttc_cli.commands.prompt_templates import read_question, read_template
 from ttc_cli.commands.schemas import read_schema
 from ttc_cli.config import load_config
@@ -44,6 +44,9 @@ Examples:
 With a prompt, stdin is added to it where it is a file or a pipe; a pipe that sends nothing for
 five seconds is left out with a warning, and '-' after the prompt waits for it without limit.
 
+A prompt may begin with a dash, as "-5 + 3 = ?". One that could be a flag goes after '--', behind
+all flags: ttc solve --json -- "-x"
+
 Ctrl-C stops at the next token and prints the best answer so far; pressed twice it leaves at once.
 
 Defaults can be set as TTC_MODEL, TTC_BUDGET, TTC_THREADS … or, as model = "…", in ttc.toml of the
@@ -55,7 +58,7 @@ See 'ttc --help' for the exit codes.
 app = typer.Typer()
 
 
-@app.command(cls=PanelCommand, epilog=EPILOG, context_settings={"allow_extra_args": True})
+@app.command(cls=TextCommand, epilog=EPILOG, context_settings={"allow_extra_args": True})
 def solve(
     ctx: typer.Context,
     prompt: flags.Prompt = None,
