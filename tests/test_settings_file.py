@@ -104,6 +104,13 @@ def test_line_ends_rights_and_links_stay(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["config.toml", "dotfiles.toml"]
 
 
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\u0085"])
+def test_a_comment_ends_with_its_line_alone(file, sign):
+    file.write_text(f"# as{sign}threads = 1\nthreads = 2\n", encoding="utf-8")
+    change(file, ("threads",), 4, refuse)
+    assert file.read_text(encoding="utf-8") == f"# as{sign}threads = 1\nthreads = 4\n"
+
+
 @pytest.mark.parametrize("target", ["there.toml", "missing.toml"])
 def test_a_link_that_came_with_a_project_is_not_followed(tmp_path, target):
     (tmp_path / "there.toml").write_text("a = 1\n")

@@ -17,7 +17,7 @@ from typing import Any
 from ttc_cli.config import PROJECT_FILE, read_table
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
-from ttc_cli.texts import split_lines
+from ttc_cli.texts import decode, split_lines
 
 BACKUP = ".bak"
 """Added to the name of a file that was written anew without its comments."""
@@ -45,7 +45,8 @@ def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str],
         )
     path = path.resolve()
     wanted = _put(read_table(path), place, value)
-    before = path.read_bytes().decode() if path.is_file() else ""  # line ends as they are
+    there = path.read_bytes() if path.is_file() else b""
+    before = decode(there, f"The file {path}", str(path))  # line ends as they are
     lines = split_lines(before)
     edit = _edit_value if len(place) == 1 else _edit_table
     text = "".join(edit(lines, place, value))

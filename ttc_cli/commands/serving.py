@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli.config import PROJECT_FILE
 from ttc_cli.errors import ModelError, TemplateError, UsageError
+from ttc_cli.texts import decode_utf8, read_utf8
 
 if TYPE_CHECKING:
     from ttc_cli.commands.thinking import Request
@@ -179,10 +180,8 @@ def read_template(reference: str) -> Told:
         return _read_model_template(reference)
     if path.suffix == ".gguf":
         return _require(_read_gguf(path), reference)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The chat template {reference} cannot be read: {error}.") from error
+    name = f"The chat template {reference}"
+    text = decode_utf8(read_utf8(path, reference, "The chat template"), name, reference)
     if path.suffix != ".json":
         return _require(Told(text) if text.strip() else None, reference)
     try:

@@ -22,6 +22,7 @@ from ttc_cli.models.registry import (
     user_file,
 )
 from ttc_cli.paths import write_whole
+from ttc_cli.texts import decode
 
 VERIFIER_FORMATS = ("rlhflow", "math-shepherd", "versaprm")
 
@@ -96,7 +97,7 @@ def _append(name: str, values: dict[str, Any]) -> None:
     import tomli_w
 
     path = user_file()
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before = decode(path.read_bytes(), f"The file {path}", str(path)) if path.is_file() else ""
     table = tomli_w.dumps({"models": {name: values}})
     _replace(path, f"{before.rstrip()}\n\n{table}".lstrip())
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from ttc_cli import paths
 from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.texts import decode
 from ttc_cli.types import Sampling
 
 Tier = Literal["test", "starter", "small", "medium", "large", "xl", "own"]
@@ -247,7 +248,7 @@ def read_user_file(path: Path) -> dict[str, Any]:
         UsageError: it cannot be read or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(decode(path.read_bytes(), f"The file {path}", str(path)))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:

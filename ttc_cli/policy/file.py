@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 from ttc_cli.policy.table import Table
+from ttc_cli.texts import decode
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -122,7 +123,7 @@ def load_policy(path: Path) -> Policy:
 
     hint = "ttc calibrate QUESTIONS.jsonl makes a new one; ttc policy list shows what there is"
     try:
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        raw: dict[str, Any] = json.loads(decode(path.read_bytes(), f"The policy {path}", str(path)))
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise UsageError(f"{path} is no policy of the format {FORMAT}.", hint)
         return make_reader().validate_python(raw)
