@@ -145,7 +145,8 @@ ELSEWHERE = {
     "paths.py",
     "streams.py",  # descriptors
     "views/tree.py",
-    "verifiers/sandbox.py",  # in a folder that was just made for it
+    "verifiers/cells.py",  # in a folder that was just made for it
+    "verifiers/confine.py",  # below /proc
     "engines/llamacpp/comparison.py",  # temporary files, and the copy that was just written
 }
 
