@@ -1,68 +1,77 @@
 """The sums that a text writes out, worked out again.
 
-Nothing is evaluated but numbers, the four operations, percents, small whole powers, fractions and
-brackets, exactly, by the parser below. What it is not sure to understand (variables, units that
-differ, prose between numbers) it leaves alone: a slip that is none would cost a right answer its
-vote, one that is missed costs nothing.
+What is not sure to be understood (variables, functions, units that differ, numbers in other bases,
+what is supposed or denied) is left alone: a slip that is none would cost a right answer its vote,
+one that is missed costs nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+
+from ttc_cli.verifiers.arithmetic_context import counts_otherwise, find_prose, goes_on, is_meant
+from ttc_cli.verifiers.arithmetic_notation import (
+    BREAK,
+    CLOSING,
+    OPENING,
+    Token,
+    read_tokens,
+    write,
+)
+from ttc_cli.verifiers.arithmetic_terms import (
+    CURRENCIES,
+    MOST_DIGITS,
+    Reading,
+    Sum,
+    find_readings,
+    is_other_value,
+    name_units,
+    read_sum,
+)
 
 _MOST_CHARACTERS = 100_000
 """Of a text that is read; more is no solution that a person would check."""
 _MOST_TOKENS = 400
 """Of a line: a longer one is no sum."""
-_MOST_DIGITS = 18
-_MOST_POWER = 6
-_DEEPEST = 20
-_MOST_BITS = 512
-"""Of a numerator or denominator on the way: no sum that a text writes out needs more."""
 
-_REWRITTEN = tuple(
-    (re.compile(pattern), text)
-    for pattern, text in (
-        (r"\\(?:boxed|mathrm|mathbf|textbf|text)\s*\{([^{}]*)\}", r" \1 "),
-        (r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" ((\1)/(\2)) "),
-        (r"\\(?:times|cdot|ast)(?![A-Za-z])", "*"),
-        (r"\\div(?![A-Za-z])", "/"),
-        (r"\\(?:left|right|displaystyle|,|!|;|:| )", ""),
-        (r"\\(?:approx|simeq|sim)(?![A-Za-z])", " ≈ "),
-        (r"\\%", "%"),
-        (r"\\[()\[\]]|\$\$", " ; "),
-        (r"\\?[$€£]", ""),
-        (r"&=|=&", "="),
-        (r"\\\\|\\q?quad(?![A-Za-z])", " ; "),
-        (r"(?<=\d)\*\*(?=\d)", "^"),
-        (r"\*\*|__", " "),
-        (r"[×⋅·∗]", "*"),
-        (r"÷", "/"),
-        (r"[−–]", "-"),
-        (r"(?<=[\d)])\s+[xX]\s+(?=[\d(])|(?<=\d)[xX](?=\d)", " * "),
-        (r"\^\s*\{\s*(\d)\s*\}", r"^\1"),
-        (r"(?<=\d)\{?,\}?(?=\d{3}(?!\d))", ""),
-    )
-)
-_BULLET = re.compile(r"^\s*(?:[-*•+]\s+|\d{1,3}[.)]\s+|#+\s+)")
+_BULLET = re.compile(r"^\s*(?:([-*•+])\s+|\d{1,3}[.)]\s+|#+\s+)")
 _EQUALS = re.compile(r"(?<![<>!:=≠])=(?!=)")
 _LEAD = re.compile(r"(?:\s|&|\\?[$€£]|\\boxed\{|\*\*|\\[,;:! ])*")
 """What may stand between a sign of equality and the number."""
-_TOKEN = re.compile(
-    r"(?P<number>\d+(?:\.\d+)?|\.\d+)"
-    r"|(?P<word>[^\W\d_]{2,}(?:[-'’][^\W\d_]+)*)"
-    rf"|(?P<equals>{_EQUALS.pattern})"
-    r"|(?P<operator>[-+*/^()%])"
-    r"|(?P<stop>[,;:.!?≈](?=\s|$))"
-    r"|(?P<blank>\s+)"
-    r"|(?P<other>.)"
+_ABOUT = re.compile(
+    r"≈|\\sim|\b(?:about|approx\w*|around|near(?:ly|est)|round\w*|roughly|almost|estimat\w*)\b",
+    re.IGNORECASE,
 )
-_ABOUT = re.compile(r"≈|\b(?:about|approx\w*|around|nearly|round\w*|roughly|almost)\b", re.I)
 _CENTS = re.compile(r"[%¢]|\b(?:cents?|percent\w*|penn(?:y|ies))\b", re.I)
+_LINKING = re.compile(
+    r"\w{2,}(?:s|ed|ing|ly)|is|be|ha[ds]|have|so|then|therefore|hence|got|get|give|gave|makes?|made"
+    r"|cost|need|pay|paid|earn|spen[dt]|save|sell|sold|buy|bought|total|together|altogether|equal"
+    r"|us|use|that|which|and|compute|calculate|add|sum|now|first|next|also|because|since"
+    r"|leaves?|left|comes?|about|around",
+    re.IGNORECASE,
+)
+"""Words that a sum may follow. Any other may belong to it, as a function or a number may."""
+_APPLIED = re.compile(
+    r"of|by|not|does|negat\w*|minus|plus|times|less|besides|versus|hal[fv]\w*|twice|doubl\w*"
+    r"|tripl\w*|quadrupl\w*|squar\w*|cub\w*|roots?|sqrt|logs?|ln|exp|sin|cos|tan|abs|max|min|gcd|lcm"
+    r"|floors?|ceil|averag\w*|mean|median|mod|modulus|divid\w*|multipl\w*|increas\w*|decreas\w*"
+    r"|rais\w*|tens|hundreds|thousands|[mb]illions|dozens",
+    re.IGNORECASE,
+)
+"""Words that make another number of the formula or of what comes behind the colon."""
+_PERIODS = {"degree": 360, "hour": 12, "day": 7, "month": 12}
+"""After how many of a unit counting may begin anew."""
+_SIGNS = ("+", "-")
+_BEFORE_MINUS = (",", ":", ";", OPENING)
+"""Stops that a sum with a sign may stand behind: behind others it is taken from what they end."""
+_CONVERSIONS = frozenset(
+    (7, 12, 16, 24, 36, 52, 60, 100, 144, 365, 1000, 1440, 1760, 3600, 5280, 10_000, 10**6, 10**9)
+)
+"""How many of one unit another one may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,68 +98,23 @@ class Slip:
         return f"{self.written} is {float(self.value):g}, not {float(self.stated):g}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-    tight: bool
-    """No blank before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sum:
-    """An expression: its value, whether it has an operator, and its first number."""
-
-    value: Fraction
-    computed: bool
-    first: Fraction
-    whole: bool
-    """Only whole numbers, added, subtracted and multiplied: nothing to round."""
-    text: str
-
-
 @lru_cache(maxsize=8192)  # a bench asks about the samples of its pool again and again
 def check_sums(text: str) -> tuple[Slip | None, ...]:
-    """For each sum of ``text`` that can be checked, in their order, its slip, or None if right."""
-    return tuple(_check(text))
+    """For each sum of ``text`` that can be checked, in their order, its slip, or None if right.
 
-
-def _check(text: str) -> Iterator[Slip | None]:
-    ahead = 0
-    for written in text[:_MOST_CHARACTERS].splitlines(keepends=True):
-        behind, ahead = ahead, ahead + len(written)
-        if "=" not in written:
-            continue
-        places = [behind + sign.end() for sign in _EQUALS.finditer(written)]
-        line = _BULLET.sub("", written, count=1)
-        loose = _ABOUT.search(line) is not None
-        hundredth = _CENTS.search(line) is not None
-        for pattern, new in _REWRITTEN:
-            line = pattern.sub(new, line)
-        tokens = list(_scan(line))
-        if len(tokens) > _MOST_TOKENS:
-            continue
-        signs = [place for place, token in enumerate(tokens) if token.kind == "equals"]
-        for order, sign in enumerate(signs):
-            start = signs[order - 1] + 1 if order else 0
-            end = signs[order + 1] if order + 1 < len(signs) else len(tokens)
-            left = _read_left(tokens[start:sign])
-            right = _read_right(tokens[sign + 1 : end])
-            if left is None or right is None or not left.computed:
-                continue
-            # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number behind it.
-            fine = any(
-                _agree(left, stated, right, loose=loose, hundredth=hundredth)
-                for stated in {right.value, right.first}
-            )
-            if fine:
-                yield None
-                continue
-            place = None
-            if len(places) == len(signs) and not hundredth:  # else its unit is a guess
-                found = _LEAD.match(text, places[order])
-                place = found.end() if found is not None else None
-            yield Slip(left.text, right.value, left.value, place)
+    One that is put right further on is left out.
+    """
+    text = text[:_MOST_CHARACTERS]
+    if "=" not in text or counts_otherwise(text):
+        return ()
+    found: list[Slip | None] = []
+    right = set()
+    for written, slip in reversed(list(_check(text))):
+        if slip is None:
+            right.add(written)
+        if slip is None or written not in right:
+            found.append(slip)
+    return tuple(reversed(found))
 
 
 def find_first(text: str) -> Slip | None:
@@ -158,7 +122,132 @@ def find_first(text: str) -> Slip | None:
     return next((slip for slip in check_sums(text) if slip is not None), None)
 
 
-def _agree(left: _Sum, stated: Fraction, right: _Sum, *, loose: bool, hundredth: bool) -> bool:
+def _check(text: str) -> Iterator[tuple[str, Slip | None]]:
+    """Each sum of ``text``, as it is written, and its slip."""
+    lines = text.splitlines(keepends=True)
+    ahead = 0
+    for number, (line, prose) in enumerate(zip(lines, find_prose(lines), strict=True)):
+        behind, ahead = ahead, ahead + len(line)
+        if not prose or "=" not in line:
+            continue
+        places = [sign.end() for sign in _EQUALS.finditer(line)]
+        carries_on, is_carried_on = goes_on(lines, number)
+        for found in _check_line(line):
+            if found.slip is None:
+                yield found.written, None
+                continue
+            if (found.leads and carries_on) or (found.ends and is_carried_on):
+                continue
+            sure = len(places) == found.signs
+            if not is_meant(lines, number, places[found.sign] if sure else len(line)):
+                continue
+            place = None
+            if sure and _CENTS.search(line) is None:  # else its unit is a guess
+                gap = _LEAD.match(text, behind + places[found.sign])
+                place = gap.end() if gap is not None else None
+            yield found.written, replace(found.slip, place=place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A sum of a line, and its slip if it is wrong.
+
+    It is that before the ``sign``-th of the line's ``signs`` of equality. ``leads`` and ``ends``:
+    it is the first and the last thing of the line.
+    """
+
+    written: str
+    sign: int
+    signs: int
+    leads: bool
+    ends: bool
+    slip: Slip | None
+
+
+def _check_line(line: str) -> Iterator[_Found]:
+    bullet = _BULLET.match(line)
+    tokens = read_tokens(line[bullet.end() :] if bullet is not None else line)
+    if len(tokens) > _MOST_TOKENS:
+        return
+    loose, hundredth = _ABOUT.search(line) is not None, _CENTS.search(line) is not None
+    signs = [place for place, token in enumerate(tokens) if token.kind == "equals"]
+    for order, sign in enumerate(signs):
+        start = signs[order - 1] + 1 if order else 0
+        end = signs[order + 1] if order + 1 < len(signs) else len(tokens)
+        left = _find_left(tokens[start:sign])
+        right = _find_right(tokens[sign + 1 : end])
+        if left is None or right is None:
+            continue
+        leads = not start and len(left) == sign
+        verdict = _judge(left, *right, loose=loose, hundredth=hundredth)
+        if isinstance(verdict, Slip) and leads and bullet is not None and bullet[1] in _SIGNS:
+            minus = Token("operator", bullet[1], tight=False)  # or is it no bullet?
+            again = _judge([minus, *left], *right, loose=loose, hundredth=hundredth)
+            verdict = verdict if isinstance(again, Slip) else again
+        if verdict is not None:
+            slip = verdict if isinstance(verdict, Slip) else None
+            ends = end == len(tokens)
+            yield _Found(write(left), order, len(signs), leads, ends, slip)
+
+
+def _judge(
+    left: Sequence[Token],
+    right: Sequence[Token],
+    behind: Sequence[Token],
+    *,
+    loose: bool,
+    hundredth: bool,
+) -> Slip | bool | None:
+    """The slip of ``left`` = ``right``, with the words ``behind`` it; True where there is none.
+
+    None where the two are not understood, or may be meant in a way that is not.
+    """
+    slip, doubtful = None, loose or _may_be_dates(left)
+    for reading in find_readings([*left, *right]):
+        value, stated = read_sum(left, reading), read_sum(right, reading)
+        if value is None or stated is None or not value.computed:
+            if slip is None:
+                return None
+            continue
+        # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number behind it.
+        for number in {stated.value, stated.first}:
+            if _agree(value, number, stated, loose=loose, hundredth=hundredth):
+                return True
+        units = stated.units | name_units(behind)
+        doubtful = doubtful or value.doubtful or stated.doubtful or is_other_value(units)
+        doubtful = doubtful or _may_be_converted(value, stated.value, units)
+        if slip is None or (value.relative and reading == Reading(relative=True)):
+            slip = Slip(value.text, stated.value, value.value)
+    return None if doubtful else slip
+
+
+def _may_be_dates(tokens: Sequence[Token]) -> bool:
+    """Whether it is a date, a span of years or of pages: 3/15/2024, 1990 - 2000, 10-20."""
+    if [token.kind for token in tokens] == ["number", "operator"] * 2 + ["number"]:
+        return tokens[1].text == tokens[3].text == "/" and all(t.tight for t in tokens[1:])
+    if len(tokens) != 3 or tokens[1].text != "-" or {tokens[0].kind, tokens[2].kind} != {"number"}:
+        return False
+    first, last = tokens[0].text, tokens[2].text
+    years = all(re.fullmatch(r"[12]\d{3}", text) for text in (first, last))
+    return (years or tokens[1].tight) and (len(first), first) < (len(last), last)
+
+
+def _may_be_converted(left: Sum, stated: Fraction, units: frozenset[str]) -> bool:
+    """Whether the unit behind the sign may be another one than before it: minutes and hours."""
+    if left.units and units and left.units.isdisjoint(units):
+        return True
+    if not (left.units | units) - CURRENCIES or not stated or not left.value:
+        return False
+    if any(each in units and not (left.value - stated) % _PERIODS[each] for each in _PERIODS):
+        return True
+    ratio = abs(left.value / stated)
+    ratio = max(ratio, 1 / ratio)
+    if left.units and not units and ratio.denominator == 1 < ratio:
+        return True
+    return ratio in _CONVERSIONS
+
+
+def _agree(left: Sum, stated: Fraction, right: Sum, *, loose: bool, hundredth: bool) -> bool:
     """Whether ``stated`` is what ``left`` comes to, up to rounding and the unit of a percent."""
     factors = (Fraction(1), Fraction(100), Fraction(1, 100)) if hundredth else (Fraction(1),)
     for factor in factors:
@@ -180,198 +269,105 @@ def _agree(left: _Sum, stated: Fraction, right: _Sum, *, loose: bool, hundredth:
 def _count_digits(number: Fraction) -> int:
     """Digits behind the point."""
     digits = 0
-    while number.denominator != 1 and digits < _MOST_DIGITS:
+    while number.denominator != 1 and digits < MOST_DIGITS:
         number *= 10
         digits += 1
     return digits
 
 
-def _scan(line: str) -> Iterator[_Token]:
-    tight = False
-    for found in _TOKEN.finditer(line):
-        kind = found.lastgroup or "other"
-        if kind == "blank":
-            tight = False
-            continue
-        yield _Token(kind, found.group(), tight)
-        tight = True
+def _find_left(tokens: Sequence[Token]) -> Sequence[Token] | None:
+    """The sum that ``tokens`` end with, or None where what stands before it may belong to it.
 
-
-def _read_left(tokens: Sequence[_Token]) -> _Sum | None:
-    """The sum that ends where ``tokens`` end, behind words, a sign of punctuation, or nothing.
-
-    Where the words before it follow a number themselves ("20% of 50 + 3"), they may belong to it.
+    Where the words before it follow a number themselves ("20% of 50 + 3"), they may.
     """
     start = len(tokens)
     after_number = True  # a word in front of nothing is no unit
     while start:
         token = tokens[start - 1]
         before = tokens[start - 2] if start > 1 else None
-        if token.kind in ("number", "operator"):
+        if token.kind in ("number", "money", "operator"):
             after_number = False
         elif token.kind == "word":
-            unit = before is not None and (before.kind in ("number", "word") or before.text in "%)")
-            if not unit or (not after_number and _is_operand(tokens, start)):
+            unit = before is not None and (
+                before.kind in ("number", "money", "word") or before.text in "%)"
+            )
+            operand = start < len(tokens) and tokens[start].is_operand()
+            if not unit or (not after_number and operand):
                 break
         else:
             break
         start -= 1
-    if start and tokens[start - 1].kind == "other":
+    found = tokens[start:]
+    if not found:
         return None
-    if start and tokens[start - 1].kind == "word":
-        ahead = start - 1
+    return found if not start or _may_begin(tokens[:start], found[0]) else None
+
+
+def _may_begin(tokens: Sequence[Token], first: Token) -> bool:
+    """Whether a sum that begins with ``first`` may stand behind ``tokens``."""
+    last = tokens[-1]
+    before = tokens[-2] if len(tokens) > 1 else None
+    if last.kind == "word":
+        if _LINKING.fullmatch(last.text) is None or _applies(last):
+            return False
+        if first.tight or not first.is_operand():
+            return False
+        ahead = len(tokens)
         while ahead and tokens[ahead - 1].kind == "word":
             ahead -= 1
-        if ahead and tokens[ahead - 1].kind not in ("stop", "equals"):
-            return None
-    return _Parser(tokens[start:]).read_all()
+        return not ahead or tokens[ahead - 1].kind == "stop"
+    if last.kind != "stop":
+        return False
+    if before is None:
+        return True
+    if not first.is_operand() and last.text not in _BEFORE_MINUS:
+        return False
+    if last.text in "!?":
+        return before.kind == "word"
+    if last.text == CLOSING:
+        return False
+    if last.text == OPENING:
+        return before.kind == "stop" or (before.kind == "word" and not _applies(before))
+    if last.text == ":":
+        step = len(tokens) == 3 and tokens[0].kind == "word"  # "Step 2: …"
+        plain = before.kind == "word" and not _applies(before)
+        return last.tight and (plain or step)
+    return last.text != BREAK or before.kind != "operator" or before.text in ")%"
 
 
-def _is_operand(tokens: Sequence[_Token], start: int) -> bool:
-    """Whether what begins at ``start`` is a number or bracket, and no operator."""
-    return start < len(tokens) and (tokens[start].kind == "number" or tokens[start].text == "(")
+def _applies(word: Token) -> bool:
+    return _APPLIED.fullmatch(word.text) is not None
 
 
-def _read_right(tokens: Sequence[_Token]) -> _Sum | None:
-    """The sum, or the number, that ``tokens`` begin with.
+def _find_right(tokens: Sequence[Token]) -> tuple[Sequence[Token], Sequence[Token]] | None:
+    """The sum, or the number, that ``tokens`` begin with, and the words behind it.
 
-    It ends with punctuation, with words, or at the next sign of equality.
+    They end with punctuation, or at the next sign of equality. None where the sum goes on behind
+    them, or may ("= 3 apples + 4", "= 2 hours 30 minutes", "= 5!").
     """
     end = 0
-    while end < len(tokens) and tokens[end].kind in ("number", "operator"):
+    while end < len(tokens) and tokens[end].kind in ("number", "money", "operator"):
         end += 1
-    if end < len(tokens):
-        follows = tokens[end]
-        if follows.kind == "other" or (follows.kind == "word" and follows.tight):
+    behind = []
+    for place in range(end, len(tokens)):
+        token = tokens[place]
+        follows = tokens[place + 1] if place + 1 < len(tokens) else None
+        if token.kind == "word" and not (token.tight and place == end):
+            behind.append(token)
+        elif token.kind != "stop" or token.text in "!?":
             return None
-        if follows.kind == "word":
-            rest = tokens[end:]
-            # "= 3 apples + 4": the sum goes on behind its unit.
-            if any(each.kind in ("operator", "other") for each in rest):
+        elif token.text == CLOSING:
+            if follows is not None and follows.kind not in ("word", "stop"):
                 return None
-    return _Parser(tokens[:end]).read_all()
-
-
-class _NotASum(Exception):
-    """The tokens are no sum that is understood."""
-
-
-def _bound(value: Fraction, times: int = 1) -> Fraction:
-    """``value``, unless it is too large to be multiplied ``times`` times by itself."""
-    if times * max(value.numerator.bit_length(), value.denominator.bit_length()) > _MOST_BITS:
-        raise _NotASum
-    return value
-
-
-class _Parser:
-    """Recursive descent over one sum. Words right behind an operand are its unit."""
-
-    def __init__(self, tokens: Sequence[_Token]) -> None:
-        self._tokens = tokens
-        self._place = 0
-        self._depth = 0
-        self._computed = False
-        self._whole = True
-        self._first: Fraction | None = None
-        self._units: set[str] = set()
-        self._added = False
-
-    def read_all(self) -> _Sum | None:
-        """The sum of all tokens, or None."""
-        try:
-            value = self._read_terms()
-        except (_NotASum, ZeroDivisionError):
+        elif follows is None:
+            break
+        elif token.text == "," and follows.kind == "number":  # "= 3, 5" are two numbers
+            after = tokens[place + 2] if place + 2 < len(tokens) else None
+            if after is None or after.kind in ("stop", "word"):
+                return None
+            break
+        elif (token.text, follows.kind) in ((":", "number"), (BREAK, "operator")):
             return None
-        if self._place < len(self._tokens) or self._first is None:
-            return None
-        if self._added and len(self._units) > 1:
-            return None  # 2 feet + 6 inches
-        text = " ".join(token.text for token in self._tokens)
-        return _Sum(value, self._computed, self._first, self._whole, text)
-
-    def _peek(self) -> _Token | None:
-        return self._tokens[self._place] if self._place < len(self._tokens) else None
-
-    def _take(self, texts: str) -> str | None:
-        token = self._peek()
-        if token is None or token.kind != "operator" or token.text not in texts:
-            return None
-        self._place += 1
-        return token.text
-
-    def _read_terms(self) -> Fraction:
-        value = self._read_factors()
-        while sign := self._take("+-"):
-            self._computed = self._added = True
-            other = self._read_factors()
-            value = _bound(value + other if sign == "+" else value - other)
-        return value
-
-    def _read_factors(self) -> Fraction:
-        value = self._read_power()
-        while True:
-            token = self._peek()
-            if sign := self._take("*/"):
-                self._computed = True
-                other = self._read_power()
-                if sign == "/":
-                    self._whole = False
-                    value = _bound(value / other)
-                else:
-                    value = _bound(value * other)
-            elif token is not None and token.text == "(" and token.tight:  # 2(3 + 4)
-                self._computed = True
-                value = _bound(value * self._read_power())
-            else:
-                return value
-
-    def _read_power(self) -> Fraction:
-        value = self._read_operand()
-        if self._take("^"):
-            power = self._read_number()
-            if power.denominator != 1 or power > _MOST_POWER:
-                raise _NotASum
-            self._computed = True
-            value = _bound(value, int(power)) ** int(power)
-        while self._take("%"):
-            self._whole = False
-            value = value / 100
-        self._skip_unit()
-        return value
-
-    def _read_operand(self) -> Fraction:
-        leads = self._first is None
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise _NotASum
-        try:
-            if self._take("-"):
-                value = -self._read_operand()
-            elif self._take("("):
-                value = self._read_terms()
-                if not self._take(")"):
-                    raise _NotASum
-            else:
-                value = self._read_number()
-        finally:
-            self._depth -= 1
-        if leads:  # with its sign: that of a bracket or a number within it is not meant
-            self._first = value
-        return value
-
-    def _read_number(self) -> Fraction:
-        token = self._peek()
-        if token is None or token.kind != "number" or len(token.text) > _MOST_DIGITS:
-            raise _NotASum
-        self._place += 1
-        if "." in token.text:
-            self._whole = False
-        return Fraction(token.text)
-
-    def _skip_unit(self) -> None:
-        words = []
-        while (token := self._peek()) is not None and token.kind == "word":
-            words.append(token.text.lower().rstrip("s"))
-            self._place += 1
-        if words:
-            self._units.add(" ".join(words))
+        else:
+            break
+    return tokens[:end], behind

@@ -1,0 +1,107 @@
+"""Whether a text means its sums, or supposes, denies, asks or takes them back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_WINDOW = 300
+"""Characters that are looked at before and after a sum, at most."""
+_LINES = 6
+"""Lines behind a sum in which a word about it is looked for."""
+
+_OTHER_ARITHMETIC = re.compile(
+    r"\b(?:base[-\s]{1,3}(?!\\?\(?\s?10\b|ten\b)(?:\\?\(?\s?\d+|two|three|four|five|six|seven|eight"
+    r"|nine|eleven|twelve|sixteen|[a-z]\b)|binary|ternary|quinary|senary|septenary|octal|nonary"
+    r"|hex(?:adecimal)?|duodecimal|dozenal|vigesimal|sexagesimal|radix|boolean|xor|bit-?wise|nim"
+    r"|mod|modul[aou]\w{0,2}|congruent|finite field|GF|clocks?|o['’]clock|(?:12|24)-hour"
+    r"|military time|roman numerals?|puzzles?|riddles?)\b"
+    r"|\\[bp]?mod\b|\\equiv\b|[≡⊕ℤ]|\\mathbb\s?\{?[ZF]\}?\s?[_/]|\bZ_",
+    re.IGNORECASE,
+)
+_SUPPOSED = re.compile(
+    r"\b(?:not|never|no longer|cannot|[a-z]{1,8}n['’]t|wrong\w*|incorrect\w*|false\w*|untrue"
+    r"|invalid|mistak\w*|errors?|erroneous\w*|contradict\w*|impossible|absurd\w*|nonsense|bogus"
+    r"|myth|joke|fallac\w*|den(?:y|ie[sd])|refut\w*|disprov\w*|reject\w*|doubt\w*|unlike|contrary"
+    r"|if|unless|whether|suppos\w*|assum\w*|imagin\w*|pretend\w*|hypothe\w*|claim\w*|statements?"
+    r"|instead|rather|i mean|typo|guess\w*|maybe|perhaps|possibly|might|either|think|thinks|thought"
+    r"|believe[sd]?|says?|said|argue[sd]?|wrote|options?|choices?|(?:counter)?examples?"
+    r"|concatenat\w*|strings?|joined|patterns?|defin\w*|noon|midnight)\b"
+    r"|[?≠✗✘❌≟]|\\neq?\b|\\not\b|\b[ap]\.m\b|\bno\s?[,:;]",
+    re.IGNORECASE,
+)
+_TAKEN_BACK = re.compile(
+    r"\b(?:(?:this|that|which|it|equation|equality|statement|sides?|sum|result)\s+[a-z]{2,6}"
+    r"(?:\s+(?:not|never|no)|n['’]t)|not\s+(?:\w{1,9}\s+){0,2}(?:correct|true|equal|valid|right|hold"
+    r"|match\w*|satisf\w*|solution|work)|wrong\w*|incorrect\w*|false\w*|invalid|mistak\w*|errors?"
+    r"|contradict\w*|impossible|absurd\w*|untrue|wait|oops|sorry|correction|should (?:be|have been)"
+    r"|re-?check\w*|re-?calculat\w*|correct(?:ed|ing)|actually)\b|^\W*no\b|[≠✗✘❌]|\\neq?\b",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(r"\W*[A-Ha-h][.):](?=\s)")
+_UNFINISHED = re.compile(r"\b(?:of|by|not|negative|minus|plus|times)\W*$", re.IGNORECASE)
+"""An end of prose that makes another number of the formula behind it."""
+_SENTENCE_END = re.compile(r"[.!?](?=\s)")
+_PROSE = re.compile(r"(?<!\\)\b[^\W\d_]{2,}\s+[^\W\d_]{2,}")
+_FENCE = re.compile(r" {0,3}(?:```|~~~)")
+_CARRIED_ON = re.compile(r"(?:[-+*/=(×÷]|\\times|\\cdot|\\div)\s*(?:\\\\)?\s*$")
+_RULER = re.compile(r"[-=*_\s]*$")
+_BARE = re.compile(r"(?=\D*\d)[-+*/().\d\s×÷$€£,&\\]*")
+_CARRIES_ON = re.compile(r"\s*&?\s*(?:[+/×÷]|\\times|\\div|\\cdot)\s*\\?[\d($€£]")
+
+
+def counts_otherwise(text: str) -> bool:
+    """Whether ``text`` speaks of other bases, remainders, clocks or made-up operations."""
+    return _OTHER_ARITHMETIC.search(text) is not None
+
+
+def find_prose(lines: Sequence[str]) -> list[bool]:
+    """Which of ``lines`` are no program: outside of fenced blocks."""
+    fenced = False
+    found = []
+    for line in lines:
+        fence = _FENCE.match(line) is not None
+        found.append(not fenced and not fence)
+        fenced = fenced != fence
+    return found
+
+
+def is_meant(lines: Sequence[str], number: int, sign: int) -> bool:
+    """Whether the sum at ``sign``, a place in line ``number``, is stated, and stays so."""
+    line = lines[number]
+    if _OPTION.match(line):
+        return False
+    before, after = line[max(0, sign - _WINDOW) : sign], line[sign : sign + _WINDOW]
+    starts = [end.end() for end in _SENTENCE_END.finditer(before)]
+    start = starts[-1] if starts else 0
+    end = _SENTENCE_END.search(after)
+    stop = end.end() if end is not None else len(after)
+    lead = _find_lead(lines, number) if not starts else ""
+    if _SUPPOSED.search(f"{lead} {before[start:]}{after[:stop]}") or _UNFINISHED.search(lead):
+        return False
+    near = [after[stop:], *(each[:_WINDOW] for each in lines[number + 1 : number + 1 + _LINES])]
+    behind = next((each for each in near if _PROSE.search(each) or _TAKEN_BACK.search(each)), "")
+    first = _SENTENCE_END.search(behind)
+    return not _TAKEN_BACK.search(behind[: first.end()] if first is not None else behind)
+
+
+def goes_on(lines: Sequence[str], number: int) -> tuple[bool, bool]:
+    """Whether line ``number`` goes on from the line before it, and is gone on with by the next."""
+    line = lines[number]
+    before = lines[number - 1].rstrip()[-_WINDOW:] if number else ""
+    after = lines[number + 1][:_WINDOW] if number + 1 < len(lines) else ""
+    open_ended = _CARRIED_ON.search(before) is not None and _RULER.fullmatch(before) is None
+    bare = _BARE.fullmatch(before) is not None and line.lstrip()[:1] in tuple("+-*/×÷")
+    return open_ended or bare, _CARRIES_ON.match(after) is not None
+
+
+def _find_lead(lines: Sequence[str], number: int) -> str:
+    """The end of the prose that leads to line ``number``, unless its sentence is complete."""
+    for line in reversed(lines[max(0, number - 3) : number]):
+        line = line.strip()[-_WINDOW:]
+        if _PROSE.search(line):
+            starts = [end.end() for end in _SENTENCE_END.finditer(line)]
+            return "" if line.endswith(".") else line[starts[-1] if starts else 0 :]
+        if "=" in line:
+            break
+    return ""
