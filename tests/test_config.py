@@ -1,8 +1,10 @@
 """Which setting wins, and what is refused."""
 
+import os
+
 import pytest
 
-from ttc_cli.config import load_config
+from ttc_cli.config import KEYS, find_project_file, load_config
 from ttc_cli.errors import UsageError
 
 
@@ -47,6 +49,19 @@ def test_an_empty_variable_is_no_setting(folders):
         ("budget = 'huge'", "one of quick, normal, deep, max", None),
         ("model = 3", "model must be text", None),
         ("model = ", "not valid TOML", None),
+        ("threads = 513", "threads must be at most 512", None),
+        ("parallel = 1_000_000_000", "parallel must be at most 4,096", None),
+        ("context = 2147483648", "context must be at most 16,777,216", None),
+        ("max_tokens = 9223372036854775807", "must be at most 2,147,483,647", None),
+        ("max_seconds = inf", "must be at most", None),
+        ("temperature = 1e300", "must be at most 100", None),
+        (f"max_tokens = {'9' * 5000}", "not valid TOML", None),
+        (f"max_flops = {'9' * 4000}", "must be a number", None),
+        (f"modle{'e' * 10_000} = 1", "eeee…", "known keys"),
+        ("budget = " + "[" * 100_000, "nested too deeply", None),
+        ("a" + ".a" * 30_000 + " = 1", "more than 200 dots", None),
+        ("[a" + " . 'a'" * 30_000 + "]", "more than 200 dots", None),
+        ("#" * (1 << 20) + "#", "larger than 1 MiB", None),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(folders, content, said, hint):
@@ -74,3 +89,40 @@ def test_a_variable_that_is_called_otherwise_now_is_refused(folders):
     with pytest.raises(UsageError) as caught:
         load_config({"TTC_TEMPLATE": "chat.jinja"}, folders[2])
     assert "TTC_CHAT_TEMPLATE" in caught.value.hint
+
+
+@pytest.mark.parametrize("flag", [0, 513, 2**63, float("nan")])
+def test_a_flag_keeps_to_the_same_range(folders, flag):
+    with pytest.raises(UsageError, match="--threads: threads must be"):
+        load_config({}, folders[2]).get("threads", flag)
+
+
+def test_no_number_goes_further_than_its_kind(folders):
+    for key, rule in KEYS.items():
+        if rule.type is not str:
+            assert rule.most < float("inf"), key
+            for text in ("1e400", "nan", "-1e400", "9" * 400):
+                with pytest.raises(UsageError):
+                    load_config({f"TTC_{key.upper()}": text}, folders[2])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "device"])
+def test_what_is_no_regular_file_is_not_waited_for(folders, kind):
+    user, project, here = folders
+    for path in (user, project):
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(path if kind == "loop" else "/dev/zero")
+    assert find_project_file(here) is None
+    with pytest.raises(UsageError, match=r"config\.toml"):
+        load_config({}, here)
+
+
+def test_a_folder_that_is_gone_holds_no_project(folders, monkeypatch):
+    here = folders[2]
+    monkeypatch.chdir(here)
+    here.rmdir()
+    assert load_config({}).get("threads") is None

@@ -6,15 +6,10 @@ import ast
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-
-import pytest
-
-from ttc_cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRETS = {
@@ -22,45 +17,6 @@ SECRETS = {
     "OPENAI_API_KEY": "sk-common-456",
     "HF_TOKEN": "hf_secret789",
 }
-
-
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in list(os.environ):
-        if name.startswith(("TTC_", "HF_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize("url", ["http://evil.example/v1", "https://10.0.0.7:8000"])
-def test_a_folder_cannot_send_questions_elsewhere(
-    bare: Path, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (bare / "ttc.toml").write_text(f'server = "{url}"')
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("asked for a name"))
-    assert main(["solve", "secret"]) == 2
-    assert "may not send questions to another machine" in capsys.readouterr().err
-
-
-def test_a_folder_may_name_a_server_of_this_machine(
-    bare: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (bare / "ttc.toml").write_text('server = "http://127.0.0.1:9"')
-    assert main(["solve", "q", "--dry-run"]) == 0
-    assert "served by http://127.0.0.1:9" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "line", ['verifier = "check=touch owned {file}"', 'check = "touch owned {file}"']
-)
-def test_a_folder_cannot_run_commands(
-    bare: Path, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (bare / "ttc.toml").write_text(line)
-    assert main(["solve", "q"]) == 2
-    assert not (bare / "owned").exists()
 
 
 GUARDED = textwrap.dedent(

@@ -2,13 +2,15 @@
 
 The project file is the nearest ``ttc.toml`` in the working directory or above it. Keys are the
 long flags with underscores; the variable of ``gpu_layers`` is ``TTC_GPU_LAYERS``. Both files may
-also hold tables ``[presets.NAME]``, which are the business of ``presets``.
+also hold tables ``[presets.NAME]``, which are the business of ``presets``. What the project's file
+may set is the business of ``trust``.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,23 +19,32 @@ from typing import Any
 
 from ttc_cli import paths
 from ttc_cli.errors import UsageError
+from ttc_cli.output import Output
+from ttc_cli.trust import belongs_to_user, require_own_hand
 
 PROJECT_FILE = "ttc.toml"
 USER_FILE = "config.toml"
 PRESETS = "presets"
 """The one table beside the settings."""
 
+MAX_BYTES = 1 << 20
+"""Of a settings file."""
+_MAX_DOTS = 200
+"""In one of its lines: the time that a dotted key takes grows with the square of its parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One setting: the ``type`` of its value, and what it must keep to.
+    """One setting: the ``type`` of its value, and what it must keep to, from whatever hand.
 
+    Numbers lie in ``least`` to ``most``, which is what llama.cpp's own hold where nothing is said.
     ``help`` says what it is; empty where a flag of ``ttc solve`` of the same name does.
     """
 
     type: type[str] | type[int] | type[float]
     choices: tuple[str, ...] = ()
     least: float | None = None
+    most: float = 2**31 - 1
     help: str = ""
 
 
@@ -41,23 +52,23 @@ KEYS: dict[str, Key] = {
     "model": Key(str),
     "server": Key(str),
     "chat_template": Key(str),
-    "parameters": Key(float, least=1),
+    "parameters": Key(float, least=1, most=1e15),
     "strategy": Key(str),
     "verifier": Key(str),
     "budget": Key(str, ("quick", "normal", "deep", "max")),
     "max_tokens": Key(int, least=1),
     "max_seconds": Key(float, least=0),
-    "max_flops": Key(float, least=1),
+    "max_flops": Key(float, least=1, most=1e30),
     "max_samples": Key(int, least=1),
-    "temperature": Key(float, least=0),
+    "temperature": Key(float, least=0, most=100),
     "think_tokens": Key(int, least=0),
     "wait": Key(int, least=0),
-    "think_keep": Key(float, least=0),
-    "threads": Key(int, least=1),
+    "think_keep": Key(float, least=0, most=1),
+    "threads": Key(int, least=1, most=512),
     "gpu_layers": Key(int, least=-1),
     "verifier_gpu_layers": Key(int, least=-1),
-    "parallel": Key(int, least=1),
-    "context": Key(int, least=1),
+    "parallel": Key(int, least=1, most=4096),
+    "context": Key(int, least=1, most=1 << 24),
     "kv_type": Key(str, ("f16", "q8_0", "q4_0")),
     "view": Key(str, ("auto", "tree", "plain", "none")),
     "color": Key(str, ("auto", "always", "never")),
@@ -72,10 +83,11 @@ RENAMED = {"template": "chat_template"}
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it was set: a variable's name or a file."""
+    """A value and where it was set: a variable's name or a file, the user's ``own`` or not."""
 
     value: Any
     origin: str
+    own: bool = True
 
 
 class Config:
@@ -85,11 +97,23 @@ class Config:
         self._settings = dict(settings)
 
     def get(self, key: str, flag: Any = None, default: Any = None) -> Any:
-        """``flag`` unless it is None, else the setting of ``key``, else ``default``."""
+        """``flag`` unless it is None, else the setting of ``key``, else ``default``.
+
+        Raises:
+            UsageError: the flag is a number out of range, or the setting is one that only the
+                user's own hand may set.
+        """
         if flag is not None:
+            if key in KEYS and isinstance(flag, int | float):
+                parse_value(key, flag, f"--{key.replace('_', '-')}")
             return flag
         setting = self._settings.get(key)
-        return default if setting is None else setting.value
+        if setting is None:
+            return default
+        if not setting.own:
+            listed = bool(KEYS[key].choices)
+            require_own_hand(key, setting.value, setting.origin, listed=listed)
+        return setting.value
 
     def over(self, settings: Mapping[str, Setting]) -> Config:
         """The same with ``settings`` in place of those of the same keys."""
@@ -113,8 +137,13 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     """
     environ = os.environ if environ is None else environ
     settings: dict[str, Setting] = {}
-    for path in settings_files(folder):
-        settings |= _read_settings(path)
+    settings |= _read_settings(user_file(), own=True)
+    project, ignored = _search(folder)
+    for path in ignored - _told:
+        _told.add(path)
+        Output().warn(f"{path} is not read: it, or its folder, belongs to another user")
+    if project is not None:
+        settings |= _read_settings(project, own=False)
     for old, new in RENAMED.items():
         if environ.get(f"TTC_{old.upper()}"):
             raise UsageError(
@@ -135,11 +164,27 @@ def user_file() -> Path:
 
 def find_project_file(folder: Path | None = None) -> Path | None:
     """The nearest ``ttc.toml`` in ``folder`` (the working directory) or above it."""
-    folder = folder or Path.cwd()
+    return _search(folder)[0]
+
+
+_told: set[Path] = set()
+"""Files of which it has been said that they are not read."""
+
+
+def _search(folder: Path | None) -> tuple[Path | None, set[Path]]:
+    """The project's file, and those nearer that are not the user's own."""
+    ignored: set[Path] = set()
+    try:
+        folder = folder or Path.cwd()
+    except OSError:  # it was deleted
+        return None, ignored
     for place in (folder, *folder.parents):
-        if (place / PROJECT_FILE).is_file():
-            return place / PROJECT_FILE
-    return None
+        path = place / PROJECT_FILE
+        if os.path.isfile(path):  # unlike Path's own, no error where it may not be looked
+            if belongs_to_user(path) and belongs_to_user(place):
+                return path, ignored
+            ignored.add(path)
+    return None, ignored
 
 
 def settings_files(folder: Path | None = None) -> tuple[Path, ...]:
@@ -152,21 +197,47 @@ def read_table(path: Path) -> dict[str, Any]:
     """What the file holds; empty where there is none.
 
     Raises:
-        UsageError: it cannot be read, or is no TOML.
+        UsageError: it cannot be read, is no regular file, too large, or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UsageError(f"{path} is no regular file.")
+            data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+    return parse_table(data, str(path), "ttc config edit")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Also where it is a pipe that nobody writes to."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def parse_table(data: bytes, where: str, hint: str | None = None) -> dict[str, Any]:
+    """``data`` as TOML; ``where`` and ``hint`` are for the error.
+
+    Raises:
+        UsageError: it is no TOML, too large, or nested without measure.
+    """
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{where} is larger than {MAX_BYTES >> 20} MiB: it holds no settings.")
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.count(b".") > _MAX_DOTS:
+            raise UsageError(f"{where}: line {number} has more than {_MAX_DOTS} dots.", hint)
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise UsageError(f"{where} is nested too deeply.", hint) from None
     except ValueError as error:  # not TOML, or not UTF-8
-        raise UsageError(f"{path} is not valid TOML: {error}.", "ttc config edit") from error
+        raise UsageError(f"{where} is not valid TOML: {error}.", hint) from error
 
 
-def _read_settings(path: Path) -> dict[str, Setting]:
+def _read_settings(path: Path, *, own: bool) -> dict[str, Setting]:
     return {
-        key: Setting(parse_value(key, value, str(path)), str(path))
+        key: Setting(parse_value(key, value, str(path)), str(path), own)
         for key, value in read_table(path).items()
         if key != PRESETS
     }
@@ -182,7 +253,13 @@ def find_rule(key: str, origin: str, rules: Mapping[str, Key] = KEYS) -> Key:
         return rules[key]
     near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(key, rules, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(rules)}"
-    raise UsageError(f"{origin}: unknown key {key!r}.", hint)
+    raise UsageError(f"{origin}: unknown key {_show(key)}.", hint)
+
+
+def _show(value: Any) -> str:
+    """``value`` as errors quote it: what a file holds may be long."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:79]}…"
 
 
 def parse_value(
@@ -191,22 +268,26 @@ def parse_value(
     """``value`` as the setting ``key`` wants it; text is read as a number where one is wanted.
 
     Raises:
-        UsageError: no such key, a value of the wrong kind, none of the choices, or too small.
+        UsageError: no such key, a value of the wrong kind, none of the choices, or out of range.
     """
     rule = find_rule(key, origin, rules)
     wanted = {str: "text", int: "a whole number", float: "a number"}[rule.type]
-    wrong = UsageError(f"{origin}: {key} must be {wanted}, not {value!r}.")
+    wrong = UsageError(f"{origin}: {key} must be {wanted}, not {_show(value)}.")
     allowed = {str: str, int: str | int, float: str | int | float}[rule.type]
     if isinstance(value, bool) or not isinstance(value, allowed):
         raise wrong
     try:
         parsed = rule.type(value)
-    except (TypeError, ValueError):
+    except (ValueError, OverflowError):
         raise wrong from None
     if rule.choices and parsed not in rule.choices:
         near = difflib.get_close_matches(str(parsed), rule.choices, 1)
         hint = f"did you mean {near[0]!r}?" if near else None
         raise UsageError(f"{origin}: {key} must be one of {', '.join(rule.choices)}.", hint)
-    if rule.least is not None and not isinstance(parsed, str) and not parsed >= rule.least:
+    if isinstance(parsed, str):
+        return parsed
+    if rule.least is not None and not parsed >= rule.least:
         raise UsageError(f"{origin}: {key} must be at least {rule.least:g}.")
+    if not parsed <= rule.most:
+        raise UsageError(f"{origin}: {key} must be at most {rule.most:,.10g}.")
     return parsed

@@ -1,9 +1,9 @@
 """Presets: flags of ``ttc solve`` kept under a name, as ``[presets.NAME]`` in a settings file.
 
 They lie in the user's ``config.toml``, where ``--save`` puts them, or in the project's
-``ttc.toml``, whose presets hide the user's of the same name. Keys are the long flags with
-underscores: every setting, and those below. A check is taken from the user's own file alone:
-else a folder could run any command as soon as ttc is used there.
+``ttc.toml``, whose presets the user's of the same name hide. Keys are the long flags with
+underscores: every setting, and those below. What the project's may hold is the business of
+``trust``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from ttc_cli.config import (
     KEYS,
     PRESETS,
     Key,
-    find_project_file,
     find_rule,
     parse_value,
     read_table,
@@ -27,13 +26,14 @@ from ttc_cli.config import (
     user_file,
 )
 from ttc_cli.errors import UsageError
+from ttc_cli.trust import require_own_hand
 from ttc_cli.types import AnswerType
 
 RULES: dict[str, Key] = {
     **{key: rule for key, rule in KEYS.items() if not rule.help},  # those that are flags
     "option": Key(str),
     "check": Key(str),
-    "check_seconds": Key(float, least=0.1),
+    "check_seconds": Key(float, least=0.1, most=86_400),
     "samples": Key(int, least=1),
     "answer_type": Key(str, tuple(each.value for each in AnswerType)),
     "system": Key(str),
@@ -69,7 +69,7 @@ def list_presets(folder: Path | None = None) -> dict[str, Preset]:
         UsageError: a file cannot be read, or its presets are no tables.
     """
     found: dict[str, Preset] = {}
-    for path in settings_files(folder):
+    for path in reversed(settings_files(folder)):  # the user's own wins
         tables = read_table(path).get(PRESETS, {})
         if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
             raise UsageError(f"{path}: a preset is a table.", "it begins with [presets.NAME]")
@@ -81,7 +81,8 @@ def find_preset(name: str, folder: Path | None = None) -> Preset:
     """The preset called ``name``, its values checked.
 
     Raises:
-        UsageError: there is none, it holds what no flag takes, or a check from a project's file.
+        UsageError: there is none, it holds what no flag takes, or it is a project's and holds
+            what only the user may say.
     """
     known = list_presets(folder)
     if name not in known:
@@ -92,12 +93,8 @@ def find_preset(name: str, folder: Path | None = None) -> Preset:
         )
     preset = known[name]
     where = f"{preset.path}: {PRESETS}.{name}"
-    values = {key: _read(key, value, where) for key, value in preset.values.items()}
-    if _runs_commands(values) and preset.path == find_project_file(folder):
-        raise UsageError(
-            f"{where}: a check is not taken from a project's file.",
-            f"Give it as --check, or save the preset as your own: --check COMMAND --save {name}",
-        )
+    own = preset.path == user_file()
+    values = {key: _read(key, value, where, own) for key, value in preset.values.items()}
     return Preset(name, values, preset.path)
 
 
@@ -123,14 +120,10 @@ def save_preset(name: str, values: Mapping[str, Any], warn: Callable[[str], None
     settings_file.change(user_file(), (PRESETS, name), dict(values), warn)
 
 
-def _read(key: str, value: Any, where: str) -> Any:
-    find_rule(key, where, RULES)
-    if key not in LISTS:
-        return parse_value(key, value, where, RULES)
-    listed = value if isinstance(value, list) else [value]
-    return [parse_value(key, each, where, RULES) for each in listed]
-
-
-def _runs_commands(values: Mapping[str, Any]) -> bool:
-    words = ",".join(values.get("verifier", [])).split(",")
-    return "check" in values or any(word.strip().startswith("check") for word in words)
+def _read(key: str, value: Any, where: str, own: bool) -> Any:
+    rule = find_rule(key, where, RULES)
+    given = value if key in LISTS and isinstance(value, list) else [value]
+    parsed = [parse_value(key, each, where, RULES) for each in given]
+    for each in parsed if not own else []:
+        require_own_hand(key, each, where, listed=bool(rule.choices))
+    return parsed if key in LISTS else parsed[0]

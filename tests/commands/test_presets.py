@@ -106,28 +106,14 @@ def test_the_list_shows_where_each_is_from(ttc, tmp_path):
     assert "--system 'Be brief.'" in ttc("config", "presets")[1]
 
 
-def test_the_projects_preset_hides_the_users_of_that_name(ttc, planned, tmp_path):
+def test_the_users_preset_hides_the_projects_of_that_name(ttc, planned, tmp_path):
     ttc("solve", "--budget", "deep", "--samples", "9", "--save", "maths")
-    (tmp_path / "ttc.toml").write_text("[presets.maths]\nbudget = 'quick'\n")
-    assert ttc("solve", "--preset", "maths", "--dry-run", "Q")[0] == 0
-    assert (planned[0].budget.level, planned[0].samples) == ("quick", None)
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "check = 'touch ran'",
-        "verifier = 'check=touch ran'",
-        "verifier = ['judge', ' check=touch ran']",
-        "verifier = 'judge, check=touch ran'",
-    ],
-)
-def test_a_folder_cannot_run_a_command_by_a_preset(ttc, tmp_path, hostile):
-    (tmp_path / "ttc.toml").write_text(f"[presets.maths]\n{hostile}\n")
-    code, out, err = ttc("solve", "--preset", "maths", "What is 2+2?")
-    assert (code, out) == (2, "")
-    assert "not taken from a project's file" in err
-    assert not (tmp_path / "ran").exists()
+    (tmp_path / "ttc.toml").write_text(
+        "[presets.maths]\nbudget = 'quick'\n[presets.ours]\nbudget = 'max'\n"
+    )
+    for name in ("maths", "ours"):
+        assert ttc("solve", "--preset", name, "--dry-run", "Q")[0] == 0
+    assert [(each.budget.level, each.samples) for each in planned] == [("deep", 9), ("max", None)]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +121,7 @@ def test_a_folder_cannot_run_a_command_by_a_preset(ttc, tmp_path, hostile):
     [
         ("bugdet = 'deep'", "did you mean 'budget'?"),
         ("samples = 0", "samples must be at least 1"),
+        ("check_seconds = 1e300", "check_seconds must be at most 86,400"),
         ("budget = 3", "budget must be text"),
         ("answer_type = 'numbr'", "did you mean 'number'?"),
         ("verifier = [3]", "verifier must be text"),

@@ -89,7 +89,9 @@ def test_what_a_template_has_a_place_for_goes_there(solve, template, text, words
         ("+++\nbudget = 'huge'\n+++\n{{ question }}", ["Why?"], "one of quick, normal"),
         ("+++\nsystem = 7\n+++\n{{ question }}", ["Why?"], "system must be text"),
         ("+++\nanswer_type = 'poem'\n+++\n{{ question }}", ["Why?"], "answer_type must be one of"),
-        ("+++\nverifier = 'check=rm -r /'\n+++\n{{ question }}", ["Why?"], "command line alone"),
+        ("+++\n" + "a." * 999 + "b = 1\n+++\n{{ question }}", ["Why?"], "more than 200 dots"),
+        ("+++\nbudget = " + "[" * 999 + "\n+++\n{{ question }}", ["Why?"], "too deeply"),
+        (f"+++\nsystem = '{'x' * (1 << 20)}'\n+++\n{{{{ question }}}}", ["Why?"], "1 MiB"),
         ("caf\udce9", ["Why?"], "UTF-8"),
     ],
 )  # fmt: skip
@@ -147,6 +149,32 @@ def test_templates_are_found_by_name(solve, template):
         assert code == 2
         assert "There is no template" in err
         assert "mine" in err
+
+
+@pytest.mark.parametrize(
+    ("reference", "question"),
+    [
+        ("mine", "Own: Why?"),
+        ("v1.2", "Own: Why?"),
+        ("./mine", "Theirs: Why?"),
+        ("mine.md", "Theirs: Why?"),
+        ("./v1.2", "Theirs: Why?"),
+        ("other.md", "Own: Why?"),
+        ("stray.x", "Theirs: Why?"),
+        ("stray", None),
+    ],
+)
+def test_a_name_is_the_users_own_and_a_path_is_a_file(solve, template, reference, question):
+    for name in ("mine.md", "v1.2.txt", "other.md"):
+        template("Own: {{ question }}", f"home/config/templates/{name}")
+    for name in ("mine", "mine.md", "v1.2", "stray", "stray.x"):
+        template("Theirs: {{ question }}", name)
+    if question is not None:
+        assert asked(solve, "Why?", "-t", reference) == question
+    else:
+        code, _, err = solve("Why?", "-t", reference)
+        assert code == 2
+        assert f"./{reference}" in err
 
 
 def test_without_any_template_the_folder_is_named(solve):

@@ -83,21 +83,21 @@ def load(path: Path, part: str | None = None, kind: AnswerType | None = None) ->
 
 
 def find(name: str, part: str | None = None) -> list[Question]:
-    """The questions of the file ``name``, or of the set of that name in ``NAMED``.
+    """The questions of the set ``name`` in ``NAMED``, else of the file of that name.
 
     Raises:
         UsageError: neither a file nor a set, or it cannot be understood.
         NetworkError: the hub cannot be reached, and the set is not in its cache.
     """
+    if name in NAMED:  # also where the folder holds a file that is called so
+        return load(_fetch(NAMED[name]), part, NAMED[name].kind)
     path = Path(name).expanduser()
-    if path.exists() or name not in NAMED:
-        if not path.exists():
-            raise UsageError(
-                f"There is no file {name!r}, and no set of that name.",
-                f"Give a JSONL or CSV file, or one of {', '.join(NAMED)}.",
-            )
-        return load(path, part)
-    return load(_fetch(NAMED[name]), part, NAMED[name].kind)
+    if not path.exists():
+        raise UsageError(
+            f"There is no file {name!r}, and no set of that name.",
+            f"Give a JSONL or CSV file, or one of {', '.join(NAMED)}.",
+        )
+    return load(path, part)
 
 
 def _fetch(wanted: HubSet) -> Path:

@@ -22,6 +22,8 @@ from ttc_cli.commands.dashes import TextCommand
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.trust import require_own_hand
+from ttc_cli.verifiers.names import split_words
 
 app = typer.Typer(
     help="List, read and change settings; list presets.",
@@ -85,12 +87,18 @@ def list_settings(
 
     config = settings.load_config()
     rows: list[dict[str, Any]] = []
+    out = Output()
     for key in settings.KEYS:
         summary, default = describe(key)
+        try:
+            value = config.get(key)
+        except UsageError as error:  # a project's file says what only the user may
+            out.warn(error.message)
+            value = None
         rows.append(
             {
                 "key": key,
-                "value": config.get(key),
+                "value": value,
                 "default": default,
                 "origin": config.origin(key) or "default",
                 "variable": f"TTC_{key.upper()}",
@@ -98,7 +106,7 @@ def list_settings(
             }
         )
     if as_json:
-        Output().document({"v": 1, "settings": rows})
+        out.document({"v": 1, "settings": rows})
         return
     lines: list[tuple[str, ...]] = [("KEY", "VALUE", "DEFAULT", "SET IN", "WHAT IT IS")]
     for row in rows:
@@ -152,6 +160,8 @@ def set_value(
 
     parsed = _check(key, settings.parse_value(key, value, "ttc config set"))
     path = _choose_file(project)
+    if project:
+        require_own_hand(key, parsed, str(path), listed=bool(settings.KEYS[key].choices))
     out = Output()
     settings_file.change(path, (key,), parsed, out.warn)
     out.say(f"{key} = {parsed} in {path}")
@@ -162,7 +172,7 @@ def _check(key: str, value: Any) -> Any:
     """``value``, held against the names that it must be one of.
 
     Raises:
-        UsageError: there is no such strategy, verifier or model, or a check.
+        UsageError: there is no such strategy, verifier or model.
         ModelError: the path of a model that is not there.
     """
     if key == "strategy" and value != "auto":
@@ -172,13 +182,8 @@ def _check(key: str, value: Any) -> Any:
     elif key == "verifier":
         from ttc_cli.verifiers.registry import parse
 
-        for word in value.split(","):
-            if word.strip().startswith("check"):
-                raise UsageError(
-                    "A check is taken from the command line alone, or from a preset of yours.",
-                    "ttc solve --check COMMAND --save NAME",
-                )
-            parse(word.strip())
+        for word in split_words(value):
+            parse(word)
     elif key == "model" and settings.load_config().get("server") is None:
         from ttc_cli.models.files import resolve_unchecked
 
@@ -187,10 +192,21 @@ def _check(key: str, value: Any) -> Any:
 
 
 def _choose_file(project: bool) -> Path:
-    """The user's file, or the project's: the one that is used here, else a new one."""
+    """The user's file, or the project's: the one that is used here, else a new one.
+
+    Raises:
+        UsageError: another user's file lies where a new one would.
+    """
     if not project:
         return settings.user_file()
-    return settings.find_project_file() or Path.cwd() / settings.PROJECT_FILE
+    found = settings.find_project_file()
+    if found is None and os.path.lexists(settings.PROJECT_FILE):
+        raise UsageError(
+            f"{settings.PROJECT_FILE} in this folder is not read: it, or the folder, belongs to "
+            "another user, or it is no file.",
+            "choose another folder, or set it in your own config.toml: ttc config set …",
+        )
+    return found or Path.cwd() / settings.PROJECT_FILE
 
 
 def _tell_winner(key: str, path: Path, out: Output) -> None:

@@ -2,14 +2,14 @@
 
 A template is a text with ``{{ question }}``, ``{{ input }}`` and, in a batch, the columns of a row.
 TOML between two lines of ``+++`` at its head sets what a configuration file may set, and ``system``
-and ``answer_type``. It is rendered in the sandbox that chat templates are rendered in: what it is
+and ``answer_type``; one that does not lie in the user's folder sets what a project's file may
+(``trust``). It is rendered in the sandbox that chat templates are rendered in: what it is
 filled with is never read as a template.
 """
 
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli import paths
 from ttc_cli.commands import question
 from ttc_cli.commands.question import Parts, read_file
-from ttc_cli.config import Setting, parse_value
+from ttc_cli.config import Setting, parse_table, parse_value
 from ttc_cli.errors import TtcError, UsageError
 from ttc_cli.texts import decode, split_lines
 from ttc_cli.types import AnswerType
@@ -136,7 +136,9 @@ def list_all() -> list[str]:
 
 
 def read_template(reference: str) -> PromptTemplate:
-    """The template that ``reference`` names: a file, or one in ``folder``.
+    """The template that ``reference`` names: one in ``folder``, or a file.
+
+    A name means the user's own, also where the working folder holds a file that is called so.
 
     Raises:
         UsageError: there is none, it does not compile, or its front matter is wrong.
@@ -151,12 +153,19 @@ def read_template(reference: str) -> PromptTemplate:
 
 def _find(reference: str) -> Path:
     path = Path(reference).expanduser()
-    if path.is_file():
-        return path
-    if path.name == reference:  # a bare name: nothing outside the folder
-        for ending in ("", *ENDINGS):
+    bare = path.name == reference
+    if bare:
+        for ending in ENDINGS:
             if (named := folder() / f"{reference}{ending}").is_file():
                 return named
+    if path.is_file() and not (bare and not path.suffix):
+        return path
+    if bare and (named := folder() / reference).is_file():
+        return named
+    if path.is_file():
+        raise UsageError(
+            f"There is no template of yours called {reference!r}.", f"for the file: ./{reference}"
+        )
     near = difflib.get_close_matches(reference, known := list_names(), 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
     where = f"a file, or NAME for {folder() / 'NAME.txt'}"
@@ -177,17 +186,15 @@ def _split(path: Path, source: str) -> tuple[str, str]:
 def _read_front_matter(
     path: Path, head: str
 ) -> tuple[dict[str, Setting], str | None, AnswerType | None]:
-    try:
-        content = tomllib.loads(head)
-    except ValueError as error:
-        raise UsageError(f"The front matter of {path} is not valid TOML: {error}.") from error
+    content = parse_table(head.encode(), f"The front matter of {path}")
     system, kind = content.pop("system", None), content.pop("answer_type", None)
     if not isinstance(system, str | None):
         raise UsageError(f"{path}: system must be text, not {system!r}.")
     if kind is not None and kind not in list(AnswerType):
         raise UsageError(f"{path}: answer_type must be one of {', '.join(AnswerType)}.")
+    own = path.absolute().parent == folder().absolute()
     settings = {
-        key: Setting(parse_value(key, value, str(path)), str(path))
+        key: Setting(parse_value(key, value, str(path)), str(path), own)
         for key, value in content.items()
     }
     return settings, system, None if kind is None else AnswerType(kind)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli.commands import planning, serving, verifier_models
 from ttc_cli.commands.thinking import Request, Rung
-from ttc_cli.config import Config
+from ttc_cli.config import KEYS, Config, parse_value
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import UsageError
+from ttc_cli.presets import RULES
 from ttc_cli.types import Budget, Problem
+from ttc_cli.verifiers.names import split_words
 
 if TYPE_CHECKING:
     from ttc_cli.commands.serving import Server
@@ -60,11 +62,17 @@ def refuse_contradictions(flags: Mapping[str, Any]) -> None:
 
 
 def check_wish(wish: Wish) -> None:
-    """Make sure that the strategy, its settings and the verifiers exist, before anything else.
+    """Make sure that all settings may be what they are, and that names exist, before anything else.
 
     Raises:
-        UsageError: one does not, or a check comes from a file.
+        UsageError: a number is out of range, a file says what only the user may, or there is no
+            such strategy, option or verifier.
     """
+    for key in KEYS:
+        wish.option(key)
+    for key in ("samples", "check_seconds"):
+        if wish.flags[key] is not None:
+            parse_value(key, wish.flags[key], f"--{key.replace('_', '-')}", RULES)
     knobs = planning.read_knobs(wish.flags["knobs"] or ())
     planning.check_names(wish.option("strategy", "auto"), knobs, _list_verifiers(wish))
 
@@ -89,8 +97,8 @@ def make_request(
     verifiers = _list_verifiers(wish)
     ladder: tuple[Model, ...] = ()
     if flags["cascade"] is not None:
-        ladder = planning.choose_cascade(split_names(flags["cascade"]))
-    served = None if ladder else _find_server(wish)
+        ladder = planning.choose_cascade(split_words(flags["cascade"]))
+    served = None if ladder else serving.read_server(wish.option)
     if ladder:
         verifiers = ()
     model = _choose_model(wish, ladder, served)
@@ -142,25 +150,11 @@ def make_request(
     )
 
 
-def split_names(given: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Names from flags, or from a setting with commas between them."""
-    parts = [given] if isinstance(given, str) else given or []
-    return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
-
-
 def _list_verifiers(wish: Wish) -> tuple[str, ...]:
     given, check = wish.flags["verifier"], wish.flags["check"]
-    verifiers = split_names(given or wish.config.get("verifier"))
-    if not given and any(each.startswith("check") for each in verifiers):
-        # Else a folder's ttc.toml could run any command as soon as ttc is used there.
-        raise UsageError("A check is taken from the command line alone.", "--check COMMAND")
-    return verifiers + ((f"check={check}",) if check else ())
-
-
-def _find_server(wish: Wish) -> Server | None:
-    if wish.flags["server"] is None:
-        serving.check_origin(wish.config.get("server"), wish.config.origin("server"))
-    return serving.read_server(wish.option)
+    texts = given or [wish.config.get("verifier", default="")]
+    words = tuple(word for text in texts for word in split_words(text))
+    return words + ((f"check={check}",) if check else ())
 
 
 def _choose_model(wish: Wish, ladder: Sequence[Model], served: Server | None) -> Model:

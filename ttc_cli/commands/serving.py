@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli.config import PROJECT_FILE
 from ttc_cli.errors import ModelError, TemplateError, UsageError
 from ttc_cli.texts import decode_utf8, read_utf8
 
@@ -54,29 +53,6 @@ def read_server(option: Callable[[str], Any]) -> Server | None:
         return None
     names = ("model", "chat_template", "parameters", "parallel", "context")
     return Server(url, *(option(name) for name in names))
-
-
-def check_origin(url: str | None, origin: str | None) -> None:
-    """Make sure that a folder which somebody enters does not send their questions elsewhere.
-
-    Args:
-        url: the server that settings name.
-        origin: the file or variable that names it; None where a flag does.
-
-    Raises:
-        UsageError: the ``ttc.toml`` of a project names another machine.
-    """
-    from ttc_cli.engines.openai.address import read_address
-
-    if not url or origin is None or Path(origin).name != PROJECT_FILE:
-        return
-    if not read_address(url, {}).local:
-        raise UsageError(
-            f"{origin} names the server {url}: a folder's file may not send questions to another "
-            "machine.",
-            f"if you want that, say so yourself: ttc solve --server {url} …, TTC_SERVER, or your "
-            "config.toml",
-        )
 
 
 def choose_served_model(server: Server) -> Model:
@@ -175,8 +151,11 @@ def read_template(reference: str) -> Told:
         TemplateError: there is no template in it.
         ModelError: a damaged GGUF file.
     """
+    from ttc_cli.models.registry import load_registry
+
     path = Path(reference).expanduser()
-    if not path.is_file():
+    # A name means the model, also where the folder holds a file that is called so.
+    if load_registry().get(reference) is not None or not path.is_file():
         return _read_model_template(reference)
     if path.suffix == ".gguf":
         return _require(_read_gguf(path), reference)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttc_cli.errors import UsageError
+from ttc_cli.types import CHECK
 
 if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
@@ -90,9 +91,10 @@ def refuse_foreign(verifiers: Sequence[str], where: str) -> None:
             ``choose_verifier_models``.
     """
     from ttc_cli.engines.llamacpp import Settings
+    from ttc_cli.verifiers import registry
 
     for verifier in verifiers:
-        command = verifier.startswith("check=")
+        command = registry.parse(verifier).name == CHECK
         if command or choose_verifier_models([verifier], Settings()).models:
             raise UsageError(
                 f"{where.capitalize()} asks what the model itself can be asked; {verifier} needs "
@@ -126,7 +128,7 @@ def find_sandbox(verifiers: Sequence[str], warn: Callable[[str], None]) -> str |
     """
     from ttc_cli.verifiers import registry
 
-    checks = [each.argument for each in map(registry.parse, verifiers) if each.name == "check"]
+    checks = [each.argument for each in map(registry.parse, verifiers) if each.name == CHECK]
     if not checks:
         return None
     from ttc_cli.verifiers.cells import describe_gaps

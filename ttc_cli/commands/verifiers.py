@@ -26,6 +26,7 @@ from ttc_cli.commands.verifier_trials import (
 from ttc_cli.errors import TemplateError, TtcError, UsageError
 from ttc_cli.output import Output
 from ttc_cli.signals import run_tasks
+from ttc_cli.verifiers.names import split_words
 
 if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
@@ -205,7 +206,7 @@ def try_verifiers(
     from ttc_cli.commands.verifier_trials import Setting, run_trials
     from ttc_cli.verifiers import registry
 
-    wanted = [word for name in names for word in _split_words(name)]
+    wanted = [word for name in names for word in split_words(name)]
     wanted += [f"check={check}"] if check else []
     specs = [registry.parse(each) for each in wanted]
     out = Output(quiet)
@@ -234,10 +235,6 @@ def try_verifiers(
     else:
         print_report(found)
     _speak_out(setting, found, out, remembered=remember)
-
-
-def _split_words(text: str) -> list[str]:
-    return [text] if text.startswith("check=") else [w for w in text.split(",") if w]
 
 
 def _remember(setting: Setting, found: Sequence[Separation]) -> None:
