@@ -75,8 +75,8 @@ def test_a_wrong_file_is_named_with_what_is_wrong(folders, content, said, hint):
 
 
 def test_a_file_that_is_not_text_is_named(folders):
-    folders[1].write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="not valid TOML"):
+    folders[1].write_bytes(b"\xff\xff")
+    with pytest.raises(UsageError, match=r"ttc\.toml is not UTF-8 text"):
         load_config({}, folders[2])
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from ttc_cli import paths
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.texts import decode
 from ttc_cli.trust import belongs_to_user, require_own_hand
 
 PROJECT_FILE = "ttc.toml"
@@ -193,8 +194,8 @@ def settings_files(folder: Path | None = None) -> tuple[Path, ...]:
     return (user_file(),) if project is None else (user_file(), project)
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """What the file holds; empty where there is none.
+def read_table(path: Path, hint: str | None = "ttc config edit") -> dict[str, Any]:
+    """What the file holds; empty where there is none. ``hint`` is for where it is no TOML.
 
     Raises:
         UsageError: it cannot be read, is no regular file, too large, or no TOML.
@@ -208,7 +209,7 @@ def read_table(path: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
-    return parse_table(data, str(path), "ttc config edit")
+    return parse_table(data, str(path), hint)
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -220,18 +221,19 @@ def parse_table(data: bytes, where: str, hint: str | None = None) -> dict[str, A
     """``data`` as TOML; ``where`` and ``hint`` are for the error.
 
     Raises:
-        UsageError: it is no TOML, too large, or nested without measure.
+        UsageError: it is no text, no TOML, too large, or nested without measure.
     """
     if len(data) > MAX_BYTES:
         raise UsageError(f"{where} is larger than {MAX_BYTES >> 20} MiB: it holds no settings.")
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.count(b".") > _MAX_DOTS:
+    text = decode(data, where, where)
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MAX_DOTS:
             raise UsageError(f"{where}: line {number} has more than {_MAX_DOTS} dots.", hint)
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(text)
     except RecursionError:
         raise UsageError(f"{where} is nested too deeply.", hint) from None
-    except ValueError as error:  # not TOML, or not UTF-8
+    except ValueError as error:
         raise UsageError(f"{where} is not valid TOML: {error}.", hint) from error
 
 

@@ -59,7 +59,7 @@ def solve(scripted_model, tmp_path, monkeypatch, capsys):
     for name in ("getaddrinfo", "create_connection"):
         monkeypatch.setattr(socket, name, lambda *_, **__: pytest.fail("asked the network"))
     monkeypatch.setattr(children, "start", lambda *_, **__: pytest.fail("started a process"))
-    monkeypatch.setattr("ttc_cli.verifiers.sandbox.find_sandbox", lambda: None)
+    monkeypatch.setattr("ttc_cli.commands.verifier_models.find_sandbox", lambda *_: None)
     monkeypatch.setattr(
         "ttc_cli.commands.thinking.open_engine",
         lambda path, settings, name: make_engine(["The final answer is 4."]),

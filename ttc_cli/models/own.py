@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ttc_cli.config import read_table
 from ttc_cli.errors import UsageError
 from ttc_cli.models import files, sources
 from ttc_cli.models.gguf import read_header
@@ -18,7 +19,6 @@ from ttc_cli.models.registry import (
     Source,
     check_entry,
     load_registry,
-    read_user_file,
     user_file,
 )
 from ttc_cli.paths import write_whole
@@ -110,7 +110,7 @@ def forget_entry(name: str) -> bool:
     import tomli_w
 
     path = user_file()
-    content = read_user_file(path)
+    content = read_table(path, hint=None)
     if name not in content.get("models", {}):
         return False
     # Copied: a full disk costs neither.

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from ttc_cli import paths
+from ttc_cli.config import read_table
 from ttc_cli.errors import TtcError, UsageError
-from ttc_cli.texts import decode
 from ttc_cli.types import Sampling
 
 Tier = Literal["test", "starter", "small", "medium", "large", "xl", "own"]
@@ -205,7 +205,7 @@ def load_registry() -> Registry:
     """
     shipped = _load_shipped()
     path = user_file()
-    content = read_user_file(path)
+    content = read_table(path, hint=None)
     if not content:
         return shipped
     own = _check(content, path)
@@ -239,22 +239,6 @@ def shipped_file(package: Path | None = None) -> Path:
         f"The installation is incomplete: there is no models.toml in {package}.",
         "install ttc again: pip install --force-reinstall --no-deps ttc-cli",
     )
-
-
-def read_user_file(path: Path) -> dict[str, Any]:
-    """What the user's file holds, empty where there is none.
-
-    Raises:
-        UsageError: it cannot be read or is no TOML.
-    """
-    try:
-        return tomllib.loads(decode(path.read_bytes(), f"The file {path}", str(path)))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
 
 
 def _build_entry(name: str, raw: Mapping[str, Any]) -> Entry:
