@@ -16,10 +16,18 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ttc_cli.engines.base import Span
+from ttc_cli.engines.scripted import ScriptedEngine
+from ttc_cli.errors import UsageError
+from ttc_cli.ledger import Ledger
+from ttc_cli.types import Budget, Candidate, Finish, Problem, Score
 from ttc_cli.verifiers import removal, seccomp, watching
+from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.cells import LANDLOCK, SEATBELT_PROFILE, describe_gaps
-from ttc_cli.verifiers.command import read_command
+from ttc_cli.verifiers.command import CommandVerifier, read_command
 from ttc_cli.verifiers.sandbox import Checked, explain_sandbox, find_hidden, find_sandbox, run_check
 
 PYTHON = sys.executable
@@ -46,6 +54,18 @@ def run(text: str, kind: str | None, *, seconds: float = 10.0, setup: str = SETU
     command = read_command(f"{PYTHON} {{file.py}}")
     data = (setup + text).encode()
     return asyncio.run(run_check(command, data, ".py", seconds=seconds, sandbox=kind))
+
+
+def score(verifier: CommandVerifier, texts: list[str]) -> list[Score | None]:
+    """What candidates of ``texts`` get, one after another the same question's."""
+
+    async def work():
+        async with await ScriptedEngine().open((Span("?"),), Ledger(Budget())) as session:
+            found = [Candidate(n, text, 1, Finish.STOP) for n, text in enumerate(texts)]
+            leaves = [Leaf(each, None) for each in found]
+            return await verifier.score(session, Problem("?"), leaves)
+
+    return asyncio.run(work())
 
 
 # -- what it reaches ------------------------------------------------------------------------------
@@ -207,8 +227,8 @@ def eat(size, shared):
 @pytest.mark.parametrize(
     "attack",
     [
-        "eat(400 << 20, True); time.sleep(9)",
-        "eat(400 << 20, False); time.sleep(9)",
+        "held = eat(400 << 20, True); time.sleep(9)",
+        "held = eat(400 << 20, False); time.sleep(9)",
         "held = [os.fork() or (eat(100 << 20, False), time.sleep(9)) for _ in range(4)];"
         "time.sleep(9)",
         # shared, touched by one that lets go of it: in nobody's resident pages
@@ -387,6 +407,38 @@ def test_whatever_it_leaves_is_removed_and_no_more(kind, text, tmp_path, monkeyp
     assert modes == [0o750, 0o400]
 
 
+NAMES = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1)
+TREES = st.recursive(
+    st.sampled_from(["file", "link", "pipe"]),
+    lambda below: st.dictionaries(NAMES.map(lambda name: name[:60]), below, max_size=4),
+    max_leaves=12,
+)
+
+
+def plant(at: bytes, tree, modes) -> None:
+    if isinstance(tree, dict):
+        os.mkdir(at)
+        for name, below in tree.items():
+            if name not in (".", ".."):
+                plant(at + b"/" + name.encode(), below, modes)
+        os.chmod(at, modes.draw(st.integers(0, 0o777)))
+    elif tree == "link":
+        os.symlink("..", at)
+    elif tree == "pipe":
+        os.mkfifo(at)
+    else:
+        os.close(os.open(at, os.O_CREAT, 0))
+
+
+@given(tree=TREES, modes=st.data())
+@settings(max_examples=30, deadline=None)
+def test_any_tree_is_removed(tree, modes) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        plant(os.fsencode(made) + b"/tree", {"top": tree}, modes)
+        assert removal.remove(Path(made) / "tree")
+        assert os.listdir(made) == []
+
+
 def test_what_cannot_be_removed_is_left_and_nothing_raised(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     unlink = os.unlink
@@ -474,6 +526,16 @@ def test_an_interpreter_below_tmp_sees_its_packages(hidden, kind) -> None:
         assert find_hidden(command, FOUND) == ()
 
 
+@pytest.mark.parametrize("kind", [None, FOUND], ids=["bare", "sandbox"])
+def test_version_managers_and_packages_of_the_user_are_found(tmp_path, kind, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setenv("RUSTUP_HOME", "/rust")
+    names = ("PYENV_DIR", "PYTHONUSERBASE", "RUSTUP_HOME")
+    ran = run(f"print(*map(os.environ.get, {names!r}))", kind)
+    assert ran.output.split() == [str(tmp_path), "/nowhere/.local", "/rust"]
+
+
 @walled
 def test_a_script_below_tmp_sees_its_project(hidden, monkeypatch) -> None:
     (hidden / "tests").mkdir()
@@ -502,14 +564,63 @@ def test_a_script_in_tmp_itself_sees_what_is_beside_it() -> None:
 
 
 @walled
-@pytest.mark.skipif(os.getuid() != 0, reason="root alone may read what is not root's")
 def test_what_a_check_could_not_open_is_named(hidden) -> None:
-    script = hidden / "check.py"
-    script.touch()
-    os.chown(hidden, 65534, 65534)
-    hidden.chmod(0o700)
-    assert find_hidden(read_command(f"{PYTHON} {script} {{file}}"), FOUND) == (str(script),)
     assert find_hidden(read_command(f"{PYTHON} {{file}}"), FOUND) == ()
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".py") as script:
+        assert find_hidden(read_command(f"{PYTHON} {script.name} {{file}}"), FOUND) == (
+            script.name,
+        )
+    if os.getuid() == 0:  # who may read what is not root's, but not in there
+        script = hidden / "check.py"
+        script.touch()
+        os.chown(hidden, 65534, 65534)
+        hidden.chmod(0o700)
+        assert find_hidden(read_command(f"{PYTHON} {script} {{file}}"), FOUND) == (str(script),)
+
+
+@pytest.mark.parametrize(
+    ("bwrap", "said"),
+    [("exit 0", "exit status 0"), ("echo 'bwrap: no room' >&2; exit 1", "bwrap: no room")],
+)
+def test_a_sandbox_that_fails_is_no_verdict(bwrap, said, tmp_path) -> None:
+    broken = tmp_path / "bwrap"
+    broken.write_text(f"#!/bin/sh\n{bwrap}\n")
+    broken.chmod(0o755)
+    command = read_command(f"{PYTHON} {{file}}")
+    assert not asyncio.run(run_check(command, b"", "", seconds=10, sandbox=str(broken))).passed
+    with pytest.raises(UsageError, match=f"could not be started.*{said}"):
+        score(CommandVerifier(command, sandbox=str(broken)), ["4"])
+
+
+def test_no_room_for_a_check_is_no_verdict(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(UsageError, match=r"could not be started.*No such file"):
+        score(CommandVerifier(read_command(f"{PYTHON} {{file}}"), sandbox=None), ["4"])
+
+
+def test_what_exits_as_if_it_were_not_found_has_failed() -> None:
+    verifier = CommandVerifier(read_command(f"{PYTHON} {{file}}"), sandbox=FOUND)
+    texts = ["```py\nimport os; os._exit(127)\n```", "```py\nimport os; os._exit(126)\n```"]
+    assert score(verifier, texts) == [Score("check", 0.0)] * 2
+
+
+def test_an_attack_costs_its_own_candidate_alone(monkeypatch) -> None:
+    monkeypatch.setattr(watching, "MEMORY", 300 << 20)
+    attacks = [
+        LEAVINGS["deep"],
+        "import mmap; a = mmap.mmap(-1, 400 << 20); import time; time.sleep(9)",
+        "while True: print('x' * 10000)",
+        "os.kill(0, 9)",
+        "os.kill(os.getppid(), 9)",
+        "import signal\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n"
+        "    except OSError: pass\nimport time; time.sleep(99)",
+    ]
+    texts = [f"```py\nimport os\n{each}\n```" for each in ("", *attacks, "pass")]
+    verifier = CommandVerifier(
+        read_command(f"{PYTHON} {{file}}"), seconds=3.0, sandbox=FOUND, parallel=4
+    )
+    found = score(verifier, texts)
+    assert [each.value for each in found] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
 
 
 # -- where there is less --------------------------------------------------------------------------

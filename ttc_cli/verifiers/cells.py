@@ -49,12 +49,14 @@ SEATBELT_PROFILE = """\
 class Cell:
     """Where a check runs. ``held`` are open files that the words name by number.
 
-    ``closed``: its files are in memory of a fixed size, and its processes cannot leave it.
+    ``ready`` is the one of them in which ``confine`` says how far it came. ``closed``: its files
+    are in memory of a fixed size, and its processes cannot leave it.
     """
 
     words: list[str]
     file: Path
     held: tuple[int, ...]
+    ready: int
     closed: bool
 
 
@@ -80,6 +82,8 @@ def open_cell(
             program = build_filter(alone=sandbox != LANDLOCK)
             filtered = () if program is None else (_hold(program, stack),)
         number = "".join(map(str, filtered))
+        ready = _hold(b"", stack)
+        held = (*filtered, ready)
         own = [*name_python("-I", "-S", confine.__file__, limits)]
         if sandbox in (None, LANDLOCK, SEATBELT):
             folder = stack.enter_context(make_folder())
@@ -87,7 +91,8 @@ def open_cell(
             if sandbox == SEATBELT:
                 own = [SEATBELT, "-D", f"FOLDER={folder}", "-p", SEATBELT_PROFILE, *own]
             writable = [str(folder)] if sandbox == LANDLOCK else []
-            yield Cell([*own, number, *writable, "--"], folder / name, filtered, closed=False)
+            words = [*own, number, str(ready), *writable, "--"]
+            yield Cell(words, folder / name, held, ready, closed=False)
         else:
             folder = Path(f"/tmp/{PREFIX}{secrets.token_hex(8)}")
             content = _hold(data, stack)
@@ -109,16 +114,16 @@ def open_cell(
                 "--new-session",
                 "--cap-drop", "ALL",
                 "--seccomp", number,
-                "--", *own, "", "/tmp", "/dev", "--",
+                "--", *own, "", str(ready), "/tmp", "/dev", "--",
             ]  # fmt: skip
-            yield Cell(words, folder / name, (*filtered, content), closed=True)
+            yield Cell(words, folder / name, (*held, content), ready, closed=True)
 
 
 _show = functools.lru_cache(maxsize=16)(show)
 
 
 def _hold(content: bytes, stack: contextlib.ExitStack) -> int:
-    """The number of an open file without a name that holds ``content``, open as ``stack`` is."""
+    """The number of a file without a name that holds ``content``, open as long as ``stack`` is."""
     file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     file.write(content)
     file.seek(0)

@@ -133,12 +133,14 @@ class CommandVerifier(WholeVerifier):
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
-        """1 where the command exits with status 0, else 0; None where a cap or the user came first.
+        """1 where the command exits with status 0, else 0; None where it did not get to it.
 
-        What several candidates have in common is checked once a question.
+        That is where a cap or the user came first, and where the check could not be started, which
+        is nothing of the candidate's doing. What several candidates have in common is checked once
+        a question.
 
         Raises:
-            UsageError: the command could not be started.
+            UsageError: no check of the question could be started.
         """
         known = self._known.setdefault(id(session), {})
         keys, missing = [], {}
@@ -151,7 +153,7 @@ class CommandVerifier(WholeVerifier):
                 missing[keys[-1]] = (data, suffix)
         gate = asyncio.Semaphore(self._parallel)
         processes = count_processes() if missing else None
-        unstarted = False
+        unstarted = ""
 
         async def check(key: str, data: bytes, suffix: str) -> None:
             nonlocal unstarted
@@ -171,15 +173,17 @@ class CommandVerifier(WholeVerifier):
                 )
             if found.code is None and (limit < self._seconds or self._stopped.is_set()):
                 return  # the run ended, not the check's time
-            if found.code in (126, 127) and not found.output:
-                unstarted = True
+            if not found.started:
+                end = f"not in {limit:g} s" if found.code is None else f"exit status {found.code}"
+                unstarted = found.output.strip().rpartition("\n")[2] or end
+                return
             known[key] = float(found.passed)
 
         await asyncio.gather(*(check(key, *each) for key, each in missing.items()))
-        if unstarted:
+        if unstarted and not known:
             raise UsageError(
-                f"The check could not be started: {self._command.words[0]}.",
-                "Try the command by itself.",
+                f"The check could not be started: {self._command.words[0]}: {unstarted}.",
+                "Try the command by itself; what its sandbox needs is in docs/verifiers.md.",
             )
         return [
             None if (value := known.get(key)) is None else Score(self.name, value) for key in keys

@@ -1,13 +1,14 @@
 """What a check's process does to itself before it becomes the user's command.
 
-Run by path, not imported: ``python -I -S confine.py LIMITS FILTER FOLDER … -- COMMAND …``, inside
+Run by path: ``python -I -S confine.py LIMITS FILTER READY FOLDER … -- COMMAND …``, inside
 bubblewrap where there is one. ``LIMITS`` are ``name=number`` joined by commas (``data``, ``fsize``,
 ``nproc``, ``cpu``, ``core``, ``nofile``); ``FILTER`` is the number of an open file to read a
-seccomp filter from, or nothing. Where there are ``FOLDER`` s, Landlock lets nothing else be written
+seccomp filter from, or nothing; ``READY`` that of one to write a ``+`` to before the command runs,
+and a ``-`` where it cannot. Where there are ``FOLDER`` s, Landlock lets nothing else be written
 to. A process of its own does all this because doing so between fork and exec is unsafe in a program
 with threads. It takes the lowest priority (a check must not slow the model down), is the first to
-go where memory runs out, dies with the program that started it where the system can promise that,
-and exits 126 or 127 as a shell does where the command cannot be run.
+go where memory runs out, and dies with the program that started it where the system can promise
+that.
 
 Sources: linux/landlock.h, linux/prctl.h, linux/seccomp.h.
 """
@@ -34,8 +35,9 @@ _SCOPES = 1 << 0 | 1 << 1  # abstract sockets, signals
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
-def main(limits: str, seccomp: str, folders: list[str], command: list[str]) -> None:
+def main(limits: str, seccomp: str, ready: int, folders: list[str], command: list[str]) -> None:
     """Set ``limits`` and become ``command``."""
+    os.set_inheritable(ready, False)
     with contextlib.suppress(OSError):
         os.nice(NICE)
     for limit in filter(None, limits.split(",")):
@@ -45,12 +47,12 @@ def main(limits: str, seccomp: str, folders: list[str], command: list[str]) -> N
             cap(kind, int(value))
     if sys.platform.startswith("linux"):
         confine(seccomp, folders)
+    os.write(ready, b"+")
     try:
         os.execvp(command[0], command)
-    except FileNotFoundError:
-        sys.exit(127)
-    except OSError:
-        sys.exit(126)
+    except OSError as error:
+        os.write(ready, b"-")
+        sys.exit(str(error))
 
 
 def cap(kind: int, value: int) -> None:
@@ -114,4 +116,5 @@ def lock_files(libc: ctypes.CDLL, folders: list[str]) -> None:
 
 if __name__ == "__main__":
     split = sys.argv.index("--")
-    main(sys.argv[1], sys.argv[2], sys.argv[3:split], sys.argv[split + 1 :])
+    limits, seccomp, ready, *folders = sys.argv[1:split]
+    main(limits, seccomp, int(ready), folders, sys.argv[split + 1 :])

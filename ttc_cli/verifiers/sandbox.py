@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttc_cli import children
-from ttc_cli.errors import DiskFull, TtcError
 from ttc_cli.verifiers import confine
 from ttc_cli.verifiers.cells import LANDLOCK, SEATBELT, open_cell
 from ttc_cli.verifiers.seccomp import build_filter
@@ -36,7 +35,12 @@ FILE_BYTES = 64 << 20
 OPEN_FILES = 1024
 
 FILE = re.compile(r"\{file(\.[A-Za-z0-9_]{1,12})?\}")
-_KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "SystemRoot")
+_KEPT = (
+    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "SystemRoot",
+    "CONDA_PREFIX", "GOROOT", "JAVA_HOME", "PYENV_ROOT", "PYENV_VERSION", "RUSTUP_TOOLCHAIN",
+)  # fmt: skip
+_PLACES = {"PYENV_DIR": ".", "PYTHONUSERBASE": "~/.local", "RUSTUP_HOME": "~/.rustup"}
+"""What programs look for in the folder they run in or in the home, which are others in a check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +65,20 @@ class Checked:
     """What became of one check. ``code`` is None where it was killed: time, or a cancelled run.
 
     ``output`` is the end of what it wrote to stdout and stderr; hostile, like all model text.
-    ``excess`` is what it was killed for using too much of.
+    ``excess`` is what it was killed for using too much of. Where it was not ``started``, ``output``
+    is the sandbox's or the system's, and says nothing about the candidate.
     """
 
     code: int | None
     output: str
     seconds: float
     excess: str | None = None
+    started: bool = True
 
     @property
     def passed(self) -> bool:
         """Whether it exited with status 0."""
-        return self.code == 0
+        return self.started and self.code == 0
 
 
 async def run_check(
@@ -95,9 +101,6 @@ async def run_check(
         sandbox: what ``find_sandbox`` said.
         processes: how many the user may have in all; None is no limit.
         stopped: set, it kills the command as cancelling does, from any thread.
-
-    Raises:
-        DiskFull: there is no room for the file.
     """
     limits = {
         "data": MEMORY,
@@ -135,33 +138,31 @@ def _run(
             cell = stack.enter_context(
                 open_cell(sandbox, command.words, data, f"candidate{suffix}", limits)
             )
+            folder = cell.file.parent
+            started = time.monotonic()
+            process = children.start(
+                cell.words + command.fill(cell.file),
+                stdout=children.PIPE,
+                stderr=children.STDOUT,
+                cwd=Path("/") if cell.closed else folder,
+                environment=_environment(folder),
+                new_session=True,
+                held=cell.held,
+            )
         except OSError as error:
-            raise DiskFull(
-                f"A check's file cannot be written: {error}.",
-                "Name a folder with room: TMPDIR=/path/with/room ttc …",
-            ) from error
-        folder = cell.file.parent
-        started = time.monotonic()
-        process = children.start(
-            cell.words + command.fill(cell.file),
-            stdout=children.PIPE,
-            stderr=children.STDOUT,
-            cwd=Path("/") if cell.closed else folder,
-            environment=_environment(folder),
-            new_session=True,
-            held=cell.held,
-        )
+            return Checked(None, str(error), 0.0, started=False)
         with process:
             watch = Watch(process.pid, grown=cell.closed, folder=None if cell.closed else folder)
             output, ended = _attend(process, started + seconds, stops, watch)
             _kill_group(process)  # before it is waited for: until then its number is its own
             code: int | None = process.wait()
+        told = os.pread(cell.ready, 2, 0)
     text = output.decode("utf-8", "replace")
     if watch.excess:
         code = -signal.SIGKILL
     elif not ended:
         code = None
-    return Checked(code, text, time.monotonic() - started, watch.excess)
+    return Checked(code, text, time.monotonic() - started, watch.excess, told == b"+")
 
 
 def _attend(
@@ -224,7 +225,10 @@ def _kill_group(process: children.Process) -> None:
 
 def _environment(folder: Path) -> dict[str, str]:
     """Little enough that no key or token of the user's is in it."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept = {name: os.environ[name] for name in (*_KEPT, *_PLACES) if name in os.environ}
+    for name, place in _PLACES.items():
+        with contextlib.suppress(OSError):  # the working folder may be gone
+            kept.setdefault(name, os.path.abspath(os.path.expanduser(place)))
     return {
         **kept,
         "HOME": str(folder),
@@ -285,12 +289,8 @@ def _try_all() -> tuple[str | None, str]:
 
 def _try(sandbox: str) -> str | None:
     """None where ``sandbox`` works; else the last line that it said."""
-    try:
-        tried = _run(
-            Command((children.find_program("true") or "true",)), b"", "", 5.0, sandbox, "", ()
-        )
-    except (OSError, TtcError) as error:
-        return str(error)
+    true = children.find_program("true") or "true"
+    tried = _run(Command((true,)), b"", "", 5.0, sandbox, "", ())
     return None if tried.passed else "".join(tried.output.strip().splitlines()[-1:])
 
 
