@@ -92,7 +92,7 @@ def test_no_text_is_a_server_a_template_or_a_command(text):
             require(key, text)
 
 
-@given(st.from_regex(r"(judge|confidence)?[ ,\t:]*(check|probe|prm)\s*=?[ /.~].*", fullmatch=True))
+@given(st.from_regex(r"(judge|tail)?[ ,\t:]*((check|probe)\s*=?|prm=[/.~]).*", fullmatch=True))
 def test_no_spelling_names_a_command_or_a_file(text):
     with pytest.raises(UsageError):
         require("verifier", text)
