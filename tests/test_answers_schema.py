@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttc_cli.answers.schema import conforms, read_schema, simplify
+from ttc_cli.answers.validating import count_places
+from ttc_cli.engines.llamacpp.constraint import write_grammar
 from ttc_cli.engines.scripted.values import hold_to
 from ttc_cli.errors import UsageError
 
@@ -44,6 +47,17 @@ def test_a_schema_is_a_file_or_the_text_itself(tmp_path: Path) -> None:
         ('{"type": "string", "pattern": "^(a$"}', "No valid JSON Schema, at pattern"),
         ('{"$ref": "#/$defs/a"}', "'#/$defs/a', which is not there"),
         ('{"$ref": "https://example.org/a.json"}', "no place in it"),
+        ('{"$ref": "#/a", "a": {"minLength": "x"}}', "No valid JSON Schema, at minLength"),
+        ('{"$ref": "#/a", "a": {"$ref": "#/b", "b": {}}}', "'#/b', which is not there"),
+        ('{"items": {"pattern": "^(?=a)"}}', "No valid JSON Schema, at items/pattern"),
+        ('{"$ref": "#/a", "a": {"pattern": "(a)\\\\1"}}', "at pattern"),
+        (f'{{"pattern": "{"(" * 3000}a{")" * 3000}"}}', "at pattern"),
+        ('{"pattern": "(?:a{1,1000}){1,1000}"}', "at pattern"),
+        ('{"patternProperties": {"^(a+)+$": {}}}', "'patternProperties' cannot be held to"),
+        ('{"enum": ["a", "\\ud800"]}', "half of a surrogate pair"),
+        ('{"properties": {"\\udc00": {}}}', "half of a surrogate pair"),
+        ('{"a": ' * 150 + "1" + "}" * 150, "nested too deep"),
+        ('{"a": ' * 9000 + "1" + "}" * 9000, "nested too deep"),
     ],
 )
 def test_what_is_no_schema_is_refused(
@@ -53,6 +67,20 @@ def test_what_is_no_schema_is_refused(
     with pytest.raises(UsageError) as caught:
         read_schema(given)
     assert said in caught.value.message
+    assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"pattern": {"type": "string"}, "$ref": {"type": "null"}}},
+        {"const": {"pattern": "(", "$ref": "https://example.org"}},
+        {"$ref": "#/$defs/a/anyOf/0", "$defs": {"a": {"anyOf": [{"type": "null"}]}}},
+        {"pattern": "^[^@\\s]+@[\\w.-]+\\.\\w{2,}$"},
+    ],
+)
+def test_what_only_looks_wrong_is_read(schema: Any) -> None:
+    assert json.loads(read_schema(json.dumps(schema))) == schema
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -107,7 +135,7 @@ def test_what_would_be_passed_over_is_refused_with_its_place(
         ({"allOf": [{"type": "null"}]}, {"type": "null"}),
         (
             {"$ref": "#/$defs/string", "$defs": {"string": {"type": "null"}}},
-            {"$ref": "#/$defs/def-0", "$defs": {"def-0": {"type": "null"}}},
+            {"type": "null", "$defs": {"def-0": {"type": "null"}}},
         ),
     ],
 )
@@ -173,3 +201,101 @@ def test_the_last_word_knows_more_than_a_grammar() -> None:
 
 def test_nothing_is_fetched_to_tell_whether_a_value_conforms() -> None:
     assert not conforms("1", '{"$ref": "http://127.0.0.1:9/schema.json"}')
+
+
+NULL = {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "fitting", "other"),
+    [
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": NULL}}, "null", "1"),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/c"},
+                                            "c": NULL}},
+            "null",
+            "1",
+        ),
+        (
+            {
+                "$ref": "#/$defs/tree",
+                "$defs": {
+                    "tree": {"type": "object", "properties": {"left": {"$ref": "#/$defs/twig"}}},
+                    "twig": {"anyOf": [NULL, {"$ref": "#/$defs/tree"}]},
+                },
+            },
+            '{"left": {"left": null}}',
+            '{"left": 1}',
+        ),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"$ref": "#"}}}},
+            "[[], [[]]]",
+            "[1]",
+        ),
+    ],
+)  # fmt: skip
+def test_a_reference_at_the_top_may_lead_to_others(schema: Any, fitting: str, other: str) -> None:
+    text = read_schema(json.dumps(schema))
+    write_grammar(text)
+    assert conforms(fitting, text)
+    assert not conforms(other, text)
+    assert conforms(hold_to(text, "", 1), text)
+
+
+HALF = "".join(random.Random(1).choices("ab", k=90_000))
+TWICE = {
+    "oneOf": [
+        {"type": "array", "items": {"$ref": "#/$defs/a"}},
+        {"type": "array", "items": {"$ref": "#/$defs/a"}, "minItems": 1},
+    ]
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "string", "pattern": "^(a+)+$"}, "a" * 90_000 + "!"),
+        ({"type": "string", "pattern": "^(a|a)*$"}, "a" * 90_000 + "!"),
+        ({"type": "string", "pattern": "(a|b)*a(a|b){1000}c"}, HALF),
+        ({"pattern": "^([a-z]+ ?)+$", "enum": ["a" * 5000 + "!"]}, "a" * 5000 + "!"),
+        ({"propertyNames": {"pattern": "^(a+)+$"}}, {"a" * 5000 + "!": 1}),
+        (  # a part that names its dialect
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "items": {"$ref": "#/definitions/a"},
+                "definitions": {"a": {"$schema": "http://json-schema.org/draft-07/schema#",
+                                      "pattern": "^(a+)+$"}},
+            },
+            ["a" * 5000 + "!"],
+        ),
+        ({"$ref": "#/$defs/a", "$defs": {"a": TWICE}}, json.loads("[" * 60 + "]" * 60)),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, 1),
+    ],
+)  # fmt: skip
+def test_no_schema_and_no_value_take_long(schema: Any, value: Any) -> None:
+    assert not conforms(json.dumps(value), json.dumps(schema))
+
+
+@pytest.mark.timeout(60)
+def test_what_is_long_and_plain_is_looked_at_to_its_end() -> None:
+    unlike = {"type": "array", "uniqueItems": True, "items": {"type": "object"}}
+    items: list[Any] = [{"a": number} for number in range(7000)]
+    assert conforms(json.dumps(items), json.dumps(unlike))
+    assert not conforms(json.dumps([*items, {"a": 1.0}]), json.dumps(unlike))
+    assert conforms(json.dumps([1, True, [1], [True]]), '{"uniqueItems": true}')
+    digits = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}}
+    assert conforms(f"[{'1,' * 45_000}1]", json.dumps(digits))
+    assert conforms(json.dumps("x" * 900), '{"type": "string", "pattern": "^.{1,1000}$"}')
+
+
+@pytest.mark.parametrize(
+    ("pattern", "places"),
+    [
+        ("", 1), ("abc", 3), ("^a|b$", 2), (r"[^\]\d]x", 2), ("a{3}b", 4), ("(ab){2,5}", 10),
+        ("((a{10}){10}){10}", 1000), ("(?:[0-9]{1,3}[.]){3}", 12), ("a{2,}", 2), ("x{0}", 1),
+        ("a{b}", 4), (r"\{3\}", 3), (")a(", 2),
+    ],
+)  # fmt: skip
+def test_the_places_of_a_pattern_are_counted(pattern: str, places: int) -> None:
+    assert count_places(pattern) == places

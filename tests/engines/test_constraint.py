@@ -64,8 +64,12 @@ def test_a_pattern_that_no_grammar_follows_is_refused(pattern: str) -> None:
 
 
 def test_a_definition_that_is_itself_is_refused() -> None:
-    with pytest.raises(UsageError, match="left recursion"):
+    with pytest.raises(UsageError, match="nothing but itself"):
         grammar_of({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}})
+    with pytest.raises(UsageError, match="left recursion"):
+        grammar_of({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}})
+    with pytest.raises(UsageError, match="called '\\$ref'"):
+        grammar_of({"properties": {"$ref": {"type": "null"}}})
 
 
 def test_what_the_library_cannot_read_is_an_error_and_no_crash() -> None:

@@ -73,6 +73,13 @@ def test_steps_are_counted_wherever_the_tokens_are_cut():
         assert state.tails[0].steps == 4, size
 
 
+@pytest.mark.timeout(60)
+def test_steps_are_counted_in_a_long_text_of_blank_lines():
+    state = reduce(ViewState(), grew(c0="one" + "\n" * 200_000))
+    assert state.tails[0].steps == 1
+    assert reduce(state, grew(c0="two")).tails[0].steps == 2
+
+
 def test_only_the_end_of_a_text_is_kept():
     state = ViewState()
     for i in range(3_000):

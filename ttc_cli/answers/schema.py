@@ -8,7 +8,6 @@ references under names of their own, short ranges of whole numbers as lists.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,8 @@ from ttc_cli.errors import UsageError
 
 LIMIT = 1 << 20
 """Bytes of a schema."""
+MOST_DEEP = 100
+"""Levels of objects and arrays in a schema."""
 MOST_VALUES = 1000
 """Whole numbers that a range is written out as, and the longest string or array with a limit."""
 
@@ -29,6 +30,10 @@ _NOTES = {
     "title", "writeOnly",
 }  # fmt: skip
 """Keywords that say nothing about which values conform."""
+_NAMED = {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
+"""Keywords whose schemas stand under names."""
+_VALUES = {"const", "default", "enum", "examples"}
+"""Keywords that hold values, which may look like schemas."""
 _RANGE = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 _FORMATS = {"date", "time", "date-time", "uuid"}
 _PLAIN_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
@@ -47,26 +52,29 @@ def read_schema(given: str) -> str:
         raise UsageError(f"The schema is no JSON: {error}.", "python3 -m json.tool FILE") from error
     if not isinstance(schema, dict):
         raise UsageError("The schema is no JSON object.", '--schema \'{"type": "object", …}\'')
-    from jsonschema import SchemaError
-    from jsonschema.validators import validator_for
-
+    if _is_deeper(schema, MOST_DEEP):
+        _refuse("#", "it is nested too deep", "Make it flatter, with $defs and $ref.")
+    _check_reachable(schema)
+    written = json.dumps(schema, ensure_ascii=False)
     try:
-        validator_for(schema).check_schema(schema)
-    except SchemaError as error:
-        place = "/".join(map(str, error.absolute_path)) or "the top"
-        raise UsageError(f"No valid JSON Schema, at {place}: {error.message}.") from error
-    for target in _find_references(schema):
-        _resolve(schema, target, "#")
-    return json.dumps(schema, ensure_ascii=False)
+        written.encode()
+    except UnicodeEncodeError:
+        _refuse("#", "it holds half of a surrogate pair, which no text can", "Write it whole.")
+    return written
 
 
 def conforms(value: str, schema: str) -> bool:
-    """Whether the JSON text ``value`` is a value of ``schema`` (JSON text too)."""
+    """Whether the JSON text ``value`` is a value of ``schema`` (JSON text too).
+
+    What would take too much work to find out counts as none.
+    """
     from referencing.exceptions import Unresolvable
 
+    from ttc_cli.answers import validating
+
     try:
-        return bool(_validator(schema).is_valid(parse_json(value)))
-    except (ValueError, RecursionError, Unresolvable):
+        return validating.is_valid(parse_json(value), schema)
+    except (ValueError, RecursionError, Unresolvable, validating.TooMuchWork):
         return False
 
 
@@ -93,6 +101,13 @@ class _Simplifier:
 
     def run(self) -> dict[str, Any]:
         whole = self._visit(self._root, "#")
+        passed: set[str] = set()
+        while "$ref" in whole:  # the converter looks no further than a reference at the top
+            name = whole["$ref"].rpartition("/")[2]
+            if name in passed:
+                _refuse("#", "a definition is nothing but itself", "Say what it is.")
+            passed.add(name)
+            whole = self._kept[name]
         return {**whole, "$defs": self._kept} if self._kept else whole
 
     def _visit(self, node: Any, place: str) -> dict[str, Any]:
@@ -166,6 +181,8 @@ class _Simplifier:
         unknown = [name for name in required if name not in described]
         if unknown:
             _refuse(place, f"it requires {unknown[0]!r}, and properties lacks it", "Describe it.")
+        if "$ref" in described:
+            _refuse(place, "a property is called '$ref'", "Call it otherwise.")
         if not described and more is True:
             return {"type": "object"}
         made: dict[str, Any] = {
@@ -248,11 +265,69 @@ _TYPES = {
 }
 
 
-def _find_references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict) and isinstance(node.get("$ref"), str):
-        yield node["$ref"]
-    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _find_references(each)
+def _check_reachable(root: dict[str, Any]) -> None:
+    """Make sure that ``root``, and all that references in it lead to, can be held to.
+
+    Raises:
+        UsageError: a part is no valid schema, or a reference leads nowhere.
+    """
+    places = ["#"]
+    for place in places:
+        part = _resolve(root, place, "#")
+        if not isinstance(part, dict):
+            continue
+        _check_valid(part, root)
+        for node in _list_schemas(part):
+            if "patternProperties" in node:
+                _refuse("#", "'patternProperties' cannot be held to", "Name the properties.")
+            target = node.get("$ref")
+            if isinstance(target, str) and target not in places:
+                places.append(target)
+
+
+def _check_valid(part: dict[str, Any], root: dict[str, Any]) -> None:
+    from jsonschema import SchemaError
+
+    from ttc_cli.answers import validating
+
+    try:
+        validating.check_schema(part, root)
+    except SchemaError as error:
+        place = "/".join(map(str, error.absolute_path)) or "the top"
+        why = "" if error.cause is None else f" ({error.cause})"
+        said = error.message if len(error.message) < 200 else f"{error.message[:200]}…"
+        raise UsageError(
+            f"No valid JSON Schema, at {place}: {said}{why}.",
+            "A pattern is plain: classes, groups, repetitions; no look-around." if why else None,
+        ) from error
+
+
+def _list_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """``schema`` and the schemas that stand within it; values that it names are none."""
+    todo: list[Any] = [schema]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, list):
+            todo += node
+        elif isinstance(node, dict):
+            yield node
+            for key, value in node.items():
+                if key in _NAMED and isinstance(value, dict):
+                    todo += value.values()
+                elif key not in _VALUES:
+                    todo.append(value)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [
+            child
+            for each in level
+            for child in (each.values() if isinstance(each, dict) else each)
+            if isinstance(child, dict | list)
+        ]
+    return bool(level)
 
 
 def _resolve(root: dict[str, Any], target: str, place: str) -> Any:
@@ -311,12 +386,3 @@ def _read_file(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"The schema {path} is not UTF-8 text.") from error
-
-
-@functools.lru_cache(maxsize=32)
-def _validator(schema: str) -> Any:
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-
-    read = json.loads(schema)
-    return validator_for(read)(read, registry=Registry())  # which fetches nothing

@@ -36,7 +36,7 @@ RATE_WINDOW = 5.0
 """Seconds over which tokens per second are averaged."""
 RATE_BUCKET = 0.25
 
-_STEP_BEGINS = re.compile(r"\n[^\S\n]*\n\s*(?=\S)")
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 
 
 class Tail(NamedTuple):
@@ -363,11 +363,16 @@ def _extend(tail: Tail, gained: str) -> Tail:
         gained = gained.lstrip()  # the blank line of the step before
     if "\n" in gained or text[-1:].isspace():
         before = text[-16:]
-        steps += len(_STEP_BEGINS.findall(before + gained)) - len(_STEP_BEGINS.findall(before))
+        steps += _count_steps(before + gained) - _count_steps(before)
     text += gained
     if len(text) > 2 * TAIL_CHARS:
         text = text[-TAIL_CHARS:]
     return Tail(text, tokens + 1, steps)
+
+
+def _count_steps(text: str) -> int:
+    """How many begin behind a blank line; one at the end begins none yet."""
+    return len(_BLANK_LINE.findall(text.rstrip()))
 
 
 def _count_in(
