@@ -91,6 +91,20 @@ def test_no_text_is_lost_whatever_was_kept(happened):
     assert grown(smoothed) == grown(kept)
 
 
+@pytest.mark.parametrize("tokens", [10**18, 10**300, -1, -(10**18)])
+def test_no_count_makes_a_run_longer_than_its_text(tokens):
+    candidate = story.candidate(1, "6", tokens=tokens)
+    kept = [
+        Timed(0.0, events.Grew({0: "abc", 1: "de"}, 1, 0, 0, 0)),
+        Timed(0.1, events.Stepped(0, 0, "abc", tokens)),
+        Timed(0.2, events.Grew({1: "f"}, 1, 0, 0, 0)),
+        Timed(0.3, events.CandidateEnded(candidate)),
+    ]
+    smoothed = list(smooth(kept))
+    assert grown(smoothed) == grown(kept)
+    assert len(smoothed) <= 6
+
+
 def test_events_come_when_they_did():
     shown = play([Timed(at, event) for at, event in story.whole()])
     assert [at for at, _, _ in shown] == pytest.approx([at for at, _ in story.whole()])

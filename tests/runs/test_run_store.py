@@ -1,16 +1,28 @@
 """The log of runs: what is written is found again, whoever wrote it and however it ended."""
 
+import io
 import json
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from ttc_cli.errors import RunDamaged, UsageError
-from ttc_cli.events import CandidateEnded, Decided, Grew, RunEnded, RunStarted, Spent, Warned
+from ttc_cli.events import (
+    CandidateEnded,
+    Decided,
+    Grew,
+    RunEnded,
+    RunStarted,
+    Spent,
+    Stepped,
+    Warned,
+)
+from ttc_cli.runs.playback import smooth
 from ttc_cli.runs.recorder import Pieces, Recorder
 from ttc_cli.runs.store import RunStore, State, Timed
 from ttc_cli.types import (
@@ -25,6 +37,8 @@ from ttc_cli.types import (
     RoleUsage,
     Usage,
 )
+from ttc_cli.views.page import render_page
+from ttc_cli.views.plain import PlainLines
 
 FOUR = Answer("4", "4", AnswerType.NUMBER)
 SPENT = Usage(RoleUsage(10, 40, 5, 9, 1e6), RoleUsage(), 1.5)
@@ -72,6 +86,46 @@ def started(model="m"):
 
 def timed(*events):
     return [Timed(float(second), event) for second, event in enumerate(events)]
+
+
+ABSURD = [10**18, 10**20, 10**400, -(10**20), -1]
+
+
+@pytest.mark.parametrize("count", ABSURD, ids=[*"abcde"])
+def test_no_number_keeps_a_run_from_being_kept_and_shown(store, path, count):
+    usage = Usage(RoleUsage(count, count, count, count, 1.0), RoleUsage(), 1.5)
+    ended = replace(candidate(0, "2 + 2 = 4"), tokens=count)
+    happened = (
+        started(),
+        Grew({0: "2 + 2 = 4"}, 1, 0, 0, 0),
+        Stepped(0, 0, "2 + 2 = 4", count),
+        CandidateEnded(ended),
+        Spent(usage),
+        RunEnded(replace(result(ended), usage=usage)),
+    )
+    id = begin(store)
+    with RunStore.open(path, complain) as writer:
+        recorder = Recorder(writer, id)
+        for event in happened:
+            recorder(event)
+        recorder.close()
+    assert recorder.failure is None
+    assert (store.find(id).state, store.find(id).candidates) == (State.DONE, 1)
+    kept = list(store.events(id))
+    assert [type(each.event) for each in kept] == [type(each) for each in happened]
+    assert len(list(smooth(kept))) < 20
+    page = render_page([(each.seconds, each.event) for each in smooth(kept)], name=id, when="")
+    assert len(page) < 1 << 20
+    for each in kept:
+        PlainLines(io.StringIO())(each.event)
+
+
+def test_what_cannot_be_kept_ends_the_keeping_and_says_why(store, path):
+    with RunStore.open(path, complain) as writer:
+        recorder = Recorder(writer, begin(store))
+        recorder(Stepped(0, 0, "", 10**5000))
+        recorder.close()
+    assert "cannot be kept" in recorder.failure.message
 
 
 def test_the_file_is_its_owners_alone(store, path):

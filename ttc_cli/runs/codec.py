@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 VERSION = 1
+_GREATEST = 10**300
 
 _KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 
@@ -41,6 +42,13 @@ def encode(event: Event) -> dict[str, Any]:
     kind = type(event).__name__
     fields = _adapter(kind).dump_python(event, mode="json", exclude_defaults=True)
     return {"v": VERSION, "kind": kind, **fields}
+
+
+def read_integer(digits: str) -> int:
+    """A whole number that was kept; one that no float can hold becomes the greatest that does."""
+    if len(digits) <= 300:
+        return int(digits)
+    return -_GREATEST if digits.startswith("-") else _GREATEST
 
 
 def decode(data: Mapping[str, Any]) -> Event:

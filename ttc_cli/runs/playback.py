@@ -29,7 +29,8 @@ def smooth(timed: Sequence[Timed]) -> Iterator[Timed]:
     """The same events, the pieces that grown text is kept in cut into decode steps again.
 
     How many tokens a piece had is not kept. Where its candidate pauses or ends its tokens are
-    told; they are spread over its pieces by length.
+    told; they are spread over its pieces by length. A step shows a character at least, whatever
+    was told.
     """
     tokens = _count_tokens(timed)
     before = 0.0
@@ -43,11 +44,12 @@ def smooth(timed: Sequence[Timed]) -> Iterator[Timed]:
 
 
 def _cut(piece: Grew, tokens: Mapping[int, int], since: float, until: float) -> Iterator[Timed]:
-    steps = max(1, *(tokens.get(id, 1) for id in piece.texts)) if piece.texts else 1
+    counts = {id: max(1, min(tokens.get(id, 1), len(text))) for id, text in piece.texts.items()}
+    steps = max(counts.values(), default=1)
     for step in range(steps):
         texts = {}
         for id, text in piece.texts.items():
-            count = min(steps, max(1, tokens.get(id, 1)))
+            count = counts[id]
             last, now = step * count // steps, (step + 1) * count // steps
             if now > last:
                 texts[id] = text[last * len(text) // count : now * len(text) // count]

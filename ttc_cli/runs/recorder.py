@@ -117,6 +117,11 @@ class Recorder:
             self.failure.__cause__ = error
         except TtcError as error:
             self.failure = error
+        except Exception as error:  # a number or a text that nobody thought of
+            self.failure = RunsUnavailable(
+                f"An event cannot be kept: {type(error).__name__}: {error}."
+            )
+            self.failure.__cause__ = error
 
     def _write(self) -> None:
         pieces = Pieces()

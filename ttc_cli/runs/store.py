@@ -36,6 +36,7 @@ LAST = "last"
 KEYS = ("TTC_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Variables whose values are never stored, wherever they turn up."""
 _SHORTEST_KEY = 8
+_MOST = (1 << 63) - 1
 
 _COLUMNS = (
     "id, started, state, parent, question, model, strategy, level, request, answer, difficulty, "
@@ -164,7 +165,7 @@ class RunStore:
             )
             self._add_text(number, event.candidate.text)
         elif isinstance(event, Spent):
-            changes |= {"tokens": event.usage.generated_tokens, "flops": event.usage.flops}
+            changes |= {"tokens": _fit(event.usage.generated_tokens), "flops": event.usage.flops}
         elif isinstance(event, RunEnded):
             changes |= _summarise(event.result)
         names = ", ".join(f"{name} = ?" for name in changes)
@@ -227,7 +228,7 @@ class RunStore:
             )
             for seconds, body in rows:
                 try:
-                    value = json.loads(body)
+                    value = json.loads(body, parse_int=codec.read_integer)
                 except ValueError as error:
                     raise RunDamaged(f"An event of the run {run_id} is damaged.") from error
                 yield Timed(seconds, codec.decode(value))
@@ -332,12 +333,17 @@ def _safe(text: str) -> str:
     return hide_keys(text).encode("utf-8", "replace").decode("utf-8")
 
 
+def _fit(count: int) -> int:
+    """``count`` as SQLite takes it."""
+    return max(-_MOST, min(_MOST, count))
+
+
 def _summarise(result: Result) -> dict[str, Any]:
     return {
         "state": State.INTERRUPTED if result.interrupted else State.DONE,
         "answer": None if result.answer is None else _safe(result.answer.text),
         "difficulty": None if result.estimate is None else result.estimate.difficulty,
-        "tokens": result.usage.generated_tokens,
+        "tokens": _fit(result.usage.generated_tokens),
         "flops": result.usage.flops,
         "seconds": result.usage.seconds,
         **({"model": _safe(result.model)} if result.model else {}),
