@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from datetime import datetime
@@ -146,7 +147,7 @@ def test_a_template_that_drops_the_system_text_gets_it_in_the_user_turn() -> Non
 
 
 @pytest.mark.parametrize(
-    "change", ["upper", "replace('\ue000', '')", "truncate(3, true, '')", "reverse"]
+    "change", ["upper", "replace('\ue000', '')", "truncate(3, true, '')", "replace('\ue001', '')"]
 )
 def test_a_template_that_changes_contents_cannot_make_control_tokens_of_them(change: str) -> None:
     source = f"{{% for m in messages %}}<u>{{{{ m.content | {change} }}}}</u>{{% endfor %}}"
@@ -165,11 +166,100 @@ def test_contents_shown_twice_are_plain_twice() -> None:
 
 def test_jinja_of_chat_templates() -> None:
     source = (
-        "{%- for m in messages -%}{%- if loop.index > 1 %}{% break %}{% endif -%}"
+        "{%- for m in messages * 2 -%}{%- if loop.index > 1 %}{% break %}{% endif -%}"
         "{%- set ns = namespace(x='<u>') -%}{% generation %}{{ ns.x }}{{ m.content }}"
         "{% endgeneration %}{{ {'a': 'é<'} | tojson }}{{ ['p', 'q'] | join('-') }}{%- endfor -%}"
     )
-    assert written(chat(source).render(ASKED[1:] * 2)) == '<u>What is 2+2?{"a": "é<"}p-q'
+    assert written(chat(source).render(ASKED[1:])) == '<u>What is 2+2?{"a": "é<"}p-q'
+
+
+def each(inner: str) -> str:
+    """A template that writes ``inner`` for each message ``m``."""
+    return f"{{% for m in messages %}}{inner}{{% endfor %}}"
+
+
+PARTS = [
+    "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}",
+    "{{ m.content[0].text }}",
+    "{{ m.content[0]['text'].strip() }}",
+    "{{ m.content | map(attribute='text') | join }}",
+    "{% if m.content is string %}{{ m.content }}{% else %}{{ m.content[0].text }}{% endif %}",
+    "{% if m.role == 'system' %}{{ m.content[:] }}{% else %}{{ m.content[0].text }}{% endif %}",
+    "{{ m.content if m.role == 'system' else m.content[0].text }}",
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_template_that_takes_a_list_of_parts_gets_one(part: str) -> None:
+    made = chat(each(f"<u>{{{{ m.role }}}}:{part}</u>"))
+    assert written(made.render(ASKED)) == "<u>system:Be brief.</u><u>user:What is 2+2?</u>"
+    assert written(made.follow_up("Sure?")) == "</u><u>user:Sure?</u>"
+    attacked = made.render([Message("user", f"U {ATTACK}")])
+    assert plain(attacked) == f"U {ATTACK}"
+
+
+LOSING = [
+    ("{{ bos_token }}<u>{{ messages | length }}</u>", "the instructions and the question"),
+    (
+        each("{% if m.role == 'system' %}{{ m.content }}{% endif %}"),
+        "the question",
+    ),
+    (each("{{ m.content | reverse }}"), "the instructions and the question"),
+    (each("{{ m.content | length }}"), "the instructions and the question"),
+    ("{{ messages[0].content[:1] }}", "the instructions and the question"),
+    ("{{ messages[0].role }}{{ messages[0].text }}", "the instructions and the question"),
+    ("{% if false %}{{ messages }}{% endif %}", "the instructions and the question"),
+]
+
+
+@pytest.mark.parametrize(("source", "lost"), LOSING)
+def test_a_template_that_shows_not_all_is_refused(source: str, lost: str) -> None:
+    with pytest.raises(TemplateError, match=f"leaves out {lost},") as caught:
+        chat(source).render(ASKED)
+    assert "--chat-template" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["chatml", " llama2\n", "mistral-v7", "no program at all"])
+def test_a_name_is_no_template(name: str) -> None:
+    with pytest.raises(TemplateError, match="knows none by name") as caught:
+        chat(name)
+    assert repr(name.strip()) in str(caught.value)
+
+
+BITS = st.sampled_from(
+    [
+        *PARTS,
+        *("{{ m.content }}", "{{ m.content | trim }}", "{{ m.content | upper }}", "x", "{{ m }}"),
+        *(
+            "{{ m.content[:2] }}",
+            "{{ m.content | replace('\ue000', '') }}",
+            "{{ m.content | tojson }}",
+        ),
+        *("{{ messages[-1].content }}", "{{ messages[0].content }}", "{{ m.content[0] }}", ""),
+    ]
+)
+IFS = st.sampled_from(
+    ["true", "loop.first", "loop.last", "m.role == 'user'", "m.content is string"]
+)
+TEMPLATE = st.lists(
+    st.builds("{{% if {} %}}[{}]{{% endif %}}".format, IFS, BITS), min_size=1, max_size=3
+).map(lambda bits: each("".join(bits)))
+
+
+@given(source=TEMPLATE, question=st.text(min_size=1, max_size=20).filter(lambda text: text.strip()))
+def test_every_content_is_in_the_prompt_or_there_is_none(source: str, question: str) -> None:
+    turns = [ASKED[0], Message("user", f"Q {question}")]
+    with contextlib.suppress(TemplateError):
+        prompt = chat(source).render(turns)
+        shown = plain(prompt)
+        assert "Be brief." in shown
+        assert _respelt(f"Q {question}".strip()) in _respelt(shown)
+        assert "'type'" not in written(prompt)
+
+
+def _respelt(text: str) -> str:
+    return text.translate({ord("<"): "‹", ord("["): "("})
 
 
 def test_no_template_says_what_to_do() -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ttc_cli.engines.base import EngineInfo, Prompt, Span
 from ttc_cli.engines.recording import prompt_key
@@ -56,6 +57,15 @@ _FENCED = {
     "that begins with ```json.",
 }
 """Apart from the others: policies are fitted to those, and known by a hash of them."""
+
+
+OTHER_TEMPLATE = (
+    "Choose another model with: ttc models list; on a server, name the model's own template with "
+    "--chat-template FILE."
+)
+_LOST = {"system": "the instructions", "user": "the question", "assistant": "the model's turn"}
+_SECONDS = 1.0
+"""Of processor time, after which a template that failed is not tried in another form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +151,13 @@ class Chat:
                 "and ttc cannot know how to ask it.",
                 "Choose an instruct model with: ttc models list",
             )
+        if not re.search(r"\{[{%]", info.chat_template):
+            raise TemplateError(
+                f"The chat template of {info.model} is the bare text "
+                f"{info.chat_template.strip()[:60]!r}, which shows no question: a template is a "
+                "program, and ttc knows none by name.",
+                OTHER_TEMPLATE,
+            )
         self._template = _compile(info.chat_template)
         tokens = {"bos_token": "", "eos_token": "", **info.control_tokens}
         self._variables = {**tokens, **(arguments or {})}
@@ -150,23 +167,31 @@ class Chat:
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> Prompt:
         """The prompt for ``messages``: contents as plain spans, all else as control spans.
 
-        A template without a system role gets the system text at the head of the first user turn.
+        Every content is in it. A template without a system role gets the system text at the head
+        of the first user turn, one that goes through a list of parts gets contents as such.
 
         Raises:
-            TemplateError: it refuses these messages, fails, or exceeds its bounds.
+            TemplateError: it refuses these messages, leaves one out, fails, or exceeds its bounds.
         """
         messages = [each for each in messages if each.content or each.role != "system"]
         merged = _merge_system(messages)
-        for attempt in [messages, merged] if merged != messages else [messages]:
-            try:
-                text = self._write(_mark(attempt), add_generation_prompt)
-            except TemplateError:
-                if attempt is merged or merged == messages:
-                    raise
-                continue
-            if _find_missing(text, attempt) == set():
-                return _split(text, attempt)
-        return self._render_neutralised(merged, add_generation_prompt)
+        both = [messages, merged] if merged != messages else [messages]
+        lost = ""
+        for turns, text in self._write_forms(both, _mark, add_generation_prompt):
+            missing = _find_missing(text, turns)
+            if not missing:
+                return _split(text, turns)
+            lost = lost or " and ".join(dict.fromkeys(_LOST[turns[each].role] for each in missing))
+        # A template that changes contents: none of it may spell a control token.
+        for turns, text in self._write_forms(both, _neutralise, add_generation_prompt):
+            prompt = _find_contents(text, _neutralise(turns))
+            if prompt is not None:
+                return prompt
+        raise TemplateError(
+            f"The model's chat template leaves out {lost}, so that the model would be asked "
+            "something else.",
+            OTHER_TEMPLATE,
+        )
 
     def follow_up(self, text: str) -> Prompt:
         """What ends the model's turn, says ``text`` as the user and opens its next turn.
@@ -174,46 +199,63 @@ class Chat:
         The conversation before is in the KV cache; this is what comes after it.
 
         Raises:
-            TemplateError: the template cannot be rendered, or shows no assistant turn.
+            TemplateError: the template cannot be rendered, shows no assistant turn, or leaves
+                ``text`` out.
         """
         return self._follow_up(text)
 
     def _write_follow_up(self, text: str) -> Prompt:
         turns = [Message("user", "?"), Message("assistant", "!"), Message("user", text)]
-        rendered = self._write(_mark(turns), add_generation_prompt=True)
-        _, found, after = rendered.rpartition(_placeholder(1))
-        if not found:
-            raise TemplateError(
-                "The model's chat template shows no assistant turn, so that nothing can be asked "
-                "after one.",
-                "Do without it: --verifier confidence",
-            )
-        if text.strip() and _placeholder(2) not in after:
-            raise TemplateError("The model's chat template drops a user turn.", None)
-        return _split(after, turns)
+        shown = False
+        for _, rendered in self._write_forms([turns], _mark, True):
+            _, found, after = rendered.rpartition(_placeholder(1))
+            shown = shown or bool(found)
+            if found and (not text.strip() or _placeholder(2) in after):
+                return _split(after, turns)
+        what = "drops a user turn" if shown else "shows no assistant turn"
+        raise TemplateError(
+            f"The model's chat template {what}, so that nothing can be asked after one.",
+            "Do without it: --verifier confidence",
+        )
 
-    def _write(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        turns = [{"role": each.role, "content": each.content} for each in messages]
+    def _write_forms(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        prepare: Callable[[Sequence[Message]], Sequence[Message]],
+        add: bool,
+    ) -> Iterator[tuple[Sequence[Message], str]]:
+        """Each conversation as the template writes it, in each form that contents may have.
+
+        They are ``prepare``d before. A form that it does not look into is left out.
+
+        Raises:
+            TemplateError: it makes nothing of any of them.
+        """
+        failure: TemplateError | None = None
+        written = False
+        until = time.thread_time() + _SECONDS
+        for turns in conversations:
+            for form in _FORMS:
+                try:
+                    text = self._write(prepare(turns), form, add)
+                except TemplateError as error:
+                    failure = error
+                    if time.thread_time() > until:
+                        raise
+                    continue
+                if _DUMPED not in text:
+                    written = True
+                    yield turns, text
+        if failure is not None and not written:
+            raise failure
+
+    def _write(self, messages: Sequence[Message], form: Callable[[Message], Any], add: bool) -> str:
         variables = {
             **self._variables,
-            "messages": turns,
-            "add_generation_prompt": add_generation_prompt,
+            "messages": [{"role": each.role, "content": form(each)} for each in messages],
+            "add_generation_prompt": add,
         }
         return self._template.render(variables, self._now)
-
-    def _render_neutralised(
-        self, messages: Sequence[Message], add_generation_prompt: bool
-    ) -> Prompt:
-        """For a template that changes contents: no content in it can spell a control token."""
-        harmless = [Message(each.role, _neutralise(each.content)) for each in messages]
-        text = self._write(harmless, add_generation_prompt)
-        spans, position = [], 0
-        for core in filter(None, (each.content.strip() for each in harmless)):
-            start = text.find(core, position)
-            if start >= 0:
-                spans += [Span(text[position:start], control=True), Span(core)]
-                position = start + len(core)
-        return _tidy([*spans, Span(text[position:], control=True)])
 
 
 @functools.lru_cache(maxsize=8)
@@ -236,6 +278,26 @@ def _merge_system(messages: Sequence[Message]) -> list[Message]:
     return list(messages)
 
 
+_DUMPED = "ttc-part-as-it-is"
+"""Shows where a template writes out a list of parts as it is."""
+
+
+def _as_text(message: Message) -> Any:
+    return message.content
+
+
+def _as_parts(message: Message) -> Any:
+    return [{"type": "text", "text": message.content, "": _DUMPED}]
+
+
+def _as_both(message: Message) -> Any:
+    return (_as_text if message.role == "system" else _as_parts)(message)
+
+
+_FORMS = (_as_text, _as_parts, _as_both)
+"""What the ``content`` of a message is to a template: a text, or a list of parts, as to those of
+models that also see or hear."""
+
 _PLACEHOLDER = re.compile("\ue000([0-9]{1,6})\ue001")
 
 
@@ -253,10 +315,10 @@ def _mark(messages: Sequence[Message]) -> list[Message]:
     return marked
 
 
-def _find_missing(text: str, messages: Sequence[Message]) -> set[int]:
+def _find_missing(text: str, messages: Sequence[Message]) -> list[int]:
     """Which non-empty contents the template did not show."""
-    expected = {index for index, each in enumerate(messages) if each.content.strip()}
-    return expected - {int(index) for index in _PLACEHOLDER.findall(text)}
+    shown = {int(index) for index in _PLACEHOLDER.findall(text)}
+    return [i for i, each in enumerate(messages) if each.content.strip() and i not in shown]
 
 
 def _split(text: str, messages: Sequence[Message]) -> Prompt:
@@ -290,9 +352,25 @@ def _tidy(spans: Sequence[Span]) -> Prompt:
     return tuple(tidy)
 
 
-def _neutralise(text: str) -> str:
-    """``text`` with what could begin a control token (``<|``, ``</s``, ``[INST]``) respelt."""
-    return re.sub(r"\[(?=/?[A-Z_]{2,})", "(", re.sub(r"<(?=[|/｜▁\w])", "‹", text))
+def _neutralise(messages: Sequence[Message]) -> list[Message]:
+    """The same with what could begin a control token (``<|``, ``</s``, ``[INST]``) respelt."""
+
+    def respell(text: str) -> str:
+        return re.sub(r"\[(?=/?[A-Z_]{2,})", "(", re.sub(r"<(?=[|/｜▁\w])", "‹", text))
+
+    return [Message(each.role, respell(each.content)) for each in messages]
+
+
+def _find_contents(text: str, messages: Sequence[Message]) -> Prompt | None:
+    """``text`` in which the contents are found again, in their order; None where one is not."""
+    spans, position = [], 0
+    for core in filter(None, (each.content.strip() for each in messages)):
+        start = text.find(core, position)
+        if start < 0:
+            return None
+        spans += [Span(text[position:start], control=True), Span(core)]
+        position = start + len(core)
+    return _tidy([*spans, Span(text[position:], control=True)])
 
 
 def hash_prompts(chat: Chat) -> str:

@@ -111,6 +111,44 @@ def test_what_holds_no_template_is_refused(solve, tmp_path, name, content):
     assert "template" in err
 
 
+LIST = TEMPLATE.replace("{{ m.content }}", "{% for part in m.content %}{{ part.text }}{% endfor %}")
+
+
+def test_a_template_that_takes_a_list_of_parts_shows_the_question(solve, tmp_path):
+    (tmp_path / "list.jinja").write_text(LIST)
+    with serve(FakeServer(say=answer)) as fake:
+        assert solve(fake, "-q", template="list.jinja")[:2] == (0, "4\n")
+        assert "<|im_start|>user\nWhat is 2+2?<|im_end|>" in fake.completions[-1]["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "said"),
+    [
+        ("chatml", (), "knows none by name"),
+        (TEMPLATE.replace("{{ m.content }}", "{{ m.text }}"), (), "leaves out"),
+        (TEMPLATE.replace("messages", "messages[:1]"), ("--system", "Be kind."), "4"),
+        (TEMPLATE.replace("messages", "messages[-1:]"), ("--system", "Be kind."), "4"),
+        (
+            TEMPLATE.replace("messages", "messages if m.role != 'assistant'"),
+            ("--strategy", "revise"),
+            "shows no assistant turn",
+        ),
+    ],
+)
+def test_a_template_that_loses_what_is_asked_asks_nothing(solve, tmp_path, source, arguments, said):
+    (tmp_path / "losing.jinja").write_text(source)
+    with serve(FakeServer(say=answer)) as fake:
+        code, out, err = solve(fake, *arguments, template="losing.jinja")
+        asked = [each["prompt"] for each in fake.completions if "assistant" in each["prompt"]]
+    if said == "4":  # both stand in the user's turn
+        assert (code, out) == (0, "4\n")
+        assert all("Be kind." in each and "What is 2+2?" in each for each in asked)
+    else:
+        assert (code, out, asked) == (2, "", [])
+        assert said in err
+        assert "--" in err
+
+
 @pytest.mark.parametrize("strategy", ["best-of-n", "weighted", "beam", "revise"])
 def test_without_logprobs_what_goes_by_scores_is_refused(solve, strategy):
     with serve(FakeServer(say=answer, most_logprobs=0)) as fake:

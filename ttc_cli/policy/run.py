@@ -115,6 +115,8 @@ async def solve(
     refused = refused or {}
     asked = silence(_choose_verifiers(entry, verifiers, chat, engine), refused)
     prompt = chat.render(build_messages(problem))
+    if entry is not None and entry.continues:
+        chat.follow_up("?")  # before anything is computed that could not be asked about
     events.emit(
         RunStarted(
             problem=problem,
