@@ -135,6 +135,9 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "folder" / "x").mkdir(parents=True)
     with pytest.raises(OSError, match=r".*"):
         write_whole(tmp_path / "folder", "text")
+    with pytest.raises(FileNotFoundError) as missing:
+        write_whole(tmp_path / "nowhere" / "x", "text")
+    assert missing.value.filename == str(tmp_path / "nowhere" / "x")
     with pytest.raises(UnicodeEncodeError):
         write_whole(tmp_path / "half", "\ud800")
     write_whole(tmp_path / ("é" * 127), "a long name, twice as long in bytes")

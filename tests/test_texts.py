@@ -86,6 +86,12 @@ def test_what_is_none_is_said_in_words(data: bytes, said: str, hint: str | None)
         assert "'a b.txt' > 'a b-utf8.txt'" in (caught.value.hint or "")
 
 
+def test_what_comes_from_no_file_is_converted_on_its_way() -> None:
+    with pytest.raises(UsageError) as caught:
+        decode("What?\n".encode("utf-16-le"))
+    assert caught.value.hint == "… | iconv -f UTF-16LE -t UTF-8 | ttc …"
+
+
 @given(st.text(st.sampled_from("ab\n\r\u2028\u2029\x85\v\f\x1c\x1d\x1e")))
 def test_lines_end_where_those_of_bytes_do(text: str) -> None:
     assert split_lines(text) == [line.decode() for line in text.encode().splitlines(keepends=True)]

@@ -74,7 +74,10 @@ def replacing(path: Path, *, like: Path | None = None) -> Iterator[BinaryIO]:
     write into the folder can have put a link there. As ``write_whole`` otherwise.
     """
     fresh = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}")
-    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except OSError as error:  # said of the name that the user knows
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with open(descriptor, "w+b") as file:
             rights = _rights_of(path if like is None else like)

@@ -99,8 +99,8 @@ def _read_array(data: bytes, name: str) -> Iterator[Found]:
         if isinstance(item, dict):
             yield Found(number, item, unit="row")
         else:
-            wrong = UsageError(f"Row {number} is no JSON object.")
-            yield Found(number, error=wrong, unit="row")
+            told = f"Row {number} of the array is no JSON object."
+            yield Found(number, error=UsageError(told, 'write {"question": "…"}'), unit="row")
 
 
 def _goes_on(data: bytes) -> bool:

@@ -11,6 +11,8 @@ from ttc_cli.errors import UsageError
 
 LIMIT = 256 * 2**20
 """Bytes of a file of rows: it is read at once, so that all of it is checked first."""
+STDIN = "stdin"
+"""The name of what comes from no file."""
 _MARKS = (
     (codecs.BOM_UTF8, "UTF-8"),
     (codecs.BOM_UTF32_LE, "UTF-32LE"),  # before UTF-16, whose mark it begins with
@@ -45,7 +47,7 @@ def read_utf8(source: Path | int, name: str, what: str = "The file") -> bytes:
     return to_utf8(data, name)
 
 
-def to_utf8(data: bytes, name: str = "FILE") -> bytes:
+def to_utf8(data: bytes, name: str = STDIN) -> bytes:
     """``data`` as UTF-8 without a byte-order mark, from the encoding that its mark names.
 
     Without a mark it is handed back as it is, and whether it is UTF-8 is seen where it is decoded.
@@ -90,11 +92,13 @@ def _guess_wide(data: bytes) -> str | None:
 
 
 def _convert(encoding: str, name: str) -> str:
+    if name == STDIN:
+        return f"… | iconv -f {encoding} -t UTF-8 | ttc …"
     new = Path(name).with_stem(f"{Path(name).stem}-utf8") if Path(name).name else Path("NEW")
     return f"iconv -f {encoding} -t UTF-8 {shlex.quote(name)} > {shlex.quote(str(new))}"
 
 
-def decode(data: bytes, what: str = "The prompt", name: str = "FILE") -> str:
+def decode(data: bytes, what: str = "The prompt", name: str = STDIN) -> str:
     """A whole file as text.
 
     Args:
@@ -108,7 +112,7 @@ def decode(data: bytes, what: str = "The prompt", name: str = "FILE") -> str:
     return decode_utf8(to_utf8(data, name), what, name)
 
 
-def decode_utf8(data: bytes, what: str, name: str = "FILE") -> str:
+def decode_utf8(data: bytes, what: str, name: str = STDIN) -> str:
     """A piece of a file as text; arguments as of ``decode``.
 
     Raises:

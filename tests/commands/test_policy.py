@@ -102,6 +102,8 @@ def test_none_goes_back_to_the_defaults_and_use_returns(ttc, calibrated) -> None
 def test_an_exported_policy_can_be_used_elsewhere(ttc, calibrated, monkeypatch, tmp_path) -> None:
     assert ttc("policy", "export", "script-sums", "away.json")[0] == 0
     assert ttc("policy", "export", "script-sums", "away.json")[0] == 2
+    code, _, err = ttc("policy", "export", "script-sums", "nowhere/away.json")
+    assert (code, "nowhere/away.json cannot be written" in err) == (2, True)
     monkeypatch.setenv("TTC_HOME", str(tmp_path / "elsewhere"))
     assert "script-sums" not in ttc("policy", "list")[1]
     assert ttc("policy", "use", "away.json")[0] == 0

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.bench import labels
-from ttc_cli.errors import NetworkError, TtcError, UsageError
+from ttc_cli.errors import NetworkError, UsageError
 from ttc_cli.tables import Found, read_csv, read_jsonl
 from ttc_cli.texts import read_utf8
 from ttc_cli.types import AnswerType, Problem
@@ -171,14 +171,14 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 def _question(
     path: Path, number: int, where: str, found: Found, kind: AnswerType | None
 ) -> Question:
+    if found.error is not None:
+        raise UsageError(f"{path}: {found.error.message}", found.error.hint) from found.error
     try:
-        if found.error is not None:
-            raise found.error
         row = found.columns
         text, answer, kind = labels.read_label(row, kind)
         _, name = labels.find_value(row, ("id", "unique_id")) or ("", f"{path.stem}/{number}")
         if isinstance(name, bool) or not isinstance(name, str | int):
             raise UsageError("the id is neither text nor a number.")
-    except TtcError as error:
+    except UsageError as error:
         raise UsageError(f"{where}: {error.message}", error.hint) from error
     return Question(str(name), Problem(text, kind), answer)

@@ -84,7 +84,7 @@ def _require(row: Mapping[str, Any], names: Sequence[str], what: str) -> tuple[s
         raise UsageError(f"the {what} is empty.", f"write it into the column {there}")
     raise UsageError(
         f"there is no {what}: no column {' or '.join(names)} among {', '.join(row) or 'none'}.",
-        f"call the column with the {what} {names[0]}",
+        f"give the column with the {what} the name {names[0]!r}",
     )
 
 

@@ -6,6 +6,7 @@ stdout carries the data (a table, words, JSON), stderr everything else.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -216,7 +217,12 @@ def export(
     path, _ = find(name)
     if file.exists():
         raise UsageError(f"{file} exists.", "Name another file.")
-    write_whole(file, path.read_bytes())
+    try:
+        write_whole(file, path.read_bytes())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UsageError(f"{file} cannot be written: {error.strerror}.", "Name another.") from error
     Output().say(f"written: {file}; there: ttc policy use {file}")
 
 

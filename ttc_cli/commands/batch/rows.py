@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ttc_cli.errors import TtcError, UsageError
 from ttc_cli.tables import Found, find_column, read_csv, read_jsonl
-from ttc_cli.texts import decode_utf8, read_utf8
+from ttc_cli.texts import STDIN, decode_utf8, read_utf8
 
 Format = Literal["jsonl", "csv", "lines"]
 Id = str | int
@@ -65,7 +65,7 @@ def read_rows(
         UsageError: it cannot be read, is too long, of no known format, or holds no row.
     """
     file = stdin if source == "-" else Path(source).expanduser()
-    name = "stdin" if source == "-" else source
+    name = STDIN if source == "-" else source
     data = b"" if file is None else read_utf8(file, name, "The batch")
     match format or _guess(source, data):
         case "jsonl":
