@@ -111,6 +111,12 @@ def test_a_comment_ends_with_its_line_alone(file, sign):
     assert file.read_text(encoding="utf-8") == f"# as{sign}threads = 1\nthreads = 4\n"
 
 
+def test_a_file_that_is_marked_as_utf16_is_changed_and_is_utf8_then(file):
+    file.write_text("# größer\nthreads = 2\n", encoding="utf-16")
+    change(file, ("threads",), 4, refuse)
+    assert file.read_bytes() == "# größer\nthreads = 4\n".encode()
+
+
 @pytest.mark.parametrize("target", ["there.toml", "missing.toml"])
 def test_a_link_that_came_with_a_project_is_not_followed(tmp_path, target):
     (tmp_path / "there.toml").write_text("a = 1\n")

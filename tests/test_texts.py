@@ -16,6 +16,7 @@ from ttc_cli.bench.datasets import load
 from ttc_cli.commands.prompt_templates import read_template as read_prompt_template
 from ttc_cli.commands.serving import read_template
 from ttc_cli.config import read_table
+from ttc_cli.config import read_table
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.file import SHIPPED_FOLDER, load_policy
 from ttc_cli.texts import decode, split_lines, to_utf8
@@ -34,6 +35,7 @@ PLANTED = {"question": "q", "answer": "1", "right": ["a\u2028", "2"], "wrong": [
         ("planted.jsonl", json.dumps(PLANTED, ensure_ascii=False), load_planted),
         ("models.toml", "# é\u2028\n[models.x]\nbytes = 1", read_table),
         ("config.toml", "# é\u2028\nmodel = 'x'", read_table),
+        ("ttc.toml", "# é\u2028\r\nbudget = 'deep'", read_table),
         ("policy.json", POLICY, load_policy),
         ("chat.jinja", "{{ messages }} é", lambda path: read_template(str(path))),
         (
