@@ -22,6 +22,8 @@ readonly TEST_MODEL="qwen2.5-coder-0.5b"
 readonly ZIG="0.17"
 # Exit status of the self-test that means "this build is bad", as opposed to "this model is".
 readonly BAD_BUILD=70
+# Exit status of build_wheel where what building takes cannot be had, for any profile.
+readonly UNFETCHED=75
 readonly NEEDED_MB=3000
 readonly UNTESTED="not tested: no model here yet"
 
@@ -826,7 +828,25 @@ EOF
   if [ "$OS" = Darwin ] && [ "$accelerator" = cpu ]; then say 'set(GGML_METAL OFF)'; fi
 }
 
-# Builds the profile that was read, and leaves its wheel in $WHEELS/$KEY. False if it cannot.
+hash_file() {
+  "$PYTHON" -c 'import hashlib, pathlib, sys
+print(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest())' "$1" 2>/dev/null
+}
+
+# Whether the wheel of the profile that was read is kept, whole and as it was built.
+is_kept() {
+  local folder="$WHEELS/$KEY" wheel
+  if [ "$(cat "$folder/key.txt" 2>/dev/null)" != "$KEY_TEXT" ]; then return 1; fi
+  wheel="$(find "$folder" -name '*.whl')"
+  if [ -n "$wheel" ] && [ "$(hash_file "$wheel")" = "$(cat "$folder/sha256.txt" 2>/dev/null)" ]; then
+    return 0
+  fi
+  warn "what is kept of $LABEL is not what was built here: building it again"
+  return 1
+}
+
+# Builds the profile that was read, and leaves its wheel in $WHEELS/$KEY, with its hash. False if it
+# cannot: UNFETCHED where no other profile could either.
 build_wheel() {
   local work="$BUILD/$KEY" new status=0
   mkdir -p "$work" "$WHEELS"
@@ -837,12 +857,12 @@ build_wheel() {
       --no-cache-dir --only-binary :all: -d "$new" "llama-cpp-python==$LLAMA" --index-url \
       "https://abetlen.github.io/llama-cpp-python/whl/$instructions" || status=1
   else
-    make_tools || { rm -rf "$new"; return 1; }
+    make_tools || { rm -rf "$new"; return $UNFETCHED; }
     if [ "$compiler" = zig ]; then
       make_zig "$(if [ "$instructions" != native ]; then echo -mcpu=baseline; fi)" \
         || { rm -rf "$new"; return 1; }
     fi
-    fetch_source || { rm -rf "$new"; return 1; }
+    fetch_source || { rm -rf "$new"; return $UNFETCHED; }
     fixes_header >"$work/fixes.h"
     cmake_overrides >"$work/overrides.cmake"
     quicken_attention "$SOURCE/vendor/llama.cpp/ggml/src/ggml-cpu/ops.cpp" \
@@ -870,6 +890,7 @@ build_wheel() {
     rm -rf "$new"
     return 1
   fi
+  hash_file "$(find "$new" -name '*.whl')" >"$new/sha256.txt" || { rm -rf "$new"; return 1; }
   printf '%s\n' "$KEY_TEXT" >"$new/key.txt"
   rm -rf "${WHEELS:?}/$KEY"
   mv "$new" "$WHEELS/$KEY"
@@ -878,24 +899,28 @@ build_wheel() {
 
 # --- setting up -----------------------------------------------------------------------------
 
-# Two clones share one cache.
+# Two clones share one cache. The lock is the system's, on a file that this shell holds open: it goes
+# with the last of its processes, however that ends.
 take_lock() {
-  local lock="$CACHE/install.lock" holder
-  if ! mkdir "$lock" 2>/dev/null; then
-    holder="$(cat "$lock/pid" 2>/dev/null || true)"
-    if [ -n "$holder" ] && kill -0 "$holder" 2>/dev/null; then
-      fail "Another $PROGRAM is at work (process $holder)." "$PROGRAM"
-    fi
-    rm -rf "$lock"
-    mkdir "$lock"
+  local lock="$CACHE/install.pid" holder
+  exec 9>>"$lock"
+  if ! "$PYTHON" -c 'import fcntl
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    raise SystemExit(1)
+except OSError:
+    pass  # a file system without locks'; then
+    holder="$(cat "$lock")"
+    fail "Another $PROGRAM is at work${holder:+ (process $holder)}." "$PROGRAM"
   fi
-  printf '%s\n' "$$" >"$lock/pid"
+  printf '%s\n' "$$" >"$lock"
   trap clean_up EXIT
 }
 
 clean_up() {
   if [ -n "$WATCHER" ]; then kill "$WATCHER" 2>/dev/null || true; fi
-  rm -rf "$CACHE/install.lock" "$WHEELS"/.new-*
+  rm -rf "$WHEELS"/.new-*
 }
 
 make_venv() {
@@ -974,7 +999,7 @@ install_engine() {
       say "    Skipping $LABEL: it crashed here before."
       continue
     fi
-    if [ "$(cat "$folder/key.txt" 2>/dev/null)" = "$KEY_TEXT" ]; then
+    if is_kept; then
       step "llama.cpp was built before: $LABEL"
     else
       check_disk
@@ -982,7 +1007,12 @@ install_engine() {
         prebuilt) step "Fetching $LABEL" ;;
         *) step "Compiling llama.cpp: $LABEL, $JOBS at once (minutes)" ;;
       esac
-      if ! build_wheel; then
+      status=0
+      build_wheel || status=$?
+      if [ "$status" = "$UNFETCHED" ]; then
+        fail_with_log \
+          "What compiling takes could not be fetched (is the package index reachable?)" "$PROGRAM"
+      elif [ "$status" != 0 ]; then
         warn "that did not work ($LABEL); the log: $LOG"
         failed="$failed$LABEL; "
         continue
@@ -1033,19 +1063,34 @@ check_disk() {
   fi
 }
 
+home() {
+  if [ -z "${HOME:-}" ]; then
+    fail "HOME is not set: nobody knows where to keep what is built." \
+      "TTC_HOME=/path/with/room $PROGRAM"
+  fi
+  say "$HOME"
+}
+
+# Makes the cache and begins the log.
+open_cache() {
+  local reason
+  reason="$( { mkdir -p "$CACHE" && printf '### %s\n' "$(date)" >"$LOG"; } 2>&1)" \
+    || fail "Nothing can be kept in $CACHE: ${reason##*: }." "TTC_HOME=/path/with/room $PROGRAM"
+}
+
 set_paths() {
   # The same folder as ttc_cli.paths.cache_dir().
   if [ -n "${TTC_HOME:-}" ]; then
     case "$TTC_HOME" in
-      \~) CACHE="$HOME/cache" ;;
-      \~/*) CACHE="$HOME/${TTC_HOME#\~/}/cache" ;;
+      \~) CACHE="$(home)/cache" ;;
+      \~/*) CACHE="$(home)/${TTC_HOME#\~/}/cache" ;;
       /*) CACHE="$TTC_HOME/cache" ;;
       *) CACHE="$PWD/$TTC_HOME/cache" ;;
     esac
   elif [ "$OS" = Darwin ]; then
-    CACHE="$HOME/Library/Caches/ttc"
+    CACHE="$(home)/Library/Caches/ttc"
   else
-    CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/ttc"
+    CACHE="${XDG_CACHE_HOME:-$(home)/.cache}/ttc"
   fi
   WHEELS="$CACHE/wheels"
   BUILD="$CACHE/build"
@@ -1193,8 +1238,7 @@ main() {
     print_plan
     return
   fi
-  mkdir -p "$CACHE"
-  printf '### %s\n' "$(date)" >"$LOG"
+  open_cache
   # A later run without options keeps what an earlier one was asked for.
   if [ "$(stamped dev)" = 1 ]; then DEV=1; fi
   MODEL="${MODEL:-$(stamped model)}"

@@ -6,6 +6,7 @@ that say how they were built, so that a test can let any of them crash.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -61,6 +62,8 @@ case "$1 $2" in
         { echo "$built"; cat "${SKBUILD_BUILD_DIR%/cmake}/overrides.cmake"; } \
           >"$2/llama_cpp_python-0.whl" ;;
       *" install "*ziglang*) test -z "$FAKE_NO_ZIG" ;;
+      *" install scikit-build-core"*)
+        if [ -n "$FAKE_NO_INDEX" ]; then echo "no route to the index"; exit 1; fi ;;
       *" install "*.whl) cp "$last" "$prefix/installed" ;;
     esac ;;
 esac
@@ -548,15 +551,72 @@ def test_without_the_smallest_model_the_default_one_tests_the_build(machine: Mac
 
 
 def test_two_installers_do_not_meet_in_the_cache(machine: Machine) -> None:
-    lock = machine.home / ".cache/ttc/install.lock"
-    lock.mkdir(parents=True)
-    (lock / "pid").write_text(f"{os.getpid()}\n")
+    lock = machine.home / ".cache/ttc/install.pid"
+    lock.parent.mkdir(parents=True)
+    for written, said in (("", "is at work."), (f"{os.getpid()}\n", f"process {os.getpid()}")):
+        lock.write_text(written)  # nothing: it has just begun
+        with lock.open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            done = machine.install()
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert not [line for line in machine.log() if "-m venv" in line]
+    assert machine.install().returncode == 0  # its holder died
+
+
+@pytest.mark.parametrize("harm", ["changed", "no hash", "another beside it", "gone"])
+def test_a_kept_wheel_that_is_not_what_was_built_is_built_again(
+    machine: Machine, harm: str
+) -> None:
+    machine.install()
+    built = machine.installed
+    [wheel] = (machine.home / ".cache/ttc/wheels").glob("*/*.whl")
+    if harm == "changed":
+        wheel.write_text("another program")
+    elif harm == "no hash":
+        (wheel.parent / "sha256.txt").unlink()
+    elif harm == "another beside it":
+        wheel.with_name("another.whl").write_text("another program")
+    else:
+        wheel.unlink()
+    shutil.rmtree(machine.clone / ".venv")
     done = machine.install()
+    assert done.returncode == 0, done.stderr
+    assert "is not what was built here: building it again" in done.stderr
+    assert machine.installed == built
+
+
+def test_an_index_that_cannot_be_reached_is_told_once(machine: Machine) -> None:
+    machine.add_gcc(12)
+    machine.add_clang(19)
+    done = machine.install(FAKE_NO_INDEX="1")
     assert done.returncode == 1
-    assert f"process {os.getpid()}" in done.stderr
-    (lock / "pid").write_text("99999999\n")  # its holder died
-    assert machine.install().returncode == 0
-    assert not lock.exists()
+    assert done.stdout.count("Compiling llama.cpp") == 1
+    assert "is the package index reachable?" in done.stderr
+    assert "no route to the index" in done.stderr  # the end of the log
+    assert "--rebuild" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"HOME": ""}, "HOME is not set"),
+        ({"HOME": "", "TTC_HOME": "~/ttc"}, "HOME is not set"),
+        ({"TTC_HOME": "/proc/ttc"}, "Nothing can be kept in /proc/ttc/cache: "),
+        ({"TTC_HOME": "/dev/null"}, "Nothing can be kept in /dev/null/cache: Not a directory"),
+    ],
+)
+def test_without_a_place_for_what_is_built_it_says_what_to_set(
+    machine: Machine, environment: dict[str, str], said: str
+) -> None:
+    environment = dict(environment)
+    if "HOME" in environment:
+        del machine.environment["HOME"], environment["HOME"]
+    done = machine.install(**environment)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "TTC_HOME=/path/with/room ./install.sh" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
 
 
 def test_a_model_of_choice(machine: Machine) -> None:
