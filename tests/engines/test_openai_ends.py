@@ -135,6 +135,35 @@ def test_a_failure_is_quoted_by_the_probe_too(start: Any, failure: Any) -> None:
         openai.connect(Settings(fake.url))
 
 
+PAGE = b"<!doctype html>\n<title>Sign in</title>\n"
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/plain", "application/json", ""])
+def test_a_page_is_no_stream_of_events(start: Any, kind: str) -> None:
+    fake = start()
+    with pytest.raises(ServerFailed, match=r"<!doctype html>"):
+        answer(fake, Raw([PAGE], kind))
+    assert len(fake.completions) == 1
+
+
+@pytest.mark.parametrize("kind", ["application/x-ndjson", "application/jsonl", "text/plain"])
+def test_lines_of_json_are_a_stream_too(start: Any, kind: str) -> None:
+    lines = [json.dumps(each) for each in (choice(" 4"), choice("", "stop"))]
+    assert answer(start(), Raw(["\n".join(lines).encode()], kind)).text == " 4"
+
+
+def test_a_stream_that_ends_in_the_middle_of_a_message_is_taken_up(start: Any) -> None:
+    fake = start()
+    parts = [f"data: {json.dumps(each)}\n\n".encode() for each in (choice(" 4"), choice(" 5"))]
+
+    def reply(body: Any) -> Raw:
+        begun = len(fake.completions) == 1
+        return Raw([parts[0], parts[1][:30]]) if begun else stream(choice(" 6", "stop"))
+
+    assert answer(fake, reply).text == " 4 6"
+    assert len(fake.completions) == 2
+
+
 MUTE = [
     (choice(None, "stop", reasoning_content="It is 4."), "reasoning_content"),
     (choice("", "stop", reasoning="It is 4."), "reasoning"),

@@ -20,7 +20,9 @@ from ttc_cli.engines.openai.address import Address, explain
 from ttc_cli.engines.openai.wire import (
     Chunk,
     Reported,
+    Unreadable,
     find_message,
+    is_stray,
     read_json,
     read_line,
     read_reply,
@@ -136,15 +138,22 @@ class Transport:
         asked = body["max_tokens"] * body.get("n", 1)
         try:
             async with self._open("POST", f"{self._address.url}/completions", body) as response:
-                if "json" in response.headers.get("content-type", ""):  # it does not stream
+                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind in ("application/json", "text/json"):  # it does not stream
                     yield read_reply(await self._read(response), self._address.hide_secret)
                     return
+                stray: str | None = ""
                 async for line in self._read_lines(response, _LINES + _LINES_A_TOKEN * asked):
                     chunk = read_line(line, self._address.hide_secret)
                     if chunk is not None:
+                        stray = None
                         yield chunk
                         if chunk.last:
                             return
+                    elif stray == "" and is_stray(line):
+                        stray = line
+                if stray:
+                    raise Reported(f"no stream of events: {stray}")
         except Reported as report:
             raise self._failed(report) from None
 
@@ -215,6 +224,12 @@ class Transport:
                 raise self._endless()
             if time.monotonic() - begun > self._patience:
                 raise Broken("it takes too long")
+        try:
+            read_line(held.decode(errors="replace"))
+        except Unreadable:
+            raise Broken("it ended in the middle of a message") from None
+        except Reported:
+            pass  # to be told as any other
         yield held.decode(errors="replace")
 
     def _endless(self) -> NetworkError:

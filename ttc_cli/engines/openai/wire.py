@@ -14,6 +14,7 @@ A server is a stranger: a value of another kind, sign or size than it should be 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ LONGEST_TOKEN = 256
 """Characters of one token at most; the longest in vocabularies in use are runs of 128 blanks."""
 
 _DIGITS = 18
+_FIELD = re.compile(r"\s*$|:|(data|event|id|retry)(:|$)")
 _SAID = 300
 _NO_FINISH = ("", "null", "none")
 """Words of servers that write the missing ``finish_reason`` of a text that goes on as a text."""
@@ -35,6 +37,10 @@ _NO_FINISH = ("", "null", "none")
 
 class Reported(Exception):
     """A reply, or a part of one, that says that the server failed, or nothing that can be used."""
+
+
+class Unreadable(Reported):
+    """What should be JSON and is none: another kind of page, or the beginning of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +141,17 @@ def find_message(found: Any) -> str:
     return " ".join(text[: 4 * _SAID].split())[:_SAID]
 
 
+def is_stray(line: str) -> bool:
+    """Whether ``line`` has no place in an event stream."""
+    return not _FIELD.match(line.removeprefix("\ufeff"))
+
+
 def read_line(line: str, hide: Callable[[str], str] | None = None) -> Chunk | None:
     """A line of an event stream; None for what says nothing (blank, comment, name of an event).
 
     Raises:
-        Reported: it is no JSON, or the server says that it failed.
+        Unreadable: it is no JSON.
+        Reported: the server says that it failed.
     """
     field, colon, value = line.removeprefix("\ufeff").partition(":")
     value = value.strip()
@@ -168,7 +180,7 @@ def _read_object(text: str, hide: Callable[[str], str] | None) -> Chunk:
     try:
         found = read_json(text, hide)
     except ValueError:
-        raise Reported(f"no JSON: {find_message(text)}") from None
+        raise Unreadable(f"no JSON: {find_message(text)}") from None
     if not isinstance(found, dict):
         raise Reported(f"no JSON object: {find_message(text)}")
     choices = found.get("choices")
