@@ -275,6 +275,7 @@ def test_signs_that_separate_lines_elsewhere_separate_none_here(solve):
             "chat messages",
         ),
         (choice(None, "stop"), 4, "No candidate wrote anything"),
+        (choice("", "abort"), 4, "No candidate stated an answer"),
     ],
 )
 @pytest.mark.parametrize("reply", [stream, whole])

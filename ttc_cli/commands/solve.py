@@ -281,7 +281,8 @@ def _judge(result: Result, min_score: float | None, *, held: bool = False) -> in
         return 130
     if _is_answer(result, min_score):
         return 0
-    if result.candidates and not any(each.text.strip() for each in result.candidates):
+    silent = [each.finished and not each.text.strip() for each in result.candidates]
+    if silent and all(silent):
         print_error(
             f"No candidate wrote anything ({result.stop_reason}): the model ends its turn at once.",
             "a wrong chat template does that; with --server, see --chat-template and its own log",

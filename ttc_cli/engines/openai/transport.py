@@ -41,7 +41,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 MOST_BYTES = 16 << 20
 """Of a reply, and of one line of a stream: twice what 16 choices of 768 tokens take, all told."""
 _HINT = "Look into the server's own log, then repeat the command."
-_REFUSAL_BYTES = 64 << 10
+_PAGE_BYTES, _REFUSAL_BYTES = 4 << 20, 64 << 10
 _LINES, _LINES_A_TOKEN = 10_000, 16
 """Of a stream: what may say nothing (a sign of life each 15 seconds: a day), and what may grow."""
 
@@ -96,7 +96,7 @@ class Transport:
         """
         try:
             async with self._open("GET", url, None) as response:
-                return read_json(await self._read(response), self._address.hide_secret)
+                return read_json(await self._read(response, _PAGE_BYTES), self._address.hide_secret)
         except Refused as refusal:
             if refusal.status in (400, 404, 405, 501):
                 return None
