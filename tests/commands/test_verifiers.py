@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,29 @@ def test_check_chooses_what_passes(ttc, tmp_path):
     from ttc_cli.verifiers.sandbox import explain_sandbox
 
     assert ("the check runs model-written text" in err) is bool(explain_sandbox())
+
+
+def test_what_a_check_leaves_costs_no_answer(ttc, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    deep = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\nraise ValueError"
+    texts = [
+        f"```py\n{deep}\n```\n\nThe final answer is 5.",
+        "```py\npass\n```\n\nThe final answer is 7.",
+    ]
+    code, out, _err = ttc(
+        "solve", "Which number?", "--check", f"{sys.executable} {{file}}", "--check-seconds", "60",
+        "--strategy", "best-of-n", "--samples", "2", "--answer-type", "number", script=texts,
+    )  # fmt: skip
+    assert (code, out) == (0, "7\n")
+    assert not list(tmp_path.glob("ttc-check-*"))
+
+
+def test_what_a_check_cannot_open_is_named_before_anything_runs(ttc, monkeypatch):
+    monkeypatch.setattr("ttc_cli.verifiers.sandbox.find_hidden", lambda *_: ("/private/check.py",))
+    words = ("--check", f"{sys.executable} {{file}}")
+    code, out, err = ttc("solve", "Which number?", *words, script=["The final answer is 5."])
+    assert (code, out) == (2, "")
+    assert "cannot open /private/check.py" in err
 
 
 @pytest.mark.parametrize("words", [["--check", "true"], ["--verifier", "check"]])

@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,14 @@ from ttc_cli.verifiers import removal, seccomp, watching
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.cells import LANDLOCK, SEATBELT_PROFILE, describe_gaps
 from ttc_cli.verifiers.command import CommandVerifier, read_command
-from ttc_cli.verifiers.sandbox import Checked, explain_sandbox, find_hidden, find_sandbox, run_check
+from ttc_cli.verifiers.sandbox import (
+    Checked,
+    Command,
+    explain_sandbox,
+    find_hidden,
+    find_sandbox,
+    run_check,
+)
 
 PYTHON = sys.executable
 FOUND = find_sandbox()
@@ -188,6 +196,19 @@ def test_what_is_outside_stays_outside(kind) -> None:
         assert found == dict.fromkeys(OUTSIDE, "refused")
         assert sorted(os.listdir(place)) == ["fifo", "old"]
         assert (Path(place) / "old").read_text() == "mine"
+
+
+@confined
+def test_no_open_file_is_inherited(kind) -> None:
+    ran = run(
+        "print(sorted(os.readlink(f'/proc/self/fd/{n}').split(':')[0] for n in range(3)))\n"
+        "for n in range(3, 1000):\n"
+        "    try: os.fstat(n)\n"
+        "    except OSError: pass\n"
+        "    else: print(n, os.readlink(f'/proc/self/fd/{n}'))\n",
+        kind,
+    )
+    assert ran.output == "['/dev/null', 'pipe', 'pipe']\n"
 
 
 @walled
@@ -354,6 +375,29 @@ def test_processes_are_counted_for_root_too(kind, attack, monkeypatch) -> None:
 
 
 @confined
+def test_a_ttc_that_is_killed_leaves_nothing_running(kind) -> None:
+    mark = f"killed-{os.getpid()}-{time.monotonic_ns()}"
+    work = (
+        "import asyncio, sys\n"
+        "from ttc_cli.verifiers.sandbox import Command, run_check\n"
+        f"command = Command(({PYTHON!r}, '-c', 'print(flush=True); import time; time.sleep(64)',"
+        f" {mark!r}, '{{file}}'))\n"
+        f"asyncio.run(run_check(command, b'', '', seconds=60, sandbox={kind!r}))\n"
+    )
+    with subprocess.Popen([PYTHON, "-c", work]) as ttc:
+        assert _comes_to(lambda: _is_running(mark, "-c"), seconds=20)
+        ttc.kill()
+    assert _comes_to(lambda: not _is_running(mark, ""), seconds=5)
+
+
+def _comes_to(holds, *, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+@confined
 def test_nothing_is_left_running(kind, tmp_path) -> None:
     mark = f"left-{os.getpid()}-{time.monotonic_ns()}"
     ran = run(
@@ -365,16 +409,13 @@ def test_nothing_is_left_running(kind, tmp_path) -> None:
         kind,
     )
     assert (ran.code, ran.output) == (0, "done\n")
-    deadline = time.monotonic() + 3
-    while _is_running(mark) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _is_running(mark)
+    assert _comes_to(lambda: not _is_running(mark), seconds=3)
 
 
-def _is_running(mark: str) -> bool:
-    import psutil
-
-    return any(mark in (each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
+def _is_running(mark: str, second: str = "") -> bool:
+    """Whether a process has the word ``mark``, and ``second`` as the one behind its program."""
+    found = (each.info["cmdline"] or [] for each in psutil.process_iter(["cmdline"]))
+    return any(mark in words and second in ("", *words[1:2]) for words in found)
 
 
 # -- what it leaves -------------------------------------------------------------------------------
@@ -548,6 +589,16 @@ def test_a_script_below_tmp_sees_its_project(hidden, monkeypatch) -> None:
     monkeypatch.chdir(hidden)
     command = read_command(f"{PYTHON} tests/check.py {{file}}")
     assert asyncio.run(run_check(command, b"", ".txt", seconds=20, sandbox=FOUND)).passed
+
+
+@walled
+@pytest.mark.parametrize("word", ["--data={}/data.txt", "cat {}/data.txt #", "'{}/data.txt'"])
+def test_a_path_within_a_word_is_shown(hidden, word) -> None:
+    (hidden / "data.txt").touch()
+    program = "import re, sys; open(re.search(r'/tmp/[^ \\']*', sys.argv[1])[0])"
+    command = Command((PYTHON, "-c", program, word.format(hidden), "{file}"))
+    ran = asyncio.run(run_check(command, b"", "", seconds=10, sandbox=FOUND))
+    assert ran.passed, ran.output
 
 
 @walled

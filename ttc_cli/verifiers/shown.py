@@ -66,15 +66,17 @@ def _list_shown(path: Path) -> list[Path]:
 def find_needed(words: Iterable[str]) -> Iterator[Path]:
     """What a check of ``words`` is known to need, by absolute path.
 
-    Beside what ``follow`` finds: the working folder, what is on the paths of the environment, which
-    a check keeps, and ttc's own interpreter, which starts it.
+    Beside what ``follow`` finds: what a word like ``--config=/tmp/…`` holds, the working folder,
+    what is on the paths of the environment, which a check keeps, and ttc's own interpreter, which
+    starts it.
     """
     kept = (os.environ.get(each, "") for each in ("PATH", "PYTHONPATH", "VIRTUAL_ENV"))
     own = [each for line in kept for each in line.split(os.pathsep)]
     own += [sys.executable, sys.prefix, sys.base_prefix, __file__]
     with contextlib.suppress(OSError):  # it may be gone
         own.append(os.getcwd())
-    return follow([*own, *words])
+    words = list(words)
+    return follow([*own, *words, *(each for word in words for each in _IN_TMP.findall(word))])
 
 
 def follow(words: Iterable[str]) -> Iterator[Path]:
