@@ -92,6 +92,7 @@ def test_none_goes_back_to_the_defaults_and_use_returns(ttc, calibrated) -> None
     _, _, err = ttc("solve", "--explain", "What is 3+3?")
     assert "by the policy" not in err
     assert "Not calibrated for this model" in err
+    Path("script-sums").write_text("{}")  # a file of the folder is not meant by the bare name
     code, _, err = ttc("policy", "use", "script-sums")
     assert code == 0
     assert "auto uses script-sums with script" in err

@@ -8,6 +8,7 @@ import pytest
 from tiny_gguf import gguf
 
 from ttc_cli import paths
+from ttc_cli.errors import UsageError
 from ttc_cli.main import main
 from ttc_cli.models import cleaning, files
 
@@ -121,3 +122,34 @@ def test_a_symlinked_part_is_not_followed_by_prune(home: Path, tmp_path: Path) -
     cleaning.prune(cleaning.find_leftovers())
     assert precious.read_text() == "kept"
     assert not (folder / "x.part").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("reference", "place"),
+    [
+        ("qwen2.5-0.5b", None),
+        ("hf:user/repo", None),
+        ("./qwen2.5-0.5b", "qwen2.5-0.5b"),
+        ("./user/repo", "user/repo"),
+        ("user/model.gguf", "user/model.gguf"),
+        ("model.gguf", "model.gguf"),
+        ("user/repo", "may be a place on the hub"),
+        ("user/repo:Q8_0", "may be a place on the hub"),
+        ("stray", "no model called"),
+    ],
+)
+def test_a_file_of_the_folder_takes_no_models_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, place: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("qwen2.5-0.5b", "hf:user/repo", "user/repo", "user/repo:Q8_0", "stray"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(gguf())
+    for name in ("model.gguf", "user/model.gguf"):
+        (tmp_path / name).write_bytes(gguf())
+    if place is not None and " " in place:
+        with pytest.raises(UsageError, match=place):
+            files.resolve_unchecked(reference)
+        return
+    found = files.resolve_unchecked(reference).path
+    assert found == (None if place is None else tmp_path / place)

@@ -83,16 +83,13 @@ def check_name(name: str) -> None:
 
 
 def find(name: str) -> tuple[Path, Policy]:
-    """The policy of that name, or in that file.
+    """The policy of that name, else in that file.
 
     Raises:
         UsageError: there is none, or it is damaged.
     """
     from ttc_cli.policy.file import list_policies, load_policy
 
-    path = Path(os.path.expanduser(name))
-    if os.path.isfile(path):  # unlike Path's own, no error for a name that no system takes
-        return path, load_policy(path)
     known = list(list_policies(folder()))
     for path, policy in known:
         if policy.name == name:
@@ -100,6 +97,9 @@ def find(name: str) -> tuple[Path, Policy]:
     own = folder() / f"{name}.json"
     if _NAME.fullmatch(name) and own.is_file():
         return own, load_policy(own)  # damaged, and says how
+    path = Path(os.path.expanduser(name))
+    if os.path.isfile(path):  # unlike Path's own, no error for a name that no system takes
+        return path, load_policy(path)
     names = [policy.name for _, policy in known]
     near = difflib.get_close_matches(name, names, 1)
     raise UsageError(

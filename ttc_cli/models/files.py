@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli import paths
-from ttc_cli.errors import ModelCorrupt, ModelMissing
+from ttc_cli.errors import ModelCorrupt, ModelMissing, UsageError
 from ttc_cli.models import hashes
 from ttc_cli.models.registry import (
     SOURCES,
@@ -153,6 +153,9 @@ def resolve(reference: str) -> Model:
 def resolve_unchecked(reference: str) -> Model:
     """As ``resolve``, without a look at the files of known models: ``path`` is None for them.
 
+    A path has a slash or ends with ``.gguf``. What may as well be a place on the hub is not taken
+    for a file that happens to lie in the working folder, nor the other way round.
+
     Raises:
         UsageError, ModelMissing: as ``resolve``.
     """
@@ -161,12 +164,18 @@ def resolve_unchecked(reference: str) -> Model:
     if entry is not None:
         return Model(entry.name, entry, None)
     path = Path(os.path.expanduser(reference))
-    if os.path.isfile(path):  # unlike Path's own, no error for a name that no system takes
-        return _local(path)
+    is_file = os.path.isfile(path)  # unlike Path's own, no error for a name that no system takes
     hub = parse_hub_reference(reference)
     if hub is not None:
+        if is_file and not _HUB_PREFIX.match(reference):
+            raise UsageError(
+                f"{reference} is a file here, and may be a place on the hub.",
+                f"for the file: ./{reference}; for the hub: hf:{reference}",
+            )
         return _resolve_hub(hub)
     if reference.lower().endswith(".gguf") or os.sep in reference:
+        if is_file:
+            return _local(path)
         raise ModelMissing(f"There is no file {path}.", "ttc models list")
     return Model(reference, registry.require(reference), None)  # raises: no such name
 
