@@ -29,6 +29,8 @@ _COREUTILS = """
 PYTHON = r"""#!/bin/sh
 prefix=$(dirname "$(dirname "$0")")
 echo "$(basename "$prefix") $*" >>"$FAKE/log"
+# What lies in the folder that the installer is called from must not be imported.
+test -n "$PYTHONSAFEPATH" || exit 99
 case "$1 $2" in
   "-c import venv, ensurepip") test -z "$FAKE_NO_VENV" ;;
   "-c import ttc_cli"*) test -f "$prefix/installed" ;;

@@ -160,6 +160,18 @@ def test_edit_opens_the_file_and_checks_it(ttc, monkeypatch, tmp_path):
     assert ttc("config", "edit")[0] == 2
 
 
+@pytest.mark.parametrize("words", [("set", "--project", "threads", "4"), ("edit", "--project")])
+def test_another_users_file_is_neither_changed_nor_opened(ttc, monkeypatch, tmp_path, words):
+    project = tmp_path / "ttc.toml"
+    project.write_text("threads = 2\n")
+    monkeypatch.setattr("ttc_cli.config.belongs_to_user", lambda path: path != project)
+    monkeypatch.setenv("VISUAL", "false")
+    code, _, err = ttc("config", *words)
+    assert code == 2
+    assert "belongs to another user" in err
+    assert project.read_text() == "threads = 2\n"
+
+
 def test_the_default_model_is_set_without_losing_comments(ttc):
     USER.parent.mkdir(parents=True)
     USER.write_text("# mine\nthreads = 2\n")
