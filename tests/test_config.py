@@ -1,8 +1,11 @@
 """Which setting wins, and what is refused."""
 
+import contextlib
 import os
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ttc_cli.config import KEYS, find_project_file, load_config
 from ttc_cli.errors import UsageError
@@ -56,6 +59,8 @@ def test_an_empty_variable_is_no_setting(folders):
         ("max_seconds = inf", "must be at most", None),
         ("temperature = 1e300", "must be at most 100", None),
         (f"max_tokens = {'9' * 5000}", "not valid TOML", None),
+        (f"threads = 0x{'f' * 5000}", "threads must be at most 512", None),
+        (f"model = [0x{'f' * 5000}]", "must be text, not a number without end", None),
         (f"max_flops = {'9' * 4000}", "must be a number", None),
         (f"modle{'e' * 10_000} = 1", "eeee…", "known keys"),
         ("budget = " + "[" * 100_000, "nested too deeply", None),
@@ -104,6 +109,23 @@ def test_no_number_goes_further_than_its_kind(folders):
             for text in ("1e400", "nan", "-1e400", "9" * 400):
                 with pytest.raises(UsageError):
                     load_config({f"TTC_{key.upper()}": text}, folders[2])
+
+
+SCRAPS = st.lists(
+    st.sampled_from(["threads", "presets", "=", ".", "[", "]", "{", "}", '"', "'", "#", "\n", " "])
+    | st.sampled_from(["0x" + "f" * 5000, "9" * 5000, "1e999", "nan", "1979-05-27", "\\ud800"])
+    | st.text(max_size=3)
+)
+
+
+@settings(deadline=None)
+@given(st.binary() | SCRAPS.map(lambda words: "".join(words).encode("utf-8", "replace")))
+def test_any_bytes_are_settings_or_an_error_in_words(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp() / "any"
+    folder.mkdir(exist_ok=True)
+    (folder / "ttc.toml").write_bytes(data)
+    with contextlib.suppress(UsageError):
+        load_config({}, folder)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "device"])

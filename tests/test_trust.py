@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttc_cli.config import KEYS, load_config
@@ -85,6 +85,7 @@ def test_what_does_harm_is_refused_with_place_key_and_flag(key, value):
     assert f"--{key.replace('_', '-')}" in caught.value.hint or key == "keep_runs"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_is_a_server_a_template_or_a_command(text):
     for key in ("server", "chat_template", "check"):
@@ -92,6 +93,7 @@ def test_no_text_is_a_server_a_template_or_a_command(text):
             require(key, text)
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"(judge|tail)?[ ,\t:]*((check|probe)\s*=?|prm=[/.~]).*", fullmatch=True))
 def test_no_spelling_names_a_command_or_a_file(text):
     with pytest.raises(UsageError):

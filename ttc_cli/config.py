@@ -255,12 +255,15 @@ def find_rule(key: str, origin: str, rules: Mapping[str, Key] = KEYS) -> Key:
         return rules[key]
     near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(key, rules, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(rules)}"
-    raise UsageError(f"{origin}: unknown key {_show(key)}.", hint)
+    raise UsageError(f"{origin}: unknown key {show_value(key)}.", hint)
 
 
-def _show(value: Any) -> str:
-    """``value`` as errors quote it: what a file holds may be long."""
-    shown = repr(value)
+def show_value(value: Any) -> str:
+    """``value`` as it is quoted: what a file holds may be long."""
+    try:
+        shown = repr(value)
+    except ValueError:  # it holds an integer of thousands of digits, which Python does not write
+        return "a number without end"
     return shown if len(shown) <= 80 else f"{shown[:79]}…"
 
 
@@ -274,7 +277,7 @@ def parse_value(
     """
     rule = find_rule(key, origin, rules)
     wanted = {str: "text", int: "a whole number", float: "a number"}[rule.type]
-    wrong = UsageError(f"{origin}: {key} must be {wanted}, not {_show(value)}.")
+    wrong = UsageError(f"{origin}: {key} must be {wanted}, not {show_value(value)}.")
     allowed = {str: str, int: str | int, float: str | int | float}[rule.type]
     if isinstance(value, bool) or not isinstance(value, allowed):
         raise wrong

@@ -23,6 +23,7 @@ from ttc_cli.config import (
     parse_value,
     read_table,
     settings_files,
+    show_value,
     user_file,
 )
 from ttc_cli.errors import UsageError
@@ -58,7 +59,8 @@ class Preset:
         found: list[str] = []
         for key, value in self.values.items():
             for each in value if isinstance(value, list) else [value]:
-                found += [f"--{key.replace('_', '-')}", str(each)]
+                shown = each if isinstance(each, str) else show_value(each)
+                found += [f"--{key.replace('_', '-')}", shown]
         return tuple(found)
 
 

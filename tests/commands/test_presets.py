@@ -136,6 +136,15 @@ def test_a_wrong_preset_is_named_with_its_place(ttc, tmp_path, content, said):
     assert said in err
 
 
+def test_a_preset_of_any_content_is_listed(ttc, tmp_path):
+    (tmp_path / "ttc.toml").write_text(
+        f"[presets.odd]\nsamples = 0x{'f' * 5000}\nverifier = [{{ a = 1 }}]\nseed = 1979-05-27\n"
+    )
+    code, out, _ = ttc("config", "presets")
+    assert code == 0
+    assert "--samples 'a number without end'" in out
+
+
 def test_presets_that_are_no_tables_are_refused(ttc, tmp_path):
     (tmp_path / "ttc.toml").write_text("presets = 3\n")
     assert "a preset is a table" in ttc("solve", "--preset", "maths", "Q")[2]

@@ -88,6 +88,7 @@ def test_what_a_template_has_a_place_for_goes_there(solve, template, text, words
         ("+++\nbugdet = 'deep'\n+++\n{{ question }}", ["Why?"], "did you mean 'budget'?"),
         ("+++\nbudget = 'huge'\n+++\n{{ question }}", ["Why?"], "one of quick, normal"),
         ("+++\nsystem = 7\n+++\n{{ question }}", ["Why?"], "system must be text"),
+        (f"+++\nsystem = 0x{'f' * 5000}\n+++\n{{{{ question }}}}", ["Why?"], "without end"),
         ("+++\nanswer_type = 'poem'\n+++\n{{ question }}", ["Why?"], "answer_type must be one of"),
         ("+++\n" + "a." * 999 + "b = 1\n+++\n{{ question }}", ["Why?"], "more than 200 dots"),
         ("+++\nbudget = " + "[" * 999 + "\n+++\n{{ question }}", ["Why?"], "too deeply"),

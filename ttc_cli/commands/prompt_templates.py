@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli import paths
 from ttc_cli.commands import question
 from ttc_cli.commands.question import Parts, read_file
-from ttc_cli.config import Setting, parse_table, parse_value
+from ttc_cli.config import Setting, parse_table, parse_value, show_value
 from ttc_cli.errors import TtcError, UsageError
 from ttc_cli.texts import decode, split_lines
 from ttc_cli.types import AnswerType
@@ -189,7 +189,7 @@ def _read_front_matter(
     content = parse_table(head.encode(), f"The front matter of {path}")
     system, kind = content.pop("system", None), content.pop("answer_type", None)
     if not isinstance(system, str | None):
-        raise UsageError(f"{path}: system must be text, not {system!r}.")
+        raise UsageError(f"{path}: system must be text, not {show_value(system)}.")
     if kind is not None and kind not in list(AnswerType):
         raise UsageError(f"{path}: answer_type must be one of {', '.join(AnswerType)}.")
     own = path.absolute().parent == folder().absolute()
