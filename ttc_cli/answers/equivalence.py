@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from types import TracebackType
 
 from ttc_cli.answers.algebra import Algebra, WorkerLostError
 from ttc_cli.answers.extract import read_answer
-from ttc_cli.answers.normalise import is_literal, is_number
+from ttc_cli.answers.normalise import is_literal, split_list, split_name, split_tuple
+from ttc_cli.answers.numerals import is_number, write_number
 from ttc_cli.types import Answer, AnswerClass, AnswerType
 
 _ALGEBRAIC = {AnswerType.NUMBER, AnswerType.LATEX}
 """Two different keys of these may still mean the same."""
+
+
+_SIGNIFICANT = 12
+_CLOSE = Decimal("1e-11")
+_SET = re.compile(r"[<>]|\\(?:[lg]eq|cup|cap|setminus|mathbb)")
 
 
 class _UndecidedError(Exception):
@@ -31,11 +40,19 @@ class _Allowance:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """What an expression comes to: the key (or a hash) of a fraction, and 15 digits."""
+
+    exact: str | None
+    near: str
+
+
 class Comparer:
     """Decides which answers mean the same; owns the worker process, which starts when needed.
 
     Plain numbers, choices, yes/no, texts, programs and JSON are decided by their keys. Two
-    different expressions are a matter for math-verify in a worker, which is killed and started
+    different expressions are a matter for algebra in a worker, which is killed and started
     again when one request exceeds its limit; that pair then counts as different. Every outcome
     is remembered. Safe to call from several threads. A comparison may block for the limit: call
     it off the event loop, and ``interrupt`` it when time is up.
@@ -51,7 +68,7 @@ class Comparer:
         self._call_seconds = call_seconds
         self._epoch = 0
         self._lock = threading.Lock()
-        self._values: dict[str, str | None] = {}
+        self._values: dict[str, _Value | None] = {}
         self._pairs: dict[tuple[str, str], bool] = {}
         self._hostile: set[str] = set()
 
@@ -92,7 +109,7 @@ class Comparer:
     def decides_at_once(self, answers: Iterable[Answer]) -> bool:
         """Whether ``classify`` groups these by their keys alone, so that it cannot block."""
         keys = {each.key for each in answers if each.type in _ALGEBRAIC}
-        return len(keys) < 2 or all(is_number(key) or is_literal(key) for key in keys)
+        return len(keys) < 2 or all(map(_is_plain, keys))
 
     def classify(self, answers: Sequence[tuple[int, Answer, float]]) -> tuple[AnswerClass, ...]:
         """Group ``(candidate id, answer, weight)`` into classes, greatest weight first.
@@ -132,8 +149,7 @@ class Comparer:
             return True
         if not {first.type, second.type} <= _ALGEBRAIC:
             return False
-        one, other = sorted((first.key, second.key))
-        return self._same_keys(one, other, allowance)
+        return self._same_keys(first.key, second.key, allowance)
 
     def _join(self, answers: dict[str, Answer]) -> dict[str, str]:
         """Union-find over all pairs of different keys; maps each key to its class's root."""
@@ -153,36 +169,58 @@ class Comparer:
         return {key: root(key) for key in keys}
 
     def _same_keys(self, first: str, second: str, allowance: _Allowance) -> bool:
-        if (is_number(first) and is_number(second)) or is_literal(first) or is_literal(second):
+        """Whether two keys mean the same: numbers, words and lists at once, the rest by algebra."""
+        if first == second:
+            return True
+        (name, one), (other_name, other) = split_name(first), split_name(second)
+        if (name or other_name) and (
+            _same_names(name, other_name) if name and other_name else "=" not in one + other
+        ):
+            return self._same_keys(one, other, allowance)
+        if _is_plain(one) and _is_plain(other):
             return False
-        shapes = {_shape(first), _shape(second)}
-        if len(shapes) == 2 and ("" not in shapes or is_number(first) or is_number(second)):
-            return False  # math-verify takes tuples and sets for each other
+        if (elements := _pair(first, second)) is not None:
+            return self._match(*elements, allowance)
+        if is_literal(first) or is_literal(second) or not _may_meet(first, second):
+            return False
+        pair = (min(first, second), max(first, second))
         with self._lock:
-            pair = (first, second)
             if pair not in self._pairs:
                 try:
-                    self._pairs[pair] = self._decide(first, second, allowance)
+                    self._pairs[pair] = self._decide(*pair, allowance)
                 except WorkerLostError:
                     self._pairs[pair] = False
                 except _UndecidedError:
                     return False
             return self._pairs[pair]
 
+    def _match(
+        self, one: list[str], other: list[str], ordered: bool, allowance: _Allowance
+    ) -> bool:
+        """Whether each element has one of the other list to itself."""
+        if len(one) != len(other):
+            return False
+        left = list(other)
+        for element in one:
+            among = left[:1] if ordered else left
+            met = next((its for its in among if self._same_keys(element, its, allowance)), None)
+            if met is None:
+                return False
+            left.remove(met)
+        return True
+
     def _decide(self, first: str, second: str, allowance: _Allowance) -> bool:
         one, other = self._value(first, allowance), self._value(second, allowance)
         if one and other:
-            if one.removeprefix("at ") != other.removeprefix("at "):
-                return False
-            if one == other and not one.startswith("at "):
-                return True
-        if (one or other) and ("=" in first or "=" in second):
-            return False  # math-verify takes "x + y = 0" for its right-hand side
+            if one.exact and other.exact:
+                return one.exact == other.exact
+            if one.near != other.near:
+                return _rounds_to(first, other.near) or _rounds_to(second, one.near)
         return self._ask(allowance, "same", first, second) is True
 
-    def _value(self, key: str, allowance: _Allowance) -> str | None:
+    def _value(self, key: str, allowance: _Allowance) -> _Value | None:
         if is_number(key):
-            return f"{float(key):.10e} {0.0:.10e}"
+            return _Value(key, _approximate(Fraction(key)))
         if key in self._hostile:
             raise WorkerLostError
         if key not in self._values:
@@ -191,7 +229,7 @@ class Comparer:
             except WorkerLostError:
                 self._hostile.add(key)
                 raise
-            self._values[key] = value if isinstance(value, str) else None
+            self._values[key] = _read_value(value)
         return self._values[key]
 
     def _ask(self, allowance: _Allowance, *request: str) -> object:
@@ -207,10 +245,60 @@ class Comparer:
             allowance.seconds -= self._algebra.spent
 
 
-def _shape(key: str) -> str:
-    if key[:1] in "([" and key[-1:] in ")]" and "," in key:
-        return "tuple"
-    return "set" if r"\pm" in key or ("," in key and "(" not in key) else ""
+def _is_plain(key: str) -> bool:
+    """Whether keys of this kind are equal only if they are identical."""
+    return all(is_number(each) or is_literal(each) for each in split_list(split_name(key)[1]))
+
+
+def _same_names(one: str, other: str) -> bool:
+    """Whether two names are the same, ``y`` and ``f(x)`` included."""
+    return one == other or all(
+        each == "y" or re.fullmatch(r"\w\(\w\)", each) for each in (one, other)
+    )
+
+
+def _pair(first: str, second: str) -> tuple[list[str], list[str], bool] | None:
+    """The elements of two lists, or of two tuples of one kind, and whether their order counts."""
+    lists = split_list(first), split_list(second)
+    if max(map(len, lists)) > 1:
+        return *lists, False
+    one, other = split_tuple(first), split_tuple(second)
+    if one is None or other is None:
+        return None
+    return (one[1], other[1], True) if one[::2] == other[::2] else ([], [""], True)
+
+
+def _may_meet(first: str, second: str) -> bool:
+    """Whether algebra may be asked: of points and intervals only beside a set or a relation."""
+    tuples = [split_tuple(key) is not None for key in (first, second)]
+    other = second if tuples[0] else first
+    return (
+        not any(tuples)
+        or re.search(r"[<>]|\\[lg]eq|\\cup|\\cap|\\setminus|\\mathbb", other) is not None
+    )
+
+
+def _read_value(value: object) -> _Value | None:
+    if not isinstance(value, list):
+        return None
+    exact, near = value
+    return _Value(write_number(Fraction(exact)) if exact and "/" in exact else exact, near)
+
+
+def _approximate(number: Fraction) -> str:
+    return f"{Decimal(number.numerator) / Decimal(number.denominator):.14e} 0" if number else "0 0"
+
+
+def _rounds_to(key: str, near: str) -> bool:
+    """Whether a decimal of many digits is what an irrational number rounds to."""
+    if not is_number(key) or len(key.replace("-", "").replace("0.", "")) < _SIGNIFICANT:
+        return False
+    real, imaginary = map(Decimal, near.split())
+    return (
+        imaginary == 0 and abs(Decimal(key) - real) <= abs(real) * _CLOSE
+        if "/" not in key
+        else False
+    )
 
 
 def _make_class(rows: Iterable[tuple[int, Answer, float]]) -> AnswerClass:

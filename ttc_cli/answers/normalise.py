@@ -1,71 +1,81 @@
 r"""Plain normal forms: the ``key`` that decides most comparisons without any algebra.
 
-Keys of equal numbers are equal, however they were written (``1,234``, ``\$1234.00``,
-``\frac{2468}{2}``). A percent sign, a currency, a degree and a trailing unit are dropped: the
-question fixes them. Keys of LaTeX are the expression in one spelling; what two different
-expressions are worth to each other is ``equivalence``'s business.
+Keys of equal numbers are equal, however they were written. Of type ``NUMBER`` a percent sign, a
+currency, a degree and a unit are dropped: the question fixes them. Keys of LaTeX are in one
+spelling, lists in one order; what two different expressions are worth to each other is
+``equivalence``'s business.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 
+from ttc_cli.answers.numerals import Reading, drop_unit, is_number, read_number, spell_mixed
+from ttc_cli.answers.spelling import (
+    WRAPPER,
+    drop_layout,
+    spell,
+    spell_fractions,
+    strip_delimiters,
+    unwrap_text,
+)
 from ttc_cli.answers.structured import key_code, key_json
+from ttc_cli.answers.words import drop_marks, key_boolean, key_choice, key_text, key_words
 from ttc_cli.types import AnswerType
 
 MAX_ANSWER = 2000
 """Characters; a longer "final answer" is none."""
-_MAX_DIGITS = 400
-_SIGNIFICANT = 12
-"""Digits in which numbers that are not whole are compared."""
 
-_SYMBOLS = str.maketrans(
-    {
-        "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "－": "-",
-        "×": r"\times ", "·": r"\cdot ", "÷": "/", "⁄": "/", "∕": "/",
-        "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "±": r"\pm ", "≤": r"\leq ", "≥": r"\geq ",
-        "²": "^2", "³": "^3", "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3",
-        "°": "", "’": "'", "‘": "'", "“": '"', "”": '"', "，": ",", "\u00a0": " ", "\u202f": " ",
-        "\u2009": " ", "€": "$", "£": "$", "¥": "$", "₹": "$",
-    }
-)  # fmt: skip
-
-_PLAIN = r"(?:\d+(?:,\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+)"
-_DECIMAL = re.compile(rf"{_PLAIN}(?:[eE][+-]?\d+)?")
-_RATIO = re.compile(rf"({_PLAIN})/({_PLAIN})")
-_FRACTION = re.compile(rf"({_PLAIN})?\\frac\{{(-?{_PLAIN})\}}\{{(-?{_PLAIN})\}}")
-_MIXED = re.compile(r"(\d+) +(\d+)/(\d+)")
-_POWER = re.compile(rf"({_PLAIN})(?:\\times|\\cdot|\*|x)10(?:\^|\*\*)\{{?([+-]?\d+)\}}?")
-_NUMBER_KEY = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
-
-_SPACING = re.compile(
-    r"(?<!\\)\\[,;:! ]|\\q?quad\b|\\(?:displaystyle|limits|,)|~|\\(?:left|right|big|Big)(?![a-z])"
-)
-_WRAPPER = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|boldsymbol|bf|rm)\*?"
-    r"\s*\{([^{}]*)\}"
-)
-_UNIT = re.compile(r"(?<=[\d})])(?:\\ |\s)*\\(?:text|mathrm|textrm|mbox)\{[^{}]*\}(?:\^\{?\d\}?)?$")
-_UNIT_WORDS = re.compile(
-    r"(?<=[\d}]) +(?!(?:times|plus|minus|divided|multiplied|and|or|to)\b)"
-    r"(?:[A-Za-z]{3,}|[ckm]m|kg|mg|ft|in|mi|oz|lbs?|hr|km/h)\b[A-Za-z .'/-]*(?:\^?\{?[23]\}?)?$"
-)
-_GLUED_UNIT = re.compile(
-    r"(.*\d)\s*(?!times|plus|minus|divided|multiplied)"
-    r"(?:[A-Za-z]{2,}|[mghslLc])(?:[ /.][A-Za-z /.]*)?"
-)
-_WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]+[^\W\d_]+)*\.?")
+_WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]{1,3}[^\W\d_]+)*\.?")
 _BASE = re.compile(r"[0-9A-Fa-f]+_\{?(\d+)\}?")
-_ASSIGNED = re.compile(
-    r"(?:\\(?:angle|theta|alpha|beta|lambda)\s*)?[A-Za-z]{0,3}(?:\([A-Za-z]\)|_\{?\w\}?)?\s*(?:=|\\in(?![a-z]))\s*(?=\S)"
+_GROUPED = re.compile(r"(?<![\d.])(?<!\d,)[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)")
+_BRACKET = re.compile(r"\\(?:begin|langle)\b|\\(?:end|rangle)\b|\\?[{}]|\\.|[()\[\],]", re.DOTALL)
+_OPENING = ("(", "[", "{", r"\{", r"\begin", r"\langle")
+_CLOSING = (")", "]", "}", r"\}", r"\end", r"\rangle")
+_AND = re.compile(
+    r",? ?(?:\\(?:text|mathrm|textrm|mbox) ?\{ ?,? ?(?:and|or) ?\}|\\lor\b|\\vee\b|"
+    r"(?<![A-Za-z\\{])(?:and|or)(?![A-Za-z]))[ ,]*"
 )
-_ARTICLES = re.compile(r"\b(?:the|a|an)\b")
+_NAME = (
+    r"(?:\\?(?:text|mathrm) ?\{[A-Za-z ]+\}|"
+    r"m?(?:\\(?:angle|overline|[Aa]lpha|[Bb]eta|[Gg]amma|[Dd]elta|[Tt]heta|[Ll]ambda|mu|[Pp]hi|"
+    r"[Ss]igma|rho|tau|[Oo]mega|epsilon|varepsilon|varphi|ell) ?)?(?:\{?[A-Z]{2,3}\}?|[A-Za-z]?)"
+    r"(?:_ ?(?:\w|\{\w+\}))?(?: ?\([A-Za-z0-9](?:,[A-Za-z0-9])?\))?)"
+)
+_ASSIGNED = re.compile(rf"({_NAME}) ?= ?(?=[^=\s])")
+_ELEMENT = re.compile(r"[A-Za-z](?:_ ?\w)? ?\\in(?![a-z]) ?(?=\S)")
+_SPELLINGS = tuple(
+    (re.compile(pattern), into)
+    for pattern, into in (
+        (r"\\(?:leqslant|leq|le)(?![a-z])", r"\\leq"),
+        (r"\\(?:geqslant|geq|ge)(?![a-z])", r"\\geq"),
+        (r"\\ne(?:q)?(?![a-z])", r"\\neq"), (r"\\lt(?![a-z])", "<"), (r"\\gt(?![a-z])", ">"),
+        (r"<=", r"\\leq "), (r">=", r"\\geq "), (r"!=", r"\\neq "),
+        (r"\\(?:dots|cdots|dotsc)(?![a-z])|\.\.\.+", r"\\ldots"),
+        (r"\\varnothing(?![a-z])|\\\{ ?\\\}", r"\\emptyset"),
+        (r"\\mathbb ([A-Z])", r"\\mathbb{\1}"),
+        (r"\\(?:mathrm|mathbf|text) ?\{ ?([A-Za-z]) ?\}", r"\1"),
+        (r"(?<![\\A-Za-z])(sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![A-Za-z])", r"\\\1 "),
+        (r"\\?(?<![A-Za-z])sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\*\* ?(-?\d+|[A-Za-z])", r"^{\1}"),
+        (r"([_^]) ?\{ ?(\w) ?\}(?! ?\d)", r"\1\2"), (r"([_^]) ?(\w) (?=\d)", r"\1{\2}"),
+        (r"\\[$%]|(?<!\\)[$%]", ""),
+    )
+)  # fmt: skip
+_DEGREE = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ\b)|\\degree\b")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
+_LITERAL = re.compile(
+    r"\d \d|\\log_\d\d|:|'|!!|\\ldots|\\[pm]{2}\b|\\sqrt\d|\d_|[^\x00-\x7f]|"
+    r"(?<![\w^_{.])\d+\\frac\{\d+\}\{\d+\}|"
+    r"(?<![A-Za-z\\{])[A-Za-z]{4,}|"
+    r"/(?:\d+|[A-Za-z])(?:[A-Za-z(]|\\(?!\\|end|leq|geq|neq|cdot|times|div|cup|cap))"  # 1/2x
+)
+_WORD_KEY = re.compile(r"[^\W\d_]+(?: [^\W\d_]+)*")
 
-_YES = {"yes", "true", "y", "correct"}
-_NO = {"no", "false", "n", "incorrect"}
+_DEBRIS = " \t\n*_`#"
+_HALVES = ((r"\[", r"\]"), (r"\(", r"\)"))
+_NUMERIC = re.compile(r"(?:[A-Za-z0-9\s+\-*/^!().,:=<>|{}\[\]_'\"$%&]|\\[A-Za-z]+|\\[$%{},;:! ])+")
+_NO_END = re.compile(r"[+\-*/^=<>,:;_(\[{&\\]$")
 
 
 def make_key(text: str, type: AnswerType) -> str | None:
@@ -81,222 +91,234 @@ def make_key(text: str, type: AnswerType) -> str | None:
         case AnswerType.NUMBER:
             return _key_number(text)
         case AnswerType.CHOICE:
-            return _key_choice(text)
+            return key_choice(text)
         case AnswerType.BOOLEAN:
-            return _key_boolean(text)
+            return key_boolean(text)
         case AnswerType.TEXT:
-            return read_number(text) or _key_text(text)
+            return key_text(text)
         case AnswerType.FREE:
             return text.strip()
         case AnswerType.LATEX | AnswerType.AUTO:
-            latex = normalise_latex(text)
-            return read_number(text) or read_number(latex) or latex or None
-
-
-def is_number(key: str) -> bool:
-    """Whether this key is that of a plain number: two such are equal only if identical."""
-    return _NUMBER_KEY.fullmatch(key) is not None
+            return read_number(text, Reading.LATEX) or _key_latex(_tidy(text)) or None
 
 
 def is_literal(key: str) -> bool:
-    """Whether this key means its own letters: words, or a number in another base."""
-    return bool(_BASE.fullmatch(key)) or (
-        re.search(r"[^\W\d_]{3}", key) is not None
-        and re.fullmatch(r"[^\W\d_]+( [^\W\d_]+)*", key) is not None
-    )
+    """Whether this key means its own letters: words, a time, what can be read in two ways."""
+    if _BASE.fullmatch(key):
+        return True
+    words = _WORD_KEY.fullmatch(key) is not None and re.search(r"[^\W\d_]{3}", key) is not None
+    return words or _LITERAL.search(key) is not None
 
 
-def read_number(text: str) -> str | None:
-    r"""The key of a plain number with an optional sign, currency, percent or unit, else None.
+def split_name(key: str) -> tuple[str, str]:
+    """``x=5`` as ``x`` and ``5``; no name for all but a single assignment."""
+    match = _ASSIGNED.match(key)
+    if match is None or not match[1] or re.search(r"[=<>]|\\[lg]eq", key[match.end() :]):
+        return "", key
+    return match[1].strip(), key[match.end() :]
 
-    Whole numbers are exact; others are rounded to 12 significant digits, which makes the
-    comparison of ``1/3`` with ``0.333333333333`` an equivalence relation.
-    """
-    text = _tidy_number(text)
-    sign = ""
-    while text[:1] in ("-", "+", "(") and text:
-        if text[0] == "(" and not (text.endswith(")") and "," not in text):
-            return None
-        text, sign = (text[1:-1], sign) if text[0] == "(" else (text[1:], _flip(sign, text[0]))
-        text = text.strip()
-    value = _read_unsigned(text)
-    if value is None:
+
+def split_list(key: str) -> list[str]:
+    """The elements of a list; of anything else itself."""
+    return _split(key)
+
+
+def split_tuple(key: str) -> tuple[str, list[str], str] | None:
+    """Opening bracket, elements, closing bracket of a point, an interval or a vector."""
+    if key[:1] not in "([" or key[-1:] not in ")]" or not _is_closed(key[1:-1]):
         return None
-    return _write(-value if sign == "-" else value)
-
-
-def _flip(sign: str, char: str) -> str:
-    if char == "+":
-        return sign
-    return "" if sign == "-" else "-"
-
-
-def _spell_symbols(text: str) -> str:
-    return unicodedata.normalize("NFKC", text.translate(_SYMBOLS)).translate(_SYMBOLS)
-
-
-def _tidy_number(text: str) -> str:
-    text = strip_delimiters(_spell_symbols(text))
-    text = _UNIT.sub("", text)
-    text = unwrap_text(text)
-    text = re.sub(r"\\[$%]|[$%]|\^\{?\\circ\}?|\\degree|USD\b", "", text)
-    text = _SPACING.sub("", text).replace("{,}", ",")
-    text = _UNIT_WORDS.sub("", text.strip())
-    text = _spell_fractions(text).strip().rstrip(".")
-    mixed = _MIXED.fullmatch(text)
-    if mixed:
-        return rf"{mixed[1]}\frac{{{mixed[2]}}}{{{mixed[3]}}}"
-    return text.replace(" ", "") if re.search(r"[\\/*^]", text) else text
-
-
-def _read_unsigned(text: str) -> Fraction | None:
-    if _DECIMAL.fullmatch(text):
-        return _fraction(text)
-    if match := _RATIO.fullmatch(text):
-        return _divide(match[1], match[2])
-    if match := _FRACTION.fullmatch(text):
-        part = _divide(match[2], match[3])
-        whole = _fraction(match[1]) if match[1] else Fraction(0)
-        return None if part is None or whole is None else whole + part
-    if match := _POWER.fullmatch(text):
-        return _fraction(f"{match[1]}e{match[2]}")
-    return None
-
-
-def _divide(above: str, below: str) -> Fraction | None:
-    top, bottom = _fraction(above), _fraction(below)
-    return top / bottom if top is not None and bottom else None
-
-
-def _fraction(text: str) -> Fraction | None:
-    if len(text) > _MAX_DIGITS:
-        return None
-    try:
-        value = Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return None
-    return Fraction(value) if abs(value.adjusted()) <= _MAX_DIGITS else None
-
-
-def _write(value: Fraction) -> str:
-    if value.denominator == 1:
-        return str(value.numerator)
-    digits = f"{Decimal(value.numerator) / Decimal(value.denominator):.{_SIGNIFICANT - 1}e}"
-    rounded = Fraction(Decimal(digits))
-    if rounded.denominator == 1:
-        return str(rounded.numerator)
-    plain = f"{Decimal(digits).normalize():f}"
-    return plain if len(plain) <= 2 * _SIGNIFICANT else f"{Decimal(digits).normalize():e}"
+    elements = _split_inside(key[1:-1])
+    return (key[0], elements, key[-1]) if len(elements) > 1 else None
 
 
 def _key_number(text: str) -> str | None:
     """A number; else a closed expression that stands for one; prose and names are none."""
+    text = _drop_debris(strip_delimiters(drop_marks(text)))
     if (key := read_number(text)) is not None:
         return key
-    latex = normalise_latex(text)
+    latex = _AND.sub(", ", _pick_side(_tidy(text)))
     if (key := read_number(latex)) is not None:
         return key
-    if "=" in latex and (key := read_number(latex.rsplit("=", 1)[1])) is not None:
-        return key
-    if (glued := _GLUED_UNIT.fullmatch(latex)) and (key := read_number(glued[1])) is not None:
-        return key
-    closed = re.search(r"\d|\\(?:pi|sqrt|infty)", latex)
-    prose = re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+", " ", latex))
-    return latex if closed and not prose else None
-
-
-def _key_choice(text: str) -> str | None:
-    text = unwrap_text(strip_delimiters(text)).strip()
-    text = re.sub(
-        r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*:?\s*", "", text, flags=re.I
-    )
-    if re.fullmatch(r"[a-z]\W*", text):
-        text = text.upper()
-    letter = re.match(
-        r"\(?([A-Z])\)(?![A-Za-z])|([A-Z])(?:[.:,;](?=\s|$)|\s*$)|([B-HJ-Z])\s+(?=[A-Z\d])", text
-    )
-    return next(group for group in letter.groups() if group) if letter else None
-
-
-def _key_boolean(text: str) -> str | None:
-    word = re.match(r"[A-Za-z]+", unwrap_text(strip_delimiters(text)).strip())
-    if word is None:
+    closed = re.search(r"\d|\\(?:pi|sqrt|infty)|√|π", latex)
+    prose = re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+|(?<![A-Za-z])sqrt", " ", latex))
+    if not closed or prose or _NO_END.search(latex) or not _is_closed(latex):
         return None
-    if word[0].lower() in _YES:
-        return "yes"
-    return "no" if word[0].lower() in _NO else None
+    return _key_latex(latex) if _NUMERIC.fullmatch(latex) else None
 
 
-def _key_text(text: str) -> str | None:
-    text = unwrap_text(strip_delimiters(_spell_symbols(text)))
-    text = re.sub(r"(?<=\b\w)\.(?=\w\b)", "", text)
-    words = re.sub(r"[^\w\s+#%$/.'-]|[.'-](?!\w)|(?<!\w)[.'-](?!\d)", " ", text.casefold())
-    words = " ".join(words.replace("'", "").replace("_", " ").split())
-    without = " ".join(_ARTICLES.sub(" ", words).split())
-    return without or words or None
+def _drop_debris(text: str) -> str:
+    """Without what is left of Markdown, of delimiters and of brackets around a number."""
+    for _ in range(3):
+        text = text.strip(_DEBRIS).rstrip(_DEBRIS + ",;:")
+        text = text.removesuffix(r"\\")
+        for left, right in _HALVES:
+            if (left in text) is not (right in text):
+                text = text.removeprefix(left).removesuffix(right)
+        if text[-1:] in (")", "]", "}") and not _is_closed(text):
+            text = text[:-1]
+    return text
 
 
-def strip_delimiters(text: str) -> str:
-    """Without surrounding white space, Markdown emphasis, quotes and LaTeX math delimiters."""
-    text = text.strip()
-    while True:
-        before = text
-        for left, right in _DELIMITERS:
-            if len(text) > len(left + right) and text.startswith(left) and text.endswith(right):
-                text = text[len(left) : len(text) - len(right)].strip()
-        if text == before:
-            return text
+def _pick_side(text: str) -> str:
+    """Of ``x = a = b`` the last, of what is only about it the exact, never the bare name."""
+    sides = [side.strip() for side in re.split(r"(?<![<>!\\])=", text)]
+    if len(sides) > 1 and re.fullmatch(_NAME, sides[-1]):
+        sides.pop()
+    sides = [side.strip() for side in re.split(r"\\approx\b|\\sim\b", sides[-1])]
+    return next((side for side in sides if side and not re.fullmatch(_NAME, side)), text)
 
 
-_DELIMITERS = (
-    ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("__", "__"),
-    ("`", "`"), ('"', '"'), ("*", "*"),
-)  # fmt: skip
+def _tidy(text: str) -> str:
+    text = strip_delimiters(spell(strip_delimiters(drop_marks(text))))
+    if text.endswith(".") and not text.endswith(".."):
+        text = strip_delimiters(text[:-1])
+    text = spell_fractions(drop_layout(text))
+    while whole := WRAPPER.fullmatch(text):
+        text = whole[1].strip()
+    return text
 
 
-def unwrap_text(text: str) -> str:
-    r"""``\text{…}`` and its like replaced by what they hold, innermost first."""
-    while True:
-        unwrapped = _WRAPPER.sub(r"\1", text)
-        if unwrapped == text:
-            return text
-        text = unwrapped
-
-
-def _spell_fractions(text: str) -> str:
-    r"""``\dfrac``, ``\frac43``, ``\frac{a}7`` and ``\sqrt2`` with all their braces."""
-    text = re.sub(r"\\[dtc]frac", r"\\frac", text)
-    text = re.sub(r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}", text)
-    text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])", r"\\frac\1{\2}", text)
-    text = re.sub(r"\\frac\s*([0-9a-zA-Z])\s*(?=\{)", r"\\frac{\1}", text)
-    return re.sub(r"\\sqrt\s*([0-9a-zA-Z])", r"\\sqrt{\1}", text)
-
-
-def normalise_latex(text: str) -> str:
-    r"""One spelling of a LaTeX answer: no layout, no units, ``x=`` and ``x\in`` dropped.
+def _key_latex(text: str) -> str:
+    r"""One spelling of a LaTeX answer: no layout, no units, lists sorted, ``x\in`` dropped.
 
     Words (``\text{Evelyn}``) come out in lower case, a number in another base as ``52_8``.
     """
-    text = strip_delimiters(_spell_symbols(text))
-    if text.endswith(".") and not text.endswith(".."):
-        text = strip_delimiters(text[:-1])
-    text = _UNIT.sub("", text)
-    bare = " ".join(_SPACING.sub(" ", unwrap_text(text)).split())
-    if _WORDS.fullmatch(bare) and re.search(r"[^\W\d_]{3}", bare):
-        return _key_text(bare) or ""
-    text = re.sub(r"\\[$%]|(?<!\\)[$%]|\^\s*\{?\s*\\circ\s*\}?|\\degree", "", unwrap_text(text))
-    text = _SPACING.sub(" ", text).replace("{,}", ",")
-    text = re.sub(r" (?:or|and) ", ",", text)
-    text = _spell_fractions(text)
-    text = re.sub(r"\\(?:leq|le)(?![a-z])", r"\\leq", text)
-    text = re.sub(r"\\(?:geq|ge)(?![a-z])", r"\\geq", text)
-    text = re.sub(r"([_^])\s*\{\s*(\w)\s*\}", r"\1\2", text)
-    if single := re.fullmatch(r"\\\{([^,{}]*)\\\}", text):
-        text = single[1]
-    assigned = _ASSIGNED.match(text)
-    if assigned and "=" not in text[assigned.end() :]:
-        text = text[assigned.end() :]
+    if words := _read_words(text):
+        return words
+    text = _AND.sub(", ", text)
+    for pattern, into in _SPELLINGS:
+        text = pattern.sub(into, text)
+    text = _turn(_ELEMENT.sub("", text.strip(), count=1))
+    name, rest = split_name(text)
+    parts = _split(_join_groups(rest))
+    names = {split_name(part)[0] for part in parts}
+    if len(parts) > 1 and not name and len(names) == 1:  # x = 1, x = 2
+        name = names.pop()
+        parts = [split_name(part)[1] for part in parts]
+    keys = [key for part in parts for each in _choose_signs(part) if (key := _key_part(each))]
+    if len(keys) > 1 and not any(r"\ldots" in key for key in keys):
+        keys.sort()
+    return (f"{_squeeze(name)}=" if name and keys else "") + ",".join(keys)
+
+
+def _key_part(text: str) -> str:
+    """The key of one element: a number, words, a tuple, a set, an expression."""
+    text = text.strip()
+    if (number := read_number(text, Reading.LATEX)) is not None:
+        return number
+    if words := _read_words(text):
+        return words
+    if text.startswith(r"\{") and text.endswith(r"\}") and _is_closed(text[2:-2]):
+        keys = [key for part in _split_inside(text[2:-2]) if (key := _key_part(part))]
+        return ",".join(keys if any(r"\ldots" in key for key in keys) else sorted(set(keys)))
+    if (parts := split_tuple(text)) is not None:
+        return parts[0] + ",".join(_key_part(part) for part in parts[1]) + parts[2]
+    text = spell_mixed(drop_unit(text))
+    if not _TRIGONOMETRIC.search(text):
+        text = _DEGREE.sub("", text)
     if base := _BASE.fullmatch(text.replace(" ", "")):
         return f"{text.split('_')[0].strip()}_{base[1]}"
+    return _squeeze(text)
+
+
+def _squeeze(text: str) -> str:
+    """Without blanks, but for those that keep a command from a letter or two numbers apart."""
     text = " ".join(text.split())
-    return re.sub(r"(\\[A-Za-z]+ (?=[A-Za-z]))| ", lambda kept: kept[1] or "", text)
+    return re.sub(
+        r"(\\[A-Za-z]+ (?=[A-Za-z]))|((?<=\d) (?=\d))| ", lambda m: m[1] or m[2] or "", text
+    )
+
+
+def _turn(text: str) -> str:
+    r"""``5 = x`` as ``x = 5``, ``x = a = b`` as ``x = b``, and of ``a \approx b`` only ``a``."""
+    if "," in text:
+        return text
+    exact = [side for side in re.split(r" ?\\approx\b ?", text) if side]
+    if len(exact) > 1 and re.fullmatch(_NAME, exact[0]):
+        return f"{exact[0]}={exact[1]}"
+    sides = re.split(r"(?<![<>!\\]) ?= ?", exact[0]) if exact else []
+    if len(sides) < 2 or not all(sides):
+        return exact[0] if exact else text
+    if re.fullmatch(_NAME, sides[0]):
+        return f"{sides[0]}={sides[-1]}"
+    if len(sides) == 2 and re.fullmatch(_NAME, sides[1]):
+        return f"{sides[1]}={sides[0]}"
+    return exact[0]
+
+
+def _choose_signs(text: str) -> list[str]:
+    r"""``a \pm b`` as its two values; what has several such signs stays as it is."""
+    if len(re.findall(r"\\(?:pm|mp)(?![a-z])", text)) != 1:
+        return [text]
+    return [
+        re.sub(r"\\(?:pm|mp)(?![a-z]) ?", sign, text).strip().removeprefix("+") for sign in "+-"
+    ]
+
+
+def _read_words(text: str) -> str:
+    bare = unwrap_text(text)
+    if not _WORDS.fullmatch(bare) or not re.search(r"[^\W\d_]{3}", bare):
+        return ""
+    if WRAPPER.search(text) is None and re.search(
+        r"(?<![A-Za-z])(?:sin|cos|tan|log|ln|sqrt)\b", bare
+    ):
+        return ""
+    return bare if re.fullmatch(r"[A-Z]{3,4}", bare) else key_words(bare)
+
+
+def _split_inside(text: str) -> list[str]:
+    """The elements between brackets, where ``100,200`` is one number only beside a ``, ``."""
+    return _split(_join_groups(text) if re.search(r", | ,", text) else text)
+
+
+def _join_groups(text: str) -> str:
+    """``1,234`` outside of brackets as ``1234``."""
+    if "," not in text:
+        return text
+    inside: set[int] = set()
+    depth, last = 0, 0
+    for match in _BRACKET.finditer(text):
+        if depth > 0:
+            inside.update(range(last, match.start()))
+        depth, last = depth + (match[0] in _OPENING) - (match[0] in _CLOSING), match.start()
+    return _GROUPED.sub(
+        lambda match: match[0] if match.start() in inside else match[0].replace(",", ""), text
+    )
+
+
+def _split(text: str) -> list[str]:
+    """What stands between commas outside of brackets; all of it where brackets do not close."""
+    depth, start, parts = 0, 0, []
+    for match in _BRACKET.finditer(text):
+        if match[0] == "," and depth == 0:
+            parts.append(text[start : match.start()].strip())
+            start = match.end()
+        depth += (match[0] in _OPENING) - (match[0] in _CLOSING)
+        if depth < 0:
+            return [text]
+    parts.append(text[start:].strip())
+    return [part for part in parts if part] if depth == 0 else [text]
+
+
+def _is_closed(text: str) -> bool:
+    """Whether each bracket that opens here closes here, and the other way round."""
+    depth = 0
+    for match in _BRACKET.finditer(text):
+        depth += (match[0] in _OPENING) - (match[0] in _CLOSING)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+__all__ = [
+    "MAX_ANSWER",
+    "is_literal",
+    "is_number",
+    "make_key",
+    "read_number",
+    "split_list",
+    "split_name",
+    "split_tuple",
+    "strip_delimiters",
+    "unwrap_text",
+]

@@ -1,10 +1,15 @@
 r"""The process that does algebra, so that hostile LaTeX kills it and not the search.
 
 Run as a script by ``algebra.Algebra``; imports nothing of ours. One JSON list a line:
-``["value", a]`` asks for the number that an expression comes to (a string; one with free symbols
-is taken at a fixed point and starts with ``at``; null if it is no number), ``["same", a, b]``
-whether two expressions are equal. A reply is ``[answer, CPU seconds]``, null for "cannot tell".
-The kernel ends the process when one request takes more CPU seconds than ``argv[1]``.
+``["value", a]`` asks what number an expression comes to, ``["same", a, b]`` whether two mean the
+same. A value is ``[exact, near]``: the fraction if it is one (its hash if it is long), else null,
+and 15 digits, taken at a fixed point if there are free symbols, which are enough to tell
+expressions apart and never to take them for each other. A reply is ``[answer, CPU seconds]``, null
+for "cannot tell". The kernel ends the process when one request takes more CPU seconds than
+``argv[1]``.
+
+LaTeX is read by latex2sympy2_extended; what is compared is ours: exactly where numbers are
+fractions, else to more digits than the largest and smallest number in the expressions can hide.
 """
 
 from __future__ import annotations
@@ -17,10 +22,19 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 _MEMORY = 2 << 30
+_MAX_BITS = 1 << 22
+"""Of a whole number; a power or a factorial beyond it is not worked out."""
+_MAX_FACTORIAL = 100_000
+_MAX_WRITTEN = 400
+_MAX_SPAN = 4000
+"""Decimal orders between the numbers of one expression up to which digits can prove equality."""
+_SCALES = (1.0, 3.7, 0.3, -1.0, -2.9, 37.0)
+_DIGITS = 60
 
 
 def main() -> None:
@@ -30,7 +44,7 @@ def main() -> None:
     with contextlib.suppress(ValueError, OSError):  # macOS does not limit address space
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     logging.disable()
-    import math_verify  # noqa: F401  the long part of the start
+    _make_reader()  # the long part of the start
 
     _reply("ready")
     for line in sys.stdin:
@@ -54,49 +68,251 @@ def _allow(cpu_seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
+@functools.lru_cache(maxsize=1)
+def _make_reader() -> Any:
+    r"""The reader of LaTeX, with letters as they stand, also ``I`` and ``\gamma``.
+
+    It takes ``2(3)`` for a mixed number; those were spelled out before, and this is a product.
+    """
+    import sympy
+    from latex2sympy2_extended import latex2sympy2
+
+    class Reader(latex2sympy2._Latex2Sympy):  # type: ignore[misc]
+        def parse_number(self, text: str) -> Any:
+            return sympy.Rational(text.replace(",", ""))
+
+        def convert_atom(self, atom: Any) -> Any:
+            read = super().convert_atom(atom)
+            if read in (sympy.I, sympy.EulerGamma):
+                return sympy.Symbol(atom.getText())
+            if atom.DIFFERENTIAL() and not self.integral:  # d times x
+                return sympy.Symbol("d") * sympy.Symbol(read.name[1:])
+            return read
+
+        def convert_postfix_list(self, arr: Any, i: int = 0) -> Any:
+            read = self.convert_postfix(arr[i])
+            if i == len(arr) - 1:
+                return read
+            if not isinstance(read, (sympy.Expr, sympy.Matrix)):
+                return super().convert_postfix_list(arr, i)
+            rest = self.convert_postfix_list(arr, i + 1)
+            matrix = getattr(read, "is_Matrix", False) or getattr(rest, "is_Matrix", False)
+            return self.mat_mul_flat(read, rest) if matrix else self.mul_flat(read, rest)
+
+    config = latex2sympy2.ConversionConfig(lowercase_symbols=False)
+
+    def read(latex: str) -> Any:
+        reader = Reader(convert_degrees=r"\circ" in latex, config=config)
+        reader.integral = r"\int" in latex
+        return reader.parse(latex)
+
+    return read
+
+
 @functools.lru_cache(maxsize=1024)
 def _parse(expression: str) -> Any:
-    from math_verify import LatexExtractionConfig, parse
-
-    return parse(
-        f"${expression}$",
-        extraction_config=[LatexExtractionConfig()],
-        fallback_mode="no_fallback",
-        parsing_timeout=None,
-    )
+    return _build(_make_reader()(expression.replace(",", ", ")), r"\sum" not in expression)
 
 
-def _value(expression: str) -> str | None:
-    from sympy import Expr, Float  # type: ignore[import-untyped]
+def _build(node: Any, imaginary: bool) -> Any:
+    """The expression worked out, but for numbers that are too large; ``i`` is the unit."""
+    import sympy
+
+    if isinstance(node, sympy.MatrixBase):
+        return sympy.ImmutableMatrix(node.applyfunc(lambda each: _build(each, imaginary)))
+    if imaginary and node == sympy.Symbol("i"):
+        return sympy.I
+    if not getattr(node, "args", None):
+        return node
+    args = [_build(each, imaginary) for each in node.args]
+    if isinstance(node, sympy.UnevaluatedExpr):
+        return args[0]
+    if isinstance(node, sympy.Pow) and all(each.is_Rational for each in args):
+        _check_power(*args)
+    if isinstance(node, sympy.factorial) and args[0].is_Number and args[0] > _MAX_FACTORIAL:
+        raise OverflowError
+    if isinstance(node, sympy.core.relational.Relational):
+        return node.func(*args, evaluate=False)
+    if isinstance(node, (sympy.And, sympy.FiniteSet)):
+        return (sympy.And if isinstance(node, sympy.And) else sympy.FiniteSet)(*args)
+    built = node.func(*args)
+    if isinstance(built, sympy.MatrixExpr):
+        return sympy.ImmutableMatrix(built.doit())
+    undone = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
+    return built.doit() if isinstance(built, undone) else built
+
+
+def _check_power(base: Any, exponent: Any) -> None:
+    bits = max(int(base.p).bit_length(), int(base.q).bit_length()) if abs(base) != 1 else 0
+    if bits * abs(exponent) > _MAX_BITS:
+        raise OverflowError
+
+
+def _value(expression: str) -> list[str | None] | None:
+    from sympy import Expr, MatrixBase
 
     parsed = _parse(expression)
-    if not parsed or not isinstance(parsed[0], Expr):
+    if not isinstance(parsed, Expr) or isinstance(parsed, MatrixBase):
         return None
-    number = parsed[0].doit()
-    symbols = number.free_symbols
-    points = {symbol: Float(_choose_point(str(symbol)), 30) for symbol in symbols}
-    number = number.subs(points).evalf(15)
+    exact = _write(parsed.p, parsed.q) if parsed.is_Rational else None
+    near = _evaluate(parsed, _choose_points(parsed.free_symbols)[0], 30)
+    return None if near is None else [exact, " ".join(_round(near))]
+
+
+def _write(above: int, below: int) -> str:
+    if max(above.bit_length(), below.bit_length()) <= 3 * _MAX_WRITTEN:
+        return f"{above}/{below}"
+    return hashlib.sha256(f"{above:x}/{below:x}".encode()).hexdigest()
+
+
+def _evaluate(expression: Any, point: dict[Any, Any], digits: int, most: int = 1000) -> Any:
+    """The complex number that an expression comes to at a point; None if that is not known."""
+    from sympy.core.evalf import PrecisionExhausted
+
+    try:
+        number = expression.evalf(digits, subs=point, maxn=most, strict=True)
+    except PrecisionExhausted:
+        return None
     if not number.is_number or not number.is_finite:
         return None
-    real, imaginary = (float(part) for part in number.as_real_imag())
-    scale = max(abs(real), abs(imaginary), 1e-300)
-    parts = [part if abs(part) > 1e-12 * scale else 0.0 for part in (real, imaginary)]
-    return ("at " if symbols else "") + "{:.10e} {:.10e}".format(*parts)
+    return number.as_real_imag()
 
 
-def _choose_point(symbol: str) -> float:
-    """A fixed value in [0.5, 2) for a symbol: expressions that differ there are different."""
-    digest = hashlib.sha256(symbol.encode()).digest()
+def _round(parts: Iterable[Any]) -> list[str]:
+    numbers = [Decimal(str(part)) for part in parts]
+    least = max(map(abs, numbers)) * Decimal("1e-20")
+    return [f"{part:.14e}" if abs(part) > least else "0" for part in numbers]
+
+
+def _choose_points(symbols: Iterable[Any]) -> list[dict[Any, Any]]:
+    """Fixed points, of which some are negative: expressions that differ there are different."""
+    from sympy import Rational
+
+    symbols = list(symbols)
+    return [
+        {
+            symbol: Rational(round(scale * _draw(f"{symbol}{turn}") * 2**20), 2**20)
+            for symbol in symbols
+        }
+        for turn, scale in enumerate(_SCALES if symbols else _SCALES[:1])
+    ]
+
+
+def _draw(name: str) -> float:
+    """A number in [0.5, 2)."""
+    digest = hashlib.sha256(name.encode()).digest()
     return 0.5 + 1.5 * int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _same(first: str, second: str) -> bool:
-    from math_verify import verify
+def _same(first: str, second: str) -> bool | None:
+    return _equal(_parse(first), _parse(second))
 
-    one, other = _parse(first), _parse(second)
-    return bool(
-        verify(one, other, timeout_seconds=None) or verify(other, one, timeout_seconds=None)
-    )
+
+def _equal(one: Any, other: Any) -> bool | None:
+    import sympy
+    from sympy.core.relational import Equality, Relational, Unequality
+
+    if one == other:
+        return True
+    if isinstance(one, sympy.MatrixBase) or isinstance(other, sympy.MatrixBase):
+        shapes = [getattr(each, "shape", None) for each in (one, other)]
+        return shapes[0] == shapes[1] and all(map(_equal, one.flat(), other.flat()))
+    if isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr):
+        return _equal_everywhere(one, other)
+    for kind in (Equality, Unequality):
+        if isinstance(one, kind) and isinstance(other, kind):
+            return _ratio(one.lhs - one.rhs, other.lhs - other.rhs) is not None
+    if isinstance(one, Relational) and isinstance(other, Relational):
+        if isinstance(one, (sympy.Gt, sympy.Lt)) is not isinstance(other, (sympy.Gt, sympy.Lt)):
+            return False
+        ratio = _ratio(one.gts - one.lts, other.gts - other.lts)
+        if ratio is not None or one.free_symbols != other.free_symbols:
+            return ratio is not None and bool(ratio > 0)
+    sets = [each if isinstance(each, sympy.Set) else _find_set(each) for each in (one, other)]
+    return None if None in sets else _equal_sets(*sets)
+
+
+def _equal_everywhere(one: Any, other: Any) -> bool:
+    """Whether two expressions agree at every point where they are real."""
+    import sympy
+
+    difference = one - other
+    if difference == 0:
+        return True
+    span = _measure_span(difference)
+    if span > _MAX_SPAN or difference.atoms(sympy.core.function.AppliedUndef):
+        return bool(sympy.simplify(difference) == 0)
+    most = _DIGITS + 2 * span
+    agreed = 0
+    for point in _choose_points(difference.free_symbols):
+        values = [_evaluate(each, point, 50, most + 50) for each in (one, other)]
+        if not difference.has(sympy.I):
+            real = [value is None or _is_real(value) for value in values]
+            if real == [False, False]:
+                continue
+            if not all(real):
+                return False
+        if _evaluate(difference, point, 15, most) not in (None, (0, 0)):
+            return False
+        if None in values and values != [None, None]:
+            continue
+        if values[0] is None or _round(values[0]) == _round(values[1]):
+            agreed += 1
+    return agreed >= min(2, len(_choose_points(difference.free_symbols)))
+
+
+def _is_real(value: Any) -> bool:
+    return bool(abs(value[1]) <= abs(value[0]) * 1e-30)
+
+
+def _measure_span(expression: Any) -> int:
+    """How many decimal digits the numbers in an expression may cover between them."""
+    import sympy
+
+    span = 0
+    for node in sympy.preorder_traversal(expression):
+        if node.is_Rational:
+            span = max(span, int(max(node.p.bit_length(), node.q.bit_length()) * 0.302))
+        elif node.is_number and node.args:
+            size = abs(node).evalf(3)
+            if size.is_finite and size > 0:
+                span = max(span, int(abs(sympy.log(size, 10).evalf(5))))
+        elif isinstance(node, sympy.Pow) and node.exp.is_Rational:
+            span = max(span, int(abs(node.exp)) * 2)
+    return span
+
+
+def _ratio(one: Any, other: Any) -> Any:
+    """The constant by which two sides of equations differ; None if there is none."""
+    import sympy
+
+    if other == 0 or one.free_symbols != other.free_symbols:
+        return None
+    ratio = sympy.cancel(one / other)
+    return ratio if ratio != 0 and not ratio.free_symbols and ratio.is_finite else None
+
+
+def _find_set(relation: Any) -> Any:
+    """The real numbers for which a relation of one unknown holds."""
+    import sympy
+
+    if not isinstance(relation, sympy.logic.boolalg.Boolean) or len(relation.free_symbols) != 1:
+        return None
+    (symbol,) = relation.free_symbols
+    return relation.subs(symbol, sympy.Symbol("x", real=True)).as_set()
+
+
+def _equal_sets(one: Any, other: Any) -> bool:
+    import sympy
+
+    if one == other:
+        return True
+    if isinstance(one, sympy.Interval) and isinstance(other, sympy.Interval):
+        return (one.left_open, one.right_open) == (other.left_open, other.right_open) and all(
+            a == b or (a.is_finite and b.is_finite and _equal_everywhere(a, b))
+            for a, b in ((one.start, other.start), (one.end, other.end))
+        )
+    return one.symmetric_difference(other).is_empty is True
 
 
 _OPERATIONS: dict[str, Callable[..., object]] = {"value": _value, "same": _same}

@@ -1,0 +1,309 @@
+r"""Plain numbers, however they are written: ``1,234``, ``\frac34``, ``2 1/2``, ``\$4k``, ``5 km``.
+
+A number is read from its front and must be all that the text says, but for what is around it: a
+sign, a currency, a percent sign, a degree, a word of magnitude, which counts, and a unit, which the
+question fixes. Whatever can be read in two ways is no plain number.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+
+from ttc_cli.answers.spelling import (
+    WRAPPER,
+    drop_layout,
+    spell,
+    spell_fractions,
+    strip_delimiters,
+    unwrap_text,
+)
+
+_MAX_DIGITS = 400
+_SIGNIFICANT = 12
+_SIMPLE = 10**5
+"""Fractions of no greater numbers differ within 12 significant digits."""
+_NUMBER_KEY = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?|-?\d+/\d+")
+
+
+class Reading(Enum):
+    """Which words may follow a number without changing it."""
+
+    NUMBER = "any thing that is counted or measured"
+    LATEX = "a unit; letters alone may be variables"
+    TEXT = "none: what is counted is part of the answer"
+
+
+_GROUPS = (
+    r"[1-9]\d{0,2}(?:,\d{3})+(?![\d,])", r"[1-9]\d{0,2}(?: \d{3})+(?![\d,])",
+    r"[1-9]\d{0,2}(?:'\d{3})+(?![\d'])", r"[1-9]\d?(?:,\d{2})+,\d{3}(?![\d,])",
+)  # fmt: skip
+_WHOLE = rf"(?:{'|'.join(_GROUPS)}|\d+)"
+_DECIMAL = rf"(?:{_WHOLE}(?:\.\d+|\.$)?|\.\d+)"
+_SIGNED = rf"[-+]?{_DECIMAL}"
+_EUROPEAN = re.compile(
+    r"([1-9]\d{0,2}(?:[. ]\d{3})+|\d+),(\d{1,2})(?![\d.,])|([1-9]\d{0,2}(?:\.\d{3}){2,})(?![\d.,])"
+)
+_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\{(\d+)\}|\((\d+)\))")
+_MIXED = re.compile(
+    rf"({_WHOLE})(?: ?\\frac\{{(\d+)\}}\{{(\d+)\}}| (\d+) ?/ ?(\d+)| \((\d+) ?/ ?(\d+)\))(?!\d)"
+)
+_MIXED_INSIDE = re.compile(rf"(?<![\w.^_)}}\]\\])(?<!\d[ ,]){_MIXED.pattern}")
+_FRACTION = re.compile(rf"\\frac\{{ ?({_SIGNED}) ?\}}\{{ ?({_SIGNED}) ?\}}")
+_RATIO = re.compile(rf"({_DECIMAL}) ?(?:/|\\div) ?({_DECIMAL})(?![\w(\\])")
+_SCIENTIFIC = re.compile(
+    rf"({_DECIMAL}) ?(?:\\times|\\cdot|\*|[xX]) ?10 ?(?:\^|\*\*) ?"
+    r"(?:\{ ?([-+]?\d+) ?\}|([-+]?\d+))"
+)
+_POWER = re.compile(r"(\d+) ?(?:\^|\*\*) ?(?:\{ ?([-+]?\d+) ?\}|(\d+))(?![\d!])")
+_NAME = re.compile(r"0\d|\d+ ?/|\\frac")
+"""Figures that name something: 007, the date, time or score 3/4."""
+_EXPONENT = re.compile(rf"({_DECIMAL})(?:[eE]([-+]?\d+))?")
+
+_INDIAN = re.compile(r"\d\d?(?:,\d{2})+,\d{3}")
+
+_CURRENCY = (
+    r"(?:(?:US|AU|CA|NZ|HK|[ACS])?\\?\$|(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|HKD|SGD|SEK|"
+    r"NOK|DKK|PLN|CZK|MXN|BRL|ZAR|KRW|RUB|TRY)\b|Rs\b\.?)"
+)
+_BEFORE = re.compile(
+    rf" ?(?:(?P<minus>-|(?:minus|negative)\b)|\+|(?P<currency>{_CURRENCY})|=|\\approx\b|\\sim\b)"
+)
+_AFTER_CURRENCY = re.compile(rf" ?{_CURRENCY}$")
+_MAGNITUDES = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "lakh": 10**5, "crore": 10**7, "dozen": 12,
+}  # fmt: skip
+_LETTERS = {
+    "k": 10**3, "K": 10**3, "M": 10**6, "m": 10**6, "mn": 10**6, "mln": 10**6, "B": 10**9,
+    "bn": 10**9, "T": 10**12, "tn": 10**12,
+}  # fmt: skip
+_MAGNITUDE = re.compile(r"[ -]?(" + "|".join(_MAGNITUDES) + r")s?(?![A-Za-z])", re.IGNORECASE)
+_LETTER = re.compile(r"( ?)(mln|mn|bn|tn|[kKmMBT])(?![A-Za-z\d^_'/])")
+_MARK = re.compile(
+    rf" ?(?:\\?%|percent\b|per cent\b|pct\b|{_CURRENCY}|\^ ?\{{? ?\\circ ?\}}?|\\degree\b)"
+)
+
+_UNIT_SHAPE = re.compile(r"(?:[^\W\d_]|[ .'/*()%-]|\^ ?\{?-?\d\}?|(?<=[A-Za-z])[23](?!\d))+")
+_FRACTION_OF_UNITS = re.compile(r"\\frac ?\{([^{}]*)\}\{([^{}]*)\}")
+_TRAILING_UNIT = re.compile(
+    rf"(?<=\S)(?: ?(?:\\cdot |/ ?)?(?:{WRAPPER.pattern})(?:\^ ?\{{?-?\d\}}?)?)+$"
+)
+_SHORT_UNITS, _LETTER_UNITS, _UNIT_WORDS, _CHANGES = (
+    frozenset(words.split())
+    for words in (
+        """mm cm dm km nm kg mg ft in mi yd oz lb lbs hr hrs min sec ms ml mL dL kl cc mph kph kmh
+        kW MW GW kWh Hz kHz MHz GHz kB MB GB TB kJ MJ kN Pa kPa MPa eV cal kcal mol rad deg psi atm
+        bar gal qt pt sq cu yr yrs mo wk ha dB lm lx ohm Nm""",
+        "m g s h l L c t N J W V A C F K Ω",
+        """degree inch inche foot feet yard mile meter metre centimeter centimetre millimeter
+        millimetre kilometer kilometre unit square cubic second minute hour day week month year gram
+        kilogram pound ounce ton tonne liter litre milliliter millilitre gallon dollar cent euro
+        radian people way point integer number solution mph percent newton joule watt volt ampere
+        per student apple book coin ticket page digit edge side vertex vertice""",
+        # behind a number these make another of it, or may
+        """and or to over out time plus minus divided multiplied squared cubed factorial half halve
+        halves third fourth fifth sixth seventh eighth ninth tenth hundredth thousandth millionth
+        base mod modulo choose than below remainder am pm noon midnight bc ad bce ce root sqrt pi
+        sin cos tan cot csc log ln exp lim max gcd lcm det arcsin arccos arctan sinh cosh tanh alpha
+        beta gamma delta theta lambda phi omega if when not power binary octal hex hexadecimal score
+        gross quadrillion""",
+    )
+)
+
+
+def is_number(key: str) -> bool:
+    """Whether this key is that of a plain number: two such are equal only if identical."""
+    return _NUMBER_KEY.fullmatch(key) is not None
+
+
+def read_number(text: str, reading: Reading = Reading.NUMBER) -> str | None:
+    r"""The key of a plain number with an optional sign, currency, percent or unit, else None."""
+    text = strip_delimiters(text)
+    text = spell_fractions(drop_layout(spell(text)))
+    while (whole := WRAPPER.fullmatch(text)) and re.search(r"\d", whole[1]):
+        text = whole[1].strip()
+    value = _read(text, reading)
+    return None if value is None else write_number(value)
+
+
+def write_number(value: Fraction) -> str:
+    """The key of a number: distinct ones have distinct keys.
+
+    Whole numbers and decimals of up to 12 digits are written out, and so is a fraction of small
+    numbers, rounded to 12 significant digits, which makes ``0.333333333333`` mean ``1/3``; other
+    fractions are written as such.
+    """
+    if value.denominator == 1:
+        return str(value.numerator)
+    digits = f"{Decimal(value.numerator) / Decimal(value.denominator):.{_SIGNIFICANT - 1}e}"
+    simple = abs(value.numerator) <= _SIMPLE and value.denominator <= _SIMPLE
+    if not simple and Fraction(digits) != value:
+        return f"{value.numerator}/{value.denominator}"
+    plain = f"{Decimal(digits).normalize():f}"
+    return plain if len(plain) <= 2 * _SIGNIFICANT else f"{Decimal(digits).normalize():e}"
+
+
+def _read(text: str, reading: Reading) -> Fraction | None:
+    sign, currency = 1, _AFTER_CURRENCY.search(text) is not None
+    while match := _BEFORE.match(text):
+        sign = -sign if match["minus"] else sign
+        currency = currency or bool(match["currency"])
+        text = text[match.end() :].lstrip()
+    if text.startswith("(") and text.endswith(")") and "," not in text:
+        inner = _read(text[1:-1].strip(), reading)
+        return None if inner is None else sign * inner
+    if reading is Reading.TEXT and _NAME.match(text):
+        return None
+    if reading is Reading.LATEX and not currency and _INDIAN.match(text):
+        return None  # a list
+    found = _read_unsigned(text, currency or reading is Reading.NUMBER, currency)
+    if found is None:
+        return None
+    value, end = found
+    factor = _read_rest(text[end:], reading, currency)
+    return None if factor is None else sign * value * factor
+
+
+def _read_unsigned(text: str, grouped: bool, currency: bool) -> tuple[Fraction, int] | None:
+    """The number at the front of ``text`` and where it ends."""
+    if match := _EUROPEAN.match(text):
+        grouping = match[3] or ("." in match[1] or " " in match[1])
+        if currency or (grouped and grouping):
+            whole = re.sub(r"\D", "", match[1] or match[3])
+            return Fraction(f"{whole}.{match[2] or 0}"), match.end()
+    if match := _REPEATING.match(text):
+        return _repeat(match[1], match[2], match[3] or match[4]), match.end()
+    if match := _MIXED.match(text):
+        whole, above, below = (g for g in match.groups() if g is not None)
+        part = _divide(above, below)
+        if part is None or part >= 1:
+            return None
+        return Fraction(_digits(whole)) + part, match.end()
+    for pattern, read in (
+        (_FRACTION, _divide), (_RATIO, _divide), (_SCIENTIFIC, _scale), (_POWER, _raise),
+        (_EXPONENT, _scale),
+    ):  # fmt: skip
+        if match := pattern.match(text):
+            value = read(*(g for g in match.groups() if g is not None))
+            return None if value is None else (value, match.end())
+    return None
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"[ ,']", "", text)
+
+
+def _divide(above: str, below: str) -> Fraction | None:
+    top, bottom = _scale(above), _scale(below)
+    return top / bottom if top is not None and bottom else None
+
+
+def _scale(digits: str, exponent: str = "0") -> Fraction | None:
+    digits = _digits(digits)
+    if len(digits) > _MAX_DIGITS or len(exponent) > 4 or abs(int(exponent)) > _MAX_DIGITS:
+        return None
+    return _settle(digits) * Fraction(10) ** int(exponent)
+
+
+def _raise(base: str, exponent: str) -> Fraction | None:
+    if len(exponent) > 4 or len(base) * abs(int(exponent)) > _MAX_DIGITS or not int(base):
+        return None
+    return Fraction(int(base)) ** int(exponent)
+
+
+def _repeat(whole: str, fixed: str, block: str) -> Fraction:
+    nines = (10 ** len(block) - 1) * 10 ** len(fixed)
+    return Fraction(f"{whole or 0}.{fixed or 0}") + Fraction(int(block), nines)
+
+
+def _settle(digits: str) -> Fraction:
+    """A decimal; one of many digits that is a simple fraction cut off is that fraction."""
+    value = Fraction(digits.rstrip(".") if digits.rstrip(".") else digits)
+    decimals = len(digits.partition(".")[2])
+    if decimals < 8 or len(digits) <= _SIGNIFICANT:
+        return value
+    near = value.limit_denominator(1000)
+    return near if abs(near - value) < Fraction(10, 10**decimals) else value
+
+
+def _read_rest(rest: str, reading: Reading, currency: bool) -> int | None:
+    """What the words behind a number multiply it by; None if they make something else of it."""
+    factor = 1
+    unwrapped = unwrap_text(rest)
+    while match := _MAGNITUDE.match(unwrapped):
+        factor *= _MAGNITUDES[match[1].lower()]
+        rest = unwrapped = unwrapped[match.end() :]
+    letter = _LETTER.match(unwrapped) if factor == 1 else None
+    if letter and not (letter[1] or currency) and letter[2] in ("K", "T"):
+        return None  # thousands or kelvin
+    if letter and (currency or (reading is not Reading.LATEX and _is_magnitude(letter))):
+        factor = _LETTERS[letter[2]]
+        rest = unwrapped[letter.end() :]
+    while match := _MARK.match(rest):
+        rest = rest[match.end() :]
+    rest = rest.rstrip(" .")
+    return factor if not rest or _is_unit(rest, reading) else None
+
+
+def _is_magnitude(letter: re.Match[str]) -> bool:
+    """``4k`` and ``5M`` are; ``300 K`` and ``5m`` are kelvin and metres."""
+    return not letter[1] and letter[2] != "m"
+
+
+def drop_unit(text: str) -> str:
+    r"""An expression without the ``\text{ cm}^2`` behind it."""
+    match = _TRAILING_UNIT.search(text)
+    return text[: match.start()] if match and _is_unit(match[0], Reading.LATEX) else text
+
+
+def spell_mixed(text: str) -> str:
+    r"""Mixed numbers in an expression as one fraction each: ``2 1/4`` as ``\frac{9}{4}``."""
+    return _MIXED_INSIDE.sub(_improper, text)
+
+
+def _improper(match: re.Match[str]) -> str:
+    whole, above, below = (g for g in match.groups() if g is not None)
+    part = _divide(above, below)
+    if part is None or part >= 1 or len(whole) > _MAX_DIGITS:
+        return match[0]
+    value = int(_digits(whole)) + part
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def _is_unit(rest: str, reading: Reading) -> bool:
+    if reading is Reading.TEXT:
+        return False
+    bare = re.sub(r"\\(?:frac|cdot|times)\b|\\ ", " ", WRAPPER.sub(" ", rest))
+    plain = _FRACTION_OF_UNITS.sub(r"\1/\2", unwrap_text(rest))
+    plain = re.sub(r"\\(?:cdot|times)\b", "*", plain).replace("\\", "")
+    plain = plain.replace("Omega", "Ω")
+    if not _UNIT_SHAPE.fullmatch(plain) or not re.match(r" ?[(-]?[^\W\d_]", plain):
+        return False
+    words = re.findall(r"[^\W\d_]+", re.sub(r"^ an? (?=[a-z])", " ", plain))
+    if not words or any(_singular(word) in _CHANGES for word in words):
+        return False
+    if _MAGNITUDE.search(plain) or (len(words) == 1 and words[0] in ("k", "M", "B", "T")):
+        return False
+    outside = re.findall(r"[^\W\d_]+", bare)
+    if reading is Reading.LATEX:
+        glued = bool(outside) and not rest.startswith((" ", "}", "\\"))
+        return not glued and all(
+            word in _SHORT_UNITS - {"mg", "pt", "mo", "ha"} or _singular(word) in _UNIT_WORDS
+            for word in outside
+        )
+    least = 3 if rest.startswith(" ") or outside != words else 4
+    first = words[0]
+    return (
+        len(first) >= least
+        or first in _SHORT_UNITS
+        or first in _LETTER_UNITS
+        or _singular(first) in _UNIT_WORDS
+    ) and all(len(word) > 1 or word in _LETTER_UNITS or word == "a" for word in words)
+
+
+def _singular(word: str) -> str:
+    word = word.lower()
+    return word.removesuffix("s") if len(word) > 3 else word

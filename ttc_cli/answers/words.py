@@ -1,0 +1,135 @@
+"""Keys of answers that are words: short texts, the letter of a choice, yes or no."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from ttc_cli.answers.numerals import Reading, read_number
+from ttc_cli.answers.spelling import drop_layout, spell, strip_delimiters, unwrap_text
+
+_MARKS = re.compile("[✅✔✓☑🎉]\ufe0f?")
+_CODES = {"€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "₩": "krw", "₽": "rub"}
+_CURRENCY = re.compile(
+    r"[€£¥₹₩₽]|\b(?:EUR|GBP|JPY|CNY|INR|CHF|AUD|CAD|NZD|HKD|SGD|SEK|NOK|DKK|PLN|MXN|BRL|KRW|RUB)\b|"
+    r"\b(?:AU|CA|NZ|HK|[ACS])(?=\\?\$)|\bRs\b"
+)
+_INITIALS = re.compile(r"(?<![^\W\d_])(?:[^\W\d_]\.[ \t]?)+(?:[^\W\d_](?![^\W\d_]))?")
+_GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+_FRACTION = re.compile(r"\\frac\{([^{}]*)\}\{([^{}]*)\}")
+_PUNCTUATION = re.compile(
+    r"""(?<!\d)[,:]|[,:](?!\d)|[;"()\[\]{}¿¡…`]|'|(?<![^\W_])[?!](?![\w=])|(?<=[^\W\d]{2})[?!]+|"""
+    r"""(?<!\w)\.(?!\d)|\.(?!\w)|(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})|(?<!\S)-(?!\w)|-(?=\s|$)|"""
+    r"""_(?!\d)|(?<!\d)_|\*+(?=\s|$)|(?<!\S)\*+|\\"""
+)
+_THE = re.compile(r"(?<!\S)[Tt]he\s+(?=\w)")
+_ARTICLE = re.compile(
+    r"(?:[Aa]n|a|A(?!\s+(?:minor|major|flat|sharp|natural|positive|negative)\b))\s+(?=[^\W\d_]{2})"
+)
+
+_CHOICE_LEAD = re.compile(
+    r"(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\b\s*:?\s*(?:is\s+)?", re.IGNORECASE
+)
+_CHOICE = re.compile(
+    r"\((?P<round>[A-Za-z])\)(?!\w)|\[(?P<square>[A-Za-z])\](?!\w)|"
+    r"(?P<marked>[A-Za-z])(?:\)(?!\w)|[.:](?=[\s\\$]|$)|,(?=\s)|\W*$|\s+[-–—]\s)|"
+    r"(?P<bare>[A-Z])\s*(?=\()|(?P<titled>[B-HJ-Z])\s+(?=[A-Z\d])"
+)
+_ANOTHER = re.compile(
+    r"[\s.)]*(?:[,;/&+]|\b(?:and|or)\b)+\s*(?:and\s+|or\s+)?\(?[A-Za-z](?:\)|\s*$|\s*[,;/&+]|\s+(?:and|or)\b)"
+)
+
+_YES = {"yes", "true", "correct"}
+_NO = {"no", "false", "incorrect", "impossible"}
+_LETTERS = {"y": "yes", "n": "no"}
+_DENIED = {"possible", "true", "correct", "valid"}
+_UNDECIDED = re.compile(
+    r"\W*(?:(?:or|and|vs)\b|[/|])|"  # yes or no
+    r",?\s+(?:but\s+)?(?:if|unless|only|depending|depends|sometimes|for\s+some|in\s+some|when)\b|"
+    r"\W+(?:yes|no|true|false)\W*$|\s+(?:idea|answer|clue|information|way\s+to\s+(?:know|tell))\b",
+    re.IGNORECASE,
+)
+
+
+def key_text(text: str) -> str | None:
+    """A number alone as that number; else the words, without what does not change their meaning.
+
+    Case, articles in front of a word, punctuation, and the points and blanks of initials do not
+    count. Signs do (``a > b``, ``C++``, ``-5``), and so does what a number counts.
+    """
+    text = drop_marks(text)
+    number = read_number(text, Reading.TEXT)
+    if number is not None:
+        currency = _CURRENCY.search(text)
+        return number if currency is None else f"{number} {_CODES.get(currency[0], currency[0])}"
+    plain = unwrap_text(strip_delimiters(drop_layout(spell(text, latex=False))))
+    return key_words(plain) or _key_symbols(plain)
+
+
+def key_words(text: str) -> str:
+    """The words of ``text`` in one spelling; empty if there are none."""
+    text = _GROUPED.sub(lambda m: m[0].replace(",", ""), _FRACTION.sub(r"\1/\2", text))
+    text = _INITIALS.sub(_join_initials, text)
+    text = " ".join(re.sub(r"(?<=\w)\s*&\s*(?=\w)", " and ", text).split())
+    article = _ARTICLE.match(text)
+    bare = _THE.sub("", text[article.end() :] if article else text)
+    words = _PUNCTUATION.sub(" ", bare.replace("'", "")) if bare else text
+    words = re.sub(r"(?<=\d)(?=[^\W\d_])", " ", _fold(words))
+    words = unicodedata.normalize("NFC", " ".join(words.split()))
+    return words if re.search(r"\w", words) else ""
+
+
+def _fold(words: str) -> str:
+    """Without case, which does not count in words, and does in formulas and units."""
+    runs = re.findall(r"[^\W\d_]+", words)
+    if len(words.strip()) < 2 or any(len(run) > 2 for run in runs):
+        return words.casefold()
+    return re.sub(r"(?<![^\W_])[^\W\d_][^\W\d_](?![^\W_])", _fold_title, words)
+
+
+def _fold_title(word: re.Match[str]) -> str:
+    return word[0] if word[0][1].isupper() else word[0].casefold()
+
+
+def drop_marks(text: str) -> str:
+    """Without the ticks that models put beside an answer."""
+    return _MARKS.sub("", text) if not text.isascii() and _MARKS.sub("", text).strip() else text
+
+
+def _join_initials(match: re.Match[str]) -> str:
+    letters = re.sub(r"[.\s]", "", match[0])
+    return letters + " " if match[0][-1:] in ". \t" else letters
+
+
+def _key_symbols(text: str) -> str | None:
+    """An answer of symbols alone; punctuation alone is none."""
+    text = "".join(text.split())
+    return text if any(unicodedata.category(char)[0] == "S" for char in text) else None
+
+
+def key_choice(text: str) -> str | None:
+    """The letter of one option, and None for several."""
+    text = drop_layout(unwrap_text(strip_delimiters(drop_marks(text)))).strip("*_ ")
+    text = strip_delimiters(_CHOICE_LEAD.sub("", text, count=1))
+    letter = _CHOICE.match(text)
+    if letter is None or _ANOTHER.match(text, _end_of_letter(letter)):
+        return None
+    return next(group for group in letter.groups() if group).upper()
+
+
+def _end_of_letter(match: re.Match[str]) -> int:
+    return match.end(next(name for name, group in match.groupdict().items() if group))
+
+
+def key_boolean(text: str) -> str | None:
+    """``yes`` or ``no`` by the word in front; None where the answer is both or depends."""
+    text = unwrap_text(strip_delimiters(drop_marks(text))).strip("*_ ")
+    match = re.match(r"(not\s+)?([A-Za-z]+)", text, re.IGNORECASE)
+    if match is None or _UNDECIDED.match(text, match.end()):
+        return None
+    word = match[2].lower()
+    if match[1]:
+        return "no" if word in _DENIED else None
+    if word in _LETTERS:
+        return _LETTERS[word] if re.fullmatch(r"\W*", text[match.end() :]) else None
+    return "yes" if word in _YES else "no" if word in _NO else None
