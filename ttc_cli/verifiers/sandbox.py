@@ -289,8 +289,8 @@ def _try_all() -> tuple[str | None, str]:
 
 def _try(sandbox: str) -> str | None:
     """None where ``sandbox`` works; else the last line that it said."""
-    true = children.find_program("true") or "true"
-    tried = _run(Command((true,)), b"", "", 5.0, sandbox, "", ())
+    nothing = Command(children.name_python("-I", "-S", "-c", ""))
+    tried = _run(nothing, b"", "", 5.0, sandbox, "", ())
     return None if tried.passed else "".join(tried.output.strip().splitlines()[-1:])
 
 

@@ -45,6 +45,7 @@ class Watch:
         self._grown = grown
         self._folder = folder
         self._room = None if folder is None else _read_room(folder)
+        self._walk = time.monotonic() + 1.0
         self._shared = 0
         self._shared = self._read_rise()
         self._next = 0.0
@@ -99,20 +100,25 @@ class Watch:
         return _read_figures(_read("/proc/meminfo")).get("Shmem", 0) - self._shared
 
     def _is_full(self) -> bool:
-        """Whether the folder is, once the file system has lost as much as it may hold."""
+        """Whether the folder is: gone through once a second, and when the disk has lost as much.
+
+        Where something in it cannot be looked into, what the disk has lost decides.
+        """
         if self._folder is None or self._room is None:
             return False
         now = _read_room(self._folder)
-        if self._room[0] - now[0] <= SPACE and self._room[1] - now[1] <= FILES:
+        lost = self._room[0] - now[0] > SPACE or self._room[1] - now[1] > FILES
+        if not lost and time.monotonic() < self._walk:
             return False
         size = count = 0
+        hidden = False
         for each in _walk(self._folder):
-            if each is None:  # nested too deeply to be asked for
-                return True
-            size, count = size + each, count + 1
+            hidden |= each is None
+            size, count = size + (each or 0), count + 1
             if size > SPACE or count > FILES:
                 return True
-        return False
+        self._walk = time.monotonic() + 1.0
+        return hidden and lost
 
 
 def _read_room(folder: Path) -> tuple[int, int]:
@@ -122,7 +128,7 @@ def _read_room(folder: Path) -> tuple[int, int]:
 
 
 def _walk(folder: Path) -> Iterator[int | None]:
-    """The bytes on disk of each file below; None for what cannot be looked into."""
+    """The bytes on disk of each file below; None for what is closed or too deep to look into."""
     waiting = [os.fspath(folder)]
     while waiting:
         try:
