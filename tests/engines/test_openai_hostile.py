@@ -433,3 +433,28 @@ def test_any_reply_is_an_answer_or_an_error_in_words(
     else:
         assert all(growth.tokens <= 20 for growth in grown)
         "".join(growth.text for growth in grown).encode()
+
+
+PAGE = {
+    "data": [
+        {"id": "m", "owned_by": "llamacpp", "max_model_len": 9, "meta": {"n_params": 9}},
+        {"total_slots": 2, "default_generation_settings": {"n_ctx": 9}, "chat_template": "x"},
+    ],
+    "total_slots": 2,
+    "default_generation_settings": {"n_ctx": 9},
+    "chat_template": "x",
+}
+PAGES = st.builds(put, st.just(PAGE), st.sampled_from([*places(PAGE)]), VALUES)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(page=PAGES.map(whole) | BYTES, reply=st.none() | STREAMS | BYTES | MUTATIONS.map(whole))
+def test_any_server_is_an_engine_or_an_error_in_words(
+    good: tuple[FakeServer, Any], page: Raw, reply: Raw | None
+) -> None:
+    fake, _ = good
+    fake.raw = lambda path, body: reply if body else page
+    found = end(lambda: openai.connect(Settings(fake.url, tries=1, grammars=True)))
+    if not isinstance(found, TtcError):
+        assert found.info.model
+        assert 1 <= found.info.parallel <= 1024
