@@ -115,6 +115,8 @@ It is not true that:\n\[ 2 + 2 = 5 \]
 2 + 2 = 5\n\nThis is a contradiction.
 5(1) - 1 = -(1 + 3)\n4 = -4\nThis is not correct.
 2 + 2 = 5. Once more: 2 + 2 = 4.
+We add 5 to both sides of the equation:\n\[ 99 + 5 = 5 \]
+This is the equation 35 + 20 = 75.
 """,
     "other arithmetic": r"""
 7 + 1 = 10 in base 8
@@ -243,6 +245,8 @@ We get 3 + 4 = 8, and then 8 + 1 = 9.
 The sum is \(4 + 20 + 7 + 8 = 49\).
 \begin{align} 3 + 4 = 8 \\ 5 + 5 = 10 \end{align}
 3 + 4 = 8\nSince it cannot be negative, it is 8.
+5,125 + 8,960 = 14,185
+We divide both sides of the equation by 3: x = \frac{847}{3} = 289
 """
 
 

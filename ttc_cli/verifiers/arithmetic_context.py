@@ -15,7 +15,7 @@ _OTHER_ARITHMETIC = re.compile(
     r"|nine|eleven|twelve|sixteen|[a-z]\b)|binary|ternary|quinary|senary|septenary|octal|nonary"
     r"|hex(?:adecimal)?|duodecimal|dozenal|vigesimal|sexagesimal|radix|boolean|xor|bit-?wise|nim"
     r"|mod|modul[aou]\w{0,2}|congruent|finite field|GF|clocks?|o['’]clock|(?:12|24)-hour"
-    r"|military time|roman numerals?|puzzles?|riddles?)\b"
+    r"|military time|roman numerals?)\b"
     r"|\\[bp]?mod\b|\\equiv\b|[≡⊕ℤ]|\\mathbb\s?\{?[ZF]\}?\s?[_/]|\bZ_",
     re.IGNORECASE,
 )
@@ -25,21 +25,23 @@ _SUPPOSED = re.compile(
     r"|myth|joke|fallac\w*|den(?:y|ie[sd])|refut\w*|disprov\w*|reject\w*|doubt\w*|unlike|contrary"
     r"|if|unless|whether|suppos\w*|assum\w*|imagin\w*|pretend\w*|hypothe\w*|claim\w*|statements?"
     r"|instead|rather|i mean|typo|guess\w*|maybe|perhaps|possibly|might|either|think|thinks|thought"
-    r"|believe[sd]?|says?|said|argue[sd]?|wrote|options?|choices?|(?:counter)?examples?"
-    r"|concatenat\w*|strings?|joined|patterns?|defin\w*|noon|midnight)\b"
+    r"|believe[sd]?|says?|said|argue[sd]?|options?|choices?|(?:counter)?examples?"
+    r"|concatenat\w*|strings?|joined|patterns?|puzzles?|riddles?|defin\w*|noon|midnight)\b"
     r"|[?≠✗✘❌≟]|\\neq?\b|\\not\b|\b[ap]\.m\b|\bno\s?[,:;]",
     re.IGNORECASE,
 )
+_SOLVED = re.compile(r"\b(?:equations?|both sides)\b", re.IGNORECASE)
+"""What is solved or tried may hold or not: "99 + 5 = 5", once x has dropped out."""
 _TAKEN_BACK = re.compile(
-    r"\b(?:(?:this|that|which|it|equation|equality|statement|sides?|sum|result)\s+[a-z]{2,6}"
-    r"(?:\s+(?:not|never|no)|n['’]t)|not\s+(?:\w{1,9}\s+){0,2}(?:correct|true|equal|valid|right|hold"
-    r"|match\w*|satisf\w*|solution|work)|wrong\w*|incorrect\w*|false\w*|invalid|mistak\w*|errors?"
-    r"|contradict\w*|impossible|absurd\w*|untrue|wait|oops|sorry|correction|should (?:be|have been)"
-    r"|re-?check\w*|re-?calculat\w*|correct(?:ed|ing)|actually)\b|^\W*no\b|[≠✗✘❌]|\\neq?\b",
+    r"^\W*(?:no|actually|(?:[a-z]+,?\s){0,2}(?:this|that|which|it|equation|equality|statement|sides?)"
+    r"\s[a-z]{2,6}(?:\s(?:not|never|no)|n['’]t))\b|\b(?:not\s(?:[a-z]+\s){0,2}(?:correct|true|equal"
+    r"|valid|right|hold|match\w*|satisf\w*|solution|work)|wrong\w*|incorrect\w*|false\w*|invalid"
+    r"|mistak\w*|errors?|contradict\w*|impossible|absurd\w*|untrue|wait|oops|sorry|correction"
+    r"|should (?:be|have been)|re-?check\w*|re-?calculat\w*|correct(?:ed|ing))\b|[≠✗✘❌]|\\neq?\b",
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"\W*[A-Ha-h][.):](?=\s)")
-_UNFINISHED = re.compile(r"\b(?:of|by|not|negative|minus|plus|times)\W*$", re.IGNORECASE)
+_UNFINISHED = re.compile(r"\b(?:of|by|not|negative|minus|plus|wrote|writes)\W*$", re.IGNORECASE)
 """An end of prose that makes another number of the formula behind it."""
 _SENTENCE_END = re.compile(r"[.!?](?=\s)")
 _PROSE = re.compile(r"(?<!\\)\b[^\W\d_]{2,}\s+[^\W\d_]{2,}")
@@ -66,8 +68,11 @@ def find_prose(lines: Sequence[str]) -> list[bool]:
     return found
 
 
-def is_meant(lines: Sequence[str], number: int, sign: int) -> bool:
-    """Whether the sum at ``sign``, a place in line ``number``, is stated, and stays so."""
+def is_meant(lines: Sequence[str], number: int, sign: int, *, first: bool) -> bool:
+    """Whether the sum at ``sign``, a place in line ``number``, is stated, and stays so.
+
+    ``first``: no other sign of equality stands before it in that line.
+    """
     line = lines[number]
     if _OPTION.match(line):
         return False
@@ -77,12 +82,13 @@ def is_meant(lines: Sequence[str], number: int, sign: int) -> bool:
     end = _SENTENCE_END.search(after)
     stop = end.end() if end is not None else len(after)
     lead = _find_lead(lines, number) if not starts else ""
-    if _SUPPOSED.search(f"{lead} {before[start:]}{after[:stop]}") or _UNFINISHED.search(lead):
+    around = f"{lead} {before[start:]}{after[:stop]}"
+    if _SUPPOSED.search(around) or (first and _SOLVED.search(around)) or _UNFINISHED.search(lead):
         return False
     near = [after[stop:], *(each[:_WINDOW] for each in lines[number + 1 : number + 1 + _LINES])]
     behind = next((each for each in near if _PROSE.search(each) or _TAKEN_BACK.search(each)), "")
-    first = _SENTENCE_END.search(behind)
-    return not _TAKEN_BACK.search(behind[: first.end()] if first is not None else behind)
+    over = _SENTENCE_END.search(behind)
+    return not _TAKEN_BACK.search(behind[: over.end()] if over is not None else behind)
 
 
 def goes_on(lines: Sequence[str], number: int) -> tuple[bool, bool]:

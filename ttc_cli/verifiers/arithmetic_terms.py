@@ -22,7 +22,7 @@ _MOST_BITS = 512
 _CURRENCY = {"$": "dollar", "€": "euro", "£": "£"}
 CURRENCIES = frozenset(_CURRENCY.values())
 _OTHER_VALUE = re.compile(
-    r"hundred|thousand|[mbtr]illion|dozen|gross|score|pair|couple|lakh|crore|squared|cubed|factorial"
+    r"hundred|thousand|[mbtr]illion|dozen|gross|lakh|crore|squared|cubed|factorial"
     r"|choose|root|half|halve|third|quarter|fourth|fifth|sixth|eighth|tenth|hundredth|thousandth|ten"
     r"|over|plus|minus|divided|multiplied|or|to|percent\w*|am|pm|o['’]clock|remainder|mod\w*"
     r"|january|february|march|april|may|june|july|august|september|october|november|december"

@@ -139,7 +139,8 @@ def _check(text: str) -> Iterator[tuple[str, Slip | None]]:
             if (found.leads and carries_on) or (found.ends and is_carried_on):
                 continue
             sure = len(places) == found.signs
-            if not is_meant(lines, number, places[found.sign] if sure else len(line)):
+            sign = places[found.sign] if sure else len(line)
+            if not is_meant(lines, number, sign, first=not found.sign):
                 continue
             place = None
             if sure and _CENTS.search(line) is None:  # else its unit is a guess
@@ -211,7 +212,10 @@ def _judge(
             continue
         # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number behind it.
         for number in {stated.value, stated.first}:
-            if _agree(value, number, stated, loose=loose, hundredth=hundredth):
+            usual = not (reading.continental or reading.repeating)
+            if value.value == number or (
+                usual and _agree(value, number, stated, loose=loose, hundredth=hundredth)
+            ):
                 return True
         units = stated.units | name_units(behind)
         doubtful = doubtful or value.doubtful or stated.doubtful or is_other_value(units)
