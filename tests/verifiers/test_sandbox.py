@@ -157,7 +157,7 @@ def test_no_open_file_is_inherited(kind) -> None:
 
 
 @confined
-def test_a_ttc_that_is_killed_leaves_nothing_running(kind) -> None:
+def test_a_ttc_that_is_killed_leaves_nothing_running(kind, tmp_path) -> None:
     mark = f"killed-{os.getpid()}-{time.monotonic_ns()}"
     work = (
         "import asyncio, sys\n"
@@ -166,7 +166,9 @@ def test_a_ttc_that_is_killed_leaves_nothing_running(kind) -> None:
         f" {mark!r}, '{{file}}'))\n"
         f"asyncio.run(run_check(command, b'', '', seconds=60, sandbox={kind!r}))\n"
     )
-    with subprocess.Popen([PYTHON, "-c", work]) as ttc:
+    with subprocess.Popen(  # whose folder is for the next one to sweep
+        [PYTHON, "-c", work], env={**os.environ, "TMPDIR": str(tmp_path)}
+    ) as ttc:
         assert _comes_to(lambda: _is_running(mark, "-c"), seconds=20)
         ttc.kill()
     assert _comes_to(lambda: not _is_running(mark, ""), seconds=5)
@@ -180,7 +182,7 @@ def _comes_to(holds, *, seconds: float) -> bool:
 
 
 @confined
-def test_nothing_is_left_running(kind, tmp_path) -> None:
+def test_nothing_is_left_running(kind) -> None:
     mark = f"left-{os.getpid()}-{time.monotonic_ns()}"
     ran = run(
         "if not os.fork():\n"
