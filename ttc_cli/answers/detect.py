@@ -8,8 +8,28 @@ from dataclasses import replace
 from ttc_cli.types import AnswerType, Problem
 
 _OPTION = re.compile(
-    r"(?<![\w\\])\(([A-J])\)|(?:^|\s|\*\*)([A-J])\)\s|^\s*\**([A-J])[.:]\**\s", re.MULTILINE
+    r"(?<![\w\\])\(([A-J])\)|(?:^|\s|\*\*)([A-J])\)\s|"
+    r"^[ \t]*(?:[-*+][ ])?\[?\**([A-J])(?:[.:]|\])\**\s",
+    re.MULTILINE,
 )
+_SMALL_OPTION = re.compile(
+    r"^[ \t]*(?:[-*+][ ])?\**[(\[]?([a-j])(?:[.:]|[)\]][.:]?)\**[ \t]+(\S.*)$", re.MULTILINE
+)
+_IN_ONE_LINE = re.compile(
+    # What is …? A. Lyon B. Paris
+    r"[?:]\s{1,4}A\.\s(?!B\.)[^\n]{1,200}?\sB\.\s|"
+    r"[.!]\s{1,4}A\.\s(?!B\.)[^\n]{1,200}?\sB\.\s(?!C\.)[^\n]{1,200}?\sC\.\s|"
+    # Which is …? (a) 4 (b) 5
+    r"\b(?:which|pick|choose|select|what|who)\b[^\n]{0,500}[?:.!]\s{1,4}\(?a\)[^\n]{1,200}?\s\(?b\)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_TASK = re.compile(
+    r"(?:find|compute|calculate|show|prove|determine|evaluate|solve|state|explain|describe|draw|"
+    r"sketch|write|give|list|derive|estimate|verify|simplify|factor|express|define|compare|"
+    r"what|how|why|when|where|who|which)\b|.*\?\s*$",
+    re.IGNORECASE,
+)
+"""A part of an exercise, where an option could stand."""
 _FORMULA = re.compile(
     r"\\[a-zA-Z]{2,}|\\[\[(]|\$\$|\$(?!\s)[^$\n]*[^$\s]\$(?!\d)|\b[a-z]\^\d|\b\d*[xyz]\s*[-+=]\s*\d"
 )
@@ -45,10 +65,17 @@ _CODE = re.compile(
     re.IGNORECASE,
 )
 _IN_LANGUAGE = re.compile(
-    r"(?:please\s+)?(?:write|implement|create|solve|code|program|translate|port|convert)\b[^.?!\n]*?"
+    r"(?:please\s+)?(?:write|implement|create|solve|code|program|translate|port|convert)\b[^.?!\n]{0,300}?"
     rf"\b(?:in|to|into|using)\s+(?:{_LANGUAGE}(?![\w+#])|(?-i:C|Go|R|Swift)(?=[\s,:]*(?:[.!?)]|$|that|to|with|for)))",
     re.IGNORECASE,
 )
+_IN_A_UNIT = re.compile(
+    rf"(?!.*\b(?:code|program|function|script|method|class|algorithm|snippet|{_LANGUAGE})\b)"
+    r"(?:please\s+)?(?:convert|translate|solve|write)\b[^?!\n]{0,80}?[\d=^][^?!\n]{0,80}?\b(?:in|to|into)\s+"
+    r"(?-i:[CR])\b",
+    re.IGNORECASE,
+)
+"""To degrees Celsius, over the reals: the letters are no programming languages there."""
 _JSON = re.compile(
     r"\b(?:as|in|into|to|return|returns?|output|produce|give|valid|only|with|reply|respond)\s+"
     r"(?:an?\s+|the\s+|valid\s+|single\s+|me\s+|only\s+)*JSON\b(?!\s+(?:stand|mean|schema))",
@@ -61,12 +88,14 @@ _REQUEST = re.compile(r"(?:can|could|would|will)\s+you\b", re.IGNORECASE)
 _QUANTITY = re.compile(
     r"\bhow\s+(?:many|much|old|far|long|tall|fast|high|wide|deep|heavy|big|large|often)\b|"
     r"\b(?:calculate|compute|evaluate)\b|"
-    r"\bwhat(?:\s+\w+)?(?:'s|\s+is|\s+are|\s+was|\s+were|\s+will|\s+would)\b[^.?]*\b(?:total|sum|number|"
+    r"\bwhat(?:\s+\w+)?(?:'s|\s+is|\s+are|\s+was|\s+were|\s+will|\s+would)\b[^.?]{0,150}\b(?:total|sum|number|"
     r"average|mean|median|difference|product|quotient|remainder|probability|percent(?:age)?|"
     r"fraction|ratio|value|area|volume|perimeter|distance|speed|length|width|height|depth|weight|weights|"
     r"price|cost|profit|salary|pension|age|amount|integers?|result)\b|"
     r"\bwhat\s+(?:percent(?:age)?|fraction|number|speed)\b|\b(?:find|determine)\s+the\b|\bin\s+how\s+many\b|"
-    r"\b\d+(?:\.\d+)?\s*(?:[-+*/×÷^]|plus|minus|times|divided by)\s*\d",
+    r"\b\d+(?:\.\d+)?\s*(?:[-+*/×÷^]|plus|minus|times|divided by)\s*\d|"
+    r"\b(?:convert|change|express)\s+[-−]?\d[\d.,]*[^.?!\n]{0,60}?\b(?:in|to|into)\b"
+    r"(?!.*\b(?:hex\w*|base|roman|words?|letters?|time|notation|binary|json|xml)\b)",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(
@@ -102,7 +131,8 @@ def detect(problem_text: str) -> AnswerType:
     question = _last_question(text)
     if _lists_options(text):
         return AnswerType.CHOICE
-    if _IN_LANGUAGE.match(text) or (_CODE.match(text) and not _FORMULA.search(text)):
+    in_language = _IN_LANGUAGE.match(text) and not _IN_A_UNIT.match(text)
+    if in_language or (_CODE.match(text) and not _FORMULA.search(text)):
         return AnswerType.CODE
     if _JSON.search(text) and not _ASKS_ABOUT.match(text):
         return AnswerType.JSON
@@ -133,7 +163,14 @@ def detect(problem_text: str) -> AnswerType:
 def _lists_options(text: str) -> bool:
     """Whether the letters A and B (and so on) mark options, in order."""
     letters = [next(filter(None, groups)) for groups in _OPTION.findall(text)]
-    return "".join(letters).find("AB") >= 0
+    if "AB" in "".join(letters):
+        return True
+    if _OPEN.match(text):
+        return False
+    small = _SMALL_OPTION.findall(text)
+    if "ab" in "".join(letter for letter, _ in small):
+        return not any(_TASK.match(words) for _, words in small)
+    return _IN_ONE_LINE.search(text) is not None
 
 
 def _last_question(text: str) -> str:
