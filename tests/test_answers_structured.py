@@ -50,11 +50,15 @@ def test_code_is_the_last_complete_block() -> None:
     assert (answer.text, answer.type) == ("x = 2", CODE)
 
 
-@pytest.mark.parametrize(
-    "text", ["x = 1", "```python\nx = 1", fence(""), fence("x" * (LONGEST + 1), "python")]
-)
-def test_what_stands_in_no_complete_block_is_no_code(text: str) -> None:
+@pytest.mark.parametrize("text", ["x = 1", fence(""), fence("x" * (LONGEST + 1), "python")])
+def test_what_is_no_program_is_no_code(text: str) -> None:
     assert extract(text, CODE) is None
+
+
+def test_a_block_that_runs_into_the_cut_is_no_code() -> None:
+    text = "```python\nx = 1"
+    assert extract(text, CODE) is not None
+    assert extract(text, CODE, finished=False) is None
 
 
 def test_an_unclosed_block_does_not_hide_the_one_before() -> None:
@@ -87,6 +91,33 @@ def test_json_is_the_last_value_that_can_be_read(text: str, value: object) -> No
 )
 def test_what_is_no_json_is_no_answer(text: str) -> None:
     assert extract(text, JSON) is None
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "```\nIt is this:\n",
+        "It is a\n```\n\n",
+        "```json\nnot yet\n\n",
+        "```python\nx = 1\n\n",
+        "``````\n",
+        "~~~\nHm.\n",
+        "Fences are ``` here. ",
+        "```\nprose\n```\n```\nmore\n",
+    ],
+)
+@pytest.mark.parametrize("value", ['{"a": [1, 2]}', '"AB-123"', "42", "null"])
+def test_stray_and_open_fences_hide_no_value(before: str, value: str) -> None:
+    answer = extract(f"{before}{fence(value, 'json')}", JSON)
+    assert answer is not None
+    assert json.loads(answer.text) == json.loads(value)
+
+
+@pytest.mark.parametrize("opening", ["```", "```json", "~~~"])
+def test_a_value_behind_a_fence_that_never_closes_is_read(opening: str) -> None:
+    answer = extract(f'It is\n{opening}\n"AB-123"', JSON)
+    assert answer is not None
+    assert answer.text == '"AB-123"'
 
 
 def test_of_a_text_that_was_cut_off_only_complete_blocks_are_taken() -> None:
@@ -207,6 +238,8 @@ def test_references_are_graded_as_they_stand() -> None:
         ("Fix this function: def f(x): retrun x", CODE),
         ("Write a program in C that prints hello", CODE),
         ("Write quicksort in Go", CODE),
+        ("Convert this Python code to C.", CODE),
+        ("Convert the function in 3 steps to R.", CODE),
         ("Please write a regex that matches dates", CODE),
         ("Write a Python function that returns JSON", CODE),
         ("Write a poem about a program", FREE),

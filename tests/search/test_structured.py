@@ -125,6 +125,28 @@ def test_a_model_that_thinks_first_is_held_to_the_schema_behind_its_thought(stra
             assert each.text[each.thought :].count("```json") == 1
 
 
+@pytest.mark.parametrize("strategy", ["auto", "majority", "beam"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "```\nIt is:\n",
+        "One ``` and\n```\n\nmore\n~~~\n",
+        "It is ",
+        "````\n",
+        '```\n"XY"\n```\nIt is ',
+    ],
+)
+def test_no_stray_fence_hides_the_value(before: str, strategy: str) -> None:
+    problem = Problem("Which plate?", schema='{"type": "string", "pattern": "^[A-Z]{2}$"}')
+    script = [f'{before}```json\n"AB"\n```']
+    result = search(strategy, script, problem=problem, samples=2)[0]
+    assert result.answer is not None
+    for each in result.candidates:
+        if each.finish is Finish.STOP:
+            assert each.answer is not None
+            assert each.answer.text == '"AB"'
+
+
 def test_the_same_seed_gives_the_same_values() -> None:
     def say(ask: Ask) -> str:
         return "nothing that conforms"

@@ -405,6 +405,15 @@ def test_thoughts_are_found_without_being_asked_for(text: str, thought: str) -> 
     assert answer(result) == ("4" if "4" in text else None)
 
 
+def test_a_thought_that_a_template_opens_is_one_of_a_model_nobody_described() -> None:
+    engine = ScriptedEngine(["Is it <b>? \\boxed{9}. No </think> \\boxed{4}", "\\boxed{9}, so"])
+    opened = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+    object.__setattr__(engine.info, "chat_template", opened)
+    result = search("majority", engine=engine, samples=2)[0]
+    assert answer(result) == "4"
+    assert thoughts(result) == ["Is it <b>? \\boxed{9}. No </think>", "\\boxed{9}, so"]
+
+
 def recorded(text: str) -> RecordedEngine:
     info = ScriptedEngine([]).info
     prompt = Chat(info).render(build_messages(QUESTION))

@@ -1,9 +1,10 @@
 r"""The final answer that a text states, if it states one.
 
 Only explicit statements count: ``\boxed{…}``, ``#### …``, "the final answer is …", "the answer
-is …" at the end, "Answer: …"; of code and JSON a fenced block. The last number of a
-text that states nothing is never taken for its answer: a search that does so seems to win by
-guessing from unfinished candidates.
+is …" at the end, "Answer: …", what stands under a heading "Answer"; of code and JSON a fenced
+block, or a text that plainly is the program or the value. The last number of a text that states
+nothing is never taken for its answer: a search that does so seems to win by guessing from
+unfinished candidates.
 """
 
 from __future__ import annotations
@@ -14,31 +15,28 @@ from collections.abc import Iterator
 
 from ttc_cli.answers.fences import find_blocks
 from ttc_cli.answers.normalise import MAX_ANSWER, make_key, strip_delimiters, unwrap_text
+from ttc_cli.answers.programs import pick_program
 from ttc_cli.answers.schema import conforms
+from ttc_cli.answers.statements import (
+    LATEST,
+    clean,
+    find_brace,
+    find_statements,
+    find_worded_number,
+    read_clauses,
+)
 from ttc_cli.answers.structured import find_json, parse_json, write_json
 from ttc_cli.types import Answer, AnswerType
 
-_BOXED = re.compile(r"\\f?boxed\s*(?:\{|([0-9a-zA-Z]))")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BOXED = re.compile(r"\\f?boxed\s*")
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
-_PHRASE = re.compile(
-    r"(?P<strong>\bfinal\s+answer\s*\**\s*(?:is\b|:|=)|^[\W_]*(?:final\s+)?answer\b[\s*_]*[:=])"
-    r"|\banswer\s+(?:to\s+[^.\n]{1,80}?\s+)?(?:is\b|:|=)",
-    re.IGNORECASE | re.MULTILINE,
+_EMPTY = re.compile(r"(?!\\\{\s*\\\}$)[\s.…?_,;:!*\\'\"()\[\]{}$~-]*")
+_MORE = re.compile(r"\s*(?:\d|\\[a-z]|[-+/^*=])")
+_LEAD_IN = re.compile(
+    r"\s*\\(?:text|textbf|textrm|mathrm|mbox)\{[^{}]*(?:\b(?:is|are|was|has|have|equals)|[:=])\s*\}"
+    r"\s*[:=]?\s*(?=\S)"
 )
-_LEAD = re.compile(
-    r"^[\s:*_]*(?:(?:therefore|thus|hence|then|simply|indeed|approximately|about|therefor|option|choice)\b,?\s*|[=≈]\s*)*",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"(?<![A-Z])[.!?](?=[\s\"')*]|$)|\n")
-_AFTERTHOUGHT = re.compile(
-    r",?\s+(?:because|since|as|which|so|when|where|if|for)\b.*|[;,]\s+[a-z]\w*\b.*", re.S
-)
-_MAX_TEXT = 200
-"""Characters of a short text answer; a longer one is prose."""
-_CLOSING_LINES = 2
-_STATEMENTS = 20
-_WINDOW = 2 * MAX_ANSWER
+_FENCE_MARK = re.compile(r"(?:`{3,}|~{3,})[\w+-]*")
 
 
 def extract(
@@ -55,42 +53,24 @@ def extract(
 
     Returns:
         The last ``\boxed{…}`` that holds an answer of this type; else the last line
-        ``#### …``; else the last phrase. ``CODE``: the last complete fenced block. ``JSON``: the
-        last of those that holds a JSON value; else the whole text, or the last array or object
-        in it.
+        ``#### …``; else the last phrase. ``CODE``: what ``pick_program`` finds. ``JSON``: the
+        last fenced block that holds a JSON value; else the whole text, what stands between marks
+        of fences that do not pair, or the last array or object.
     """
     if type is AnswerType.FREE:
         return read_answer(text, type) if finished else None
-    if type in (AnswerType.CODE, AnswerType.JSON):
-        found = _read_fenced(text, type, finished)
+    if type is AnswerType.CODE:
+        program = pick_program(text, finished=finished)
+        return read_answer(program.content, type) if program else None
+    if type is AnswerType.JSON:
+        found = _read_json(text, finished=finished)
         return found if found is None or schema is None or conforms(found.text, schema) else None
-    for statements in (_find_boxed, _find_hashes, _find_phrases):
+    for statements in (_find_boxed, _find_hashes, find_statements):
         for statement, closed in statements(text, type):
             answer = read_answer(statement, type)
             if answer is not None and (closed or finished):
                 return answer
     return None
-
-
-def find_thought(
-    text: str, marks: tuple[str, str] = ("<think>", "</think>"), *, inside: bool = False
-) -> int:
-    """How many characters at the head of ``text`` are thinking, from which no answer is read.
-
-    Args:
-        text: what a candidate wrote.
-        marks: what opens and what closes a thought.
-        inside: the prompt has opened it already.
-
-    Returns:
-        The length up to and with the first closing mark; all of it where an opened thought
-        never ends.
-    """
-    opening, closing = marks
-    place = text.find(closing)
-    if place >= 0:
-        return place + len(closing)
-    return len(text) if inside or text.lstrip().startswith(opening) else 0
 
 
 def read_answer(text: str, type: AnswerType) -> Answer | None:
@@ -101,14 +81,15 @@ def read_answer(text: str, type: AnswerType) -> Answer | None:
     return Answer(_show(text, key, type), key, type)
 
 
-def _read_fenced(text: str, type: AnswerType, finished: bool) -> Answer | None:
-    blocks = [each.content for each in find_blocks(text) if each.closed]
-    for block in reversed(blocks[-_STATEMENTS:]):
-        if (answer := read_answer(block, type)) is not None:
+def _read_json(text: str, *, finished: bool) -> Answer | None:
+    for block in reversed([each for each in find_blocks(text) if each.closed][-LATEST:]):
+        if (answer := read_answer(block.content, AnswerType.JSON)) is not None:
             return answer
-    if type is AnswerType.CODE or not finished:
+    if not finished:
         return None
-    return read_answer(text, type) or read_answer(find_json(text) or "", type)
+    pieces = [text, *reversed(_FENCE_MARK.split(text)[-LATEST:]), find_json(text) or ""]
+    answers = (read_answer(piece, AnswerType.JSON) for piece in pieces)
+    return next((answer for answer in answers if answer is not None), None)
 
 
 def _show(text: str, key: str, type: AnswerType) -> str:
@@ -133,67 +114,80 @@ def _show(text: str, key: str, type: AnswerType) -> str:
 
 def _last(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
     """The last few matches, last first: a text may repeat itself ten thousand times."""
-    return reversed(deque(pattern.finditer(text), maxlen=_STATEMENTS))
+    return reversed(deque(pattern.finditer(text), maxlen=LATEST))
 
 
 def _find_boxed(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
-    """What the boxes hold, last box first, unclosed ones left out."""
+    """The readings of the boxes, last box first; unclosed and empty ones are left out."""
     for match in _last(_BOXED, text):
-        if match[1]:
-            yield match[1], match.end() < len(text)
-        elif (inside := _read_braces(text, match.end())) and not re.fullmatch(r"[\W_]*", inside):
-            yield inside, True
+        start = match.end()
+        if text[start : start + 1] != "{":
+            yield from _read_bare_box(text, match, type)
+        elif (end := find_brace(text, start + 1)) is not None:
+            inside = text[start + 1 : end]
+            if not _EMPTY.fullmatch(inside):
+                yield from ((reading, True) for reading in _read_box(inside, type))
 
 
-def _read_braces(text: str, start: int) -> str | None:
-    depth = 1
-    for brace in _BRACE.finditer(text, start, start + MAX_ANSWER):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0:
-            return text[start : brace.start()]
-    return None
+def _read_box(inside: str, type: AnswerType) -> Iterator[str]:
+    r"""What a box states: all of it, unless it says so in words, ``\text{The answer is } 64``."""
+    words = unwrap_text(inside)
+    yield from (statement for statement, _ in find_statements(words, type))
+    if (lead := _LEAD_IN.match(inside)) is not None:
+        yield inside[lead.end() :]
+    yield inside
+    if type is AnswerType.NUMBER:
+        yield find_worded_number(words) or ""
+
+
+def _read_bare_box(text: str, box: re.Match[str], type: AnswerType) -> Iterator[tuple[str, bool]]:
+    r"""What a box without braces holds: in a formula all the rest of it, else one word.
+
+    LaTeX would box one character; models mean ``\boxed 64``.
+    """
+    start = box.end()
+    line = text[start : start + MAX_ANSWER].partition("\n")[0]
+    before = text[max(0, box.start() - MAX_ANSWER) : box.start()].rpartition("\n")[2]
+    if (closing := _find_math_end(before)) is not None:
+        inside, closed, _ = line.partition(closing)
+        yield clean(inside), bool(closed)
+        line = inside
+    size = _measure_word(line)
+    word, words = clean(line[:size].rstrip(".!?")), re.sub(r"\\[A-Za-z]+", "", line)
+    if type in (AnswerType.TEXT, AnswerType.LATEX) and re.match(r"\s*[a-z]{2}", words):
+        return  # it is spoken of: "in \boxed notation"
+    goes_on = _MORE.match(line, size) and not re.search(r"[^\W\d_]{2}", words)
+    if goes_on or type not in (AnswerType.LATEX, AnswerType.NUMBER):
+        yield from ((each, start + len(line) < len(text)) for each in read_clauses(line, type))
+    yield word, start + size < len(text)
+
+
+def _find_math_end(before: str) -> str | None:
+    """What ends the formula that a line is in behind ``before``."""
+    if before.count("$$") % 2:
+        return "$$"
+    if before.replace("$$", "").count("$") % 2:
+        return "$"
+    pairs = ((r"\(", r"\)"), (r"\[", r"\]"))
+    return next((end for begin, end in pairs if before.rfind(begin) > before.rfind(end)), None)
+
+
+def _measure_word(line: str) -> int:
+    """How far a word of LaTeX goes: to a blank or a delimiter outside of braces."""
+    place = 0
+    while place < len(line):
+        if line[place] in " \t}$" or line.startswith((r"\)", r"\]"), place):
+            break
+        end = find_brace(line, place + 1) if line[place] == "{" else place
+        if end is None:
+            break
+        place = end + (2 if line[place] == "\\" else 1)
+    return min(place, len(line))
 
 
 def _find_hashes(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
     """GSM8K's ``#### …``. It is Markdown's heading too: all but a number must be the last line."""
     for match in _last(_HASHES, text):
-        line, last = match[1].strip(), not text[match.end() :].strip()
-        if (last or type is AnswerType.NUMBER) and not line.endswith(":"):
+        line, last = clean(match[1]).removesuffix("."), not text[match.end() :].strip()
+        if (last or type is AnswerType.NUMBER) and not match[1].rstrip().endswith(":"):
             yield line, match.end() < len(text)
-
-
-def _find_phrases(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
-    """What follows "the answer is", last phrase first.
-
-    The weak form (no "final", not a line of its own) must stand in the closing lines.
-    """
-    for match in _last(_PHRASE, text):
-        rest = _LEAD.sub("", text[match.end() : match.end() + _WINDOW], count=1)
-        lines_after = sum(bool(line.strip()) for line in rest.split("\n")[1:])
-        if not match["strong"] and lines_after > _CLOSING_LINES:
-            continue
-        end = _SENTENCE_END.search(rest)
-        closed = end is not None and end.start() < len(rest.rstrip())
-        yield from ((clause, closed) for clause in _read_clauses(rest, type))
-
-
-def _read_clauses(rest: str, type: AnswerType) -> Iterator[str]:
-    r"""The readings of a statement: a formula, the sentence, the sentence without its tail."""
-    line = rest.split("\n", 1)[0].strip()[:MAX_ANSWER]
-    if not line and rest.strip():
-        line = rest.strip().split("\n", 1)[0].strip()
-        if line in (r"\[", "$$"):
-            line = rest.strip().split("\n")[1] if "\n" in rest.strip() else ""
-    formula = re.match(r"\\\[(.+?)\\\]|\\\((.+?)\\\)|\$\$(.+?)\$\$|\$(?!\d+[^$]*$)([^$]+)\$", line)
-    if formula and type is not AnswerType.TEXT:
-        yield next(group for group in formula.groups() if group)
-    if type is AnswerType.TEXT and len(line) <= 60:
-        yield line.rstrip(".!*")
-        return
-    end = _SENTENCE_END.search(line)
-    sentence = line[: end.start()] if end else line
-    sentence = strip_delimiters(sentence.rstrip("*_ "))
-    if type in (AnswerType.TEXT, AnswerType.LATEX) and len(sentence) > _MAX_TEXT:
-        return
-    yield sentence
-    yield _AFTERTHOUGHT.sub("", sentence)

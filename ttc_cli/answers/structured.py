@@ -16,10 +16,11 @@ from typing import Any
 
 LONGEST = 100_000
 """Characters of a program or a JSON value; a longer one is no answer."""
-_LONGEST_PARSED = 20_000
+LONGEST_PARSED = 20_000
 """Characters of a program that is compared by its syntax tree; longer ones by their text."""
 _TRIES = 200
-"""Places at which a JSON value is looked for in a text without fences."""
+_EFFORT = 10 * LONGEST
+"""Places at which a JSON value is looked for in a text, and characters read for it in all."""
 _START = re.compile(r"[\[{]")
 
 
@@ -39,16 +40,20 @@ def parse_json(text: str) -> Any:
 
 def find_json(text: str) -> str | None:
     """The last array or object that stands in ``text``, from its first character to its last."""
-    found, place = None, 0
+    found, place, effort = None, 0, _EFFORT
     for _ in range(_TRIES):
         start = _START.search(text, place)
-        if start is None:
+        if start is None or effort < 0:
             break
         try:
             _, place = _DECODER.raw_decode(text, start.start())
             found = text[start.start() : place]
+        except json.JSONDecodeError as error:
+            place = start.end()
+            effort -= error.pos - start.start()
         except (ValueError, RecursionError):
             place = start.end()
+            effort -= LONGEST
     return found
 
 
@@ -82,17 +87,30 @@ def key_code(text: str) -> str | None:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     if not lines or len(text) > LONGEST:
         return None
-    form = _dump_python(text) if len(text) <= _LONGEST_PARSED else None
-    return hashlib.sha256((form or "\n".join(lines)).encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(_form_program(text, lines).encode("utf-8", "replace")).hexdigest()
 
 
-def _dump_python(text: str) -> str | None:
+def parse_python(text: str) -> ast.Module:
+    """The syntax tree of a Python program. Nothing of it is run.
+
+    Raises:
+        SyntaxError: it is none, or too long or too deep to be looked at.
+    """
+    if len(text) > LONGEST_PARSED:
+        raise SyntaxError("too long")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" in a string is a SyntaxWarning to the user
-            return ast.dump(ast.parse(text))
+            return ast.parse(text)
+    except (ValueError, MemoryError, RecursionError) as error:
+        raise SyntaxError(str(error)) from error
+
+
+def _form_program(text: str, lines: list[str]) -> str:
+    try:
+        return ast.dump(parse_python(text))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
+        return "\n".join(lines)
 
 
 def _level(value: Any) -> Any:

@@ -83,7 +83,8 @@ class Growth:
     ``tokens`` counts every token drawn, the one that ends the turn included. ``confidence`` is
     over this request's tokens; None where the engine reads no logits. ``thought`` is how many
     characters at the head of ``text`` are thinking and not answer; engines leave it at 0, and
-    ``search.thinking`` tells.
+    ``search.thinking`` tells. ``value`` is the JSON value that was asked for behind the rest of
+    ``text``, once it is whole; engines leave it at None, and ``search.structured`` tells.
     """
 
     branch: Branch
@@ -93,6 +94,7 @@ class Growth:
     finish: Finish
     confidence: Confidence | None = None
     thought: int = 0
+    value: str | None = None
 
 
 Then = Callable[[Growth], Sequence[Grow]]

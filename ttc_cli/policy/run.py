@@ -19,7 +19,7 @@ from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.known import KnownSession, KnownVerifier
 from ttc_cli.search.structured import StructuredSession
-from ttc_cli.search.thinking import Thinking, ThinkingSession
+from ttc_cli.search.thinking import Thinking, ThinkingSession, find_opened_thought
 from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Result, Sampling
 from ttc_cli.verifiers.base import Verifier
@@ -139,6 +139,8 @@ async def solve(
         if thinking is not None:
             forces = engine.info.steps
             session = ThinkingSession(opened, prompt, thinking, forces=forces)
+        elif (marks := find_opened_thought(prompt)) is not None:
+            session = ThinkingSession(opened, prompt, Thinking(*marks), forces=False)
         if problem.schema is not None:
             session = StructuredSession(session, problem.schema)
         if known:

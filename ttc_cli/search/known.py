@@ -25,7 +25,7 @@ from ttc_cli.engines.base import (
 )
 from ttc_cli.search.between import SessionBetween
 from ttc_cli.search.sample import derive_seed
-from ttc_cli.types import WHOLE, Candidate, Finish, Problem, Role, Score
+from ttc_cli.types import WHOLE, AnswerType, Candidate, Finish, Problem, Role, Score
 from ttc_cli.verifiers.base import Leaf, Verifier
 
 
@@ -191,6 +191,7 @@ def _repeat(request: Grow, candidate: Candidate | None, finish: Finish) -> Growt
     """``request`` as the growth that ``candidate`` was; without one, nothing has grown."""
     if candidate is None:
         return Growth(request.branch, request.label, "", 0, finish)
+    answer = candidate.answer
     return Growth(
         request.branch,
         request.label,
@@ -199,4 +200,5 @@ def _repeat(request: Grow, candidate: Candidate | None, finish: Finish) -> Growt
         finish,
         candidate.confidence,
         candidate.thought,
+        answer.text if answer is not None and answer.type is AnswerType.JSON else None,
     )

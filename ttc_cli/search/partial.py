@@ -14,7 +14,7 @@ class Partial:
 
     ``steps`` and ``scores`` are those of the whole path, ``tokens`` the ones it drew itself.
     ``boundaries`` holds, where the tree keeps them, a branch for each step's end. The first
-    ``thought`` characters of its text are thinking.
+    ``thought`` characters of its text are thinking; ``value`` is the JSON value it ended with.
     """
 
     id: int
@@ -28,6 +28,7 @@ class Partial:
     draws: int = 0
     boundaries: tuple[Branch, ...] = ()
     thought: int = 0
+    value: str | None = None
 
     @property
     def text(self) -> str:

@@ -27,6 +27,7 @@ class Job:
     text: str = ""
     tokens: int = 0
     thought: int = 0
+    value: str | None = None
     cancelled: bool = False
     outgrown: list[Branch] = field(default_factory=list)
 
@@ -51,6 +52,7 @@ class Job:
             finish,
             join_confidence(self.parts),
             self.thought,
+            self.value,
         )
 
 

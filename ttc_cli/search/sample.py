@@ -115,15 +115,18 @@ def read_answer(
     answer_type: AnswerType,
     thought: int = 0,
     schema: str | None = None,
+    value: str | None = None,
 ) -> Answer | None:
     """The final answer that a candidate stated, or None: one that never ended states none.
 
     The first ``thought`` characters are thinking and no answer; 0 looks for the usual marks. What
-    does not conform to ``schema`` is no answer.
+    does not conform to ``schema`` is no answer. ``value`` is the answer where it is known already
+    which part of the text that is.
     """
     if finish is not Finish.STOP:
         return None
-    return extract(text[thought or find_thought(text) :], answer_type, schema=schema)
+    said = text[thought or find_thought(text) :] if value is None else value
+    return extract(said, answer_type, schema=schema)
 
 
 async def sample_wave(
@@ -234,7 +237,9 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
     text, written = growth.text, start.written if start is not None else ""
     if not text.startswith(written):  # one that an earlier run knew comes whole
         text = written + text
-    answer = None if cancelled else read_answer(text, growth.finish, kind, growth.thought, schema)
+    answer = None
+    if not cancelled:
+        answer = read_answer(text, growth.finish, kind, growth.thought, schema, growth.value)
     candidate = Candidate(
         id=growth.label,
         text=text,

@@ -112,6 +112,7 @@ class StructuredSession(SessionBetween):
         if job.filling:
             if finish is Finish.STOP:  # for the reader: to the model the value ends its turn
                 job.text = job.text.rstrip(" ") + CLOSING
+                job.value = growth.text
             return job.end(finish)
         job.thought = growth.thought
         if finish in _OVER:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ttc_cli.answers import find_thought
+from ttc_cli.answers import find_opened, find_thought
 from ttc_cli.engines.base import (
     Branch,
     Grow,
@@ -79,6 +79,13 @@ class Thinking:
     def forced(self) -> bool:
         """Whether an engine must be able to stop a thought and go on from there."""
         return self.tokens is not None or self.waits > 0 or self.keep is not None
+
+
+def find_opened_thought(prompt: Prompt) -> tuple[str, str] | None:
+    """The marks of the thought that a template opens in ``prompt``, of a model nobody described."""
+    if not prompt or not prompt[-1].control:
+        return None
+    return find_opened("".join(span.text for span in prompt[-2:]))
 
 
 @dataclass(slots=True)

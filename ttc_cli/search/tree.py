@@ -305,6 +305,7 @@ class Tree:
         """Book one growth."""
         partial.tokens += growth.tokens
         partial.thought += growth.thought
+        partial.value = growth.value
         if growth.text or growth.finish is Finish.STEP:
             step = Step(growth.text, growth.tokens, growth.confidence)
             partial.steps = (*partial.steps, step)
@@ -335,7 +336,7 @@ class Tree:
     def _end(self, partial: Partial, finish: Finish) -> None:
         partial.finish = finish
         kind, schema = self.context.problem.answer_type, self.context.problem.schema
-        answer = read_answer(partial.text, finish, kind, partial.thought, schema)
+        answer = read_answer(partial.text, finish, kind, partial.thought, schema, partial.value)
         keep = answer is not None and any(each.needs_branch for each in self.context.verifiers)
         if not keep and not self.keep_boundaries:
             self.context.session.drop([partial.branch])

@@ -1,7 +1,7 @@
 """The user's own check: the exit status of a command a candidate is the outcome reward.
 
-``--check 'pytest -q {file}'`` writes each candidate's last fenced code block (or, without one,
-its stated answer) to a file and runs the command on it; exit status 0 scores 1, all else 0. The
+``--check 'pytest -q {file}'`` writes each candidate's program (or, without one, its stated
+answer) to a file and runs the command on it; exit status 0 scores 1, all else 0. The
 command is the user's, split once by ``shlex`` and never given to a shell; model text gets into
 the file alone, not into an argument or a name.
 
@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ttc_cli.answers.fences import find_blocks
+from ttc_cli.answers.programs import pick_program
 from ttc_cli.children import find_program
 from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
@@ -86,17 +87,19 @@ def _locate(word: str, folder: Path) -> str:
 def pick_content(candidate: Candidate) -> tuple[str, str]:
     """What of ``candidate`` is checked, and the ending of its file.
 
-    Its last fenced code block, of an answer that is code or JSON the last complete one; else its
-    stated answer, else all of its text.
+    An answer that is code or JSON; else the program in its text, its last fenced block, its
+    stated answer, or all of its text.
     """
     text, stated = candidate.text[candidate.thought :], candidate.answer
+    if stated is not None and stated.type is AnswerType.JSON:
+        return stated.text + "\n", SUFFIXES["json"]
     blocks = find_blocks(text)
-    if stated is not None and stated.type in (AnswerType.CODE, AnswerType.JSON):
-        blocks = [each for each in blocks if each.closed]
-        language = blocks[-1].language if blocks else ""
-        return stated.text + "\n", SUFFIXES.get(language or stated.type.value, ".txt")
+    block = pick_program(text) if blocks or stated is not None else None
+    if stated is not None and stated.type is AnswerType.CODE:
+        return stated.text + "\n", SUFFIXES.get(block.language if block else "", ".txt")
     if blocks:
-        return blocks[-1].content, SUFFIXES.get(blocks[-1].language, ".txt")
+        block = block or blocks[-1]
+        return block.content, SUFFIXES.get(block.language, ".txt")
     return (text if stated is None else stated.text) + "\n", ".txt"
 
 

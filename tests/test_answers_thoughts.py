@@ -1,0 +1,79 @@
+"""Where thinking ends: told by marks that stand as marks, of models known and unknown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttc_cli.answers import find_opened, find_thought
+
+NAMES = ["think", "thinking", "thought", "thoughts", "reasoning", "reason", "Thought", "seed:think"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "scratchpad", "reflection", "analysis"])
+@pytest.mark.parametrize("before", ["", "\n ", "<think>\n</think>\n"])
+def test_a_thought_of_any_usual_name_is_found(name: str, before: str) -> None:
+    thought = f"{before}<{name}>Perhaps \\boxed{{5}}.</{name}>"
+    assert find_thought(f"{thought} I am not sure.") == len(thought)
+    endless = f"{before}<{name}>Perhaps \\boxed{{5}}."
+    assert find_thought(endless) == len(endless)
+
+
+@pytest.mark.parametrize(
+    "thought",
+    ["[THINK]a[/THINK]", "◁think▷a◁/think▷", "<|begin_of_thought|>a<|end_of_thought|>"],
+)
+def test_marks_of_other_shapes_are_known(thought: str) -> None:
+    assert find_thought(f"{thought}\n\n4") == len(thought)
+
+
+@pytest.mark.parametrize(
+    ("text", "thought"),
+    [
+        ("so 4\n</think>\n\nThe answer is 4.", "so 4\n</think>"),
+        ("so 4.</think> The answer is 4.", "so 4.</think>"),
+        ("so 4.</thought>The answer is 4.", "so 4.</thought>"),
+        ("</think>\n4", "</think>"),
+        ("It is 5. The mark </think> ends a thought.", ""),
+        ("It is 5. `</think>` ends a thought.", ""),
+        ('It is 5, and "</think>" a mark.', ""),
+        ("It is 5 (not </think>).", ""),
+        ("It is 5.\n</think> is the mark.", ""),
+        ("It is 5.\n\n```\n<think>\na\n</think>\n```", ""),
+        ("Marks: <think> opens, </think> closes.", ""),
+        ("<b>bold</b> and <thinker>", ""),
+        ("`</think>` is a mark, so\n</think>\n\n4", "`</think>` is a mark, so\n</think>"),
+    ],
+)
+def test_a_mark_that_nothing_opened_counts_where_it_is_no_mention(text: str, thought: str) -> None:
+    assert text[: find_thought(text)] == thought
+
+
+def test_what_the_prompt_opened_ends_at_the_first_closing_mark() -> None:
+    assert find_thought("a </think> b </think>", inside=True) == len("a </think>")
+    assert find_thought("a", inside=True) == 1
+    assert find_thought("a {/} b", ("{", "{/}"), inside=True) == len("a {/}")
+    assert find_thought("{ a {/} b", ("{", "{/}")) == len("{ a {/}")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "marks"),
+    [
+        ("<|im_start|>assistant\n<think>\n", ("<think>", "</think>")),
+        ("Assistant: [THINK]", ("[THINK]", "[/THINK]")),
+        ("assistant\n<think>\n\n</think>\n\n", None),
+        ("assistant\n", None),
+        ("", None),
+    ],
+)
+def test_what_a_template_opens_is_seen(prompt: str, marks: tuple[str, str] | None) -> None:
+    assert find_opened(prompt) == marks
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<thought>", " ", "\n", "a", "`", "</"])))
+def test_any_text_has_a_place_where_its_thought_ends(parts: list[str]) -> None:
+    text = "".join(parts)
+    end = find_thought(text)
+    assert 0 <= end <= len(text)
+    assert end in (0, len(text)) or text[:end].endswith(">")

@@ -1,0 +1,86 @@
+"""Where the thinking of a model ends and its answer begins."""
+
+from __future__ import annotations
+
+import re
+
+Marks = tuple[str, str]
+
+_WORD = (
+    r"(?:\w{1,12}:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad|"
+    r"inner_(?:thoughts?|monologue))"
+)
+_OPENING = re.compile(
+    rf"<{_WORD}>|\[think\]|◁think▷|<\|begin_of_(?:thought|thinking)\|>", re.IGNORECASE
+)
+_CLOSING = re.compile(rf"</({_WORD})>", re.IGNORECASE)
+_MENTION = " \t`'\"“‘(*_<[{"
+_MENTIONED = "`'\"”’),;:"
+"""What stands before and behind a mark that is only spoken of."""
+
+
+def find_thought(text: str, marks: Marks | None = None, *, inside: bool = False) -> int:
+    """How many characters at the head of ``text`` are thinking, from which no answer is read.
+
+    Args:
+        text: what a candidate wrote.
+        marks: what opens and what closes a thought; None: whatever is usual.
+        inside: the prompt has opened it already.
+
+    Returns:
+        The length up to and with the mark that closes the thought; all of it where one that was
+        opened never ends. A closing mark that nothing opened counts where it stands as a mark
+        (behind what it closes, or on a line of its own) and not where it is spoken of.
+    """
+    end, closing = 0, marks[1] if marks and inside else "</think>" if inside else None
+    while True:
+        if closing is None:
+            blanks = len(text) - len(text[end:].lstrip())
+            closing = _find_closing(text, blanks, marks)
+        if closing is None:
+            return end or _find_unopened(text)
+        found = re.compile(re.escape(closing), re.IGNORECASE).search(text, end)
+        if found is None:
+            return len(text)
+        end, closing = found.end(), None
+
+
+def find_opened(prompt: str) -> Marks | None:
+    """The marks of the thought that ``prompt`` ends in, where a chat template opens it."""
+    tail = prompt.rstrip()
+    for opening in _OPENING.finditer(tail, max(0, len(tail) - 40)):
+        if opening.end() == len(tail):
+            return opening[0], _close(opening[0])
+    return None
+
+
+def _find_closing(text: str, start: int, marks: Marks | None) -> str | None:
+    """What closes the thought that is opened at ``start``."""
+    if marks is not None and text.startswith(marks[0], start):
+        return marks[1]
+    opening = _OPENING.match(text, start)
+    return None if opening is None else _close(opening[0])
+
+
+def _close(opening: str) -> str:
+    if "begin_of" in opening:
+        return opening.replace("begin_of", "end_of")
+    return f"{opening[0]}/{opening[1:]}"
+
+
+def _find_unopened(text: str) -> int:
+    """The end of a thought whose opening stands in no text: the template wrote it."""
+    for closing in _CLOSING.finditer(text):
+        opened = re.compile(rf"<{re.escape(closing[1])}>", re.IGNORECASE).search(text)
+        if opened is not None and opened.start() < closing.start():
+            return 0
+        line = text[text.rfind("\n", 0, closing.start()) + 1 : closing.start()]
+        behind = text[closing.end() : closing.end() + 40].partition("\n")[0]
+        if behind[:1] and behind[:1] in _MENTIONED:
+            continue
+        if line.strip() and line[-1] not in _MENTION:
+            return closing.end()
+        spoken = behind[:1].isspace() and behind.strip()[:1].islower()
+        if not line.strip() and not spoken:
+            return closing.end()
+    return 0
