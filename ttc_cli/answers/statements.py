@@ -60,15 +60,12 @@ _FORMULA = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<![A-Z])[.!?](?=[\s\"')*_\]]|$)|\n|。")
 _OPENED = re.compile(r"(?:\\\[|\$\$|\\begin\{[a-z]{1,20}\*?\}|`{3,}\w*\n)\s*")
-_REASON = r"(?<!\s),?\s+(?:because|since|which)\b.*"
-_ASIDE = (
-    r"(?<!\s)\s*—\s*(?=[A-Za-z]{2}|[aI]\b).*|(?<!\s)\s+(?:–|--?)\s+(?=[a-z]+ [a-z]).*"
-    r"|(?<!\s)\s+\([^()\d\\]{4,}\)\W*$"
+_ASIDE = re.compile(
+    r"(?<!\s),?\s+(?:because|since|which|so|where)\b.*|(?<!\s)\s*—\s*(?=[A-Za-z]{2}|[aI]\b).*|"
+    r"(?<!\s)\s+(?:–|--?)\s+(?=[a-z]+ [a-z]).*|(?<!\s)\s+\([^()\d\\]{4,}\)\W*$",
+    re.DOTALL,
 )
-_AFTERTHOUGHT = re.compile(
-    rf"{_REASON}|{_ASIDE}|(?<!\s),?\s+(?:as|so|when|where|if|for)\b.*|[;,]\s+[a-z]\w*\b.*", re.S
-)
-_LATEX_AFTERTHOUGHT = re.compile(rf"{_REASON}|{_ASIDE}|(?<!\s),?\s+(?:so|where)\b.*", re.S)
+_AFTERTHOUGHT = re.compile(r"(?<!\s),?\s+(?:as|when|if|for)\b.*|[;,]\s+[a-z]\w*\b.*", re.DOTALL)
 _ASIDE_IN_TEXT = re.compile(r"(?<!\s)\s*—\s*(?:an?|the|it|that|as|not) .*", re.S)
 _DECORATION = (
     "".join(map(chr, [*range(0x2190, 0x2200), *range(0x2700, 0x27C0), *range(0x2B00, 0x2C00)]))
@@ -231,8 +228,7 @@ def read_clauses(line: str, type: AnswerType) -> Iterator[str]:
     sentence = clean(line[: end.start()] if end else line)
     if type in (AnswerType.TEXT, AnswerType.LATEX) and len(sentence) > _MAX_TEXT:
         return
-    if type is not AnswerType.TEXT:
-        yield clean(_ASIDE.sub("", sentence))
-    yield sentence
+    plain = clean(_ASIDE.sub("", sentence))
+    yield from (sentence, plain) if type is AnswerType.TEXT else (plain, sentence)
     if type is not AnswerType.LATEX:
-        yield clean(_AFTERTHOUGHT.sub("", sentence))
+        yield clean(_AFTERTHOUGHT.sub("", plain))
