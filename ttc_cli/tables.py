@@ -8,8 +8,10 @@ import json
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ttc_cli.errors import TtcError, UsageError
@@ -17,7 +19,7 @@ from ttc_cli.texts import decode_utf8
 
 CELL_LIMIT = 16 * 2**20
 """Characters of a cell of CSV."""
-_DELIMITERS = ",;\t"
+_DELIMITERS = ",;\t|"
 _HEAD = 2**16
 """Characters in which the header of a CSV file is looked for."""
 
@@ -51,6 +53,7 @@ def find_column(columns: Mapping[str, Any], names: Iterable[str]) -> str | None:
     return next((folded[_fold(name)] for name in names if _fold(name) in folded), None)
 
 
+@lru_cache(maxsize=256)
 def _fold(name: str) -> str:
     return name.strip().casefold()
 
@@ -73,7 +76,7 @@ def read_jsonl(data: bytes, name: str) -> Iterator[Found]:
         if not line.strip():
             continue
         try:
-            columns = _parse(decode_utf8(line, f"Line {number}", name))
+            columns = _DECODER.decode(decode_utf8(line, f"Line {number}", name))
             if not isinstance(columns, dict):
                 raise UsageError(f"Line {number} is no JSON object.")
         except UsageError as error:
@@ -92,7 +95,7 @@ def read_jsonl(data: bytes, name: str) -> Iterator[Found]:
 
 def _read_array(data: bytes, name: str) -> Iterator[Found]:
     try:
-        items = _parse(decode_utf8(data, name, name))
+        items = _DECODER.decode(decode_utf8(data, name, name))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} begins as a JSON array, and is not JSON: {error}.") from error
     for number, item in enumerate(items, 1):
@@ -112,8 +115,13 @@ def _goes_on(data: bytes) -> bool:
     return True
 
 
-def _parse(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, whose keys must be different ones: which of two values is meant is not said."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        [(twin, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twin!r:.40} is there twice")
+    return found
 
 
 def _refuse_constant(name: str) -> None:
@@ -126,11 +134,16 @@ def _read_float(text: str) -> float:
     return number
 
 
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_read_float, object_pairs_hook=_refuse_twins
+)
+
+
 def read_csv(data: bytes, wanted: Iterable[str]) -> Iterator[Found]:
     """The records of ``data`` under its header; those without any text are left out.
 
-    They are parted by commas, or by the semicolons or tabs that the header is parted by. Columns
-    without a name are none, as long as nothing stands in them.
+    They are parted by commas, or by the semicolons, tabs or bars that the header is parted by.
+    Columns without a name are none, as long as nothing stands in them.
 
     Args:
         data: UTF-8 without a byte-order mark, as ``texts.read_utf8`` gives it.

@@ -70,6 +70,7 @@ def test_a_part_that_is_none_is_refused(tmp_path: Path, part: str) -> None:
         '{"question": "q", "answer": ""}',
         '{"question": "q", "answer": "1", "type": "poem"}',
         '{"question": 5, "answer": "1"}',
+        '{"question": "q", "answer": "1", "answer": "2"}',
     ],
 )
 def test_lines_that_are_no_questions_are_named(tmp_path: Path, line: str) -> None:
