@@ -191,6 +191,7 @@ def write(folder: Path, *rows: Any) -> Path:
         ({"question": "q", "answer": 0}, "0", "auto"),
         ({"question": "q", "answer": True, "type": "Boolean"}, "True", "boolean"),
         ({"question": "q", "answer": {"a": 1}, "type": "json"}, '{"a": 1}', "json"),
+        ({"question": "q", "answer": True, "type": "json"}, "true", "json"),
         ({"question": "q", "answer": "1", "type": None}, "1", "auto"),
         ({"question": "q", "answer": None, "answerKey": "1"}, "1", "auto"),
         ({"question": "q", "answer": "so\n#### 1,200\n"}, "1,200", "number"),

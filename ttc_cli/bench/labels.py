@@ -111,13 +111,13 @@ def _read_answer(
     if latex and find_value(row, ANSWER) is None and find_value(row, ("solution",)) is not None:
         return _read_box(row), kind or AnswerType.LATEX
     name, value = _require(row, ANSWER, "answer")
-    if isinstance(value, list | dict):
-        if kind is not AnswerType.JSON:
-            raise UsageError(
-                f"the {name} is no text, but {_show(value)}.",
-                'write one answer as text, or "type": "json" beside it',
-            )
+    if kind is AnswerType.JSON and not isinstance(value, str):
         return json.dumps(value), kind
+    if isinstance(value, list | dict):
+        raise UsageError(
+            f"the {name} is no text, but {_show(value)}.",
+            'write one answer as text, or "type": "json" beside it',
+        )
     answer = str(value)
     last = answer.rstrip().rpartition("\n")[2]
     if "####" in last and kind not in (AnswerType.CODE, AnswerType.JSON):  # GSM8K
