@@ -99,7 +99,8 @@ def make_key(text: str, type: AnswerType) -> str | None:
         case AnswerType.FREE:
             return text.strip()
         case AnswerType.LATEX | AnswerType.AUTO:
-            return read_number(text, Reading.LATEX) or _key_latex(_tidy(text)) or None
+            key = read_number(text, Reading.LATEX) or _key_latex(_tidy(text))
+            return key if re.search(r"[^\W_]", key) else None
 
 
 def is_literal(key: str) -> bool:
@@ -156,7 +157,7 @@ def _drop_debris(text: str) -> str:
                 text = text.removeprefix(left).removesuffix(right)
         if text[-1:] in (")", "]", "}") and not _is_closed(text):
             text = text[:-1]
-    return text
+    return text[1:-1] if text[:1] == "{" and text[-1:] == "}" and _is_closed(text[1:-1]) else text
 
 
 def _pick_side(text: str) -> str:
@@ -164,7 +165,7 @@ def _pick_side(text: str) -> str:
     sides = [side.strip() for side in re.split(r"(?<![<>!\\])=", text)]
     if len(sides) > 1 and re.fullmatch(_NAME, sides[-1]):
         sides.pop()
-    sides = [side.strip() for side in re.split(r"\\approx\b|\\sim\b", sides[-1])]
+    sides = [side.strip() for side in re.split(r"\\(?:approx|sim)(?![a-z])", sides[-1])]
     return next((side for side in sides if side and not re.fullmatch(_NAME, side)), text)
 
 
@@ -233,7 +234,7 @@ def _turn(text: str) -> str:
     r"""``5 = x`` as ``x = 5``, ``x = a = b`` as ``x = b``, and of ``a \approx b`` only ``a``."""
     if "," in text:
         return text
-    exact = [side for side in re.split(r" ?\\approx\b ?", text) if side]
+    exact = [side for side in re.split(r" ?\\approx(?![a-z]) ?", text) if side]
     if len(exact) > 1 and re.fullmatch(_NAME, exact[0]):
         return f"{exact[0]}={exact[1]}"
     sides = re.split(r"(?<![<>!\\]) ?= ?", exact[0]) if exact else []
@@ -257,7 +258,7 @@ def _choose_signs(text: str) -> list[str]:
 
 def _read_words(text: str) -> str:
     bare = unwrap_text(text)
-    if not _WORDS.fullmatch(bare) or not re.search(r"[^\W\d_]{3}", bare):
+    if not _WORDS.fullmatch(bare) or not re.search(r"[^\W\d_]{3}", _AND.sub(", ", bare)):
         return ""
     if WRAPPER.search(text) is None and re.search(
         r"(?<![A-Za-z])(?:sin|cos|tan|log|ln|sqrt)\b", bare

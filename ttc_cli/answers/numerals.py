@@ -46,7 +46,7 @@ _SIGNED = rf"[-+]?{_DECIMAL}"
 _EUROPEAN = re.compile(
     r"([1-9]\d{0,2}(?:[. ]\d{3})+|\d+),(\d{1,2})(?![\d.,])|([1-9]\d{0,2}(?:\.\d{3}){2,})(?![\d.,])"
 )
-_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\{(\d+)\}|\((\d+)\))")
+_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot) ?(?:\{(\d+)\}|(\d))|\((\d+)\))")
 _MIXED = re.compile(
     rf"({_WHOLE})(?: ?\\frac\{{(\d+)\}}\{{(\d+)\}}| (\d+) ?/ ?(\d+)| \((\d+) ?/ ?(\d+)\))(?!\d)"
 )
@@ -69,7 +69,8 @@ _CURRENCY = (
     r"NOK|DKK|PLN|CZK|MXN|BRL|ZAR|KRW|RUB|TRY)\b|Rs\b\.?)"
 )
 _BEFORE = re.compile(
-    rf" ?(?:(?P<minus>-|(?:minus|negative)\b)|\+|(?P<currency>{_CURRENCY})|=|\\approx\b|\\sim\b)"
+    rf" ?(?:(?P<minus>-|(?:minus|negative)\b)|\+|(?P<currency>{_CURRENCY})|="
+    r"|\\(?:approx|sim)(?![A-Za-z]))"
 )
 _AFTER_CURRENCY = re.compile(rf" ?{_CURRENCY}$")
 _MAGNITUDES = {
@@ -123,8 +124,8 @@ def read_number(text: str, reading: Reading = Reading.NUMBER) -> str | None:
     r"""The key of a plain number with an optional sign, currency, percent or unit, else None."""
     text = strip_delimiters(text)
     text = spell_fractions(drop_layout(spell(text)))
-    while (whole := WRAPPER.fullmatch(text)) and re.search(r"\d", whole[1]):
-        text = whole[1].strip()
+    while (front := WRAPPER.match(text)) and text != (bare := front[1] + text[front.end() :]):
+        text = bare.strip()
     value = _read(text, reading)
     return None if value is None else write_number(value)
 
@@ -175,7 +176,7 @@ def _read_unsigned(text: str, grouped: bool, currency: bool) -> tuple[Fraction, 
             whole = re.sub(r"\D", "", match[1] or match[3])
             return Fraction(f"{whole}.{match[2] or 0}"), match.end()
     if match := _REPEATING.match(text):
-        return _repeat(match[1], match[2], match[3] or match[4]), match.end()
+        return _repeat(match[1], match[2], match[3] or match[4] or match[5]), match.end()
     if match := _MIXED.match(text):
         whole, above, below = (g for g in match.groups() if g is not None)
         part = _divide(above, below)
@@ -232,6 +233,7 @@ def _settle(digits: str) -> Fraction:
 def _read_rest(rest: str, reading: Reading, currency: bool) -> int | None:
     """What the words behind a number multiply it by; None if they make something else of it."""
     factor = 1
+    rest = re.sub(r"\^ ?\{ ?(-?\d+) ?\}", r"^\1", rest)
     unwrapped = unwrap_text(rest)
     while match := _MAGNITUDE.match(unwrapped):
         factor *= _MAGNITUDES[match[1].lower()]
@@ -250,7 +252,7 @@ def _read_rest(rest: str, reading: Reading, currency: bool) -> int | None:
 
 def _is_magnitude(letter: re.Match[str]) -> bool:
     """``4k`` and ``5M`` are; ``300 K`` and ``5m`` are kelvin and metres."""
-    return not letter[1] and letter[2] != "m"
+    return len(letter[2]) > 1 or not (letter[1] or letter[2] == "m")
 
 
 def drop_unit(text: str) -> str:
@@ -280,10 +282,10 @@ def _is_unit(rest: str, reading: Reading) -> bool:
     plain = _FRACTION_OF_UNITS.sub(r"\1/\2", unwrap_text(rest))
     plain = re.sub(r"\\(?:cdot|times)\b", "*", plain).replace("\\", "")
     plain = plain.replace("Omega", "Ω")
-    if not _UNIT_SHAPE.fullmatch(plain) or not re.match(r" ?[(-]?[^\W\d_]", plain):
+    if not _UNIT_SHAPE.fullmatch(plain) or not re.match(r" *[(-]?[^\W\d_]", plain):
         return False
     words = re.findall(r"[^\W\d_]+", re.sub(r"^ an? (?=[a-z])", " ", plain))
-    if not words or any(_singular(word) in _CHANGES for word in words):
+    if not words or any(_changes(word, place) for place, word in enumerate(words)):
         return False
     if _MAGNITUDE.search(plain) or (len(words) == 1 and words[0] in ("k", "M", "B", "T")):
         return False
@@ -302,6 +304,12 @@ def _is_unit(rest: str, reading: Reading) -> bool:
         or first in _LETTER_UNITS
         or _singular(first) in _UNIT_WORDS
     ) and all(len(word) > 1 or word in _LETTER_UNITS or word == "a" for word in words)
+
+
+def _changes(word: str, place: int) -> bool:
+    """Whether a word is more than a unit; metres per second are squared, numbers are not."""
+    word = _singular(word)
+    return word in _CHANGES and not (place and word in ("squared", "cubed"))
 
 
 def _singular(word: str) -> str:

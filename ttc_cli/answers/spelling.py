@@ -29,6 +29,7 @@ _LATEX = {
 _NAMES = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma
     tau upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"""
 _GREEK = dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ", _NAMES.split(), strict=True))
+_STACKED = re.compile("([⁰¹²³⁴⁵⁶⁷⁸⁹]+)[⁄∕/]([₀₁₂₃₄₅₆₇₈₉]+)")
 _ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 _ROOT = re.compile(r"([√∛∜])\s*(?:(\d+(?:\.\d+)?|[A-Za-z]|\\[A-Za-z]+)|\(([^()]*)\)|\{([^{}]*)\})")
 
@@ -55,7 +56,8 @@ def spell(text: str, *, latex: bool = True) -> str:
     """
     if text.isascii():
         return text
-    parts = []
+    text = _STACKED.sub(lambda match: _stack(match, latex), text)
+    parts: list[str] = []
     for kind, run in groupby(text, key=lambda char: _decompose(char)[0]):
         plain = "".join(_decompose(char)[1] for char in run)
         if kind == "super":
@@ -77,6 +79,11 @@ def spell(text: str, *, latex: bool = True) -> str:
         spelled,
     )
     return spelled.replace("√", r"\sqrt ")
+
+
+def _stack(match: re.Match[str], latex: bool) -> str:
+    above, below = (unicodedata.normalize("NFKC", digits) for digits in match.groups())
+    return rf" \frac{{{above}}}{{{below}}}" if latex else f" {above}/{below}"
 
 
 @lru_cache(maxsize=4096)
@@ -137,7 +144,7 @@ def spell_fractions(text: str) -> str:
         return text
     text = re.sub(r"\\[dtc]frac", r"\\frac", text)
     text = re.sub(r"\\[dt]binom", r"\\binom", text)
-    text = re.sub(r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}", text)
     text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])", r"\\frac\1{\2}", text)
     text = re.sub(r"\\frac\s*([0-9a-zA-Z])\s*(?=\{)", r"\\frac{\1}", text)
     # \sqrt12 is set as the root of 1, and meant as that of 12: it is left as it is

@@ -19,8 +19,8 @@ _GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _FRACTION = re.compile(r"\\frac\{([^{}]*)\}\{([^{}]*)\}")
 _PUNCTUATION = re.compile(
     r"""(?<!\d)[,:]|[,:](?!\d)|[;"()\[\]{}¿¡…`]|'|(?<![^\W_])[?!](?![\w=])|(?<=[^\W\d]{2})[?!]+|"""
-    r"""(?<!\w)\.(?!\d)|\.(?!\w)|(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})|(?<!\S)-(?!\w)|-(?=\s|$)|"""
-    r"""_(?!\d)|(?<!\d)_|\*+(?=\s|$)|(?<!\S)\*+|\\"""
+    r"""(?<!\w)\.(?!\d)|\.(?!\w)|(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})|(?<!\S)-(?!\w)|"""
+    r"""_(?!\d)|(?<!\d)_|\*{2,}|(?<!\S)\*(?=\S)|(?<=\S)\*(?!\w)|\\"""
 )
 _THE = re.compile(r"(?<!\S)[Tt]he\s+(?=\w)")
 _ARTICLE = re.compile(
@@ -69,6 +69,7 @@ def key_text(text: str) -> str | None:
 def key_words(text: str) -> str:
     """The words of ``text`` in one spelling; empty if there are none."""
     text = _GROUPED.sub(lambda m: m[0].replace(",", ""), _FRACTION.sub(r"\1/\2", text))
+    text = re.sub(r"(?<=[A-Za-z])_\{?(\d+)\}?", r"\1", text)  # H_2O
     text = _INITIALS.sub(_join_initials, text)
     text = " ".join(re.sub(r"(?<=\w)\s*&\s*(?=\w)", " and ", text).split())
     article = _ARTICLE.match(text)
@@ -104,7 +105,8 @@ def _join_initials(match: re.Match[str]) -> str:
 def _key_symbols(text: str) -> str | None:
     """An answer of symbols alone; punctuation alone is none."""
     text = "".join(text.split())
-    return text if any(unicodedata.category(char)[0] == "S" for char in text) else None
+    symbols = (char for char in text if unicodedata.category(char)[0] == "S" or char in "%&@§/")
+    return text if any(symbols) else None
 
 
 def key_choice(text: str) -> str | None:

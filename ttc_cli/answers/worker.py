@@ -156,7 +156,7 @@ def _value(expression: str) -> list[str | None] | None:
         return None
     exact = _write(parsed.p, parsed.q) if parsed.is_Rational else None
     near = _evaluate(parsed, _choose_points(parsed.free_symbols)[0], 30)
-    return None if near is None else [exact, " ".join(_round(near))]
+    return None if near in (None, (0, 0)) and not exact else [exact, " ".join(_round(near))]
 
 
 def _write(above: int, below: int) -> str:
@@ -166,13 +166,13 @@ def _write(above: int, below: int) -> str:
 
 
 def _evaluate(expression: Any, point: dict[Any, Any], digits: int, most: int = 1000) -> Any:
-    """The complex number that an expression comes to at a point; None if that is not known."""
+    """The real and imaginary part at a point; 0 if ``most`` digits show nothing, None if none."""
     from sympy.core.evalf import PrecisionExhausted
 
     try:
         number = expression.evalf(digits, subs=point, maxn=most, strict=True)
     except PrecisionExhausted:
-        return None
+        return (0, 0)
     if not number.is_number or not number.is_finite:
         return None
     return number.as_real_imag()
@@ -240,25 +240,29 @@ def _equal_everywhere(one: Any, other: Any) -> bool:
     if difference == 0:
         return True
     span = _measure_span(difference)
-    if span > _MAX_SPAN or difference.atoms(sympy.core.function.AppliedUndef):
+    jumps = (sympy.core.function.AppliedUndef, sympy.floor, sympy.ceiling, sympy.Mod)
+    if span > _MAX_SPAN or difference.has(*jumps):
         return bool(sympy.simplify(difference) == 0)
     most = _DIGITS + 2 * span
+    points = _choose_points(difference.free_symbols)
     agreed = 0
-    for point in _choose_points(difference.free_symbols):
+    for point in points:
         values = [_evaluate(each, point, 50, most + 50) for each in (one, other)]
+        if None in values:
+            continue
         if not difference.has(sympy.I):
-            real = [value is None or _is_real(value) for value in values]
+            real = [_is_real(value) for value in values]
             if real == [False, False]:
                 continue
             if not all(real):
                 return False
-        if _evaluate(difference, point, 15, most) not in (None, (0, 0)):
+        if _round(values[0]) != _round(values[1]) or _evaluate(difference, point, 15, most) != (
+            0,
+            0,
+        ):
             return False
-        if None in values and values != [None, None]:
-            continue
-        if values[0] is None or _round(values[0]) == _round(values[1]):
-            agreed += 1
-    return agreed >= min(2, len(_choose_points(difference.free_symbols)))
+        agreed += 1
+    return agreed >= min(2, len(points))
 
 
 def _is_real(value: Any) -> bool:
