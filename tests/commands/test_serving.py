@@ -274,7 +274,7 @@ def test_signs_that_separate_lines_elsewhere_separate_none_here(solve):
             6,
             "chat messages",
         ),
-        (choice(None, "stop"), 4, "No candidate wrote anything"),
+        (choice(None, "stop"), 4, "its server sends no text"),
         (choice("", "abort"), 4, "No candidate stated an answer"),
     ],
 )

@@ -284,7 +284,8 @@ def _judge(result: Result, min_score: float | None, *, held: bool = False) -> in
     silent = [each.finished and not each.text.strip() for each in result.candidates]
     if silent and all(silent):
         print_error(
-            f"No candidate wrote anything ({result.stop_reason}): the model ends its turn at once.",
+            f"No candidate wrote anything ({result.stop_reason}): the model ended its turn at "
+            "once, or its server sends no text.",
             "a wrong chat template does that; with --server, see --chat-template and its own log",
         )
     elif result.answer is None:
