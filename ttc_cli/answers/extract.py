@@ -28,12 +28,13 @@ from ttc_cli.answers.statements import (
 from ttc_cli.answers.structured import find_json, parse_json, write_json
 from ttc_cli.types import Answer, AnswerType
 
-_BOXED = re.compile(r"\\f?boxed\s*")
+_BOXED = re.compile(r"\\f?boxed\s*(?:[:=]\s*)?")
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
 _EMPTY = re.compile(r"(?!\\\{\s*\\\}$)[\s.…?_,;:!*\\'\"()\[\]{}$~-]*")
+_FORMULA = re.compile(r"\$\$?|\\[(\[]")
 _MORE = re.compile(r"\s*(?:\d|\\[a-z]|[-+/^*=])")
 _LEAD_IN = re.compile(
-    r"\s*\\(?:text|textbf|textrm|mathrm|mbox)\{[^{}]*(?:\b(?:is|are|was|has|have|equals)|[:=])\s*\}"
+    r"\s*\\(?:text|textbf|textrm|mathrm|mbox)\{[^{}]*(?:\b(?:is|are|was|has|have|equals|about|approximately|exactly)|[:=])\s*\}"
     r"\s*[:=]?\s*(?=\S)"
 )
 _FENCE_MARK = re.compile(r"(?:`{3,}|~{3,})[\w+-]*")
@@ -148,7 +149,11 @@ def _read_bare_box(text: str, box: re.Match[str], type: AnswerType) -> Iterator[
     start = box.end()
     line = text[start : start + MAX_ANSWER].partition("\n")[0]
     before = text[max(0, box.start() - MAX_ANSWER) : box.start()].rpartition("\n")[2]
-    if (closing := _find_math_end(before)) is not None:
+    closing = _find_math_end(before)
+    if closing is None and (opening := _FORMULA.match(line)) is not None:
+        start, line = start + opening.end(), line[opening.end() :]
+        closing = _find_math_end(opening[0])
+    if closing is not None:
         inside, closed, _ = line.partition(closing)
         yield clean(inside), bool(closed)
         line = inside

@@ -27,6 +27,8 @@ _MARKS = r"[\s*_\"'`)\]]{0,8}"
 _PHRASE = re.compile(
     # **Final answer:** 64
     rf"(?P<strong>\bfinal\s{{1,3}}answer{_MARKS}(?:{_IS}|[-=]>|[→⇒➡—–])"
+    # <answer>64
+    r"|<answer>"
     # (Answer: 64)
     rf"|^(?:[^\w\n]|_)*(?:(?:the|my|our)[ ])?(?:(?:final|correct|right)[ ])?answer{_MARKS}[:=])"
     # ## 3. Final answer
@@ -41,8 +43,10 @@ _BEFORE = re.compile(
     r"[\s*_(\[\"']*(?:(?:the|my|our|an)[ ])?(?:(?:final|correct|right|short)[ ])?$",
     re.IGNORECASE,
 )
+_ANOTHER = re.compile(r"(?:\$\$?|\\[(\[])?[ \t]?\\f?boxed|</answer>")
+"""Where a statement ends because a box follows, which is read by itself."""
 _LEAD = re.compile(
-    r"[\s:*_]*(?:(?:(?:therefore?|thus|hence|then|simply|indeed|exactly|precisely|approximately|"
+    r"[\s:*_,]*(?:(?:(?:therefore?|thus|hence|then|simply|indeed|exactly|precisely|approximately|"
     r"approx\.|about|around|roughly|nearly|almost|just|only|also|clearly|now|equal to|a total of|"
     r"(?:the )?(?:option|choice|letter|number|value))\b,?|approx\.|[=≈~→⇒➡>])[\s:*_]*)*",
     re.IGNORECASE,
@@ -61,8 +65,10 @@ _FORMULA = re.compile(
 _SENTENCE_END = re.compile(r"(?<![A-Z])[.!?](?=[\s\"')*_\]]|$)|\n|。")
 _OPENED = re.compile(r"(?:\\\[|\$\$|\\begin\{[a-z]{1,20}\*?\}|`{3,}\w*\n)\s*")
 _ASIDE = re.compile(
-    r"(?<!\s),?\s+(?:because|since|which|so|where)\b.*|(?<!\s)\s*—\s*(?=[A-Za-z]{2}|[aI]\b).*|"
-    r"(?<!\s)\s+(?:–|--?)\s+(?=[a-z]+ [a-z]).*|(?<!\s)\s+\([^()\d\\]{4,}\)\W*$",
+    r"(?<!\s),?\s+(?:because|since|which|so|where)\b.*|,\s+as\b.*|;\s+[a-z]+ [a-z].*|"
+    r"(?<!\s)\s*[\u2600-\u27bf\U0001f300-\U0001faff]\ufe0f?\s.*|(?<!\s)\s*—\s*(?=[A-Za-z]{2}|[aI]\b).*|"
+    r"(?<!\s)\s+(?:–|--?)\s+(?=[a-z]+ [a-z]).*|"
+    r"(?<!\s)\s+\((?=\W*[A-Za-z]{3})[A-Za-z\s,.;:'’-]{4,}\)\W*$",
     re.DOTALL,
 )
 _AFTERTHOUGHT = re.compile(r"(?<!\s),?\s+(?:as|when|if|for)\b.*|[;,]\s+[a-z]\w*\b.*", re.DOTALL)
@@ -100,7 +106,8 @@ def find_statements(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
             continue
         if type in (AnswerType.TEXT, AnswerType.LATEX) and not _announces(text, match):
             continue
-        rest = text[match.end() : match.end() + _WINDOW].split("\\boxed", 1)[0]
+        window = text[match.end() : match.end() + _WINDOW]
+        rest = _ANOTHER.split(window, maxsplit=1)[0]
         lead = _LEAD.match(rest)
         assert lead is not None  # it may be empty
         skipped, rest = rest[: lead.end()], rest[lead.end() :]
@@ -146,11 +153,13 @@ def clean(text: str) -> str:
         last = text[-1:]
         if last in ("*", "_", "`", "~", '"', "$", "|") and _is_odd(text, last):
             text = text.rstrip(last)
+        text = _FRAMED.sub(lambda frame: frame[frame.lastindex or 0], text)
         text = text.rstrip(" \t\n,;:") or before
         if text == before:
             return text
 
 
+_FRAMED = re.compile(r"\A(?:\|\s+([^|]*?)\s+\||'([^']*)'|([^'#]*[\d.)])(?:'|\s#+))\Z", re.DOTALL)
 _PAIRS = (
     (r"\)", r"\("),
     (r"\]", r"\["),
@@ -225,7 +234,7 @@ def read_clauses(line: str, type: AnswerType) -> Iterator[str]:
         yield clean(clean(_ASIDE_IN_TEXT.sub("", line)).rstrip(".!*"))
         return
     end = _SENTENCE_END.search(line)
-    sentence = clean(line[: end.start()] if end else line)
+    sentence = clean(line[: end.start()].rstrip(".") if end else line)
     if type in (AnswerType.TEXT, AnswerType.LATEX) and len(sentence) > _MAX_TEXT:
         return
     plain = clean(_ASIDE.sub("", sentence))
