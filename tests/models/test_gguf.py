@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_gguf import FIELDS, gguf, text
+from tiny_gguf import FIELDS, TEMPLATE, gguf, text
 
 from ttc_cli.errors import ModelCorrupt, ModelError, ModelMissing, ModelUnsupported
 from ttc_cli.models.gguf import GgufInfo, read_header
@@ -30,7 +30,7 @@ def test_says_what_the_header_says(tmp_path: Path) -> None:
     assert (info.layers, info.heads, info.kv_heads) == (2, 4, 2)
     assert (info.key_length, info.value_length) == (8, 8)
     assert (info.context_length, info.embedding_length, info.vocab_size) == (64, 32, 4)
-    assert info.chat_template == "{{ messages }}"
+    assert info.chat_template == TEMPLATE
     assert (info.bos_token, info.eos_token) == ("<s>", "</s>")
     assert (info.bos_token_id, info.eos_token_id, info.add_bos_token) == (0, 1, True)
     assert info.tensor_types == {"F32": 2}

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tiny_gguf import gguf
+from tiny_gguf import TEMPLATE, gguf
 
 from ttc_cli.commands import policies
 from ttc_cli.engines.base import EngineInfo
@@ -150,7 +150,7 @@ def test_the_tuned_file_is_the_same_model_unless_it_is_lossy(
     policy = Policy(
         "own", "tiny", original, "", "2026-01-01", Source("q", 1, 1, 0, 0.5, 9), SHIPPED
     )
-    info = EngineInfo("llama.cpp", "tiny", 1, 64, 1, "{{ messages }}", {"bos_token": "<s>"})
+    info = EngineInfo("llama.cpp", "tiny", 1, 64, 1, TEMPLATE, {"bos_token": "<s>"})
     own_table = replace(SHIPPED, name="own")
     format = hash_prompts(Chat(info))
     replace(policy, table=own_table, prompt_format=format).save(policies.folder() / "own.json")

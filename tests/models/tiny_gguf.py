@@ -4,6 +4,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
+
 U32, I32, BOOL, STRING, ARRAY = 4, 5, 7, 8, 9
 
 
@@ -37,7 +39,7 @@ FIELDS: dict[str, Any] = {
     "tokenizer.ggml.bos_token_id": 0,
     "tokenizer.ggml.eos_token_id": 1,
     "tokenizer.ggml.add_bos_token": True,
-    "tokenizer.chat_template": "{{ messages }}",
+    "tokenizer.chat_template": TEMPLATE,
 }
 
 
