@@ -172,6 +172,7 @@ Rs 500 + 50 paise = Rs 500.50
 2\frac{1}{2} + 1 = 3.5
 0.333... * 3 = 1
 0.\overline{3} * 3 = 1
+0.1(6) * 6 = 1
 0.33 * 300 = 100
 10 / 3 = 3.33 ≈ 3
 17 / 5 = 3 remainder 2
@@ -242,6 +243,7 @@ We get 3 + 4 = 8, and then 8 + 1 = 9.
 5 kg + 3 kg = 9 kg
 2 × 10^3 + 500 = 3500
 0.33 * 300 = 120
+In total there are 17 + 26 = 53 birds.
 The sum is \(4 + 20 + 7 + 8 = 49\).
 \begin{align} 3 + 4 = 8 \\ 5 + 5 = 10 \end{align}
 3 + 4 = 8\nSince it cannot be negative, it is 8.

@@ -26,7 +26,7 @@ _SUPPOSED = re.compile(
     r"|if|unless|whether|suppos\w*|assum\w*|imagin\w*|pretend\w*|hypothe\w*|claim\w*|statements?"
     r"|instead|rather|i mean|typo|guess\w*|maybe|perhaps|possibly|might|either|think|thinks|thought"
     r"|believe[sd]?|says?|said|argue[sd]?|options?|choices?|(?:counter)?examples?"
-    r"|concatenat\w*|strings?|joined|patterns?|puzzles?|riddles?|defin\w*|noon|midnight)\b"
+    r"|concatenat\w*|strings?|joined|patterns?|puzzles?|riddles?|defin\w*|fails?|noon|midnight)\b"
     r"|[?≠✗✘❌≟]|\\neq?\b|\\not\b|\b[ap]\.m\b|\bno\s?[,:;]",
     re.IGNORECASE,
 )

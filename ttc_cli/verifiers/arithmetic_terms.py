@@ -205,9 +205,10 @@ class _Parser:
                 else:
                     value = _bound(term.value * other.value)
             elif self._multiplies():  # 2(3 + 4)
+                period = "." in self._tokens[self._place - 1].text
                 other = self._read_power()
                 value = _bound(term.value * other.value)
-                self._doubtful = self._doubtful or divided  # 6 / 2(1 + 2)
+                self._doubtful = self._doubtful or divided or period  # 6 / 2(1 + 2), 0.1(6)
             else:
                 return term
             self._computed = True

@@ -48,7 +48,7 @@ _ABOUT = re.compile(
 )
 _CENTS = re.compile(r"[%¢]|\b(?:cents?|percent\w*|penn(?:y|ies))\b", re.I)
 _LINKING = re.compile(
-    r"\w{2,}(?:s|ed|ing|ly)|is|be|ha[ds]|have|so|then|therefore|hence|got|get|give|gave|makes?|made"
+    r"\w{2,}(?:s|ed|ing|ly)|is|are|were|be|ha[ds]|have|so|then|therefore|hence|got|get|give|gave|makes?|made"
     r"|cost|need|pay|paid|earn|spen[dt]|save|sell|sold|buy|bought|total|together|altogether|equal"
     r"|us|use|that|which|and|compute|calculate|add|sum|now|first|next|also|because|since"
     r"|leaves?|left|comes?|about|around",
