@@ -161,6 +161,10 @@ def test_no_text_breaks_it(text: str) -> None:
         "1," * 50_000 + "=",
         " " * 100_000 + "= 1 + 1",
         "1 + 1 = 2\n" * 10_000,
+        "1 + 1 = 3\n" * 10_000,
+        "3 + 4 = 8. " * 9_000,
+        "$1" * 50_000 + "= 1 + 1 = 3",
+        "base " * 20_000 + "= 1 + 1 = 3",
     ],
 )
 def test_hostile_text_takes_no_time(text: str) -> None:
