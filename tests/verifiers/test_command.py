@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -77,11 +78,23 @@ def score(verifier: CommandVerifier, candidates: list[Candidate], budget: Budget
         ("```python\nprint(1)\n```\ntry\n```py\nprint(2)\n```\n", "2", ("print(2)\n", ".py")),
         ("```rust\nfn main() {}\n", None, ("fn main() {}\n", ".rs")),
         ("~~~\na\n```\nb\n~~~", None, ("a\n```\nb\n", ".txt")),
+        ("```go\nfunc f() {}\n```\nOutput:\n```\n3\n```", None, ("func f() {}\n", ".go")),
+        ("  ```py\n  x = 1\n  ```\n```text\n3\n```", None, ("x = 1\n", ".py")),
+        ("```output\n3\n```", None, ("3\n", ".txt")),
         ("```../../etc/passwd\nx\n```", None, ("x\n", ".txt")),
     ],
 )
 def test_the_last_code_block_is_checked_else_the_answer(text, answer, content) -> None:
     assert pick_content(candidate(0, text, answer)) == content
+
+
+def test_the_file_of_a_program_ends_as_its_block_says() -> None:
+    text = "```rust\nfn f() {}\n```\nIt prints\n```json\n{}\n```"
+    stated = Answer("fn f() {}", "key", AnswerType.CODE)
+    given = replace(candidate(0, text, None), answer=stated)
+    assert pick_content(given) == ("fn f() {}\n", ".rs")
+    stated = Answer("{}", "{}", AnswerType.JSON)
+    assert pick_content(replace(given, answer=stated)) == ("{}\n", ".json")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ _BLOCKS = 20
 """The last so many blocks are looked at."""
 _LINE = 300
 """Characters; a longer line defines nothing."""
-_TRIES = 20
+_TRIES = 10
+"""Places at which Python is looked for, and lines that are cut off at its end."""
 
 _DEFINED = re.compile(
     r"(?P<indent>[ \t]*)(?:"
