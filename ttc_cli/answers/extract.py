@@ -158,7 +158,7 @@ def _read_bare_box(text: str, box: re.Match[str], type: AnswerType) -> Iterator[
         yield clean(inside), bool(closed)
         line = inside
     size = _measure_word(line)
-    word, words = clean(line[:size].rstrip(".!?")), re.sub(r"\\[A-Za-z]+", "", line)
+    word, words = clean(clean(line[:size]).rstrip(".!?")), re.sub(r"\\[A-Za-z]+", "", line)
     if type in (AnswerType.TEXT, AnswerType.LATEX) and re.match(r"\s*[a-z]{2}", words):
         return  # it is spoken of: "in \boxed notation"
     goes_on = _MORE.match(line, size) and not re.search(r"[^\W\d_]{2}", words)
