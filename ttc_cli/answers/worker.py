@@ -30,7 +30,8 @@ _MEMORY = 2 << 30
 _MAX_BITS = 1 << 22
 """Of a whole number; a power or a factorial beyond it is not worked out."""
 _MAX_FACTORIAL = 100_000
-_MAX_WRITTEN = 400
+_MAX_WRITTEN = 13_000
+"""Bits of a number that is written out: more than a plain number has, fewer than Python reads."""
 _MAX_SPAN = 4000
 """Decimal orders between the numbers of one expression up to which digits can prove equality."""
 _SCALES = (1.0, 3.7, 0.3, -1.0, -2.9, 37.0)
@@ -160,7 +161,7 @@ def _value(expression: str) -> list[str | None] | None:
 
 
 def _write(above: int, below: int) -> str:
-    if max(above.bit_length(), below.bit_length()) <= 3 * _MAX_WRITTEN:
+    if max(above.bit_length(), below.bit_length()) <= _MAX_WRITTEN:
         return f"{above}/{below}"
     return hashlib.sha256(f"{above:x}/{below:x}".encode()).hexdigest()
 
