@@ -203,6 +203,11 @@ def test_what_states_nothing_is_no_answer(type: AnswerType, text: str) -> None:
     assert read_answer(text, type) is None
 
 
+@pytest.mark.parametrize("text", ["Not possible", "not possible.", "Not possible, since 7 is odd"])
+def test_a_denial_is_shown_whole(text: str) -> None:
+    assert read(text, BOOLEAN).text.lower() == "not possible"
+
+
 VULGAR = {Fraction(1, 2): "½", Fraction(3, 4): "¾", Fraction(1, 8): "⅛", Fraction(2, 3): "⅔"}
 SUPER = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

@@ -109,7 +109,8 @@ def _show(text: str, key: str, type: AnswerType) -> str:
         return whole[1].strip() if whole else shown
     plain = re.sub(r"\\([$%])|\\!", r"\1", unwrap_text(shown)).strip()
     if type is AnswerType.BOOLEAN:
-        return plain.split()[0].strip(".,;:!")
+        words = 2 if plain.lower().startswith("not ") else 1
+        return " ".join(plain.split()[:words]).strip(".,;:!")
     return shown if "\\" in plain else plain
 
 
