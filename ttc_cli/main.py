@@ -250,6 +250,11 @@ def _translate(error: BaseException) -> TtcError:
             f"check who may write there (ls -ld {shlex.quote(str(error.filename))}), or set "
             "TTC_HOME to a folder of yours",
         )
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return TtcError(
+            "Too many files are open: the shell or the system allows no more (ulimit -n).",
+            "ulimit -n 1024, and the same command again",
+        )
     if isinstance(error, MemoryError):
         return MemoryShort("Not enough memory.", "ttc doctor")
     if isinstance(error, NotImplementedError) and str(error):

@@ -171,15 +171,31 @@ def _run(
         return await work
 
     with hear(end):
+        main = cancellable()
         try:
-            found = asyncio.run(cancellable())
+            _try_descriptors()
+            found = asyncio.run(main)
         except BaseException as error:
             if codes:  # however it came to its end
                 raise Terminated(codes[0]) from error
             raise
+        finally:  # where no loop could be made, neither has begun
+            main.close()
+            work.close()
         if codes:
             raise Terminated(codes[0])
         return found
+
+
+def _try_descriptors() -> None:
+    """Make sure of the three that a loop opens: one that gets fewer complains on stderr too.
+
+    Raises:
+        OSError: too many files are open.
+    """
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 def _leave_at_last(code: int) -> None:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pyte
 import pytest
+from fake_openai import FakeServer, serve
+
+from ttc_cli.engines.scripted import CHATML
 
 CHILD = Path(__file__).parent / "scripted_ttc.py"
 FOUR = "Two and two make four.\n\nThe final answer is 4."
@@ -229,6 +232,21 @@ def test_termination_restores_the_terminal(terminal, number, code):
     run.child.send_signal(number)
     assert run.finish() == code
     assert run.shown == ""
+    assert not run.screen.cursor.hidden
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL])
+@pytest.mark.parametrize("batch", [False, True])
+def test_what_ends_it_at_once_leaves_the_cursor_on_a_server_too(terminal, tmp_path, number, batch):
+    (tmp_path / "chat.jinja").write_text(CHATML)
+    (tmp_path / "q.txt").write_text("What is 2+2?\n")
+    asked = ["--batch", "q.txt", "--output", "a.jsonl"] if batch else ["What is 2+2?"]
+    with serve(FakeServer(say=lambda prompt, seed: " and so on" * 999, token_seconds=0.05)) as fake:
+        run = terminal(*asked, "--server", fake.url, "--chat-template", "chat.jinja")
+        run.wait_for("of 1 questions" if batch else "What is 2+2?")
+        assert run.screen.cursor.hidden
+        run.child.send_signal(number)
+        assert run.finish() == -number
     assert not run.screen.cursor.hidden
 
 

@@ -349,3 +349,26 @@ def test_a_closed_pipe_leaves_the_run_as_it_ended(ttc):
     assert child.returncode == 141
     (run,) = list_runs(ttc)
     assert (run["answer"], run["state"]) == ("4", "done")
+
+
+def test_a_log_that_is_deleted_in_mid_run_costs_no_answer_and_is_said(ttc):
+    def delete(ask):
+        LOG.unlink(missing_ok=True)
+        return FOUR
+
+    code, out, err = ttc("solve", "What is 2+2?", script=delete)
+    assert (code, out) == (0, "4\n")
+    assert "this run is not kept" in err
+    assert "was deleted or replaced while the run went on" in err
+
+
+@pytest.mark.parametrize("files", [6, 8])
+def test_too_few_open_files_are_said_in_words(files):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+    with start("solve", "What is 2+2?", "-q", preexec_fn=limit) as child:
+        out, err = child.communicate()
+    assert (child.returncode, out) == (1, "")
+    assert "error: Too many files are open" in err
+    assert {line.partition(": ")[0] for line in err.splitlines()} <= {"warning", "error", "hint"}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ttc_cli.models import hardware
@@ -246,3 +247,15 @@ def test_a_limit_of_addresses_is_a_limit_of_memory() -> None:
     total, free, limited = done.stdout.split()
     assert (int(total), limited) == (700, "True"), done.stderr
     assert 0 < int(free) < 700
+
+
+@linux
+def test_without_proc_the_system_is_asked_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    memory = hardware.read_memory(tmp_path, tmp_path)
+    assert memory.total >= memory.free > 0
+    assert hardware.watch_contention(0.01) == hardware.Contention((), 0.0)
+    assert "no /proc here" in (hardware.find_blindness(tmp_path) or "")
+    assert hardware.find_blindness() is None

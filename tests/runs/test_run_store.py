@@ -1,5 +1,6 @@
 """The log of runs: what is written is found again, whoever wrote it and however it ended."""
 
+import contextlib
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from ttc_cli.errors import RunDamaged, UsageError
@@ -22,6 +24,7 @@ from ttc_cli.events import (
     Stepped,
     Warned,
 )
+from ttc_cli.runs import database
 from ttc_cli.runs.playback import smooth
 from ttc_cli.runs.recorder import Pieces, Recorder
 from ttc_cli.runs.store import RunStore, State, Timed
@@ -209,6 +212,39 @@ def test_another_process_with_the_same_number_is_not_this_one(store, path):
     assert store.find(id).state is State.KILLED
 
 
+@pytest.mark.parametrize("born", ["another-boot 1", "", 1.0, 1])
+def test_only_the_process_that_began_then_is_this_one(store, path, born):
+    id = begin(store)
+    with sqlite3.connect(path) as direct:
+        (process,) = direct.execute("SELECT process FROM runs").fetchone()
+        changed = json.dumps({**json.loads(process), "born": born})
+        direct.execute("UPDATE runs SET process = ?", (changed,))
+    direct.close()
+    assert store.find(id).state is State.KILLED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system keeps the time of birth")
+def test_a_step_of_the_clock_kills_no_run(store, monkeypatch):
+    id = begin(store)
+    told = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: told(process) + 5)
+    assert store.find(id).state is State.RUNNING
+
+
+def test_where_nobody_says_when_a_process_began_its_number_counts(store, path):
+    id, gone = begin(store), subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with sqlite3.connect(path) as direct:
+        (process,) = direct.execute("SELECT process FROM runs").fetchone()
+        known = {**json.loads(process), "born": None}
+        direct.execute("UPDATE runs SET process = ?", (json.dumps(known),))
+    assert store.find(id).state is State.RUNNING
+    with direct:
+        direct.execute("UPDATE runs SET process = ?", (json.dumps({**known, "pid": gone.pid}),))
+    direct.close()
+    assert store.find(id).state is State.KILLED
+
+
 def test_on_another_machine_it_counts_as_killed_after_an_hour(store, path):
     id = begin(store)
     direct = sqlite3.connect(path, isolation_level=None)
@@ -279,6 +315,48 @@ def test_removing_leaves_nothing_behind(store, path):
     store.close()
     for each in path.parent.iterdir():
         assert secret.encode() not in each.read_bytes(), each
+
+
+def test_others_write_between_the_steps_of_a_removal(store, path, monkeypatch):
+    """Whoever begins a run has a turn after each step, without waiting for one."""
+    going_on, gone = begin(store), [begin(store, f"apples {n}") for n in range(5)]
+    for id in gone:
+        store.append(id, timed(CandidateEnded(candidate(0, "apples " * 5000))))
+    begun = []
+
+    def write(seconds):
+        with RunStore.open(path, complain) as other:
+            begun.append(begin(other))
+            other.append(going_on, timed(Decided("wave", "on it goes")))
+
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(database, "_TURN_SECONDS", -1)
+    monkeypatch.setattr(database.time, "sleep", write)
+    store.remove(gone)
+    assert len(begun) > len(gone)
+    assert [run.id for run in store.newest()] == [*begun[::-1], going_on]
+    assert len(list(store.events(going_on))) == len(begun)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_removal_gives_back_what_it_can_without_holding_others_up(tmp_path, old, alone):
+    path = tmp_path / "runs.db"
+    if old:  # as an earlier ttc made it
+        with contextlib.closing(sqlite3.connect(path)) as made:
+            made.execute("CREATE TABLE any (thing)")
+    with RunStore.open(path, complain) as store:
+        gone = begin(store)
+        store.append(gone, timed(CandidateEnded(candidate(0, "apples " * 50_000))))
+        store.finish(gone, State.DONE)
+        if not alone:
+            begin(store)
+        store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size, said = path.stat().st_size, []
+        store._connection.set_trace_callback(said.append)
+        store.remove([gone])
+        assert ("VACUUM" in said) is (old and alone)
+        assert (path.stat().st_size < size / 2) is (alone or not old)
 
 
 def test_keys_are_never_stored(store, path, monkeypatch):
@@ -361,3 +439,15 @@ def test_a_run_that_is_removed_while_it_runs_ends_its_recorder_alone(store, path
     recorder(started())
     recorder.close()
     assert "removed" in recorder.failure.message
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_log_that_is_deleted_while_a_run_goes_on_is_said(store, path, replaced):
+    recorder = Recorder(store, begin(store))
+    for each in path.parent.iterdir():
+        each.unlink()
+    if replaced:
+        RunStore.open(path, complain).close()
+    recorder(started())
+    recorder.close()
+    assert "was deleted or replaced while the run went on" in recorder.failure.message

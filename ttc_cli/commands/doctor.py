@@ -125,6 +125,9 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
     records = [record for record in files.list_records() if record.path.is_file()]
     yield judge_cpu(cpu, hardware.count_cores())
     yield judge_memory(memory, min((record.size for record in records), default=None))
+    blindness = hardware.find_blindness()
+    if blindness is not None:
+        yield Check("/proc", Status.WARNING, blindness, "mount -t proc proc /proc")
     for name, folder in (("models", paths.models_dir()), ("cache", paths.cache_dir())):
         yield judge_disk(name, folder, hardware.read_free_disk(folder))
     out.status("watching for other programs …")

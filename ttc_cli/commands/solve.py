@@ -216,6 +216,11 @@ def solve(
 
 def _warn_of_machine(out: Output) -> None:
     """What will cost time or trust here, and is no error."""
+    from ttc_cli.models.hardware import find_blindness
+
+    blindness = find_blindness()
+    if blindness is not None:
+        out.warn(f"{blindness}.")
     hindrance = paths.find_hindrance()
     if hindrance is not None:
         lost = "the build of llama.cpp is tested anew each time"

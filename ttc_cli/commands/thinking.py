@@ -173,8 +173,7 @@ def think(
         OSError: the JSON lines cannot be written: a closed pipe, a full disk.
     """
     with contextlib.ExitStack() as stack:
-        if request.server is None:
-            stack.enter_context(crash.watched())
+        stack.enter_context(crash.watched())  # also on a server: it shows the cursor again
         # The engine is closed after the event loop: tasks that are torn down still use it.
         return interruption.run(_think(request, path, out, interruption, view, lines, keep, stack))
 

@@ -135,6 +135,16 @@ def read_memory(proc: Path = PROC, sys_root: Path = SYS) -> Memory:
     return Memory(total, free, limited)
 
 
+def find_blindness(proc: Path = PROC) -> str | None:
+    """What cannot be seen of this machine, in words; None where all can."""
+    if sys.platform != "linux" or (proc / "meminfo").is_file():
+        return None
+    return (
+        "There is no /proc here: free memory is counted without page cache and without the limits "
+        "of a container, and other programs are not seen"
+    )
+
+
 def _read_address_space(proc: Path) -> tuple[int, int] | None:
     """What ``ulimit -v`` allows this process, and what of it is left; None where it is no limit."""
     import resource
@@ -209,6 +219,15 @@ def watch_contention(seconds: float = 0.5, least: float = 0.2) -> Contention:
     """
     import psutil
 
+    try:
+        return _watch(seconds, least)
+    except (psutil.Error, OSError):  # no /proc: nobody is seen
+        return Contention((), 0.0)
+
+
+def _watch(seconds: float, least: float) -> Contention:
+    import psutil
+
     own = psutil.Process()
     spared = {own.pid, *(process.pid for process in own.parents())}
     watched: list[tuple[psutil.Process, float]] = []
@@ -245,7 +264,11 @@ def _machine_memory(proc: Path) -> tuple[int, int]:
         return int(fields["MemTotal"]) * 1024, int(fields["MemAvailable"]) * 1024
     import psutil
 
-    virtual = psutil.virtual_memory()
+    try:
+        virtual = psutil.virtual_memory()
+    except (psutil.Error, OSError):  # no /proc: page cache counts as taken
+        page = os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
     return virtual.total, virtual.available
 
 

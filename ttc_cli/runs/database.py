@@ -76,6 +76,11 @@ _NO_INDEX = ("DROP TRIGGER words_insert", "DROP TRIGGER words_delete")
 
 _SMALLEST = 512
 """Bytes of the smallest page. What is shorter SQLite may take for empty, and write over it."""
+_STEP_PAGES = 500
+"""Of 4 KiB, that a step of long work writes."""
+_TURN_SECONDS = 0.1
+_IN_STEPS = 2
+"""``auto_vacuum``: free pages are given back when that is asked for, so many at a time."""
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
@@ -211,6 +216,53 @@ def has_index(connection: sqlite3.Connection) -> bool:
     return _knows_fts(connection) and _finds(connection, "trigger", "words_insert")
 
 
+def identify(path: Path) -> tuple[int, int] | None:
+    """Which file ``path`` is, None where there is none: SQLite writes on to one that is deleted."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[Callable[[], bool]]:
+    """A step of long work, which may ask whether it was long enough.
+
+    Others, who try again every now and then, have as long a turn afterwards.
+    """
+    began = time.monotonic()
+    yield lambda: time.monotonic() - began > _TURN_SECONDS
+    time.sleep(time.monotonic() - began)
+
+
+def shrink(connection: sqlite3.Connection, *, alone: bool) -> None:
+    """Forget words that were deleted and give free pages back, in short steps.
+
+    ``alone``: no run goes on. A file that an older ttc made cannot shrink in steps: then it is
+    written anew, so that it can, which holds it for as long as that takes; else it stays as large
+    as it is until a later removal.
+    """
+    if has_index(connection):
+        pages, before = -_STEP_PAGES, -1
+        while connection.total_changes - before > 1:  # less is a step that found nothing to do
+            before = connection.total_changes
+            with turn():
+                connection.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", (pages,))
+            pages = _STEP_PAGES
+    try:
+        if alone and connection.execute("PRAGMA auto_vacuum").fetchone() != (_IN_STEPS,):
+            connection.execute(f"PRAGMA auto_vacuum = {_IN_STEPS}")
+            connection.execute("VACUUM")
+        free = -1
+        while free != (free := connection.execute("PRAGMA freelist_count").fetchone()[0]):
+            with turn():
+                connection.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError:
+        return  # another process is at work
+
+
 def _code(error: sqlite3.Error) -> int:
     """SQLite's primary result code; 0 for errors of the Python module itself."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
@@ -269,6 +321,7 @@ def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Bring it to this version, whole or not at all."""
+    connection.execute(f"PRAGMA auto_vacuum = {_IN_STEPS}")  # of a new file; an old one stays
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.errors import RunDamaged, UsageError
+from ttc_cli.errors import RunDamaged, RunsUnavailable, UsageError
 from ttc_cli.events import CandidateEnded, RunEnded, RunStarted, Spent
 from ttc_cli.runs import codec, database
 from ttc_cli.runs.database import explain_faults
@@ -54,6 +54,7 @@ class RunStore:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._file = database.identify(path)
         self.path = path
 
     @classmethod
@@ -132,12 +133,20 @@ class RunStore:
     def finish(
         self, id: str, state: State | None = None, note: str | None = None, full: Cost | None = None
     ) -> None:
-        """Note how the run ended; ``state`` None is as its last event said."""
+        """Note how the run ended; ``state`` None is as its last event said.
+
+        Raises:
+            RunsUnavailable: what was written went into a file that is not at ``path`` any more.
+        """
         self._connection.execute(
             "UPDATE runs SET state = coalesce(?, state), note = ?, full_tokens = ?, full_flops = ? "
             "WHERE id = ?",
             (state, note and _safe(note), full and full.tokens, full and full.flops, id),
         )
+        if database.identify(self.path) != self._file:
+            raise RunsUnavailable(
+                f"The log of runs, {self.path}, was deleted or replaced while the run went on."
+            )
 
     def read_note(self, name: str) -> str | None:
         """What ``write_note`` left under ``name``."""
@@ -268,19 +277,21 @@ class RunStore:
         return found
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Delete runs and everything that they hold; the file shrinks."""
+        """Delete runs and everything that they hold; the file shrinks.
+
+        In short steps, so that a run which goes on or begins meanwhile is kept.
+        """
         with explain_faults(self.path):
             self._connection.execute("PRAGMA secure_delete = ON")
-            with _Transaction(self._connection):
-                for id in ids:
-                    self._connection.execute("DELETE FROM runs WHERE id = ?", (id,))
-                if database.has_index(self._connection):
-                    self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
-            try:
-                self._connection.execute("VACUUM")
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            except sqlite3.OperationalError:
-                return  # another process is at work: the next removal shrinks it
+            left = list(ids)
+            while left:
+                with database.turn() as spent, _Transaction(self._connection):
+                    while left:
+                        self._connection.execute("DELETE FROM runs WHERE id = ?", (left.pop(),))
+                        if spent():
+                            break
+            alone = all(run.state is not State.RUNNING for run in self.newest())
+            database.shrink(self._connection, alone=alone)
 
     def _select_having(self, runs: str, argument: str, limit: int | None) -> list[Run]:
         order = "ORDER BY number DESC LIMIT ?"

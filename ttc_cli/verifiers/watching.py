@@ -147,8 +147,12 @@ def _walk(folder: Path) -> Iterator[int | None]:
 def _list_group(group: int) -> list[int]:
     import psutil
 
+    try:
+        numbers = psutil.pids()
+    except (OSError, IndexError):  # no /proc
+        return []
     found = []
-    for number in psutil.pids():
+    for number in numbers:
         with contextlib.suppress(OSError):
             if os.getpgid(number) == group:
                 found.append(number)

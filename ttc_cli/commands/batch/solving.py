@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttc_cli import crash
 from ttc_cli.commands import planning, searching, thinking
 from ttc_cli.commands.batch.answers import Answers, open_answers
 from ttc_cli.commands.batch.progress import Progress, Tally, show_progress
@@ -88,6 +89,7 @@ def answer_batch(
             tally.count(row)
         with contextlib.ExitStack() as stack:
             # As in ``thinking.think``: the engine is closed after the event loop.
+            stack.enter_context(crash.watched())
             run = _Run(request, answers, tally, settings, deque(todo))
             interruption.run(run.run(batch, path, out, interruption, view, stack))
         out.say(tally.word_summary(len(answers.known)))
