@@ -9,6 +9,7 @@ from ttc_cli.engines.llamacpp.distribution import (
     self_certainties,
 )
 from ttc_cli.engines.trace import ConfidenceTrace, repeats
+from ttc_cli.errors import EngineError
 
 
 def rows(*values: list[float]) -> np.ndarray:
@@ -20,6 +21,16 @@ def test_tokens_far_below_the_peak_are_cut_and_the_rest_kept_in_id_order():
     kept = likely_tokens(block)
     assert [tokens.tolist() for tokens, _ in kept] == [[0, 1, 3], [0, 1, 2]]
     assert kept[0][1].tolist() == [0.0, 10.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    "bad", [[np.nan] * 4, [np.inf] * 4, [-np.inf] * 4, [np.nan, 1, 2, 3], [np.inf, 1, 2, 3]]
+)
+def test_a_row_of_no_numbers_is_an_error_in_words(bad):
+    with pytest.raises(EngineError, match="computes no numbers"):
+        likely_tokens(rows([0.0, 1.0, 2.0, 3.0], bad))
+    with pytest.raises(EngineError, match="computes no numbers"):
+        label_probabilities(rows(bad)[0], [[0], [1]])
 
 
 def test_a_hot_temperature_keeps_more():

@@ -219,6 +219,28 @@ def test_an_epsilon_that_is_no_small_number_is_refused(tmp_path: Path, value: fl
     assert isinstance(read(tmp_path, content), ModelCorrupt)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "sound"),
+    [
+        *(("freq_base", value, False) for value in (float("nan"), float("inf"), 0.0, -0.0, -1.0)),
+        ("freq_base_swa", 0.0, False),
+        ("scaling.factor", float("nan"), False),
+        ("scaling.factor", -4.0, False),
+        ("scaling.factor", 0.0, True),
+        ("freq_base", 1e6, True),
+    ],
+)
+def test_rotary_embeddings_are_of_numbers(
+    tmp_path: Path, key: str, value: float, sound: bool
+) -> None:
+    field = text(f"llama.rope.{key}") + struct.pack("<If", 6, value)
+    total = struct.unpack_from("<Q", SOUND, 16)[0] + 1
+    content = SOUND[:16] + struct.pack("<Q", total) + field + SOUND[24:]
+    found = read(tmp_path, content)
+    assert isinstance(found, GgufInfo if sound else ModelCorrupt)
+    assert sound or f"rope.{key} is" in found.message
+
+
 def test_a_sound_expert_model_is_read(tmp_path: Path) -> None:
     experts = {"llama.expert_count": 8, "llama.expert_used_count": 2}
     groups = {"llama.expert_group_count": 4, "llama.expert_group_used_count": 2}

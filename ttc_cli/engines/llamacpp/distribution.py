@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttc_cli.engines.trace import MARGIN
+from ttc_cli.errors import EngineError
 
 Row = npt.NDArray[np.float32]
 
@@ -22,8 +23,12 @@ def likely_tokens(block: Row, temperature: float = 1.0) -> list[tuple[npt.NDArra
     """Per row of ``block`` (rows, n_vocab): ids and logits of the tokens worth considering.
 
     ``temperature`` above 1 flattens the draw and widens the margin with it.
+
+    Raises:
+        EngineError: a row has no likeliest token: the model computes NaN.
     """
     peaks = block.max(axis=1)
+    _check_peaks(peaks)
     kept: list[tuple[npt.NDArray[np.int64], Row]] = []
     margin = np.float32(MARGIN * max(1.0, temperature))
     for row, peak in zip(block, peaks, strict=True):
@@ -34,10 +39,24 @@ def likely_tokens(block: Row, temperature: float = 1.0) -> list[tuple[npt.NDArra
     return kept
 
 
+def _check_peaks(peaks: npt.ArrayLike) -> None:
+    if not np.isfinite(peaks).all():
+        raise EngineError(
+            "The model computes no numbers (NaN): its weights are damaged, or this build is.",
+            "ttc models verify checks the file, ttc doctor the build",
+        )
+
+
 def label_probabilities(row: Row, groups: list[list[int]]) -> tuple[float, ...]:
-    """Probability of each group of ids under ``row`` (n_vocab,), over the whole vocabulary."""
+    """Probability of each group of ids under ``row`` (n_vocab,), over the whole vocabulary.
+
+    Raises:
+        EngineError: as ``likely_tokens``.
+    """
     exact = row.astype(np.float64)
-    exact -= exact.max()
+    peak = exact.max()
+    _check_peaks(peak)
+    exact -= peak
     np.exp(exact, out=exact)
     total = exact.sum()
     return tuple(float(exact[group].sum() / total) for group in groups)

@@ -183,7 +183,10 @@ class LlamaCppEngine:
         """Step until ``ready``, as soon as every other session waits too."""
         while not ready():
             if self._failure is not None:
-                raise EngineError(f"the engine has failed: {self._failure}") from self._failure
+                hint = getattr(self._failure, "hint", None)
+                raise EngineError(
+                    f"The engine has failed: {self._failure}", hint
+                ) from self._failure
             waiter = Waiter(ready, asyncio.get_running_loop().create_future())
             session.waiters.append(waiter)
             self._wake()
