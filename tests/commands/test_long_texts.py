@@ -12,6 +12,10 @@ SIZE, PIECE = 200_000, 50_000
 END = " 4.\n\nThe final answer is 4."
 UNITS = {
     "spaces": " ",
+    "lines": "\n",
+    "blank lines": "\n \n",
+    "other line ends": "\r\n",
+    "tabs": "\t\n",
     "tildes": "~",
     "backticks": "`",
     "braces": "{",

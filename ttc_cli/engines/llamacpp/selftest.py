@@ -390,8 +390,7 @@ class _Rows:
         logits = self._context.logits(len(outputs))
         if not np.isfinite(logits).all() or bool((logits.max(1) == logits.min(1)).any()):
             raise errors.NativeCrash(
-                "llama.cpp computes no numbers here: this build is wrong, or the model's weights are "
-                "damaged.",
+                "llama.cpp computes no numbers here: this build is wrong, or the model is damaged.",
                 f"{rebuild_command()}; ttc models verify checks the model's file",
             )
         return [int(token) for token in logits.argmax(1)]
