@@ -40,6 +40,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 MOST_BYTES = 16 << 20
 """Of a reply, and of one line of a stream: twice what 16 choices of 768 tokens take, all told."""
+_BYTES_A_TOKEN = 2048
+"""Of a longer reply that comes whole, its log-probabilities and their rivals included."""
 _HINT = "Look into the server's own log, then repeat the command."
 _PAGE_BYTES, _REFUSAL_BYTES = 4 << 20, 64 << 10
 _LINES, _LINES_A_TOKEN = 10_000, 16
@@ -140,7 +142,8 @@ class Transport:
             async with self._open("POST", f"{self._address.url}/completions", body) as response:
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind in ("application/json", "text/json"):  # it does not stream
-                    yield read_reply(await self._read(response), self._address.hide_secret)
+                    most = max(MOST_BYTES, _BYTES_A_TOKEN * asked)
+                    yield read_reply(await self._read(response, most), self._address.hide_secret)
                     return
                 stray: str | None = ""
                 async for line in self._read_lines(response, _LINES + _LINES_A_TOKEN * asked):
