@@ -109,6 +109,8 @@ OUTSIDE = [
     "number(425, 425, 8, ctypes.create_string_buffer(120))",  # io_uring_setup
     "number(319, 279, b'm', 0)",  # memfd_create
     "number(29, 194, 0, 4096, 0o1600)",  # shmget
+    "number(64, 190, 0, 32000, 0o1600)",  # semget
+    "number(68, 186, 0, 0o1600)",  # msgget
     "os.kill(OUTSIDE, 0)",
     "call('ptrace', 16, OUTSIDE, None, None)",
     "open(f'/proc/{OUTSIDE}/environ')",
@@ -128,6 +130,36 @@ OUTSIDE = [
     "open('/proc/sys/kernel/hostname', 'w')",
     "open('/proc/1/mem', 'r+b')",
 ]
+
+
+@confined
+def test_a_socket_holds_no_more_than_it_does_by_itself(kind) -> None:
+    ran = run(
+        "one, other = socket.socketpair()\n"
+        "for kind in (socket.SO_SNDBUF, socket.SO_RCVBUF):\n"
+        "    before = one.getsockopt(socket.SOL_SOCKET, kind)\n"
+        "    one.setsockopt(socket.SOL_SOCKET, kind, 2 * before)\n"
+        "    print(one.getsockopt(socket.SOL_SOCKET, kind) == before)\n"
+        "one.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)\n"
+        "print(one.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED))\n",
+        kind,
+    )
+    assert ran.output.split() == ["True", "True", "1"]
+
+
+@pytest.mark.skipif(not CONFINED, reason="Linux confines so")
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "open('/dev/ptmx', 'rb')",
+        "os.open('/dev/console', os.O_RDONLY)",
+        "os.setpriority(os.PRIO_USER, 0, 19)",
+        "number(251, 30, 3, 0, 3 << 13)",  # ioprio_set, of a user
+    ],
+)
+def test_what_has_no_place_of_its_own_is_refused_without_bubblewrap(attack) -> None:
+    ran = run(f"try: {attack}\nexcept OSError: print('refused')", LANDLOCK)
+    assert ran.output == "refused\n"
 
 
 @confined

@@ -70,6 +70,39 @@ def test_open_files_are_counted_together(kind, monkeypatch) -> None:
 
 
 @confined
+def test_a_look_ends_however_much_there_is_to_look_at(kind, monkeypatch) -> None:
+    monkeypatch.setattr(watching, "MEMORY", 300 << 20)
+    monkeypatch.setattr(watching, "_LOOK", 0.0)
+    reserved = "held = mmap.mmap(-1, 8 << 30, flags=0x4022, prot=0); time.sleep(9)"
+    assert run(reserved, kind).excess == "memory"  # so much as it may be
+
+
+@walled
+@pytest.mark.parametrize(
+    ("attack", "excess"),
+    [
+        ("for n in range(2000): os.mkdir(str(n))\ntime.sleep(9)", "files"),
+        (
+            "server, held = socket.create_server(('127.0.0.1', 0)), []\n"
+            "for _ in range(40):\n"
+            "    held.append(each := socket.create_connection(server.getsockname()))\n"
+            "    each.setblocking(False)\n"
+            "    try:\n"
+            "        while each.send(bytes(1 << 20)): pass\n"
+            "    except OSError: pass\n"
+            "time.sleep(9)",
+            "memory",
+        ),
+    ],
+    ids=["entries", "sockets"],
+)
+def test_what_the_kernel_holds_for_it_is_counted(attack, excess, monkeypatch) -> None:
+    monkeypatch.setattr(watching, "FILES", 500)
+    monkeypatch.setattr(watching, "SPACE", 20 << 20)
+    assert run(attack, FOUND).excess == excess
+
+
+@confined
 def test_memory_that_is_shared_is_counted_once_and_what_is_reserved_not_at_all(
     kind, monkeypatch
 ) -> None:

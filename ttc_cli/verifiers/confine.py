@@ -100,8 +100,10 @@ def lock_files(libc: ctypes.CDLL, folders: list[str]) -> None:
     attributes = struct.pack("QQQ", rights, 0, _SCOPES if version >= SCOPED else 0)
     rules = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     device = _READ_FILE | _WRITE_FILE | rights & _IOCTL
+    read = _EXECUTE | _READ_FILE | _READ_DIR
     for path, allowed in (
-        ("/", _EXECUTE | _READ_FILE | _READ_DIR),
+        ("/", _READ_DIR),
+        *((f"/{name}", read) for name in os.listdir("/") if name != "dev"),  # disks, cameras
         *((folder, rights & ~_MAKE_DEVICES) for folder in folders),
         *((f"/dev/{name}", device) for name in _DEVICES),
     ):

@@ -28,7 +28,7 @@ _NUMBERS = {  # name: x86-64, asm-generic
     "msgrcv": (70, 188), "msgctl": (71, 187), "mq_open": (240, 180), "mq_unlink": (241, 181),
     "prlimit64": (302, 261), "setpriority": (141, 140), "ioprio_set": (251, 30),
     "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119),
-    "sched_setparam": (142, 118), "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118), "sched_setattr": (314, 274), "setsockopt": (54, 208),
 }  # fmt: skip
 _MACHINES = {  # as uname says: its AUDIT_ARCH, the column above
     "x86_64": (0xC000003E, 0),
@@ -38,21 +38,27 @@ _MACHINES = {  # as uname says: its AUDIT_ARCH, the column above
 _NOT_THERE = ("memfd_create", "memfd_secret", "io_uring_setup", "clone3", "userfaultfd")
 """Told to be unknown to this kernel, so that programs take the older way, which is seen through:
 memory that is a file nobody maps, calls made by the kernel itself, clone flags behind a pointer."""
-_REFUSED = ("add_key", "request_key", "keyctl", "bpf", "perf_event_open", "setns", "shmget")
+_REFUSED = (
+    "add_key", "request_key", "keyctl", "bpf", "perf_event_open", "setns", "shmget", "semget",
+    "msgget",
+)  # fmt: skip
 _SHARED = (
-    "shmat", "shmctl", "semget", "semop", "semctl", "semtimedop", "msgget", "msgsnd", "msgrcv",
-    "msgctl", "mq_open", "mq_unlink",
+    "shmat", "shmctl", "semop", "semctl", "semtimedop", "msgsnd", "msgrcv", "msgctl", "mq_open",
+    "mq_unlink",
 )  # fmt: skip
 _OWN = {
     "prlimit64": 0, "setpriority": 1, "ioprio_set": 1, "sched_setaffinity": 0,
     "sched_setscheduler": 0, "sched_setparam": 0, "sched_setattr": 0,
 }  # fmt: skip
 """Calls on a process, and which argument names it: 0 is the caller, all else is refused."""
+_WHOSE = {"setpriority": 2, "ioprio_set": 3}
+"""Of these the first argument says whose a number is; so it is a user's, and 0 is all of theirs."""
 _IGNORED = ("setsid", "setpgid")
 """Said to have worked: then the process group that is killed at the end holds everything, and
 what only wanted to kill its own group still runs."""
 
 _INET, _INET6, _NETLINK, _UNIX = 2, 10, 16, 1
+_SOCKET, _BUFFERS = 1, (7, 8)  # SOL_SOCKET, and SO_SNDBUF and SO_RCVBUF there
 _STREAM, _SEQPACKET = 1, 5  # connected for good; a pair of datagrams can still be sent elsewhere
 _NEWUSER = 0x10000000
 _X32 = 0x40000000  # the bit of x86-64's second table of calls
@@ -68,7 +74,8 @@ def build_filter(*, alone: bool) -> bytes | None:
     """The filter as an array of ``struct sock_filter``; None where this machine's is not known.
 
     Refused in any case: sockets but those of a network, above all Unix ones, keyrings, new user
-    namespaces, memory that belongs to no process, and the calls that would get around these.
+    namespaces, memory that belongs to no process, and the calls that would get around these. What a
+    socket holds is in no process's memory either: its size stays as the system begins it.
 
     Args:
         alone: it has a network, processes and shared memory of its own. Else no socket at all is
@@ -101,9 +108,20 @@ def build_filter(*, alone: bool) -> bytes | None:
         for name in _SHARED:
             add(name, refused)
         for name, index in _OWN.items():
-            add(name, _argument(index), (_EQUAL, 1, 0, 0), refused, allowed)
+            users = (_argument(0), (_EQUAL, 0, 1, _WHOSE[name]), refused) if name in _WHOSE else ()
+            add(name, *users, _argument(index), (_EQUAL, 1, 0, 0), refused, allowed)
     for name in ("clone", "unshare"):
         add(name, _argument(0), (_ANY_BIT, 0, 1, _NEWUSER), refused, allowed)
+    add(
+        "setsockopt",
+        _argument(1),
+        (_EQUAL, 1, 0, _SOCKET),
+        allowed,
+        _argument(2),
+        *_any_of(_BUFFERS),
+        allowed,
+        (_RETURN, 0, 0, _ERROR),
+    )
     families = (_INET, _INET6, _NETLINK) if alone else ()
     add("socket", _argument(0), *_any_of(families), refused, allowed)
     add(

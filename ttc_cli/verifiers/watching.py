@@ -26,9 +26,14 @@ SPACE = 512 << 20
 FILES = 200_000
 OPEN = 8192
 """Open files, all of a check together: what is in pipes and sockets is in no process's memory."""
-_PAUSE = 0.02
+SOCKETS = 16
+"""Of a network. So many hold little; with more, what all sockets of the machine hold may not rise
+by ``SPACE``: no figure says whose it is."""
+_PAUSE, _LONGEST = 0.02, 0.3
 _SHARE = 10
-"""Looking takes a tenth of the time at most."""
+"""Looking takes a tenth of the time at most, but where it takes long."""
+_LOOK = 1.0
+"""Seconds of computing in which the exact figures are to be told; else the upper bound holds."""
 
 
 class Watch:
@@ -46,8 +51,9 @@ class Watch:
         self._folder = folder
         self._room = None if folder is None else _read_room(folder)
         self._walk = time.monotonic() + 1.0
-        self._shared = 0
+        self._shared = self._queued = 0
         self._shared = self._read_rise()
+        self._queued = _read_sockets(process)[1]
         self._next = 0.0
         self.excess: str | None = None
 
@@ -57,7 +63,7 @@ class Watch:
         if started >= self._next:
             self.excess = self._find_excess()
             spent = time.monotonic() - started
-            self._next = started + spent + max(_PAUSE, _SHARE * spent)
+            self._next = started + spent + max(_PAUSE, min(_LONGEST, _SHARE * spent))
         return self.excess is not None
 
     def _find_excess(self) -> str | None:
@@ -69,11 +75,18 @@ class Watch:
             if sum(map(_count_open, numbers)) > OPEN:
                 return "open files"
             bound = sum(_bound_memory(each) for each in statuses.values())
+            until = time.thread_time() + _LOOK
             # More than once: what is shared goes over to others while one after another is read.
             if max(bound, self._read_rise()) > MEMORY and all(
-                self._sum_memory() > MEMORY for _ in range(3)
+                self._sum_memory(until) > MEMORY for _ in range(3)
             ):
                 return "memory"
+            if self._grown and numbers:
+                count, queued = _read_sockets(numbers[-1])
+                if count > SOCKETS and queued - self._queued > SPACE:
+                    return "memory"
+                if _count_entries(numbers[-1]) > FILES:
+                    return "files"
         elif _sum_resident(numbers) > MEMORY or len(numbers) > PROCESSES:
             return "memory or processes"
         return "files" if self._is_full() else None
@@ -82,11 +95,16 @@ class Watch:
         """The numbers of the check's processes."""
         return _list_descendants(self._process) if self._grown else _list_group(self._process)
 
-    def _sum_memory(self) -> int:
-        """What the processes hold together: shared memory once, and all of it."""
+    def _sum_memory(self, until: float) -> float:
+        """What the processes hold together: shared memory once, and all of it.
+
+        Without end where it is not known ``until`` then.
+        """
         shared: dict[str, int] = {}
         own = 0
         for number in self._list():
+            if time.thread_time() > until:
+                return float("inf")
             for piece, size in _read_shared(number).items():
                 shared[piece] = max(shared.get(piece, 0), size)
             own += _read_own(number)
@@ -190,6 +208,29 @@ def _read_figures(text: str) -> dict[str, int]:
         if words and words[0].isdigit():
             found[name] = int(words[0]) << (10 if words[1:] == ["kB"] else 0)
     return found
+
+
+def _count_entries(number: int) -> int:
+    """Of its folders in memory; the kernel's own memory holds them, however small they are."""
+    entries = 0
+    for folder in ("/tmp", "/dev/shm"):
+        with contextlib.suppress(OSError):  # it has gone, or is not to be looked into
+            within = f"/proc/{number}/root{folder}"
+            if os.stat(within).st_dev != os.stat(folder).st_dev:  # else it is yet to be made
+                found = os.statvfs(within)
+                entries += found.f_files - found.f_ffree
+    return entries
+
+
+def _read_sockets(number: int) -> tuple[int, int]:
+    """How many sockets the network of a process has, and the bytes in all of the machine's."""
+    count = pages = 0
+    for line in _read(f"/proc/{number}/net/sockstat").splitlines():
+        kind, *words = line.split()
+        if kind in ("TCP:", "UDP:"):
+            figures = dict(zip(words[::2], map(int, words[1::2]), strict=False))
+            count, pages = count + figures.get("inuse", 0), pages + figures.get("mem", 0)
+    return count, pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _count_open(number: int) -> int:
