@@ -68,7 +68,7 @@ def read_jsonl(data: bytes, name: str) -> Iterator[Found]:
     Raises:
         UsageError: it begins as an array and is none, or its objects go over several lines.
     """
-    if data.lstrip()[:1] == b"[":
+    if data.lstrip()[:1] == b"[" and not _is_one_line(data):
         yield from _read_array(data, name)
         return
     first = True
@@ -82,7 +82,7 @@ def read_jsonl(data: bytes, name: str) -> Iterator[Found]:
         except UsageError as error:
             yield Found(number, error=error)
         except (ValueError, RecursionError) as error:
-            if first and _goes_on(data):
+            if first and _count_lines(data) > 1:
                 raise UsageError(
                     f"The JSON objects of {name} go over several lines; here one is one line.",
                     f"jq -c . {shlex.quote(name)} > lines.jsonl",
@@ -106,13 +106,24 @@ def _read_array(data: bytes, name: str) -> Iterator[Found]:
             yield Found(number, error=UsageError(told, 'write {"question": "…"}'), unit="row")
 
 
-def _goes_on(data: bytes) -> bool:
-    """Whether what ``data`` begins with is JSON, whole after some lines."""
+def _is_one_line(data: bytes) -> bool:
+    """Whether the first line of ``data`` is JSON by itself, and others follow."""
+    line, *others = re.split(rb"[\r\n]+", data.strip(), maxsplit=1)
     try:
-        json.JSONDecoder().raw_decode(data.decode().lstrip())
+        json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return True
+    return bool(others)
+
+
+def _count_lines(data: bytes) -> int:
+    """How many lines the JSON that ``data`` begins with goes over; 0 where it is none."""
+    text = data.decode("utf-8", "surrogateescape").lstrip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return 0
+    return len(text[:end].encode("utf-8", "surrogateescape").splitlines())
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,14 +150,17 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def read_csv(data: bytes, wanted: Iterable[str]) -> Iterator[Found]:
+def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[Found]:
     """The records of ``data`` under its header; those without any text are left out.
 
     They are parted by commas, or by the semicolons, tabs or bars that the header is parted by.
-    Columns without a name are none, as long as nothing stands in them.
+    Columns without a name are none, as long as nothing stands in them: behind the first name,
+    what does may be the rest of a cell with commas. Before it, it is the number of the row, as
+    programs write it.
 
     Args:
         data: UTF-8 without a byte-order mark, as ``texts.read_utf8`` gives it.
+        name: its file, for messages.
         wanted: names of columns, by which the header is known.
 
     Raises:
@@ -154,7 +168,9 @@ def read_csv(data: bytes, wanted: Iterable[str]) -> Iterator[Found]:
     """
     # A line that is not UTF-8 is found by its lone surrogates; the others are read all the same.
     text = data.decode("utf-8", "surrogateescape")
-    told = re.match(r"sep=(.)\r?\n", text, re.IGNORECASE)  # a spreadsheet's own first line
+    told = re.match(
+        r'"?sep=(.)"?(?:\r\n?|\n)', text, re.IGNORECASE
+    )  # a spreadsheet's own first line
     delimiter = told[1] if told else _find_delimiter(text[:_HEAD], wanted)
     csv.field_size_limit(CELL_LIMIT)  # the whole process's, and 128 KiB by default
     file = io.StringIO(text, newline="")
@@ -169,10 +185,10 @@ def read_csv(data: bytes, wanted: Iterable[str]) -> Iterator[Found]:
             if cells is None:
                 return
             for cell in cells:
-                decode_utf8(cell.encode("utf-8", "surrogateescape"), f"Line {number}")
+                decode_utf8(cell.encode("utf-8", "surrogateescape"), f"Line {number}", name)
         except (csv.Error, UsageError) as error:
             known = error if isinstance(error, UsageError) else None
-            known = known or UsageError(f"Line {number} is not CSV: {error}.")
+            known = known or _refuse(number, before + reader.line_num, error)
             if header is None:  # what follows means nothing without it
                 raise known from error
             yield Found(number, error=known)
@@ -183,6 +199,14 @@ def read_csv(data: bytes, wanted: Iterable[str]) -> Iterator[Found]:
             header = _read_header(cells)
         else:
             yield _read_record(number, header, cells)
+
+
+def _refuse(number: int, last: int, error: Exception) -> UsageError:
+    """What is no record; an open quote takes the lines behind it along, up to ``last``."""
+    if last <= number:
+        return UsageError(f"Line {number} is not CSV: {error}.")
+    told = f"Lines {number} to {last} are not CSV, or one cell that is not closed: {error}."
+    return UsageError(told, f'look at the quotes of line {number}: "…", and "" for one within')
 
 
 def _find_delimiter(head: str, wanted: Iterable[str]) -> str:
@@ -219,7 +243,10 @@ def _read_record(number: int, header: list[str], cells: list[str]) -> Found:
     while len(cells) > len(header) and not cells[-1]:
         cells.pop()
     cells += [""] * (len(header) - len(cells))
-    nameless = any(cell for name, cell in zip(header, cells, strict=False) if not name)
+    first = next((place for place, name in enumerate(header) if name), 0)
+    nameless = any(
+        cell and not name for name, cell in zip(header[first:], cells[first:], strict=False)
+    )
     if len(cells) > len(header) or nameless:
         under = "a column without a name" if nameless else f"{len(header)} columns"
         told = f"Line {number} has {len(cells)} cells under {under}."

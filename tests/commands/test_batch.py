@@ -195,6 +195,9 @@ PRETTY = "".join(json.dumps(row, indent=1) + "\n" for row in TWO)
         ("q.csv", "id;question;right\na;1+1?;2\nb;2+2?;4\n"),
         ("q.csv", '"id";"question"\r\n"a";"1+1?"\r\n"b";"2+2?"\r\n'),
         ("q.csv", "sep=;\nid;question\na;1+1?\nb;2+2?\n"),
+        ("q.csv", '"sep=\t"\rid\tquestion\ra\t1+1?\rb\t2+2?\r'),
+        ("q.csv", ",id,question\n0,a,1+1?\n1,b,2+2?\n"),
+        ("q.csv", ";;id;question;\n0;x;a;1+1?;\n1;;b;2+2?\n"),
         ("q.csv", "id|question|n\na|1+1?|7\nb|2+2?|7\n"),
         ("q.tsv", "id\tquestion\na\t1+1?\nb\t2+2?\n"),
         ("q.csv", "ID,Question\na,1+1?\nb,2+2?\n"),
@@ -259,7 +262,12 @@ def test_what_stands_within_a_line_does_not_end_it(solve, tmp_path):
         ("q.csv", "id,question\n1,A?\n2,B, C?\n4,D?\n", {"1", "4"}, {3}),
         ("q.csv", "id,question\n1,A?\n1,B?\n3,D?\n", {"1", "3"}, {"line 3"}),
         ("q.csv", "id,question,\n1,A?,\n1,B,C?\n,D?,\n4,E?,\n", {"1", "line 4", "4"}, {3}),
+        ("q.csv", ",id,question\n0,1,A?\n1,2,B, C?\n", {"1"}, {3}),
         ("q.jsonl", '{"question": "A?"}\n{"question": "B?", "id": 1}\n', {"line 1", 1}, set()),
+        ("q.jsonl", '{"question": "A?", "n": NaN}\n{"question": "B?"}\n', {2}, {1}),
+        ("q.jsonl", '{"n": 1, "n": 1}\r{"question": "B?"}\r', {2}, {1}),
+        ("q.jsonl", '{"question": "A?"},\n{"question": "B?"}\n', {2}, {1}),
+        ("q.jsonl", '["A?"]\n{"question": "B?"}\n', {2}, {1}),
         ("q.jsonl", '{\n{"question": "B?", "id": "1"}\n', {"1"}, {"line 1"}),
         (
             "q.jsonl",
@@ -351,6 +359,22 @@ def test_a_bad_row_of_csv_is_one_row(solve, tmp_path):
         2: "error", 3: "error", 4: "error", 5: "result", 6: "error",
     }  # fmt: skip
     assert "2 columns" in rows[3]["error"]
+
+
+def test_the_lines_that_an_open_quote_takes_along_are_named(solve, tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_text('question,n\nWhat?,1\n"What,2\nWho?,3\n"Why?",4\nWhen?,5\n')
+    _, rows, err = solve.batch(path)
+    assert {id: row["type"] for id, row in rows.items()} == {2: "result", 3: "error", 6: "result"}
+    assert "Lines 3 to 5 are not CSV" in rows[3]["error"]
+    assert "Lines 3 to 5" in err
+
+
+def test_a_cell_in_another_encoding_is_converted_by_its_file(solve, tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_bytes(b"question\ncaf\xe9?\n")
+    _, rows, _ = solve.batch(path)
+    assert f"iconv -f LATIN1 -t UTF-8 {path}" in rows[2]["hint"]
 
 
 def test_what_is_no_batch_is_refused_at_once(solve, tmp_path):

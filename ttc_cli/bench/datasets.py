@@ -145,7 +145,7 @@ def _read_rows(path: Path) -> Iterator[tuple[int, str, Found]]:
         return
     data = read_utf8(path, str(path), "The questions in")
     if path.suffix.lower() in (".csv", ".tsv"):
-        found = read_csv(data, (*labels.QUESTION, *labels.ANSWER))
+        found = read_csv(data, str(path), (*labels.QUESTION, *labels.ANSWER))
         for number, each in enumerate(found):
             yield number, f"{path}, {each.where}", each
         return

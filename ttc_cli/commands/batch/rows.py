@@ -71,7 +71,7 @@ def read_rows(
         case "jsonl":
             found = read_jsonl(data, name)
         case "csv":
-            found = read_csv(data, wanted)
+            found = read_csv(data, name, wanted)
         case "lines":
             found = _read_lines(data, name)
     rows = list(_name_rows(list(found)))
