@@ -22,10 +22,49 @@ def test_a_thought_of_any_usual_name_is_found(name: str, before: str) -> None:
 
 @pytest.mark.parametrize(
     "thought",
-    ["[THINK]a[/THINK]", "◁think▷a◁/think▷", "<|begin_of_thought|>a<|end_of_thought|>"],
+    [
+        "[THINK]a[/THINK]",
+        "[thinking]a[/thinking]",
+        "◁think▷a◁/think▷",
+        "<|begin_of_thought|>a<|end_of_thought|>",
+        "<|START_THINKING|>a<|END_THINKING|>",
+        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>",
+        "<|channel>thought\na<channel|>",
+        "<unused94>thought\na<unused95>",
+        "<longcat_think>a</longcat_think>",
+        "<|thinking|>a<|/thinking|>",
+        "<chain_of_thought>a</chain_of_thought>",
+        "<scratch_pad>a</scratch_pad>",
+        "<CoT>a</CoT>",
+    ],
 )
 def test_marks_of_other_shapes_are_known(thought: str) -> None:
     assert find_thought(f"{thought}\n\n4") == len(thought)
+    assert find_thought(thought[:-1]) == len(thought) - 1
+
+
+@pytest.mark.parametrize(
+    "closing", ["[/THINK]", "◁/think▷", "<|END_THINKING|>", "<|end_of_thought|>"]
+)
+def test_marks_of_other_shapes_close_what_the_prompt_opened(closing: str) -> None:
+    assert find_thought(f"So 4.{closing}\n\n4") == len(f"So 4.{closing}")
+
+
+@pytest.mark.parametrize(
+    ("text", "thought"),
+    [
+        ("Okay.\n<think>a</think> 4", "Okay.\n<think>a</think>"),
+        ("Sure! <think>a", "Sure! <think>a"),
+        ("The answer is Paris.\n<think>a</think> 4", ""),
+        ("It is 5.\n<think>a</think>", ""),
+        ("<think>\n<think>a</think>\nb</think> 4", "<think>\n<think>a</think>\nb</think>"),
+        ("<think>a</think>\n\n</think>\n\n4", "<think>a</think>\n\n</think>"),
+        ("<think>a</think> It is 4.</think>\n", "<think>a</think>"),
+        ("<think>a</think> It is 4. The mark </think> ends it.", "<think>a</think>"),
+    ],
+)
+def test_a_thought_behind_a_few_words_and_one_within_another(text: str, thought: str) -> None:
+    assert text[: find_thought(text)] == thought
 
 
 @pytest.mark.parametrize(

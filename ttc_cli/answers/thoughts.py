@@ -7,13 +7,32 @@ import re
 Marks = tuple[str, str]
 
 _WORD = (
-    r"(?:\w{1,12}:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad|"
-    r"inner_(?:thoughts?|monologue))"
+    r"(?:\w{1,12}[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratch_?pad|cot|"
+    r"(?:inner|chain_of)_(?:thoughts?|monologue))"
 )
+_PAIRS = {
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|begin_of_thinking|>": "<|end_of_thinking|>",
+    "<|start_thinking|>": "<|end_thinking|>",
+    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
+    "<|channel>thought": "<channel|>",
+    "<unused94>thought": "<unused95>",
+}
+"""In small letters: marks that close with another word, of models that are in use."""
 _OPENING = re.compile(
-    rf"<{_WORD}>|\[think\]|◁think▷|<\|begin_of_(?:thought|thinking)\|>", re.IGNORECASE
+    rf"<{_WORD}>|<\|{_WORD}\|>|\[think(?:ing)?\]|◁think▷|{'|'.join(map(re.escape, _PAIRS))}",
+    re.IGNORECASE,
 )
-_CLOSING = re.compile(rf"</({_WORD})>", re.IGNORECASE)
+_CLOSING = re.compile(
+    rf"</{_WORD}>|<\|/{_WORD}\|>|\[/think(?:ing)?\]|◁/think▷|"
+    rf"{'|'.join(map(re.escape, _PAIRS.values()))}",
+    re.IGNORECASE,
+)
+_PREAMBLE = re.compile(
+    r"\s*(?!.{0,60}\banswer)[^\W\d][^\n\d<>`*\\$#:\[]{0,60}(?:\n\s*|[.!…]\s+)(?=[<\[◁])",
+    re.IGNORECASE,
+)
+"""A few words that state no answer, in front of a thought: "Sure, let me think." """
 _MENTION = " \t`'\"“‘(*_<[{"
 _MENTIONED = "`'\"”’),;:"
 """What stands before and behind a mark that is only spoken of."""
@@ -37,8 +56,10 @@ def find_thought(text: str, marks: Marks | None = None, *, inside: bool = False)
         if closing is None:
             blanks = len(text) - len(text[end:].lstrip())
             closing = _find_closing(text, blanks, marks)
+        if closing is None and not end and (lead := _PREAMBLE.match(text)) is not None:
+            closing = _find_closing(text, lead.end(), marks)
         if closing is None:
-            return end or _find_unopened(text)
+            return end + _find_unopened(text[end:], thought=bool(end))
         found = re.compile(re.escape(closing), re.IGNORECASE).search(text, end)
         if found is None:
             return len(text)
@@ -63,16 +84,32 @@ def _find_closing(text: str, start: int, marks: Marks | None) -> str | None:
 
 
 def _close(opening: str) -> str:
-    if "begin_of" in opening:
-        return opening.replace("begin_of", "end_of")
-    return f"{opening[0]}/{opening[1:]}"
+    """The mark that closes what ``opening`` opens."""
+    pair = _PAIRS.get(opening.lower())
+    return pair or re.sub(r"(?<=[<\[◁|])(?=\w)", "/", opening, count=1)
 
 
-def _find_unopened(text: str) -> int:
-    """The end of a thought whose opening stands in no text: the template wrote it."""
+def _find_opening(text: str, closing: str) -> int:
+    """The first place where what opens a thought that ``closing`` ends stands, or all of it."""
+    pairs = (opening for opening, each in _PAIRS.items() if each == closing)
+    opening = next(pairs, closing.replace("/", "", 1))
+    found = re.compile(re.escape(opening), re.IGNORECASE).search(text)
+    return len(text) if found is None else found.start()
+
+
+def _find_unopened(text: str, *, thought: bool) -> int:
+    """The end of a thought whose opening stands in no text: the template wrote it.
+
+    Behind a ``thought`` it is one only where anything follows: else its mark was written twice.
+    """
+    openings: dict[str, int] = {}
     for closing in _CLOSING.finditer(text):
-        opened = re.compile(rf"<{re.escape(closing[1])}>", re.IGNORECASE).search(text)
-        if opened is not None and opened.start() < closing.start():
+        mark = closing[0].lower()
+        if mark not in openings:
+            openings[mark] = _find_opening(text, mark)
+        if thought and not text[closing.end() :].strip():
+            return 0
+        if openings[mark] < closing.start():
             return 0
         line = text[text.rfind("\n", 0, closing.start()) + 1 : closing.start()]
         behind = text[closing.end() : closing.end() + 40].partition("\n")[0]
