@@ -9,7 +9,11 @@ from ttc_cli.types import AnswerType, Problem
 
 _OPTION = re.compile(
     r"(?<![\w\\])\(([A-J])\)|(?:^|\s|\*\*)([A-J])\)\s|"
-    r"^[ \t]*(?:[-*+][ ])?\[?\**([A-J])(?:[.:]|\])\**\s",
+    r"^[ \t]*(?:[-*+][ ])?\[?\**([A-J])(?:[.:]|\])\**\s|"
+    # A、 a mammal, A．Lyon
+    r"(?:^|[\s？])([A-J])[、．]|"
+    # A - Lyon, | A | Lyon |, and no formula
+    r"^[ \t]*(?:\|[ \t]*)?([A-J])[ \t]+[-–—|][ \t]+(?![^\n]*=)",
     re.MULTILINE,
 )
 _SMALL_OPTION = re.compile(
@@ -17,7 +21,8 @@ _SMALL_OPTION = re.compile(
 )
 _IN_ONE_LINE = re.compile(
     # What is …? A. Lyon B. Paris
-    r"[?:]\s{1,4}A\.\s(?!B\.)[^\n]{1,200}?\sB\.\s|"
+    r"[?:]\s{1,4}\**A\.\**\s(?!B\.)[^\n]{1,200}?\s\**B\.\**\s|"
+    r"\?\s{1,4}\**A:\**\s(?!B:)[^\n]{1,200}?\s\**B:\**\s|"
     r"[.!]\s{1,4}A\.\s(?!B\.)[^\n]{1,200}?\sB\.\s(?!C\.)[^\n]{1,200}?\sC\.\s|"
     # Which is …? (a) 4 (b) 5
     r"\b(?:which|pick|choose|select|what|who)\b[^\n]{0,500}[?:.!]\s{1,4}\(?a\)[^\n]{1,200}?\s\(?b\)",
@@ -71,7 +76,8 @@ _IN_LANGUAGE = re.compile(
 )
 _IN_A_UNIT = re.compile(
     rf"(?!.*\b(?:code|program|function|script|method|class|algorithm|snippet|{_LANGUAGE})\b)"
-    r"(?:please\s+)?(?:convert|translate|solve|write)\b[^?!\n]{0,80}?[\d=^][^?!\n]{0,80}?\b(?:in|to|into)\s+"
+    r"(?:please\s+)?(?:convert|translate|solve|write)\b[^?!\n]{0,80}?"
+    r"(?:[\d=^]|\b(?-i:[FK])\b)[^?!\n]{0,80}?\b(?:in|to|into)\s+"
     r"(?-i:[CR])\b",
     re.IGNORECASE,
 )
@@ -85,6 +91,11 @@ _ASKS_ABOUT = re.compile(
     r"(?:how|why|what|which|when|where|who|explain|describe|is|are|does|do)\b", re.IGNORECASE
 )
 _REQUEST = re.compile(r"(?:can|could|would|will)\s+you\b", re.IGNORECASE)
+_UNIT = (
+    r"(?:°|(?:degrees?|[fck]|(?:[kcdm]|kilo|centi|milli)?(?:m|g|l|met(?:er|re)s?|grams?|lit(?:er|re)s?)|"
+    r"miles?|feet|foot|inch(?:es)?|yards?|pounds?|lbs?|ounces?|oz|cups?|gallons?|mph|seconds?|minutes?|"
+    r"hours?|days?|weeks?|months?|years?|dollars?|euros?|usd|eur|gbp)\b)"
+)
 _QUANTITY = re.compile(
     r"\bhow\s+(?:many|much|old|far|long|tall|fast|high|wide|deep|heavy|big|large|often)\b|"
     r"\b(?:calculate|compute|evaluate)\b|"
@@ -94,7 +105,9 @@ _QUANTITY = re.compile(
     r"price|cost|profit|salary|pension|age|amount|integers?|result)\b|"
     r"\bwhat\s+(?:percent(?:age)?|fraction|number|speed)\b|\b(?:find|determine)\s+the\b|\bin\s+how\s+many\b|"
     r"\b\d+(?:\.\d+)?\s*(?:[-+*/×÷^]|plus|minus|times|divided by)\s*\d|"
-    r"\b(?:convert|change|express)\s+[-−]?\d[\d.,]*[^.?!\n]{0,60}?\b(?:in|to|into)\b"
+    r"\bconvert\b[^.?!\n]{0,80}?\b(?:in|to|into)\s+(?:degrees?\s+)?(?-i:[CFK])\b|"
+    r"(?:\b(?:convert|change|express)\s+[-−]?\d[\d.,]*|"
+    rf"\b(?:translate|what(?:'s|\s+is|\s+are))\s+[-−]?\d[\d.,]*\s?{_UNIT})[^.?!\n]{{0,60}}?\b(?:in|to|into)\b"
     r"(?!.*\b(?:hex\w*|base|roman|words?|letters?|time|notation|binary|json|xml)\b)",
     re.IGNORECASE,
 )
