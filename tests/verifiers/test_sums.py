@@ -35,6 +35,10 @@ RIGHT = [
     "40 - 60 = -20",
     "about 2.7059 * 3 = 8.1",
     "16 eggs - 3 eggs = 13 eggs",
+    "500 - 750 = (250)",
+    "$500 - $750 = ($250)",
+    "(5) - 8 = (3)",
+    "7 - 4 = (3)",
 ]
 WRONG = {
     "3 + 4 = 8": (Fraction(8), Fraction(7)),
@@ -48,6 +52,8 @@ WRONG = {
     "12 * 50 = 6.00 dollars": (Fraction(6), Fraction(600)),
     "Total = 5 * 12 = 62": (Fraction(62), Fraction(60)),
     "0 + 2 = -2": (Fraction(-2), Fraction(2)),
+    "500 - 750 = (350)": (Fraction(350), Fraction(-250)),
+    "Together he writes 3 * 2 = 7 pages.": (Fraction(7), Fraction(6)),
     "7 / 2 = 5": (Fraction(5), Fraction(7, 2)),
 }
 LEFT_ALONE = [
@@ -72,6 +78,18 @@ LEFT_ALONE = [
     "99999999999999999999 + 1 = 3",
     "He has 3 apples and 4 = 8 pears",
     "3 apples + 4 = 5 apples + 9",
+    "Counting in eights, 7 + 1 = 10",
+    "Basis 8: 7 + 1 = 10",
+    "8进制: 7 + 1 = 10",
+    "Falsch: 2 + 2 = 5",
+    "2 + 2 = 5. Das ist falsch.",
+    "On n'a pas 2 + 2 = 5.",
+    "2 + 2 = 5 es falso",
+    "2 + 2 = 5 错误",
+    "Неверно: 2 + 2 = 5",
+    "2 + 2 = 5 violates arithmetic",
+    "This would imply 10 - 3 = 5, so we discard it",
+    "The student wrote: 2 + 2 = 5.",
 ]
 
 
@@ -165,6 +183,7 @@ def test_no_text_breaks_it(text: str) -> None:
         "3 + 4 = 8. " * 9_000,
         "$1" * 50_000 + "= 1 + 1 = 3",
         "base " * 20_000 + "= 1 + 1 = 3",
+        "counting in " + "a" * 80_000 + "= 1 + 1 = 3",
     ],
 )
 def test_hostile_text_takes_no_time(text: str) -> None:

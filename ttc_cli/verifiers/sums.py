@@ -211,7 +211,8 @@ def _judge(
                 return None
             continue
         # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number behind it.
-        for number in {stated.value, stated.first}:
+        owed = {-stated.value} if _is_owed(right) else set()
+        for number in {stated.value, stated.first} | owed:
             usual = not (reading.continental or reading.repeating)
             if value.value == number or (
                 usual and _agree(value, number, stated, loose=loose, hundredth=hundredth)
@@ -223,6 +224,12 @@ def _judge(
         if slip is None or (value.relative and reading == Reading(relative=True)):
             slip = Slip(value.text, stated.value, value.value)
     return None if doubtful else slip
+
+
+def _is_owed(tokens: Sequence[Token]) -> bool:
+    """Whether it is one number in brackets, as accounts write what is less than nothing."""
+    kinds = [token.kind for token in tokens[1:-1] if token.kind != "money"]
+    return kinds == ["number"] and tokens[0].text == "(" and tokens[-1].text == ")"
 
 
 def _may_be_dates(tokens: Sequence[Token]) -> bool:
