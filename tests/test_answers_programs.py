@@ -92,13 +92,18 @@ def test_of_two_versions_the_later_one_is_the_program(language: str, code: str) 
         (f"{fence(CHECK, 'python')}\nand\n{fence(HELPED, 'python')}", f"{CHECK}\n\n{HELPED}"),
         (f"{fence(HELPED, 'python')}\nwith\n{fence(CHECK, 'python')}", f"{CHECK}\n\n{HELPED}"),
         (f"{fence(CHECK, 'python')}\nunlike\n{fence(ADD, 'python')}", ADD),
+        (f"{fence('K = 5', 'py')}\nthen\n{fence(ADD + ' + K', 'py')}", f"K = 5\n\n{ADD} + K"),
+        (f"{fence(ADD, 'python')}\nIts shape:\n{fence('def add(a, b): ...', 'python')}", ADD),
+        (f"{fence(ADD, 'py')}\n{fence('In [1]: add(1, 2)', 'py')}", ADD),
         # nothing is defined
+        (f"{fence('SELECT 1;')}\nHow to use it:\n{fence('python run.py')}", "SELECT 1;"),
         (f"{fence('x = 1', 'python')}\nOutput:\n{fence('1')}", "x = 1"),
         (f"{fence('SELECT 1;', 'sql')}\nThis gives\n{fence('1')}", "SELECT 1;"),
         (f"{fence('SELECT 1;')}\nOutput:\n{fence('1')}", "SELECT 1;"),
         (f"{fence('x = 1', 'py')}\nRun:\n{fence('python x.py', 'sh')}", "x = 1"),
         (fence("ls -l", "bash"), "ls -l"),
         # no end
+        (f"```python\n{ADD}```", ADD),
         (f"```python\n{ADD}", ADD),
         (f"```python\n{ADD}\n\nThis function adds. It's good.", ADD),
         (f"```\n{ADD}\nOutput: 3\nDone", ADD),

@@ -62,6 +62,8 @@ def find_blocks(text: str) -> list[Block]:
             blocks.append(_make_block(opened, inside, closed=not fence.info))
             opened, inside = fence if fence.info else None, []
     if opened is not None:
+        if inside and inside[-1].rstrip().endswith(opened.marks):  # return a + b```
+            inside[-1] = inside[-1].rstrip().removesuffix(opened.marks)
         blocks.append(_make_block(opened, inside, closed=False))
     return blocks
 

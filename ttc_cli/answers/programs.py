@@ -41,7 +41,7 @@ _DEFINED = re.compile(
     r")"
 )
 _NO_NAMES = {"if", "for", "while", "switch", "catch", "return", "else", "elif", "with", "print"}
-_TEST = re.compile(r"(?:^|_)tests?(?:_|\d*$)|^test[A-Z]|^Tests?(?:$|[A-Z_])|[a-z]Tests?(?:Case)?$")
+_TEST = re.compile(r"(?:^|_)tests?(?:_|\d*$)|^test[A-Z]|^Tests?(?:$|[A-Z_])|\wTests?(?:Case)?$")
 _TEST_MARK = re.compile(
     r"[ \t]*(?:#\[(?:\w+::)?test\b|#\[cfg\(test|@pytest\b|@given\b|@(?:Parameterized)?Test\b"
     r"|\[(?:Test|Fact|Theory)\b)|.*\bTestCase\b"
@@ -58,7 +58,11 @@ _OUTPUTS = {
     "result", "results", "terminal", "shell-session", "sh-session", "shellsession", "pycon", "json",
     "csv", "traceback", "none",
 }  # fmt: skip
-_PROMPT = re.compile(r"\s*(?:>>>|\$) ")
+_PROMPT = re.compile(
+    r"\s*(?:(?:>>>|\$|In \[\d*\]:) |"
+    r"(?:python3?|pip3?|node|npm|gcc|g\+\+|cargo|go (?:run|test)|java|bash|sh) [^\n(=]*\s*\Z)"
+)
+"""A session, or the one command that runs the program."""
 _LABEL = re.compile(r"\b(?:out(?:put)?s?|prints?|printed|results?|stdout|returns?|gives?)\b", re.I)
 _CODE_START = re.compile(
     r"#!|#include\b|<!doctype\b|<html\b|<\?php"
@@ -72,11 +76,12 @@ _SENTENCE = re.compile(r"[ \t]*[A-Z][\w'’]*,?(?: [\w'’`,]+){3,}[^;{}()=]*[.:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A block, what it defines, and what it uses that it does not define."""
+    """A block, what it defines, what it uses that it does not define, what else it binds."""
 
     block: Block
     names: frozenset[str]
     used: frozenset[str]
+    bound: frozenset[str] = frozenset()
 
 
 def pick_program(text: str, *, finished: bool = True) -> Block | None:
@@ -99,7 +104,9 @@ def pick_program(text: str, *, finished: bool = True) -> Block | None:
 
 def _join(blocks: Sequence[Block]) -> Block | None:
     """The last block that defines something, and those that belong to it."""
-    parts = [part for part in map(_read_part, blocks) if part.names]
+    parts = [part for part in map(_read_part, blocks) if part.names or part.bound]
+    while parts and not parts[-1].names:
+        parts.pop()
     if not parts:
         return None
     last = parts.pop()
@@ -107,7 +114,8 @@ def _join(blocks: Sequence[Block]) -> Block | None:
     for part in reversed(parts):
         if part.block.language != last.block.language:
             continue
-        if any(each.used & (part.names - names) for each in chosen):
+        offered = part.names - names if part.names & names else part.names | part.bound
+        if any(each.used & offered for each in chosen):
             chosen.insert(0, part)
         elif part.used & names and not part.names & names:
             chosen.append(part)
@@ -140,16 +148,21 @@ def _is_called_output(text: str, block: Block) -> bool:
 def _read_part(block: Block) -> _Part:
     content, used = block.content, frozenset[str]()
     names = frozenset() if block.language == "json" else frozenset(_read_names(content))
-    if not names or _PROMPT.match(content):
+    if _PROMPT.match(content):
         return _Part(block, frozenset(), used)
+    bound = frozenset[str]()
     if _is_python(block) and len(content) <= LONGEST_PARSED:
         try:
-            used = frozenset(_read_used(parse_python(content)))
+            tree = parse_python(content)
         except SyntaxError:  # a signature, a sketch
+            return _Part(block, frozenset(), used)
+        bound = frozenset(_read_bound(tree))
+        used = frozenset(_read_used(tree)) - bound
+        if names and all(map(_is_sketch, tree.body)):
             names = frozenset()
-    else:
+    elif names:
         used = frozenset(_NAME.findall(content))
-    return _Part(block, names, used - names)
+    return _Part(block, names, used - names, bound)
 
 
 def _is_python(block: Block) -> bool:
@@ -186,6 +199,26 @@ def _read_used(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.arg):
             assigned.add(node.arg)
     return read - assigned
+
+
+def _read_bound(tree: ast.Module) -> set[str]:
+    """Names that imports and assignments of the outermost level bind."""
+    bound: set[str] = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            bound.update((each.asname or each.name).partition(".")[0] for each in statement.names)
+        elif isinstance(statement, ast.Assign):
+            bound.update(each.id for each in statement.targets if isinstance(each, ast.Name))
+    return bound
+
+
+def _is_sketch(statement: ast.stmt) -> bool:
+    """Whether a function does nothing yet: its body is a docstring, ``...`` or ``pass``."""
+    return isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and all(
+        isinstance(each, ast.Pass)
+        or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+        for each in statement.body
+    )
 
 
 def _finish(block: Block) -> Block:
