@@ -26,6 +26,7 @@ from ttc_cli.answers.statements import (
     read_clauses,
 )
 from ttc_cli.answers.structured import find_json, parse_json, write_json
+from ttc_cli.answers.words import bare_boolean
 from ttc_cli.types import Answer, AnswerType
 
 _BOXED = re.compile(r"\\f?boxed\s*(?:[:=]\s*)?")
@@ -34,7 +35,8 @@ _EMPTY = re.compile(r"(?!\\\{\s*\\\}$)[\s.…?_,;:!*\\'\"()\[\]{}$~-]*")
 _FORMULA = re.compile(r"\$\$?|\\[(\[]")
 _MORE = re.compile(r"\s*(?:\d|\\[a-z]|[-+/^*=])")
 _LEAD_IN = re.compile(
-    r"\s*\\(?:text|textbf|textrm|mathrm|mbox)\{[^{}]*(?:\b(?:is|are|was|has|have|equals|about|approximately|exactly)|[:=])\s*\}"
+    r"\s*\\(?:text|textbf|textrm|mathrm|mbox)\{[^{}]*(?:\b(?:is|are|was|has|have|equals|"
+    r"equal to|therefore|thus|hence|so|about|approximately|exactly)|[:=])\s*\}"
     r"\s*[:=]?\s*(?=\S)"
 )
 _FENCE_MARK = re.compile(r"(?:`{3,}|~{3,})[\w+-]*")
@@ -109,6 +111,7 @@ def _show(text: str, key: str, type: AnswerType) -> str:
         return whole[1].strip() if whole else shown
     plain = re.sub(r"\\([$%])|\\!", r"\1", unwrap_text(shown)).strip()
     if type is AnswerType.BOOLEAN:
+        plain = bare_boolean(plain)
         words = 2 if plain.lower().startswith("not ") else 1
         return " ".join(plain.split()[:words]).strip(".,;:!")
     return shown if "\\" in plain else plain

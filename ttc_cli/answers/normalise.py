@@ -40,7 +40,9 @@ _NAME = (
     r"(?:\\?(?:text|mathrm) ?\{[A-Za-z ]+\}|"
     r"m?(?:\\(?:angle|overline|[Aa]lpha|[Bb]eta|[Gg]amma|[Dd]elta|[Tt]heta|[Ll]ambda|mu|[Pp]hi|"
     r"[Ss]igma|rho|tau|[Oo]mega|epsilon|varepsilon|varphi|ell) ?)?(?:\{?[A-Z]{2,3}\}?|[A-Za-z]?)"
-    r"(?:_ ?(?:\w|\{\w+\}))?(?: ?\([A-Za-z0-9](?:,[A-Za-z0-9])?\))?)"
+    r"(?:_ ?(?:\w|\{\w+\}))?(?:'{1,2}|\^ ?\{ ?-1 ?\})?"
+    r"(?: ?\([A-Za-z0-9](?:,[A-Za-z0-9])?\))?|\|[A-Z]{2}\||"
+    r"\\frac\{d[a-z]\}\{d[a-z]\}|\\(?:sin|cos|tan|cot) ?(?:[A-Za-z]|\\(?:theta|alpha|beta|phi)))"
 )
 _ASSIGNED = re.compile(rf"({_NAME}) ?= ?(?=[^=\s])")
 _ELEMENT = re.compile(r"[A-Za-z](?:_ ?\w)? ?\\in(?![a-z]) ?(?=\S)")
@@ -59,9 +61,14 @@ _SPELLINGS = tuple(
         (r"\\?(?<![A-Za-z])sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\*\* ?(-?\d+|[A-Za-z])", r"^{\1}"),
         (r"([_^]) ?\{ ?(\w) ?\}(?! ?\d)", r"\1\2"), (r"([_^]) ?(\w) (?=\d)", r"\1{\2}"),
-        (r"\\[$%]|(?<!\\)[$%]", ""),
+        (r"\\pmod ?(?:\{ ?(\w+) ?\}|(\w+))|\( ?\\?b?mod ?(\w+) ?\)", r"\\pmod{\1\2\3}"),
+        # \{x \mid x > 2\}
+        (r"\\\{ ?[A-Za-z] ?(?:\\in ?\\mathbb\{R\} ?)?(?:\\(?:mid|vert)(?![a-z])|[:|])"
+         r"(?=[^{}]*\\\})", r"\\{"),
+        (r"(?<=\d)\\?[$%](?=\d)", " "), (r"\\[$%]|(?<!\\)[$%]", ""),
     )
 )  # fmt: skip
+_CLOSED = re.compile(r"\\(?:frac|sqrt|times|cdot|div|pi|binom)(?![A-Za-z])")
 _DEGREE = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ\b)|\\degree\b")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
 _LITERAL = re.compile(
@@ -151,7 +158,7 @@ def _drop_debris(text: str) -> str:
     """Without what is left of Markdown, of delimiters and of brackets around a number."""
     for _ in range(3):
         text = text.strip(_DEBRIS).rstrip(_DEBRIS + ",;:")
-        text = text.removesuffix(r"\\")
+        text = text.rstrip("\\")
         for left, right in _HALVES:
             if (left in text) is not (right in text):
                 text = text.removeprefix(left).removesuffix(right)
@@ -173,10 +180,11 @@ def _tidy(text: str) -> str:
     text = strip_delimiters(spell(strip_delimiters(drop_marks(text))))
     if text.endswith(".") and not text.endswith(".."):
         text = strip_delimiters(text[:-1])
-    text = spell_fractions(drop_layout(text))
+    text = spell_fractions(drop_layout(text)).rstrip("\\; ")
     while whole := WRAPPER.fullmatch(text):
         text = whole[1].strip()
-    return text
+    braced = text[:1] == "{" and text[-1:] == "}" and _is_closed(text[1:-1])
+    return text[1:-1].strip() if braced else text
 
 
 def _key_latex(text: str) -> str:
@@ -189,6 +197,7 @@ def _key_latex(text: str) -> str:
     text = _AND.sub(", ", text)
     for pattern, into in _SPELLINGS:
         text = pattern.sub(into, text)
+    text = text.replace(";", ", ") if "," not in text else text
     text = _turn(_ELEMENT.sub("", text.strip(), count=1))
     name, rest = split_name(text)
     parts = _split(_join_groups(rest))
@@ -244,6 +253,8 @@ def _turn(text: str) -> str:
         return f"{sides[0]}={sides[-1]}"
     if len(sides) == 2 and re.fullmatch(_NAME, sides[1]):
         return f"{sides[1]}={sides[0]}"
+    if not re.search(r"[A-Za-z]", _CLOSED.sub("", exact[0])):  # 2 + 2 = 4
+        return sides[-1]
     return exact[0]
 
 

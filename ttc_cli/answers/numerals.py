@@ -46,7 +46,10 @@ _SIGNED = rf"[-+]?{_DECIMAL}"
 _EUROPEAN = re.compile(
     r"([1-9]\d{0,2}(?:[. ]\d{3})+|\d+),(\d{1,2})(?![\d.,])|([1-9]\d{0,2}(?:\.\d{3}){2,})(?![\d.,])"
 )
-_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot) ?(?:\{(\d+)\}|(\d))|\((\d+)\))")
+_REPEATING = re.compile(
+    r"(\d*)\.(?:(\d*)(?:\\(?:overline|bar|dot) ?(?:\{(\d+)\}|(\d))|\((\d+)\))|"
+    r"(\d{0,9}?)(\d{1,6}?)\7{2,99}(?:\.\.\.|\\[lc]?dots))"
+)
 _MIXED = re.compile(
     rf"({_WHOLE})(?: ?\\frac\{{(\d+)\}}\{{(\d+)\}}| (\d+) ?/ ?(\d+)| \((\d+) ?/ ?(\d+)\))(?!\d)"
 )
@@ -64,13 +67,18 @@ _EXPONENT = re.compile(rf"({_DECIMAL})(?:[eE]([-+]?\d+))?")
 
 _INDIAN = re.compile(r"\d\d?(?:,\d{2})+,\d{3}")
 
-_CURRENCY = (
-    r"(?:(?:US|AU|CA|NZ|HK|[ACS])?\\?\$|(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|HKD|SGD|SEK|"
-    r"NOK|DKK|PLN|CZK|MXN|BRL|ZAR|KRW|RUB|TRY)\b|Rs\b\.?)"
+FOREIGN = (
+    r"(?:EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|HKD|SGD|SEK|NOK|DKK|PLN|CZK|MXN|BRL|ZAR|KRW|RUB|TRY|"
+    r"AED|ARS|BDT|CLP|COP|EGP|HUF|IDR|ILS|KES|MYR|NGN|PHP|PKR|RON|SAR|THB|TWD|UAH|VND|Rs|kr)\b|"
+    r"zł|RM(?=\d)"
 )
+"""Currencies other than the dollar, which goes without saying."""
+DOLLARS = r"(?:AU|CA|NZ|HK|NT|Mex|[ACRS])(?=\\?\$)"
+_CURRENCY = rf"(?:(?:US|{DOLLARS})?\\?\$|USD\b|(?:{FOREIGN})\.?)"
 _BEFORE = re.compile(
-    rf" ?(?:(?P<minus>-|(?:minus|negative)\b)|\+|(?P<currency>{_CURRENCY})|="
-    r"|\\(?:approx|sim)(?![A-Za-z]))"
+    rf" ?(?:(?P<minus>-|(?i:minus|negative)\b)|\+|(?i:plus)\b|(?P<currency>{_CURRENCY})|="
+    r"|\\(?:approx|sim|simeq|cong)(?![A-Za-z])"
+    r"|(?i:about|approximately|approx\b\.?|roughly|around|nearly|almost|exactly)(?![A-Za-z]))"
 )
 _AFTER_CURRENCY = re.compile(rf" ?{_CURRENCY}$")
 _MAGNITUDES = {
@@ -97,7 +105,7 @@ _SHORT_UNITS, _LETTER_UNITS, _UNIT_WORDS, _CHANGES = (
     for words in (
         """mm cm dm km nm kg mg ft in mi yd oz lb lbs hr hrs min sec ms ml mL dL kl cc mph kph kmh
         kW MW GW kWh Hz kHz MHz GHz kB MB GB TB kJ MJ kN Pa kPa MPa eV cal kcal mol rad deg psi atm
-        bar gal qt pt sq cu yr yrs mo wk ha dB lm lx ohm Nm""",
+        bar gal qt pt sq cu US yr yrs mo wk ha dB lm lx ohm Nm""",
         "m g s h l L c t N J W V A C F K Ω",
         """degree inch inche foot feet yard mile meter metre centimeter centimetre millimeter
         millimetre kilometer kilometre unit square cubic second minute hour day week month year gram
@@ -110,9 +118,12 @@ _SHORT_UNITS, _LETTER_UNITS, _UNIT_WORDS, _CHANGES = (
         base mod modulo choose than below remainder am pm noon midnight bc ad bce ce root sqrt pi
         sin cos tan cot csc log ln exp lim max gcd lcm det arcsin arccos arctan sinh cosh tanh alpha
         beta gamma delta theta lambda phi omega if when not power binary octal hex hexadecimal score
-        gross quadrillion""",
+        gross""",
     )
 )
+_OTHER_WORDS = re.compile(r"illion(?:th)?|(?:eleven|twelf|teen|tie)th")
+"""quintillion, trillionths, twentieths"""
+_METRIC = re.compile(r"[munpkMGTcdhµ](?:m|g|s|L|l|A|V|W|J|N|T|F|C|H|Hz|Pa|eV|Ω|mol|B)")
 
 
 def is_number(key: str) -> bool:
@@ -176,7 +187,8 @@ def _read_unsigned(text: str, grouped: bool, currency: bool) -> tuple[Fraction, 
             whole = re.sub(r"\D", "", match[1] or match[3])
             return Fraction(f"{whole}.{match[2] or 0}"), match.end()
     if match := _REPEATING.match(text):
-        return _repeat(match[1], match[2], match[3] or match[4] or match[5]), match.end()
+        whole, *fixed_and_block = (group for group in match.groups() if group is not None)
+        return _repeat(whole, *fixed_and_block), match.end()
     if match := _MIXED.match(text):
         whole, above, below = (g for g in match.groups() if g is not None)
         part = _divide(above, below)
@@ -246,7 +258,7 @@ def _read_rest(rest: str, reading: Reading, currency: bool) -> int | None:
         rest = unwrapped[letter.end() :]
     while match := _MARK.match(rest):
         rest = rest[match.end() :]
-    rest = rest.rstrip(" .")
+    rest = rest.rstrip(" .'\"" if reading is Reading.NUMBER else " .")
     return factor if not rest or _is_unit(rest, reading) else None
 
 
@@ -281,8 +293,8 @@ def _is_unit(rest: str, reading: Reading) -> bool:
     bare = re.sub(r"\\(?:frac|cdot|times)\b|\\ ", " ", WRAPPER.sub(" ", rest))
     plain = _FRACTION_OF_UNITS.sub(r"\1/\2", unwrap_text(rest))
     plain = re.sub(r"\\(?:cdot|times)\b", "*", plain).replace("\\", "")
-    plain = plain.replace("Omega", "Ω")
-    if not _UNIT_SHAPE.fullmatch(plain) or not re.match(r" *[(-]?[^\W\d_]", plain):
+    plain = re.sub(r"(?<![A-Za-z])mu (?=[A-Za-zΩ])", "µ", plain.replace("Omega", "Ω"))
+    if not _UNIT_SHAPE.fullmatch(plain) or not re.match(r" *[(/-]? ?[^\W\d_]", plain):
         return False
     words = re.findall(r"[^\W\d_]+", re.sub(r"^ an? (?=[a-z])", " ", plain))
     if not words or any(_changes(word, place) for place, word in enumerate(words)):
@@ -291,25 +303,30 @@ def _is_unit(rest: str, reading: Reading) -> bool:
         return False
     outside = re.findall(r"[^\W\d_]+", bare)
     if reading is Reading.LATEX:
-        glued = bool(outside) and not rest.startswith((" ", "}", "\\"))
+        glued = bool(outside) and not rest.startswith((" ", "}", "\\", "/"))
         return not glued and all(
             word in _SHORT_UNITS - {"mg", "pt", "mo", "ha"} or _singular(word) in _UNIT_WORDS
             for word in outside
         )
     least = 3 if rest.startswith(" ") or outside != words else 4
     first = words[0]
+    if plain.lstrip().startswith("/") and len(first) == 1:  # 3/t
+        return False
     return (
         len(first) >= least
         or first in _SHORT_UNITS
         or first in _LETTER_UNITS
+        or _METRIC.fullmatch(first) is not None
         or _singular(first) in _UNIT_WORDS
     ) and all(len(word) > 1 or word in _LETTER_UNITS or word == "a" for word in words)
 
 
 def _changes(word: str, place: int) -> bool:
     """Whether a word is more than a unit; metres per second are squared, numbers are not."""
-    word = _singular(word)
-    return word in _CHANGES and not (place and word in ("squared", "cubed"))
+    word = word.lower()
+    if place and word in ("squared", "cubed"):
+        return False
+    return bool({word, _singular(word)} & _CHANGES or _OTHER_WORDS.search(word))
 
 
 def _singular(word: str) -> str:

@@ -20,7 +20,8 @@ _PLAIN = {
 _LATEX = {
     "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "∙": r"\cdot ", "÷": r"\div ", "∞": r"\infty ",
     "±": r"\pm ", "∓": r"\mp ", "≤": r"\leq ", "≥": r"\geq ", "⩽": r"\leq ", "⩾": r"\geq ",
-    "≠": r"\neq ", "≈": r"\approx ", "≅": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+    "≠": r"\neq ", "≈": r"\approx ", "≅": r"\approx ",
+    "≡": r"\equiv ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
     "∉": r"\notin ", "∅": r"\emptyset ", "∖": r"\setminus ", "∠": r"\angle ", "…": r"\ldots ",
     "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}",
     "ℂ": r"\mathbb{C}", "°": r"^{\circ}", "⟨": r"\langle ", "⟩": r"\rangle ",
@@ -38,13 +39,18 @@ _DELIMITERS = (
     ("`", "`"), ('"', '"'), ("*", "*"),
 )  # fmt: skip
 WRAPPER = re.compile(
-    r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it)|mbox|operatorname|boldsymbol|bf|rm)\*?"
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|boldsymbol|bm|bf|rm|"
+    r"underline|emph)\*?"
     r"\s*\{([^{}]*)\}"
 )
 _SIZE = re.compile(
-    r"\\(?:displaystyle|limits|(?:left|right|big|Big|bigg|Bigg)[lr]?(?![A-Za-z])\.?)"
+    r"\\(?:(?:display|text)style|limits|small|[lL]arge|LARGE|[hH]uge|normalsize)(?![A-Za-z])|"
+    r"\\(?:left|right|big|Big|bigg|Bigg)[lr]?(?![A-Za-z])\.?|(?<!\\)\\[()]|"
+    r"\\(?:(?:text)?color|[hv]?phantom|tag\*?|label)\s*\{[^{}]*\}|\\(?:qed|checkmark)(?![A-Za-z])"
 )
 _COMMA = re.compile(r"(?<=\d)(?:(?:\{,\}|,\\!)(?=\d{3}(?!\d))|(\{,\})(?=\d))")
+_GAP = re.compile(r"(?<=\d)[ \t]*(?:\\q?quad(?![A-Za-z])|\n)\s*(?=\d)")
+"""Between two numbers it keeps them apart, where a blank may stand between thousands."""
 _SPACE = re.compile(r"(?<!\\)\\[,;:> ]|\\q?quad\b|~|\\(?:thin|med|thick)?space\b|\s+")
 
 
@@ -134,7 +140,7 @@ def unwrap_text(text: str) -> str:
 def drop_layout(text: str) -> str:
     r"""Blanks of any width as one blank, ``\left`` and ``\!`` gone, ``1{,}234`` as ``1234``."""
     text = _COMMA.sub(lambda match: "" if match[1] is None else ".", text.replace(r"\text{}", ""))
-    text = _SIZE.sub("", text.replace(r"\!", ""))
+    text = _GAP.sub(", ", _SIZE.sub("", text.replace(r"\!", "")))
     return _SPACE.sub(" ", _SPACE.sub(" ", text)).strip()
 
 

@@ -23,19 +23,24 @@ _MAX_LINE = 60
 _CLOSING_LINES = 2
 
 _IS = r"(?:(?:is|equals|(?:would|will|must) be|comes (?:out )?to|turns out to be)\b|[:=])"
-_MARKS = r"[\s*_\"'`)\]]{0,8}"
+_MARKS = r"[\s*_\"'`)}\]]{0,8}"
+_COMMAND = r"(?:(?<=\\)(?:textbf|textit|emph|underline|(?:sub){0,2}section)\*?\{)?"
+"""What the marks at the front of a line end in a backslash for."""
 _PHRASE = re.compile(
     # **Final answer:** 64
     rf"(?P<strong>\bfinal\s{{1,3}}answer{_MARKS}(?:{_IS}|[-=]>|[→⇒➡—–])"
     # <answer>64
-    r"|<answer>"
+    r"|<(?:final_?)?answer>"
     # (Answer: 64)
-    rf"|^(?:[^\w\n]|_)*(?:(?:the|my|our)[ ])?(?:(?:final|correct|right)[ ])?answer{_MARKS}[:=])"
+    rf"|^(?:[^\w\n]|_)*{_COMMAND}(?:(?:the|my|our)[ ])?(?:(?:final|correct|right)[ ])?"
+    rf"answer{_MARKS}(?:[:=→⇒➡]|-(?=[ ])))"
     # ## 3. Final answer
-    r"|(?P<heading>^(?:[^\w\n]|_)*(?:(?:step[ ])?\d{1,2}[.:)]?[ ])?(?:(?:the|my|our)[ ])?"
-    r"(?:(?:final|correct|right)[ ])?answer(?:[^\w\n]|_)*$(?:\n[-=]{2,}[ \t]*$)?)"
+    rf"|(?P<heading>^(?:[^\w\n]|_)*{_COMMAND}(?:(?:step[ ])?\d{{1,2}}[.:)]?[ ](?:[-–—][ ])?)?"
+    r"(?:(?:the|my|our)[ ])?(?:(?:final|correct|right)[ ])?answer(?:[ ]\([a-z ]{1,40}\))?"
+    r"(?:[^\w\n]|_)*$(?:\n[-=]{2,}[ \t]*$)?)"
     # So the answer to the question is 64
-    rf"|\banswer\b(?:[ ](?:to|of|for|in)[ ][^.\n]{{1,80}}?(?=[ ]is\b|[:=]))?{_MARKS}{_IS}",
+    rf"|\b(?:answer|(?:correct|right)[ ](?:option|choice))\b"
+    rf"(?:[ ](?:to|of|for|in)[ ][^.\n]{{1,80}}?(?=[ ]is\b|[:=]))?{_MARKS}{_IS}",
     re.IGNORECASE | re.MULTILINE,
 )
 _BEFORE = re.compile(
@@ -43,31 +48,39 @@ _BEFORE = re.compile(
     r"[\s*_(\[\"']*(?:(?:the|my|our|an)[ ])?(?:(?:final|correct|right|short)[ ])?$",
     re.IGNORECASE,
 )
-_ANOTHER = re.compile(r"(?:\$\$?|\\[(\[])?[ \t]?\\f?boxed|</answer>")
+_ANOTHER = re.compile(r"(?:\$\$?|\\[(\[])?[ \t]?\\f?boxed|</(?:final_?)?answer>", re.IGNORECASE)
 """Where a statement ends because a box follows, which is read by itself."""
 _LEAD = re.compile(
-    r"[\s:*_,]*(?:(?:(?:therefore?|thus|hence|then|simply|indeed|exactly|precisely|approximately|"
+    r"[\s:*_,}]*(?:(?:(?:actually|probably|definitely|certainly|given by|found to be|"
+    r"(?:therefore?|thus|hence|then|simply|indeed|exactly|precisely|approximately|"
     r"approx\.|about|around|roughly|nearly|almost|just|only|also|clearly|now|equal to|a total of|"
-    r"(?:the )?(?:option|choice|letter|number|value))\b,?|approx\.|[=≈~→⇒➡>])[\s:*_]*)*",
+    r"(?:the )?(?:option|choice|letter|number|value)))\b,?|"
+    r"approx\.|\.{3}|…|[=≈→⇒➡>]|~(?!~))[\s:*_]*)*",
     re.IGNORECASE,
 )
+_MARKUP = re.compile(
+    r"<(b|i|em|strong|mark|u|p|h[1-6]|div|span|center)>([^<>\n]{1,200})</\1>", re.IGNORECASE
+)
+_STRUCK = re.compile(r"~~[^~\n]{1,80}~~")
 _BULLET = re.compile(r"\A[-+•>][ \t]+")
 _DISPLAY = re.compile(
     r"\\\[(.+?)\\\]|\$\$(.+?)\$\$|"
-    r"\\begin\{(?P<name>equation|align|aligned|gather|displaymath|math|multline)(\*?)\}(.+?)\\end\{(?P=name)|"
+    r"\\begin\{(?P<name>equation|align|aligned|gather|displaymath|math|multline|center)(\*?)\}(.+?)\\end\{(?P=name)|"
     r"`{3,}\w*\n(.+?)\n[ \t]*`{3}",
     re.DOTALL,
 )
+_ALIGNED = re.compile(r"\\begin\{(aligned|gathered|split)\}(.+)\\end\{\1\}", re.DOTALL)
 _FORMULA = re.compile(
     r"(?:\\\[(.+?)\\\]|\\\((.+?)\\\)|\$\$(.+?)\$\$|\$(?!\d+[^$]*$)([^$]+)\$)"
     r"(?!\s*(?:[-+=<>±]|\\[a-z]+\b|(?:,|or|and)\s*(?:\$|\\\()))"
 )
-_SENTENCE_END = re.compile(r"(?<![A-Z])[.!?](?=[\s\"')*_\]]|$)|\n|。")
+_SENTENCE_END = re.compile(r"(?<![A-Z])(?<!\bi\.e)(?<!\be\.g)[.!?](?=[\s\"')*_\]]|$)|\n|。")
 _OPENED = re.compile(r"(?:\\\[|\$\$|\\begin\{[a-z]{1,20}\*?\}|`{3,}\w*\n)\s*")
 _ASIDE = re.compile(
     r"(?<!\s),?\s+(?:because|since|which|so|where)\b.*|,\s+as\b.*|;\s+[a-z]+ [a-z].*|"
     r"(?<!\s)\s*[\u2600-\u27bf\U0001f300-\U0001faff]\ufe0f?\s.*|(?<!\s)\s*—\s*(?=[A-Za-z]{2}|[aI]\b).*|"
     r"(?<!\s)\s+(?:–|--?)\s+(?=[a-z]+ [a-z]).*|"
+    r"(?<!\s)\s+\((?:=|≈|i\.e\.|e\.g\.|rounded|approx|about|\d+ ?[x×*] ?\d)[^()]*\)\W*$|"
     r"(?<!\s)\s+\((?=\W*[A-Za-z]{3})[A-Za-z\s,.;:'’-]{4,}\)\W*$",
     re.DOTALL,
 )
@@ -101,6 +114,7 @@ def find_statements(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
     The weak forms (a heading, and one that is neither "final" nor a line of its own) must stand
     in the closing lines.
     """
+    text = _MARKUP.sub(r"\2", text)
     for match in reversed(deque(_PHRASE.finditer(text), maxlen=LATEST)):
         if _stands_in_box(text, match.start()):
             continue
@@ -146,7 +160,7 @@ def clean(text: str) -> str:
     while True:
         before = text
         text = strip_delimiters(text).rstrip(_DECORATION).rstrip() or text
-        text = _strip_tag(text)
+        text = _RULE.sub("", _strip_tag(text))
         for close, open in _PAIRS:
             if text.endswith(close) and text.count(close) > text.count(open):
                 text = text[: -len(close)]
@@ -160,6 +174,7 @@ def clean(text: str) -> str:
 
 
 _FRAMED = re.compile(r"\A(?:\|\s+([^|]*?)\s+\||'([^']*)'|([^'#]*[\d.)])(?:'|\s#+))\Z", re.DOTALL)
+_RULE = re.compile(r"(?<!\s)\s+(?:-{2,}|={2,})\Z")
 _PAIRS = (
     (r"\)", r"\("),
     (r"\]", r"\["),
@@ -219,14 +234,15 @@ def _announces(text: str, match: re.Match[str]) -> bool:
 def _read_display(shown: re.Match[str]) -> str:
     """What a displayed formula holds; of several lines one after another, all as one."""
     inside = next(filter(None, (shown[1], shown[2], shown[5], shown[6])))
-    if (shown["name"] or "").startswith(("align", "gather")):
-        inside = inside.replace("&", "").replace(r"\\", " ")
+    inner = _ALIGNED.fullmatch(inside.strip())
+    if inner or (shown["name"] or "").startswith(("align", "gather")):
+        inside = (inner[2] if inner else inside).replace("&", "").replace(r"\\", " ")
     return clean(" ".join(inside.split()).rstrip(".,"))
 
 
 def read_clauses(line: str, type: AnswerType) -> Iterator[str]:
     r"""The readings of a statement: a formula, the sentence, the sentence without its tail."""
-    line = line.strip()[:MAX_ANSWER]
+    line = _STRUCK.sub("", line[:MAX_ANSWER]).strip()
     formula = _FORMULA.match(line)
     if formula and type is not AnswerType.TEXT:
         yield next(group for group in formula.groups() if group)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ttc_cli.answers.numerals import Reading, read_number
+from ttc_cli.answers.numerals import DOLLARS, FOREIGN, Reading, read_number
 from ttc_cli.answers.spelling import drop_layout, spell, strip_delimiters, unwrap_text
 
 _MARKS = re.compile("[✅✔✓☑🎉]\ufe0f?")
 _CODES = {"€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "₩": "krw", "₽": "rub"}
-_CURRENCY = re.compile(
-    r"[€£¥₹₩₽]|\b(?:EUR|GBP|JPY|CNY|INR|CHF|AUD|CAD|NZD|HKD|SGD|SEK|NOK|DKK|PLN|MXN|BRL|KRW|RUB)\b|"
-    r"\b(?:AU|CA|NZ|HK|[ACS])(?=\\?\$)|\bRs\b"
-)
+_CURRENCY = re.compile(rf"[€£¥₹₩₽]|\b(?:{FOREIGN})|\b{DOLLARS}|(?<=\d)(?:kr\b|zł)")
 _INITIALS = re.compile(r"(?<![^\W\d_])(?:[^\W\d_]\.[ \t]?)+(?:[^\W\d_](?![^\W\d_]))?")
 _GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _FRACTION = re.compile(r"\\frac\{([^{}]*)\}\{([^{}]*)\}")
@@ -24,7 +21,7 @@ _PUNCTUATION = re.compile(
 )
 _THE = re.compile(r"(?<!\S)[Tt]he\s+(?=\w)")
 _ARTICLE = re.compile(
-    r"(?:[Aa]n|a|A(?!\s+(?:minor|major|flat|sharp|natural|positive|negative)\b))\s+(?=[^\W\d_]{2})"
+    r"(?:[Aa]n|a|A(?!\s+(?i:minor|major|flat|sharp|natural|positive|negative)\b))\s+(?=[^\W\d_]{2})"
 )
 
 _CHOICE_LEAD = re.compile(
@@ -36,17 +33,29 @@ _CHOICE = re.compile(
     r"(?P<bare>[A-Z])\s*(?=\()|(?P<titled>[B-HJ-Z])\s+(?=[A-Z\d])"
 )
 _ANOTHER = re.compile(
-    r"[\s.)]*(?:[,;/&+]|\b(?:and|or)\b)+\s*(?:and\s+|or\s+)?\(?[A-Za-z](?:\)|\s*$|\s*[,;/&+]|\s+(?:and|or)\b)"
+    r"[\s.)]*(?:[,;/&+]|\b(?:and|or)\b)+\s*(?:and\s+|or\s+)?\(?[A-Za-z](?:\)|\s*$|\s*[,;/&+]|\s+(?:and|or)\b)|"
+    r"[\s.)]*\([A-Za-z]\)"
 )
 
 _YES = {"yes", "true", "correct"}
 _NO = {"no", "false", "incorrect", "impossible"}
-_LETTERS = {"y": "yes", "n": "no"}
-_DENIED = {"possible", "true", "correct", "valid"}
+_ALONE = {"y": "yes", "n": "no", "valid": "yes", "possible": "yes", "invalid": "no", "never": "no"}
+"""Of themselves these are an answer, in front of more they may be anything."""
+_DENIED = {"possible", "true", "correct", "valid", "always", "necessarily"}
+_SAID = re.compile(
+    r"(?:(?:it|this|that|(?:the|this) (?:statement|claim|assertion|conjecture|answer))[ ]is[ ]|"
+    r"(?:definitely|certainly|probably|likely|indeed)[ ,])+",
+    re.IGNORECASE,
+)
+_THEN = r"[^.]{0,80}?[,;]\s+(?:(?:and|but)\s+)?"
+_ONLY = r"(?:,|\s+(?:for|if|when|in|otherwise)\b)"
 _UNDECIDED = re.compile(
     r"\W*(?:(?:or|and|vs)\b|[/|])|"  # yes or no
     r",?\s+(?:but\s+)?(?:if|unless|only|depending|depends|sometimes|for\s+some|in\s+some|when)\b|"
-    r"\W+(?:yes|no|true|false)\W*$|\s+(?:idea|answer|clue|information|way\s+to\s+(?:know|tell))\b",
+    r"\W+(?:yes|no|true|false)\W*$|"
+    rf"(?<=yes){_THEN}no{_ONLY}|(?<=no){_THEN}yes{_ONLY}|"
+    rf"(?<=true){_THEN}false{_ONLY}|(?<=false){_THEN}true{_ONLY}|"
+    r"\s+(?:one|body|idea|answer|clue|information|way\s+to\s+(?:know|tell))\b",
     re.IGNORECASE,
 )
 
@@ -111,7 +120,7 @@ def _key_symbols(text: str) -> str | None:
 
 def key_choice(text: str) -> str | None:
     """The letter of one option, and None for several."""
-    text = drop_layout(unwrap_text(strip_delimiters(drop_marks(text)))).strip("*_ ")
+    text = drop_layout(unwrap_text(strip_delimiters(drop_marks(text)))).strip("*_ {}<>")
     text = strip_delimiters(_CHOICE_LEAD.sub("", text, count=1))
     letter = _CHOICE.match(text)
     if letter is None or _ANOTHER.match(text, _end_of_letter(letter)):
@@ -123,15 +132,21 @@ def _end_of_letter(match: re.Match[str]) -> int:
     return match.end(next(name for name, group in match.groupdict().items() if group))
 
 
+def bare_boolean(text: str) -> str:
+    """From its yes or no on, "It is true" as "true"."""
+    text = unwrap_text(strip_delimiters(drop_marks(text))).strip("*_ ")
+    return text[said.end() :] if (said := _SAID.match(text)) else text
+
+
 def key_boolean(text: str) -> str | None:
     """``yes`` or ``no`` by the word in front; None where the answer is both or depends."""
-    text = unwrap_text(strip_delimiters(drop_marks(text))).strip("*_ ")
+    text = bare_boolean(text)
     match = re.match(r"(not\s+)?([A-Za-z]+)", text, re.IGNORECASE)
     if match is None or _UNDECIDED.match(text, match.end()):
         return None
     word = match[2].lower()
     if match[1]:
         return "no" if word in _DENIED else None
-    if word in _LETTERS:
-        return _LETTERS[word] if re.fullmatch(r"\W*", text[match.end() :]) else None
+    if word in _ALONE:
+        return _ALONE[word] if re.fullmatch(r"\W*", text[match.end() :]) else None
     return "yes" if word in _YES else "no" if word in _NO else None
