@@ -125,6 +125,10 @@ ONE = [
     (LATEX, [r"\cos\theta = \frac12", "0.5", r"\frac{1}{4}+\frac{1}{4}=\frac12"]),
     (LATEX, ["f'(x)=2x", "2x"]),
     (LATEX, [r"\frac{dy}{dx} = 2x", "2x"]),
+    (LATEX, [r"x<1 \text{ or } x>2", "x>2 ∨ x<1", r"(-\infty,1)\cup(2,\infty)"]),
+    (LATEX, ["x > 1 and x < 2", "1<x<2", "(1,2)"]),
+    (LATEX, [r"x\neq 1 \text{ and } x\neq 2", r"x \neq 2, x \neq 1"]),
+    (LATEX, ["x=1 or x>3", r"\{1\}\cup(3,\infty)"]),
     (BOOLEAN, ["Yes", "It is true", "Valid", "definitely yes", "Yes, no prime divides it"]),
     (BOOLEAN, ["No", "The statement is false.", "Not always", "No, yes would need n > 2"]),
     (BOOLEAN, ["No", "Not possible", "No, 91 = 7 × 13", "false"]),
@@ -185,6 +189,7 @@ APART = [
     (LATEX, [r"\sin x = \frac12", r"\cos x = \frac12"]),
     (LATEX, [r"\{x \in \mathbb{Z} : x > 2\}", r"(2,\infty)"]),
     (NUMBER, ["3.14...", "22/7", "3.14141414"]),
+    (LATEX, ["x>2 and x<5", "x<2 or x>5", "x<2 or x>6", "y<2 or y>5", "x>2 or x<5"]),
     (CHOICE, ["A", "B", "C"]),
 ]
 

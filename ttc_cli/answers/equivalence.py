@@ -15,7 +15,7 @@ from types import TracebackType
 
 from ttc_cli.answers.algebra import Algebra, WorkerLostError
 from ttc_cli.answers.extract import read_answer
-from ttc_cli.answers.normalise import is_literal, split_list, split_name, split_tuple
+from ttc_cli.answers.normalise import is_literal, split_joined, split_list, split_name, split_tuple
 from ttc_cli.answers.numerals import is_number, write_number
 from ttc_cli.types import Answer, AnswerClass, AnswerType
 
@@ -261,7 +261,8 @@ def _pair(first: str, second: str) -> tuple[list[str], list[str], bool] | None:
     """The elements of two lists, or of two tuples of one kind, and whether their order counts."""
     lists = split_list(first), split_list(second)
     if max(map(len, lists)) > 1:
-        return *lists, False
+        left, right = (split_joined(each[0]) if len(each) == 1 else each for each in lists)
+        return left, right, False
     one, other = split_tuple(first), split_tuple(second)
     if one is None or other is None:
         return None

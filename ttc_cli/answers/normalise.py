@@ -36,6 +36,8 @@ _AND = re.compile(
     r",? ?(?:\\(?:text|mathrm|textrm|mbox) ?\{ ?,? ?(?:and|or) ?\}|\\lor\b|\\vee\b|"
     r"(?<![A-Za-z\\{])(?:and|or)(?![A-Za-z]))[ ,]*"
 )
+_RELATION = re.compile(r"[<>≤≥≠]|\\(?:[lgn]eq?|[lg]eqslant|[lg]t)(?![a-z])")
+_JOINED = re.compile(r" ?(\\lor|\\land)(?![a-z]) ?")
 _NAME = (
     r"(?:\\?(?:text|mathrm) ?\{[A-Za-z ]+\}|"
     r"m?(?:\\(?:angle|overline|[Aa]lpha|[Bb]eta|[Gg]amma|[Dd]elta|[Tt]heta|[Ll]ambda|mu|[Pp]hi|"
@@ -131,6 +133,11 @@ def split_list(key: str) -> list[str]:
     return _split(key)
 
 
+def split_joined(key: str) -> list[str]:
+    r"""The relations that ``\lor`` or ``\land`` stands between."""
+    return _JOINED.split(key)[::2]
+
+
 def split_tuple(key: str) -> tuple[str, list[str], str] | None:
     """Opening bracket, elements, closing bracket of a point, an interval or a vector."""
     if key[:1] not in "([" or key[-1:] not in ")]" or not _is_closed(key[1:-1]):
@@ -194,7 +201,7 @@ def _key_latex(text: str) -> str:
     """
     if words := _read_words(text):
         return words
-    text = _AND.sub(", ", text)
+    text = _AND.sub(_join if _RELATION.search(text) else ", ", text)
     for pattern, into in _SPELLINGS:
         text = pattern.sub(into, text)
     text = text.replace(";", ", ") if "," not in text else text
@@ -211,9 +218,16 @@ def _key_latex(text: str) -> str:
     return (f"{_squeeze(name)}=" if name and keys else "") + ",".join(keys)
 
 
+def _join(match: re.Match[str]) -> str:
+    """Between relations it matters whether both hold or one of them."""
+    return r" \lor " if re.search(r"or|\\vee", match[0]) else r" \land "
+
+
 def _key_part(text: str) -> str:
     """The key of one element: a number, words, a tuple, a set, an expression."""
     text = text.strip()
+    if len(set(signs := _JOINED.findall(text))) == 1:
+        return f"{signs[0]} ".join(sorted(map(_key_part, _JOINED.split(text)[::2])))
     if (number := read_number(text, Reading.LATEX)) is not None:
         return number
     if words := _read_words(text):
@@ -328,6 +342,7 @@ __all__ = [
     "is_number",
     "make_key",
     "read_number",
+    "split_joined",
     "split_list",
     "split_name",
     "split_tuple",

@@ -112,6 +112,11 @@ def _make_reader() -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def _parse(expression: str) -> Any:
+    import sympy
+
+    for sign, join in ((r"\lor ", sympy.Or), (r"\land ", sympy.And)):
+        if sign in expression:
+            return join(*map(_parse, expression.split(sign)))
     return _build(_make_reader()(expression.replace(",", ", ")), r"\sum" not in expression)
 
 
@@ -229,6 +234,9 @@ def _equal(one: Any, other: Any) -> bool | None:
         ratio = _ratio(one.gts - one.lts, other.gts - other.lts)
         if ratio is not None or one.free_symbols != other.free_symbols:
             return ratio is not None and bool(ratio > 0)
+    held = [each for each in (one, other) if isinstance(each, sympy.logic.boolalg.Boolean)]
+    if len(held) == 2 and one.free_symbols != other.free_symbols:
+        return False
     sets = [each if isinstance(each, sympy.Set) else _find_set(each) for each in (one, other)]
     return None if None in sets else _equal_sets(*sets)
 
