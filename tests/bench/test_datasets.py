@@ -207,6 +207,8 @@ def write(folder: Path, *rows: Any) -> Path:
             "latex",
         ),
         ({"question": "q", "choices": [], "answer": "1"}, "1", "auto"),
+        ({"question": "q", "A": 3, "B": 4, "answer": "7", "type": "number"}, "7", "number"),
+        ({"question": "q", "A": 3, "answer": "A"}, "A", "auto"),
     ],
 )
 def test_labels_are_read_as_they_are_written(
@@ -215,6 +217,14 @@ def test_labels_are_read_as_they_are_written(
     [question] = load(write(tmp_path, row))
     assert (question.problem.text, question.answer) == ("q", answer)
     assert question.problem.answer_type == kind
+
+
+@pytest.mark.parametrize("answer", ["B", "(b)", "grass", 1])
+def test_options_may_stand_in_columns_of_their_own(tmp_path: Path, answer: Any) -> None:
+    row = {"question": "q", "A": "rose", "B": "grass", "C": "", "answer": answer}
+    [question] = load(write(tmp_path, row))
+    assert question.problem.text == "q\n\nA) rose\nB) grass"
+    assert (question.answer, question.problem.answer_type) == ("B", AnswerType.CHOICE)
 
 
 @pytest.mark.parametrize(

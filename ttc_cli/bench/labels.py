@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,15 @@ def find_value(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any] 
     return None
 
 
+def _find_columns(row: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """Options that stand in columns of their own, A and B and so on, as MMLU has them."""
+    letters = [chr(ord("A") + place) for place in range(_MOST)]
+    there = list(itertools.takewhile(lambda each: not _is_empty(row.get(each)), letters))
+    if len(there) < 2:
+        return None
+    return f"A to {there[-1]}", {"text": [row[each] for each in there], "label": there}
+
+
 def _is_empty(value: Any) -> bool:
     """Nothing, blank, or the NaN that tables write for nothing."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
@@ -62,9 +72,10 @@ def read_label(row: Mapping[str, Any], default: AnswerType | None) -> tuple[str,
     if not isinstance(text, str):
         raise UsageError(f"the {name} is no text, but {_show(text)}.")
     kind = _read_kind(row, default, by_level=name == "problem")
-    options = find_value(row, OPTIONS)
+    may_choose = kind in (None, AnswerType.AUTO, AnswerType.CHOICE)
+    options = find_value(row, OPTIONS) or (_find_columns(row) if may_choose else None)
     if options is not None and options[1] not in ([], {}):
-        if kind not in (None, AnswerType.AUTO, AnswerType.CHOICE):
+        if not may_choose:
             raise UsageError(f"the answer to a question with options is a choice, not {kind}.")
         _, answer = _require(row, ANSWER, "answer")
         listed, right = choose(*options, answer)
