@@ -10,6 +10,8 @@ from ttc_cli.commands.panels import PanelCommand
 
 _OPTION = re.compile(r"--?[A-Za-z]")
 """What every option begins with."""
+_OPERATOR = re.compile(r"[-+=*/^<>·×÷]\s")
+"""What no value of an option begins with."""
 _WITH_VALUE = re.compile(r"--[\w-]+=")
 
 
@@ -38,10 +40,13 @@ def is_text(argument: str, options: Container[str]) -> bool:
     """Whether ``argument``, which begins with a dash, is certainly none of ``options``.
 
     Behind its dashes stands no letter (``-5``, ``-(3+4)``, ``-√2``), or several words follow, the
-    first of which is no option (``-x + 3 = 5``). ``--sytem="Be kind"`` is a misspelt option.
+    first of which is no option (``-x + 3 = 5``), or is one that is reckoned with
+    (``-m + 3 = 5``). ``--sytem="Be kind"`` is a misspelt option.
     """
     if not _OPTION.match(argument):
         return True
     first, *more = argument.split(None, 1)
     known = first in options or argument[:2] in options
+    if more and len(first) == 2 and _OPERATOR.match(more[0]):
+        return True
     return bool(more) and not known and not _WITH_VALUE.match(argument)
