@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ttc_cli.engines.base import EngineInfo
 from ttc_cli.errors import TemplateError
+from ttc_cli.types import CHECK
 
 if TYPE_CHECKING:
     from ttc_cli.commands.thinking import Request
@@ -27,13 +28,13 @@ _QUESTION = 64
 class Most:
     """Candidates, tokens that are sampled, and FLOPs; None where a model's size is not known.
 
-    ``first`` are the candidates of the first model alone, ``table`` its policy.
+    ``wave`` are the first candidates of the first model under ``auto``, ``table`` its policy.
     """
 
     samples: int
     tokens: int
     flops: float | None
-    first: int
+    wave: int
     table: Table
 
 
@@ -52,11 +53,14 @@ def count_most(request: Request) -> Most:
         UsageError: not one candidate may be grown.
         ModelCorrupt, ModelUnsupported: the file of a model is no good.
     """
+    from ttc_cli.policy.adaptive import is_chosen
     from ttc_cli.policy.run import count_samples
+    from ttc_cli.verifiers import registry
 
     budget = request.budget
     tables: list[Table] = []
     samples: list[int] = []
+    waves: list[int] = []
     tokens, flops = 0, 0.0
     for own in request.in_turn():
         left = None if budget.max_samples is None else budget.max_samples - sum(samples)
@@ -64,14 +68,21 @@ def count_most(request: Request) -> Most:
             break
         tables.append(_choose_table(own))
         cap, rest = tables[-1].row(budget.level).cap, replace(budget, max_samples=left)
-        samples.append(count_samples(own.samples, cap, rest, own.strategy))
+        count = count_samples(own.samples, cap, rest, own.strategy)
+        checked = any(registry.parse(each).name == CHECK for each in own.verifiers)
+        if own.strategy == "auto" and is_chosen(own.problem.answer_type) and not checked:
+            count = wave = min(count, tables[-1].row(budget.level).free)
+        else:
+            wave = min(count, tables[-1].row(budget.level).probe)
+        samples.append(count)
+        waves.append(wave)
         sampled, work = _count_work(own, samples[-1])
         tokens, flops = tokens + sampled, flops + work
     return Most(
         samples=sum(samples),
         tokens=min(tokens, budget.max_tokens or tokens),
         flops=budget.max_flops if math.isnan(flops) else min(flops, budget.max_flops or flops),
-        first=samples[0],
+        wave=waves[0],
         table=tables[0],
     )
 

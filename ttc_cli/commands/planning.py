@@ -254,7 +254,7 @@ def make_plan(request: Request) -> dict[str, Any]:
     if request.strategy == "auto":
         row = most.table.row(budget.level)
         plan |= {
-            "first_wave": min(row.probe, most.first),
+            "first_wave": most.wave,
             "stop_at": row.threshold,
             "policy": most.table.name,
         }
@@ -319,9 +319,10 @@ def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
         until = "while they are worth their price"
         if plan["stop_at"]:
             until = f"until settled at {plan['stop_at']:.2f}"
-        strategy += (
-            f", first {plan['first_wave']} candidates, then waves {until} ({plan['policy']})"
-        )
+        wave = words.plural(plan["first_wave"], "candidate")
+        more = plan["first_wave"] < plan["max_samples"]
+        strategy += f", first {wave}, then waves {until}" if more else f", {wave}"
+        strategy += f" ({plan['policy']})"
     lines = {
         "model": ", then ".join([model, *map(word_file, plan.get("larger", ()))]),
         "strategy": strategy,

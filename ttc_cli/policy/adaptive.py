@@ -45,10 +45,15 @@ from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, F
 from ttc_cli.verifiers.base import Leaf
 
 
+def is_chosen(type: AnswerType) -> bool:
+    """Whether the verifier chooses, and no vote: of what is seldom said twice alike."""
+    return type in (AnswerType.FREE, AnswerType.CODE)
+
+
 async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
     """Spend on the question what it is worth under the budget's row of ``table``."""
     run = _Run(context, table, table.row(context.budget.level), Pool())
-    if context.problem.answer_type not in (AnswerType.FREE, AnswerType.CODE):
+    if not is_chosen(context.problem.answer_type):
         return await run.vote_until_settled()
     if any(each.name == CHECK for each in context.verifiers):
         return await grow_until_passed(context, min(run.row.probe, context.samples))
@@ -97,8 +102,7 @@ class _Run:
         return conclude_by_verifier(self.context, self.pool, (), reason)
 
     def _is_chosen(self) -> bool:
-        """Whether the verifier chooses, and no vote: of what is seldom said twice alike."""
-        return self.context.problem.answer_type in (AnswerType.FREE, AnswerType.CODE)
+        return is_chosen(self.context.problem.answer_type)
 
     def _name_kind(self) -> str:
         return "code" if self.context.problem.answer_type is AnswerType.CODE else "free-form"
