@@ -124,7 +124,18 @@ def test_a_file_of_the_policys_own_name_is_copied_too(
     assert not list((tmp_path / "elsewhere").rglob("gsm8k-*.json"))  # it comes with ttc
 
 
-@pytest.mark.parametrize("name", ["../../sums", "active", "a/b", ""])
+def test_a_file_does_not_take_the_place_of_another_policy(ttc, calibrated) -> None:
+    [own] = Path("home").rglob("script-sums.json")
+    before = own.read_text()
+    Path("given.json").write_text(before)
+    assert ttc("policy", "use", "./given.json")[0] == 0  # it is the same
+    Path("given.json").write_text(json.dumps({**json.loads(before), "date": "2030-01-01"}))
+    code, _, err = ttc("policy", "use", "./given.json")
+    assert (code, own.read_text()) == (2, before)
+    assert "You have another policy called script-sums" in err
+
+
+@pytest.mark.parametrize("name", ["../../sums", "active", "Active", "a/b", ""])
 def test_a_file_cannot_choose_where_it_is_put(ttc, calibrated, name, tmp_path) -> None:
     policy = json.loads(next(Path("home").rglob("script-sums.json")).read_text())
     Path("given.json").write_text(json.dumps({**policy, "name": name}))

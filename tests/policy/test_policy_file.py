@@ -57,6 +57,16 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
+        (lambda raw: raw["table"].update(rows={}), "is missing"),
+        (lambda raw: raw["table"]["rows"]["quick"].update(cap=0), "candidates"),
+        (lambda raw: raw["table"]["rows"]["quick"].update(probe=10**9), "candidates"),
+        (lambda raw: raw["table"]["frontier"][0][1].update(free=-1), "candidates"),
+        (lambda raw: raw["table"]["rows"]["quick"].update(price=float("nan")), "NaN"),
+        (lambda raw: raw["table"].update(tilt=float("inf")), "Infinity"),
+        (lambda raw: raw["table"].update(prior=[0, 0]), "prior"),
+        (lambda raw: raw["table"].update(slip=9), "slip"),
+        (lambda raw: raw["table"]["belief"].update(weights=[1.0]), "belief"),
+        (lambda raw: raw["table"]["belief"].update(scale=[0.0] * 6), "belief"),
         (lambda raw: raw.update(format="other/1"), "no policy of the format"),
         (lambda raw: raw.pop("table"), "table"),
         (lambda raw: raw["table"].update(rows=5), "rows"),
@@ -71,9 +81,10 @@ def test_a_damaged_file_is_told_with_the_place(tmp_path: Path, change, word: str
     path.write_text(json.dumps(raw))
     with pytest.raises(UsageError, match=word):
         load_policy(path)
-    path.write_text("{")
-    with pytest.raises(UsageError, match="damaged"):
-        load_policy(path)
+    for text in ("{", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="damaged"):
+            load_policy(path)
     assert path not in dict(list_policies(tmp_path))
 
 

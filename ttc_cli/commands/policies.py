@@ -9,6 +9,7 @@ import difflib
 import errno
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -75,7 +76,7 @@ def check_name(name: str) -> None:
     """
     from ttc_cli.policy.file import ACTIVE
 
-    if not _NAME.fullmatch(name) or name == ACTIVE.removesuffix(".json"):
+    if not _NAME.fullmatch(name) or f"{name}.json".lower() == ACTIVE:
         raise UsageError(
             f"{name!r} cannot be the name of a policy.",
             "Use letters, digits, dots, dashes and underscores: --name maths",
@@ -106,6 +107,20 @@ def find(name: str) -> tuple[Path, Policy]:
         f"There is no policy called {name!r}.",
         f"Did you mean {near[0]}?" if near else f"There is: {', '.join(names) or 'none yet'}",
     )
+
+
+def _put(policy: Policy) -> None:
+    """Keep a policy that a file holds; one of that name is not lost by it."""
+    from ttc_cli.policy.file import load_policy
+
+    own = folder() / f"{policy.name}.json"
+    if own.exists() and load_policy(own) != policy:
+        raise UsageError(
+            f"You have another policy called {policy.name}: {own}.",
+            f"mv {shlex.quote(str(own))} {shlex.quote(f'{policy.name}.json.old')} puts it away, or "
+            "change the name in the file",
+        )
+    policy.save(own)
 
 
 @app.command("list", epilog=show_examples("ttc policy list", "ttc policy list --json"))
@@ -195,7 +210,7 @@ def use(
         path, policy = find(name)
         check_name(policy.name)  # a file says what it likes
         if path.resolve().parent not in (folder().resolve(), SHIPPED_FOLDER.resolve()):
-            policy.save(folder() / f"{policy.name}.json")
+            _put(policy)
         use_policy(policy.sha256, policy.name, folder())
         Output().say(f"auto uses {policy.name} with {policy.model}")
         return

@@ -7,6 +7,7 @@ it where they match. JSON, written whole or not at all.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
-from ttc_cli.policy.table import Table
+from ttc_cli.policy.table import Table, find_fault
 from ttc_cli.texts import decode
 
 if TYPE_CHECKING:
@@ -123,18 +124,29 @@ def load_policy(path: Path) -> Policy:
 
     hint = "ttc calibrate QUESTIONS.jsonl makes a new one; ttc policy list shows what there is"
     try:
-        raw: dict[str, Any] = json.loads(decode(path.read_bytes(), f"The policy {path}", str(path)))
+        text = decode(path.read_bytes(), f"The policy {path}", str(path))
+        raw: Any = json.loads(text, parse_float=_read_finite, parse_constant=_read_finite)
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise UsageError(f"{path} is no policy of the format {FORMAT}.", hint)
-        return make_reader().validate_python(raw)
+        policy = make_reader().validate_python(raw)
+        if fault := find_fault(policy.table):
+            raise ValueError(fault)
+        return policy
     except OSError as error:
         raise UsageError(f"The policy {path} cannot be read: {error.strerror}.", hint) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise UsageError(f"The policy {path} is damaged: {place}: {first['msg']}.", hint) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"The policy {path} is damaged: {error}.", hint) from error
+
+
+def _read_finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number to reckon with")
+    return value
 
 
 @cache
@@ -190,5 +202,5 @@ def _read_active(folder: Path) -> dict[str, str]:
     try:
         raw = json.loads((folder / ACTIVE).read_text(encoding="utf-8"))
         return {str(key): str(value) for key, value in raw.items()}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}

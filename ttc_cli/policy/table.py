@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.errors import UsageError
-from ttc_cli.policy.belief import Belief
+from ttc_cli.policy.belief import FEATURES, Belief
 from ttc_cli.policy.stopping import count_votes_to_settle
 
 
@@ -140,3 +140,32 @@ SHIPPED = Table(
         "max": Row(probe=8, cap=256, threshold=None, price=0.0, free=16),
     },
 )
+
+_MOST = 1 << 16
+
+
+def find_fault(table: Table) -> str | None:
+    """What in a table that came from a file cannot be gone by; None where there is nothing."""
+    belief = table.belief
+    for level in SHIPPED.rows.keys() - table.rows.keys():
+        return f"table.rows.{level} is missing"
+    for row in (*table.rows.values(), *(row for _, row in table.frontier)):
+        if not all(1 <= each <= _MOST for each in (row.probe, row.cap, row.free)):
+            return f"table.rows: probe, cap and free are candidates, 1 to {_MOST:,}"
+    bounds = {
+        "prior": (min(table.prior), 1e-6, 1e6),
+        "tilt": (table.tilt, 0, 100),
+        "sureness": (table.sureness, 0, 100),
+        "slip": (table.slip, 0, 1),
+        "runaway": (table.runaway, 1, _MOST),
+        "runaway_floor": (table.runaway_floor, 0, 1 << 31),
+    }
+    for name, (value, least, most) in bounds.items():
+        if not least <= value <= most:
+            return f"table.{name} must be {least:g} to {most:g}"
+    if belief is not None and not (
+        len(belief.weights) == len(belief.centre) == len(belief.scale) == len(FEATURES)
+        and min(belief.scale) > 0
+    ):
+        return f"table.belief wants {len(FEATURES)} weights, centres and scales above 0"
+    return None
