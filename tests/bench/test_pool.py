@@ -158,6 +158,7 @@ def test_two_writers_of_one_pool_are_refused(tmp_path: Path) -> None:
         (b'{"a": 1}\n', "no pool"),
         (b"[1]\n", "not a JSON object"),
         (b"\xff\xfe\n", "not JSON"),
+        (b"[" * 100_000 + b"\n", "not JSON"),
         (b'{"format": "ttc-pool/1", "sampling": {}}\n', "header"),
     ],
 )

@@ -100,7 +100,8 @@ def test_the_template_may_be_in_a_tokenizers_configuration(solve, tmp_path, name
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("no.json", "{}"), ("bad.json", "{"), ("no such model", None)]
+    ("name", "content"),
+    [("no.json", "{}"), ("bad.json", "{"), ("deep.json", "[" * 100_000), ("no such model", None)],
 )
 def test_what_holds_no_template_is_refused(solve, tmp_path, name, content):
     if content is not None:

@@ -377,10 +377,11 @@ def test_keys_are_never_stored(store, path, monkeypatch):
         assert b"sk-test" not in each.read_bytes(), each
 
 
-def test_a_damaged_event_is_said_to_be_one(store):
+@pytest.mark.parametrize("body", ["{", "[" * 100_000])
+def test_a_damaged_event_is_said_to_be_one(store, body):
     id = begin(store)
     store.append(id, timed(Warned("so it is")))
-    store._connection.execute("UPDATE events SET body = '{'")
+    store._connection.execute("UPDATE events SET body = ?", (body,))
     with pytest.raises(RunDamaged, match=id):
         list(store.events(id))
 

@@ -117,6 +117,9 @@ def test_a_damaged_probe_is_refused(tmp_path, spoil) -> None:
     path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
     with pytest.raises(UsageError, match="damaged"):
         load_probe(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="damaged"):
+        load_probe(path)
 
 
 def test_a_missing_probe_is_told_how_to_be_made(tmp_path) -> None:

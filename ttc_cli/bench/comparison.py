@@ -284,7 +284,7 @@ def read_outcomes(path: Path) -> dict[str, list[Outcome]]:
             name = row.pop("strategy")
             row.pop("model", None)
             found.setdefault(str(name), []).append(Outcome(**row))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue  # cut off in the middle: run again
     return found
 

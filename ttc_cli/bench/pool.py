@@ -242,7 +242,7 @@ def _join(old: PoolQuestion | None, new: PoolQuestion) -> PoolQuestion:
 def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}, line {number}: not JSON ({error}).") from error
     if not isinstance(row, dict):
         raise UsageError(f"{path}, line {number}: not a JSON object.")

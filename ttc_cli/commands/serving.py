@@ -165,7 +165,7 @@ def read_template(reference: str) -> Told:
         return _require(Told(text) if text.strip() else None, reference)
     try:
         return _require(_read_tokenizer(json.loads(text)), reference)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"The chat template's file {reference} is no JSON: {error}.") from error
 
 

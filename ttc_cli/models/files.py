@@ -224,7 +224,7 @@ def read_record(folder: Path) -> Record | None:
             source=source,
             tuning=_read_tuning(folder, raw.get("tuning")),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # absent or damaged: what it described is hashed anew
 
 

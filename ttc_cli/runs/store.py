@@ -238,7 +238,7 @@ class RunStore:
             for seconds, body in rows:
                 try:
                     value = json.loads(body, parse_int=codec.read_integer)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise RunDamaged(f"An event of the run {run_id} is damaged.") from error
                 yield Timed(seconds, codec.decode(value))
 

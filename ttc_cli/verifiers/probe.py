@@ -105,7 +105,7 @@ def load_probe(path: Path) -> Probe:
             raise ValueError("incomplete")
     except OSError as error:
         raise UsageError(f"The probe {path} cannot be read: {error.strerror}.", hint) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(f"The probe {path} is damaged: {error}.", hint) from error
     return probe
 

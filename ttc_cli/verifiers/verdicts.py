@@ -64,7 +64,7 @@ def read_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
         }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"What is known of verifiers cannot be read ({path}: {error}).",
             "ttc verifiers forget --all",
