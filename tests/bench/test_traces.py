@@ -57,6 +57,8 @@ def trace(**columns: Any) -> str:
         ({"text": "one\u2028two \\boxed{42}"}, True),
         ({"text": "one\u0085two \\boxed{42}"}, True),
         ({"text": None}, False),
+        ({"text": None, "answer": "42"}, True),
+        ({"text": "I do not know.", "answer": "42"}, False),
         ({"answer": "42"}, True),
         ({"answer": 42}, True),
         ({"answer": 42.0, "tokens": None, "seconds": None}, True),
@@ -95,6 +97,10 @@ def test_a_numbers_name_is_its_text_and_others_are_of_another_part(read: Any) ->
         (trace(answer="1", seconds="inf"), "its seconds is no number from 0"),
         (trace(answer="1", samples=10**400), "its samples is no number from 0"),
         ('{"question": "n", "strategy": "s", "answer": "1", "flops": NaN}', "NaN"),
+        (
+            '{"question": "n", "strategy": "s", "answer": "1"}\n' * 2,
+            "a second of 'n'",
+        ),
     ],
 )
 def test_a_line_that_is_none_is_named(read: Any, line: str, said: str) -> None:

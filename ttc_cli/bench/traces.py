@@ -35,15 +35,15 @@ def read_traces(
     line count as wrong.
 
     Raises:
-        UsageError: a line is not of that form, or names no question of the data.
+        UsageError: a line is not of that form, a question is there twice, or none is of the data.
     """
     by_id = {question.id: question for question in questions}
     found: dict[str, dict[str, Outcome]] = {}
-    for each in read_jsonl(read_utf8(path, str(path), "The traces in"), str(path)):
-        where = f"{path}, {each.where}"
-        if each.error is not None:
-            raise UsageError(f"{where}: not a trace ({each.error.message})")
-        row = each.columns
+    for line in read_jsonl(read_utf8(path, str(path), "The traces in"), str(path)):
+        where = f"{path}, {line.where}"
+        if line.error is not None:
+            raise UsageError(f"{where}: not a trace ({line.error.message})")
+        row = line.columns
         missing = [name for name in ("question", "strategy") if row.get(name) is None]
         if not row.keys() & {"text", "answer"}:
             missing.append("text or answer")
@@ -55,7 +55,13 @@ def read_traces(
         answer = _read_traced(row, question, where)
         cost = {name: _read_cost(row, name, where) for name in COSTS}
         right = comparer.grade(answer, question.answer)
-        found.setdefault(str(row["strategy"]), {})[question.id] = Outcome(
+        outcomes = found.setdefault(str(row["strategy"]), {})
+        if question.id in outcomes:
+            raise UsageError(
+                f"{where}: not a trace, but a second of {question.id!r:.40} by the same strategy.",
+                "keep one of them, or give the second another strategy's name",
+            )
+        outcomes[question.id] = Outcome(
             question.id,
             right,
             right,
@@ -69,17 +75,17 @@ def read_traces(
         raise UsageError(f"{path} holds no trace of these questions.")
     return {
         name: [
-            outcomes.get(question.id, Outcome(question.id, False, False, 0, 0, 0.0))
+            each.get(question.id, Outcome(question.id, False, False, 0, 0, 0.0))
             for question in questions
         ]
-        for name, outcomes in found.items()
+        for name, each in found.items()
     }
 
 
 def _read_traced(row: Mapping[str, Any], question: Question, where: str) -> Answer | None:
     """The answer of a trace; null, and a text that states none, is none."""
     kind = resolve(question.problem).answer_type
-    name = "text" if "text" in row else "answer"
+    name = "text" if row.get("text") is not None or "answer" not in row else "answer"
     written = row[name]
     if written is None:
         return None
