@@ -26,7 +26,7 @@ ON_AND_ON = "forever: and so on"
 
 def _take_signals():
     """A test run in the background ignores these, and its children with it."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 
