@@ -116,3 +116,13 @@ def test_any_text_has_a_place_where_its_thought_ends(parts: list[str]) -> None:
     end = find_thought(text)
     assert 0 <= end <= len(text)
     assert end in (0, len(text)) or text[:end].endswith(">")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "mark", ["</think>, ", "`</think>` ", "(</think>)\n", "`</a{:05}:think>` "]
+)
+def test_any_number_of_marks_is_read(mark: str) -> None:
+    """In time that grows with them; what grows with their square would take minutes."""
+    text = "".join(mark.format(number) for number in range(90_000))
+    assert find_thought(f"a {text}") == 0

@@ -37,6 +37,7 @@ UNITS = {
     "escapes": "\x1b[",
     "accents": "e\u0301",
     "letters": "a",
+    "heading of tags": "\n#### " + "<b>" * (SIZE // 3 - 3) + "\n",
 }
 pytestmark = [pytest.mark.usefixtures("scripted_model"), pytest.mark.timeout(60)]
 

@@ -156,8 +156,11 @@ def find_worded_number(text: str) -> str | None:
 
 
 def clean(text: str) -> str:
-    """``text`` without the debris of Markdown around a value: ticks, brackets without a partner."""
-    while True:
+    """``text`` without the debris of Markdown around a value: ticks, brackets without a partner.
+
+    What is too long to be an answer is left as it is: each round takes time that grows with it.
+    """
+    while len(text) <= MAX_ANSWER:
         before = text
         text = strip_delimiters(text).rstrip(_DECORATION).rstrip() or text
         text = _RULE.sub("", _strip_tag(text))
@@ -170,7 +173,8 @@ def clean(text: str) -> str:
         text = _FRAMED.sub(lambda frame: frame[frame.lastindex or 0], text)
         text = text.rstrip(" \t\n,;:") or before
         if text == before:
-            return text
+            break
+    return text
 
 
 _FRAMED = re.compile(r"\A(?:\|\s+([^|]*?)\s+\||'([^']*)'|([^'#]*[\d.)])(?:'|\s#+))\Z", re.DOTALL)

@@ -33,6 +33,8 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 """A few words that state no answer, in front of a thought: "Sure, let me think." """
+_LINE = 200
+"""Characters of a line that are looked at before a mark."""
 _MENTION = " \t`'\"“‘(*_<[{"
 _MENTIONED = "`'\"”’),;:"
 """What stands before and behind a mark that is only spoken of."""
@@ -89,12 +91,10 @@ def _close(opening: str) -> str:
     return pair or re.sub(r"(?<=[<\[◁|])(?=\w)", "/", opening, count=1)
 
 
-def _find_opening(text: str, closing: str) -> int:
-    """The first place where what opens a thought that ``closing`` ends stands, or all of it."""
+def _open(closing: str) -> str:
+    """The mark, in small letters, that opens what ``closing``, in small letters too, closes."""
     pairs = (opening for opening, each in _PAIRS.items() if each == closing)
-    opening = next(pairs, closing.replace("/", "", 1))
-    found = re.compile(re.escape(opening), re.IGNORECASE).search(text)
-    return len(text) if found is None else found.start()
+    return next(pairs, closing.replace("/", "", 1))
 
 
 def _find_unopened(text: str, *, thought: bool) -> int:
@@ -103,15 +103,15 @@ def _find_unopened(text: str, *, thought: bool) -> int:
     Behind a ``thought`` it is one only where anything follows: else its mark was written twice.
     """
     openings: dict[str, int] = {}
+    for opening in _OPENING.finditer(text):
+        openings.setdefault(opening[0].lower(), opening.start())
     for closing in _CLOSING.finditer(text):
-        mark = closing[0].lower()
-        if mark not in openings:
-            openings[mark] = _find_opening(text, mark)
         if thought and not text[closing.end() :].strip():
             return 0
-        if openings[mark] < closing.start():
+        if openings.get(_open(closing[0].lower()), len(text)) < closing.start():
             return 0
-        line = text[text.rfind("\n", 0, closing.start()) + 1 : closing.start()]
+        start = closing.start()
+        line = text[max(0, start - _LINE) : start].rpartition("\n")[2]
         behind = text[closing.end() : closing.end() + 40].partition("\n")[0]
         if behind[:1] and behind[:1] in _MENTIONED:
             continue
