@@ -93,6 +93,33 @@ def test_a_line_ends_at_lf_and_cr_and_at_nothing_else(
     assert answer(fake, Raw(parts), engine=engine).text == f" {text}"
 
 
+INDENTED = json.dumps(choice(" 4", "stop"), indent=1)
+
+
+SEVERAL = [
+    *((INDENTED, kind) for kind in ("text/event-stream", "text/plain", "application/json")),
+    *(
+        (f"{data}{end.join(INDENTED.splitlines()).replace(end, end + data)}{end}{last}", "")
+        for data in ("data:", "data: ")
+        for end in ("\n", "\r\n")
+        for last in ("", f"{end}data: [DONE]{end}{end}")
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "kind"), SEVERAL)
+def test_a_message_may_go_over_several_lines(start: Any, said: str, kind: str) -> None:
+    growth = answer(start(), Raw([said.encode()], kind or "text/event-stream"))
+    assert (growth.text, growth.finish) == (" 4", Finish.STOP)
+
+
+@pytest.mark.parametrize("char", ["\t", "\x0b", "\x0c", "\x1c", "\x7f", "\x85", "\u2029"])
+def test_a_control_character_in_a_text_may_stand_as_it_is(start: Any, char: str) -> None:
+    said = json.dumps(choice(" 4@5", "stop")).replace("@", char).encode()
+    for reply in (Raw([b"data: ", said, b"\n\n"]), Raw([said], "application/json")):
+        assert answer(start(), reply).text == f" 4{char}5"
+
+
 # --- failures in a reply of success -----------------------------------------------------------
 
 FAILURES: list[Any] = [
@@ -111,6 +138,14 @@ FAILURES: list[Any] = [
     'data: ["The engine is dead."]',
     'event: error\ndata: {"message": "The engine is dead."}',
     '{"error": "The engine is dead."}',
+    {"choices": [{"finish_reason": "error", "error": {"message": "The engine is dead."}}]},
+    {"error": True, "reason": "The engine is dead."},
+    {"success": False, "reason": "The engine is dead."},
+    {"choices": [], "message": "The engine is dead."},
+    {"Error": {"Message": "The engine is dead."}},
+    "[ERROR] The engine is dead.",
+    "<title>The engine is dead.</title>",
+    'event: error\n\ndata: {"code": 500, "title": "The engine is dead."}',
 ]
 
 
@@ -126,6 +161,33 @@ def test_a_failure_is_quoted_at_once(start: Any, failure: Any, form: str) -> Non
     with pytest.raises(ServerFailed, match=r"The engine is dead\."):
         answer(fake, reply)
     assert len(fake.completions) == 1
+
+
+def test_the_last_that_is_said_before_a_stream_breaks_off_is_quoted(start: Any) -> None:
+    fake = start()
+    engine = connect(fake, tries=2)
+    reply = stream(choice(" The"), {"success": False, "reason": "Bye."}, done=False)
+    with pytest.raises(ServerFailed, match=r"breaks off its answers .*Bye\."):
+        answer(fake, reply, engine=engine)
+
+
+ASIDES: list[Any] = [
+    {"type": "ping"},
+    {"choices": [], "prompt_filter_results": [{"detail": "x"}]},
+    {"usage": {"prompt_tokens": 3, "completion_tokens": 2}, "message": "done"},
+    {"success": True},
+]
+
+
+@pytest.mark.parametrize("aside", ASIDES, ids=str)
+@pytest.mark.parametrize("done", [True, False])
+def test_what_stands_beside_an_answer_takes_none_away(start: Any, aside: Any, done: bool) -> None:
+    for reply in (
+        stream(aside, choice(" 4"), aside, choice("", "stop"), done=done),
+        stream(choice(" 4"), choice("", "stop"), aside, done=done),
+    ):
+        growth = answer(start(), reply)
+        assert (growth.text, growth.finish) == (" 4", Finish.STOP)
 
 
 @pytest.mark.parametrize("failure", FAILURES[:3], ids=str)

@@ -160,6 +160,7 @@ FLOODS = {
         b"",
         "text/event-stream",
     ),
+    "a message of lines": (b'data: "a",\n' * 300, b'data: {"choices": [\n', "text/event-stream"),
     "lines of nothing": (b"id: 1\nretry: 2\nwhat\n" * 300, b"", "text/event-stream"),
     "a reply": (BLOCK, b'{"choices": [{"text": "', "application/json"),
     "no choices": (b'data: {"choices": []}\n\n' * 100, b"", "text/event-stream"),

@@ -145,18 +145,29 @@ class Transport:
                     most = max(MOST_BYTES, _BYTES_A_TOKEN * asked)
                     yield read_reply(await self._read(response, most), self._address.hide_secret)
                     return
-                stray: str | None = ""
-                async for line in self._read_lines(response, _LINES + _LINES_A_TOKEN * asked):
+                ended: bool | None = None  # None before any choice, True once one has ended
+                unknown = ""
+                lines = self._read_lines(response, _LINES + _LINES_A_TOKEN * asked)
+                async for line in self._join(lines):
                     chunk = read_line(line, self._address.hide_secret)
-                    if chunk is not None:
-                        stray = None
-                        yield chunk
-                        if chunk.last:
-                            return
-                    elif stray == "" and is_stray(line):
-                        stray = line
-                if stray:
-                    raise Reported(f"no stream of events: {stray}")
+                    if chunk is None:
+                        unknown = unknown or (line if is_stray(line) else "")
+                        continue
+                    if chunk.pieces:
+                        unknown = ""
+                        ended = ended or any(each.finish is not None for each in chunk.pieces)
+                    elif chunk.last and unknown and not ended:
+                        raise Reported(f"no choices: {unknown}")
+                    elif chunk.count is None:
+                        unknown = unknown or line.removeprefix("data:").strip()
+                    yield chunk
+                    if chunk.last:
+                        return
+                if unknown and ended is None:
+                    raise Reported(f"no stream of events: {unknown}")
+                if unknown and not ended:
+                    said = find_message(self._address.hide(unknown))
+                    raise Broken(f"the last that it said is: {said}")
         except Reported as report:
             raise self._failed(report) from None
 
@@ -214,8 +225,11 @@ class Transport:
         """Lines of an event stream, which end at LF, CR or both, and at nothing else (WHATWG)."""
         held = bytearray()
         count, begun = 0, time.monotonic()
-        async for part in response.aiter_bytes():
-            *ended, rest = re.split(rb"[\r\n]", part)
+        returned = False  # an LF that comes next belongs to the CR before it
+        async for whole in response.aiter_bytes():
+            part = whole.removeprefix(b"\n") if returned else whole
+            returned = whole.endswith(b"\r")
+            *ended, rest = re.split(rb"\r\n|[\r\n]", part)
             for end in ended:
                 held += end
                 yield held.decode(errors="replace")
@@ -234,6 +248,29 @@ class Transport:
         except Reported:
             pass  # to be told as any other
         yield held.decode(errors="replace")
+
+    async def _join(self, lines: AsyncIterator[str]) -> AsyncIterator[str]:
+        """``lines``, an object that goes over several as one: up to the next blank line."""
+        held: list[str] = []
+        size = 0
+        async for line in lines:
+            value = line.removeprefix("data:").strip()
+            if held and value:
+                held.append(value)
+                size += len(value)
+                if size > MOST_BYTES:
+                    raise self._endless()
+            elif held:
+                yield "\n".join(held)
+                held, size = [], 0
+            elif value.startswith("{") and not value.endswith("}"):
+                held.append(value)
+            else:
+                yield line
+        if held and not held[-1].endswith("}"):
+            raise Broken("it ended in the middle of a message")
+        if held:
+            yield "\n".join(held)
 
     def _endless(self) -> NetworkError:
         return NetworkError(

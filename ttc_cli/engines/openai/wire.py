@@ -108,7 +108,8 @@ def read_json(text: str, hide: Callable[[str], str] | None = None) -> Any:
         ValueError: it is none, or none that a person would write.
     """
     try:
-        found = json.loads(text.removeprefix("\ufeff"), parse_int=_read_integer)
+        # Not strict: some write tabs and other control characters into a text as they are.
+        found = json.loads(text.removeprefix("\ufeff"), parse_int=_read_integer, strict=False)
         # Read before it is looked through: what is hidden could be a part of a number.
         return found if hide is None or hide(text) == text else _hide_in(found, hide)
     except RecursionError:
@@ -132,7 +133,9 @@ def _hide_in(value: Any, hide: Callable[[str], str]) -> Any:
 def find_message(found: Any) -> str:
     """What a server says in a message of failure, in one of the forms in use, on one line."""
     for key in ("error", "errors", "message", "detail", "msg"):
-        while isinstance(found, dict) and found.get(key):
+        while isinstance(found, dict) and isinstance(found.get(key), str | dict | list):
+            if not found[key]:
+                break
             found = found[key]
     try:
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
@@ -185,8 +188,12 @@ def _read_object(text: str, hide: Callable[[str], str] | None) -> Chunk:
         raise Reported(f"no JSON object: {find_message(text)}")
     choices = found.get("choices")
     listed = choices if isinstance(choices, list) else []
-    if found.get("error") or _is_failure(found, bare=listed is not choices):
+    bare = listed is not choices and "usage" not in found
+    if found.get("error") or _is_failure(found, bare=bare):
         raise Reported(find_message(found))
+    failed = [each for each in listed if isinstance(each, dict) and each.get("error")]
+    if failed:  # OpenRouter, of a provider that fails in mid-answer
+        raise Reported(find_message(failed[0]))
     pieces = tuple(
         _read_choice(choice, place if len(listed) > 1 else -1)
         for place, choice in enumerate(listed)
