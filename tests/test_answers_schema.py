@@ -242,6 +242,59 @@ def test_a_reference_at_the_top_may_lead_to_others(schema: Any, fitting: str, ot
     assert conforms(hold_to(text, "", 1), text)
 
 
+NAMED = {
+    "Box<string>": NULL, "my type": NULL, "Größe": NULL, "a/b%c": NULL, "a~1b": NULL,
+    "n": {"$anchor": "node", **NULL},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "#/$defs/Box%3Cstring%3E", "#/%24defs/my%20type", "#/$defs/my type",
+        "#/$defs/Gr%C3%B6%C3%9Fe", "#/$defs/Größe", "#/$defs/a~1b%25c", "#/$defs/a~01b", "#node",
+        "https://example.org/s.json#/$defs/n", "https://example.org/s.json#node",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wraps", [False, True])
+def test_a_reference_may_be_written_in_any_form_of_a_place(target: str, wraps: bool) -> None:
+    part: Any = {"$ref": target}
+    part = {"type": "array", "items": part, "minItems": 1} if wraps else part
+    text = read_schema(json.dumps({"$id": "https://example.org/s.json", "$defs": NAMED, **part}))
+    write_grammar(text)
+    assert conforms("[null]" if wraps else "null", text)
+    assert not conforms("[1]" if wraps else "1", text)
+
+
+def test_names_of_parts_and_of_the_whole_in_older_dialects() -> None:
+    seven = {"$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#n"}
+    four = {"$schema": "http://json-schema.org/draft-04/schema#", "id": "http://example.org/a"}
+    for schema in (
+        {**seven, "definitions": {"a": {"$id": "#n", **NULL}}},
+        {**four, "$ref": "#/definitions/a", "definitions": {"a": NULL}},
+    ):
+        text = read_schema(json.dumps(schema))
+        write_grammar(text)
+        assert conforms("null", text)
+        assert not conforms("1", text)
+
+
+def test_a_part_with_an_address_of_its_own_that_refers_is_refused() -> None:
+    part = {"$id": "http://example.org/a", "type": "array", "items": {"$ref": "#/$defs/b"}}
+    with pytest.raises(UsageError, match="an \\$id of its own"):
+        read_schema(json.dumps({"$ref": "#/$defs/a", "$defs": {"a": part, "b": NULL}}))
+    del part["items"]
+    assert conforms("[]", read_schema(json.dumps({"$ref": "#/$defs/a", "$defs": {"a": part}})))
+
+
+def test_values_that_look_like_schemas_are_compared_as_they_are() -> None:
+    for value in ({"$schema": "x"}, {"$id": "x", "$ref": "y"}):
+        for schema in ({"enum": [value]}, {"const": value}):
+            text = read_schema(json.dumps(schema))
+            assert conforms(json.dumps(value), text)
+            assert not conforms("{}", text)
+
+
 HALF = "".join(random.Random(1).choices("ab", k=90_000))
 TWICE = {
     "oneOf": [

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 from ttc_cli.answers.structured import parse_json
 from ttc_cli.errors import UsageError
@@ -26,8 +27,8 @@ MOST_VALUES = 1000
 
 _NOTES = {
     "$anchor", "$comment", "$defs", "$id", "$schema", "contentEncoding", "contentMediaType",
-    "default", "definitions", "deprecated", "description", "discriminator", "examples", "readOnly",
-    "title", "writeOnly",
+    "default", "definitions", "deprecated", "description", "discriminator", "examples", "id",
+    "readOnly", "title", "writeOnly",
 }  # fmt: skip
 """Keywords that say nothing about which values conform."""
 _NAMED = {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
@@ -277,9 +278,15 @@ def _check_reachable(root: dict[str, Any]) -> None:
         if not isinstance(part, dict):
             continue
         _check_valid(part, root)
-        for node in _list_schemas(part):
+        for node in list_schemas(part):
             if "patternProperties" in node:
                 _refuse("#", "'patternProperties' cannot be held to", "Name the properties.")
+            if (
+                node is not root
+                and _has_base(node)
+                and any("$ref" in s for s in list_schemas(node))
+            ):
+                _refuse("#", "a part with an $id of its own holds a $ref", "Leave the $id out.")
             target = node.get("$ref")
             if isinstance(target, str) and target not in places:
                 places.append(target)
@@ -302,7 +309,7 @@ def _check_valid(part: dict[str, Any], root: dict[str, Any]) -> None:
         ) from error
 
 
-def _list_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def list_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """``schema`` and the schemas that stand within it; values that it names are none."""
     todo: list[Any] = [schema]
     while todo:
@@ -318,6 +325,11 @@ def _list_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     todo.append(value)
 
 
+def _has_base(schema: dict[str, Any]) -> bool:
+    """Whether references within ``schema`` are told from it, and not from what it stands in."""
+    return isinstance(schema.get("$id"), str) and not schema["$id"].startswith("#")
+
+
 def _is_deeper(value: Any, levels: int) -> bool:
     level = [value]
     for _ in range(levels):
@@ -331,11 +343,18 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def _resolve(root: dict[str, Any], target: str, place: str) -> Any:
-    """What a reference within ``root`` points to."""
-    if target != "#" and not target.startswith("#/"):
+    """What a reference within ``root`` points to, by a pointer (RFC 6901, 6) or a name."""
+    base, mark, fragment = target.partition("#")
+    if not mark or base not in ("", str(root.get("$id", "")).partition("#")[0]):
         _refuse(place, f"$ref to {target!r}, which is no place in it", "Write it as #/$defs/NAME.")
+    pointer = unquote(fragment)
+    if pointer and not pointer.startswith("/"):
+        old = "/draft-0" in str(root.get("$schema"))
+        key, name = ("$id", f"#{pointer}") if old else ("$anchor", pointer)
+        named = next((each for each in list_schemas(root) if each.get(key) == name), None)
+        return named or _refuse(place, f"$ref to {target!r}, which is not there", "Correct it.")
     found: Any = root
-    for part in target.split("/")[1:]:
+    for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(found, list) and key.isdigit() and int(key) < len(found):
             found = found[int(key)]

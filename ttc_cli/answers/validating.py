@@ -20,6 +20,7 @@ from jsonschema.validators import extend, validator_for
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 from referencing import Registry
 
+from ttc_cli.answers.schema import list_schemas
 from ttc_cli.answers.structured import key_json
 
 MOST_WORK = 200_000
@@ -87,16 +88,13 @@ def is_valid(value: Any, schema: str) -> bool:
 
 @functools.lru_cache(maxsize=32)
 def _make_validator(schema: str) -> Any:
-    # Parts that name a dialect would be asked with the library's own validator of it.
     read = json.loads(schema)
-    plain = json.loads(schema, object_hook=_forget_dialect)
-    return _bound(validator_for(read))(plain, registry=Registry())
-
-
-def _forget_dialect(node: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(node.get("$schema"), str):
-        del node["$schema"]
-    return node
+    kind = validator_for(read)
+    for part in list_schemas(read):
+        # One that names a dialect would be asked with the library's own validator of it.
+        if isinstance(part.get("$schema"), str):
+            del part["$schema"]
+    return _bound(kind)(read, registry=Registry())
 
 
 @functools.cache
