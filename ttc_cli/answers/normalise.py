@@ -29,7 +29,7 @@ MAX_ANSWER = 2000
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]{1,3}[^\W\d_]+)*\.?")
 _BASE = re.compile(r"[0-9A-Fa-f]+_\{?(\d+)\}?")
 _GROUPED = re.compile(r"(?<![\d.])(?<!\d,)[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)")
-_BRACKET = re.compile(r"\\(?:begin|langle)\b|\\(?:end|rangle)\b|\\?[{}]|\\.|[()\[\],]", re.DOTALL)
+_BRACKET = re.compile(r"\\(?:begin|langle)\b|\\(?:end|rangle)\b|\\?[{}]|\\.|[()\[\],;]", re.DOTALL)
 _OPENING = ("(", "[", "{", r"\{", r"\begin", r"\langle")
 _CLOSING = (")", "]", "}", r"\}", r"\end", r"\rangle")
 _AND = re.compile(
@@ -316,7 +316,7 @@ def _split(text: str) -> list[str]:
     """What stands between commas outside of brackets; all of it where brackets do not close."""
     depth, start, parts = 0, 0, []
     for match in _BRACKET.finditer(text):
-        if match[0] == "," and depth == 0:
+        if match[0] in (",", ";") and depth == 0:
             parts.append(text[start : match.start()].strip())
             start = match.end()
         depth += (match[0] in _OPENING) - (match[0] in _CLOSING)

@@ -60,7 +60,7 @@ _SCIENTIFIC = re.compile(
     rf"({_DECIMAL}) ?(?:\\times|\\cdot|\*|[xX]) ?10 ?(?:\^|\*\*) ?"
     r"(?:\{ ?([-+]?\d+) ?\}|([-+]?\d+))"
 )
-_POWER = re.compile(r"(\d+) ?(?:\^|\*\*) ?(?:\{ ?([-+]?\d+) ?\}|(\d+))(?![\d!])")
+_POWER = re.compile(r"(\d+) ?(?:\^|\*\*) ?(?:\{ ?([-+]?\d+) ?\}|(-?\d+))(?![\d!])")
 _NAME = re.compile(r"0\d|\d+ ?/|\\frac")
 """Figures that name something: 007, the date, time or score 3/4."""
 _EXPONENT = re.compile(rf"({_DECIMAL})(?:[eE]([-+]?\d+))?")

@@ -22,8 +22,8 @@ _MAX_LINE = 60
 """Characters of a text answer that is taken with all that its line holds."""
 _CLOSING_LINES = 2
 
-_IS = r"(?:(?:is|equals|(?:would|will|must) be|comes (?:out )?to|turns out to be)\b|[:=])"
-_MARKS = r"[\s*_\"'`)}\]]{0,8}"
+_IS = r"(?:(?:is|equals|(?:would|will|must) be|comes (?:out )?to|turns out to be)\b|[:=：])"
+_MARKS = r"(?:[ ]\([a-z ]{1,40}\))?[\s*_\"'`)}\]]{0,8}"
 _COMMAND = r"(?:(?<=\\)(?:textbf|textit|emph|underline|(?:sub){0,2}section)\*?\{)?"
 """What the marks at the front of a line end in a backslash for."""
 _PHRASE = re.compile(
@@ -33,7 +33,7 @@ _PHRASE = re.compile(
     r"|<(?:final_?)?answer>"
     # (Answer: 64)
     rf"|^(?:[^\w\n]|_)*{_COMMAND}(?:(?:the|my|our)[ ])?(?:(?:final|correct|right)[ ])?"
-    rf"answer{_MARKS}(?:[:=→⇒➡]|-(?=[ ])))"
+    rf"answer{_MARKS}(?:[:=：→⇒➡]|-(?=[ ])))"
     # ## 3. Final answer
     rf"|(?P<heading>^(?:[^\w\n]|_)*{_COMMAND}(?:(?:step[ ])?\d{{1,2}}[.:)]?[ ](?:[-–—][ ])?)?"
     r"(?:(?:the|my|our)[ ])?(?:(?:final|correct|right)[ ])?answer(?:[ ]\([a-z ]{1,40}\))?"
@@ -230,7 +230,7 @@ def find_brace(text: str, start: int) -> int | None:
 
 def _announces(text: str, match: re.Match[str]) -> bool:
     """Whether words that follow are an answer: behind "To find the answer:" they are not."""
-    if match["strong"] or match["heading"] or match[0][-1] not in ":=":
+    if match["strong"] or match["heading"] or match[0][-1] not in ":=：":
         return True
     return _BEFORE.search(text[max(0, match.start() - 80) : match.start()]) is not None
 

@@ -9,15 +9,17 @@ from ttc_cli.answers.numerals import DOLLARS, FOREIGN, Reading, read_number
 from ttc_cli.answers.spelling import drop_layout, spell, strip_delimiters, unwrap_text
 
 _MARKS = re.compile("[✅✔✓☑🎉]\ufe0f?")
+_EMPHASIS = re.compile(r"(?<![\w)\]}*] )(?<![\w)\]}*])\*\*(?=[^\s*])([^*\n]+)(?<=\S)\*\*(?![\w(*])")
+"""``= **17**``, and no power"""
 _CODES = {"€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "₩": "krw", "₽": "rub"}
 _CURRENCY = re.compile(rf"[€£¥₹₩₽]|\b(?:{FOREIGN})|\b{DOLLARS}|(?<=\d)(?:kr\b|zł)")
 _INITIALS = re.compile(r"(?<![^\W\d_])(?:[^\W\d_]\.[ \t]?)+(?:[^\W\d_](?![^\W\d_]))?")
 _GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _FRACTION = re.compile(r"\\frac\{([^{}]*)\}\{([^{}]*)\}")
 _PUNCTUATION = re.compile(
-    r"""(?<!\d)[,:]|[,:](?!\d)|[;"()\[\]{}¿¡…`]|'|(?<![^\W_])[?!](?![\w=])|(?<=[^\W\d]{2})[?!]+|"""
+    r"""(?<!\d)[,:]|[,:](?!\d)|[;"()\[\]{}¿¡…`«»]|'|(?<![^\W_])[?!](?![\w=])|(?<=[^\W\d]{2})[?!]+|"""
     r"""(?<!\w)\.(?!\d)|\.(?!\w)|(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})|(?<!\S)-(?!\w)|"""
-    r"""_(?!\d)|(?<!\d)_|\*{2,}|(?<!\S)\*(?=\S)|(?<=\S)\*(?!\w)|\\"""
+    r"""_(?!\d)|(?<!\d)_|\*{2,}|(?<!\S)\*(?=\S)|(?<=\S)(?<!\b[A-Z])\*(?!\w)|\\"""
 )
 _THE = re.compile(r"(?<!\S)[Tt]he\s+(?=\w)")
 _ARTICLE = re.compile(
@@ -84,7 +86,8 @@ def key_words(text: str) -> str:
     article = _ARTICLE.match(text)
     bare = _THE.sub("", text[article.end() :] if article else text)
     words = _PUNCTUATION.sub(" ", bare.replace("'", "")) if bare else text
-    words = re.sub(r"(?<=\d)(?=[^\W\d_])", " ", _fold(words))
+    words = re.sub(r"(?<=\d) ?[AP]M\b", lambda hour: hour[0].lower(), words)
+    words = re.sub(r"(?<=\d)\s*(?=°|[^\W\d_])", " ", _fold(words))
     words = unicodedata.normalize("NFC", " ".join(words.split()))
     return words if re.search(r"\w", words) else ""
 
@@ -102,7 +105,8 @@ def _fold_title(word: re.Match[str]) -> str:
 
 
 def drop_marks(text: str) -> str:
-    """Without the ticks that models put beside an answer."""
+    """Without the ticks that models put beside an answer, and the emphasis inside it."""
+    text = _EMPHASIS.sub(r"\1", text)
     return _MARKS.sub("", text) if not text.isascii() and _MARKS.sub("", text).strip() else text
 
 
