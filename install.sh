@@ -9,7 +9,8 @@
 set -euo pipefail
 
 readonly PROGRAM="./install.sh"
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+unset CDPATH # with it, cd may lead elsewhere, and prints where
+ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 VENV="$ROOT/.venv"
 STAMP="$VENV/.ttc-install"
 readonly ROOT VENV STAMP

@@ -175,6 +175,19 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+def test_it_finds_its_own_folder_whatever_cd_is_told(machine: Machine) -> None:
+    (machine.folder / "elsewhere" / machine.clone.name).mkdir(parents=True)
+    done = subprocess.run(
+        [BASH, str(machine.clone.relative_to(machine.folder) / "install.sh"), "--dry-run"],
+        env={**machine.environment, "CDPATH": f"{machine.folder}/elsewhere:."},
+        cwd=machine.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, "engine" in done.stdout) == (0, True), done.stderr
+
+
 # --- the plan -----------------------------------------------------------------------------------
 
 
