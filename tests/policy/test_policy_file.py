@@ -88,6 +88,13 @@ def test_a_damaged_file_is_told_with_the_place(tmp_path: Path, change, word: str
     assert path not in dict(list_policies(tmp_path))
 
 
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch) -> None:
+    POLICY.save(tmp_path / "maths.json")
+    monkeypatch.setattr("ttc_cli.texts.LIMIT", 100)
+    with pytest.raises(UsageError, match="longer than"):
+        load_policy(tmp_path / "maths.json")
+
+
 def test_a_policy_is_found_by_model_and_prompt(tmp_path: Path) -> None:
     assert find_policy("a" * 64, "0123", tmp_path) is None
     POLICY.save(tmp_path / "maths.json")

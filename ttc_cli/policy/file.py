@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 from ttc_cli.policy.table import Table, find_fault
-from ttc_cli.texts import decode
+from ttc_cli.texts import decode_utf8, read_utf8
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -124,7 +124,8 @@ def load_policy(path: Path) -> Policy:
 
     hint = "ttc calibrate QUESTIONS.jsonl makes a new one; ttc policy list shows what there is"
     try:
-        text = decode(path.read_bytes(), f"The policy {path}", str(path))
+        data = read_utf8(path, str(path), "The policy")
+        text = decode_utf8(data, f"The policy {path}", str(path))
         raw: Any = json.loads(text, parse_float=_read_finite, parse_constant=_read_finite)
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise UsageError(f"{path} is no policy of the format {FORMAT}.", hint)
@@ -132,8 +133,6 @@ def load_policy(path: Path) -> Policy:
         if fault := find_fault(policy.table):
             raise ValueError(fault)
         return policy
-    except OSError as error:
-        raise UsageError(f"The policy {path} cannot be read: {error.strerror}.", hint) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
