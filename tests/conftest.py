@@ -12,8 +12,18 @@ from pathlib import Path
 
 import live_servers
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ttc_cli.models import store
+
+# A busy machine is no fault of what is tested: pytest-timeout ends what hangs.
+settings.register_profile(
+    "ttc",
+    parent=settings.default,
+    deadline=None,
+    suppress_health_check=[*settings.default.suppress_health_check, HealthCheck.too_slow],
+)
+settings.load_profile("ttc")
 
 # No test writes to the log of runs of whoever runs the tests.
 os.environ["TTC_KEEP_RUNS"] = "no"
