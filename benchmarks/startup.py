@@ -37,7 +37,7 @@ print(*sorted({"llama_cpp", "numpy", "rich", "huggingface_hub", "sympy"} & set(s
 _LOAD = """
 import asyncio, sys, time
 from pathlib import Path
-from ttc_cli.commands.planning import estimate_context
+from ttc_cli.solving.choosing import estimate_context
 from ttc_cli.engines.base import Span
 from ttc_cli.engines.llamacpp import Settings, engine, load, memory, native
 from ttc_cli.ledger import Ledger

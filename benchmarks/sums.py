@@ -28,7 +28,7 @@ from ttc_cli.bench.pool import Pool, read
 from ttc_cli.bench.statistics import bootstrap_mean
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.vote import count_one, discount_slips, vote
-from ttc_cli.verifiers.sums import find_first
+from ttc_cli.verifiers.arithmetic.sums import find_first
 
 AROUND = 240
 """Characters shown before and behind the number of a wrong sum."""

@@ -11,10 +11,11 @@ from traps import set_traps
 from ttc_cli import children, crash
 from ttc_cli.answers.algebra import Algebra
 from ttc_cli.bench import curves
-from ttc_cli.engines.llamacpp import comparison, selftest
+from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.errors import TtcError
 from ttc_cli.models import hardware, mirror
-from ttc_cli.verifiers import sandbox
+from ttc_cli.tuning import comparison
+from ttc_cli.verifiers.checking import sandbox
 
 
 @pytest.fixture

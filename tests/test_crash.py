@@ -23,7 +23,8 @@ CRASHING = textwrap.dedent(
     import ctypes, os, signal, sys, threading
     sys.path.insert(0, {commands!r})
     import scripted_ttc
-    from ttc_cli.commands import planning, thinking
+    from ttc_cli.solving import choosing as planning
+    from ttc_cli.solving import solver as thinking
     from ttc_cli.engines.scripted import ScriptedEngine
     from ttc_cli.main import main
 

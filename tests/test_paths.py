@@ -14,11 +14,11 @@ import pytest
 import ttc_cli
 from ttc_cli import crash
 from ttc_cli.bench import comparison, pool
-from ttc_cli.commands.batch.answers import open_answers
 from ttc_cli.models import own
 from ttc_cli.models.registry import user_file
 from ttc_cli.paths import open_in_place, write_whole
 from ttc_cli.settings_file import change
+from ttc_cli.solving.batch.answers import open_answers
 
 PACKAGE = Path(ttc_cli.__file__).parent
 
@@ -148,9 +148,9 @@ ELSEWHERE = {
     "paths.py",
     "streams.py",  # descriptors
     "views/tree.py",
-    "verifiers/cells.py",  # in a folder that was just made for it
-    "verifiers/confine.py",  # below /proc
-    "engines/llamacpp/comparison.py",  # temporary files, and the copy that was just written
+    "verifiers/checking/cells.py",  # in a folder that was just made for it
+    "verifiers/checking/confine.py",  # below /proc
+    "tuning/comparison.py",  # temporary files, and the copy that was just written
 }
 
 

@@ -19,7 +19,7 @@ SHORT = "The final answer is 4."
 
 STRATEGY = """
 from ttc_cli.search.registry import Entry
-from ttc_cli.search.majority import majority
+from ttc_cli.search.strategies.majority import majority
 from ttc_cli.search.sample import sample_all
 async def fail(context):
     await sample_all(context, context.pool)
@@ -105,9 +105,9 @@ def ttc(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     model = Model("script", Entry("script", "A script", (FileSource("x.gguf"),)), Path("x.gguf"))
-    monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: model)
+    monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: model)
     monkeypatch.setattr(
-        "ttc_cli.commands.thinking.open_engine",
+        "ttc_cli.solving.solver.open_engine",
         lambda path, settings, name: ScriptedEngine([LONG, SHORT, SHORT]),
     )
 

@@ -22,7 +22,7 @@ import typer.core
 import typer.main
 
 from ttc_cli import __version__
-from ttc_cli.commands.shells import COMPLETING, mend_completion
+from ttc_cli.commands._shells import COMPLETING, mend_completion
 from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
 from ttc_cli.output import print_error, silence
 from ttc_cli.signals import Terminated, raise_on_termination

@@ -26,5 +26,5 @@ def kept_runs(monkeypatch, bare_home):
 @pytest.fixture
 def scripted_model(monkeypatch, bare_home):
     """Whatever model is asked for is the scripted one, whose file has this hash."""
-    monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
+    monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
     monkeypatch.setattr("ttc_cli.models.files.read_hash", lambda model: "a" * 64)

@@ -97,9 +97,9 @@ def answer(ask: Ask) -> str:
 
 def play(put: Callable[[str, Any], None]) -> None:
     """Replace what computes; ``put`` sets the attribute of that dotted name."""
-    from ttc_cli.engines.llamacpp.comparison import Agreement, Rates
     from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
     from ttc_cli.models.hardware import Contention, Memory
+    from ttc_cli.tuning.comparison import Agreement, Rates
 
     def open_engine(path: Path, settings: Any, name: str, planned: Any = None) -> ScriptedEngine:
         return ScriptedEngine(answer, parallel=8)
@@ -109,8 +109,8 @@ def play(put: Callable[[str, Any], None]) -> None:
 
     fast = {"prompt": 800, "one": 40, "eight": 150, "sixteen": 230}
     slow = {"prompt": 200, "one": 20, "eight": 80, "sixteen": 100}
-    comparison = "ttc_cli.engines.llamacpp.comparison"
-    put("ttc_cli.commands.thinking.open_engine", open_engine)
+    comparison = "ttc_cli.tuning.comparison"
+    put("ttc_cli.solving.solver.open_engine", open_engine)
     put(f"{comparison}.quantise", quantise)
     put(
         f"{comparison}.time_file",

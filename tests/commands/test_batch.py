@@ -16,11 +16,11 @@ import jsonschema
 import pytest
 from hypothesis import strategies as st
 
-from ttc_cli.commands.batch.questions import Wording, make_questions
-from ttc_cli.commands.batch.rows import Row, read_rows
 from ttc_cli.engines.scripted import ScriptedEngine, babble
 from ttc_cli.errors import EngineError
 from ttc_cli.main import main
+from ttc_cli.solving.batch.questions import Wording, make_questions
+from ttc_cli.solving.batch.rows import Row, read_rows
 
 HERE = Path(__file__).parent
 SCHEMA = json.loads((HERE.parents[1] / "docs" / "events.schema.json").read_text())
@@ -47,7 +47,7 @@ class Solve:
         self.script = babble
         self.options = {}
         self._capsys = capsys
-        monkeypatch.setattr("ttc_cli.commands.thinking.open_engine", self._open)
+        monkeypatch.setattr("ttc_cli.solving.solver.open_engine", self._open)
 
     def _open(self, path, settings, name, planned=None):
         options = {"parallel": settings.parallel or 8, **self.options}
@@ -472,13 +472,13 @@ def test_with_a_verifiers_own_model_questions_are_asked_one_by_one(solve, questi
 
     monkeypatch.setattr(engine, "open", open_session)
     monkeypatch.setattr(
-        "ttc_cli.commands.verifier_models.open_engines", lambda *_: (engine, {"other": other})
+        "ttc_cli.solving.verifier_models.open_engines", lambda *_: (engine, {"other": other})
     )
     code, rows, err = solve.batch(questions, "--jobs", 4)
     assert (code, len(rows)) == (0, 8)
     assert set(together) == {1}
     assert "one question at once" in err
-    monkeypatch.setattr("ttc_cli.commands.verifier_models.open_engines", lambda *_: (engine, {}))
+    monkeypatch.setattr("ttc_cli.solving.verifier_models.open_engines", lambda *_: (engine, {}))
     assert solve.batch(questions, "--jobs", 4)[0] == 0
     assert max(together) == 4
 
@@ -699,7 +699,7 @@ def test_a_full_disk_ends_the_batch(questions):
 
 def test_a_line_now_and_then_tells_how_far_it_is(solve, questions, monkeypatch):
     assert " of 8 questions" not in solve("--batch", questions)[2]
-    monkeypatch.setattr("ttc_cli.commands.pools.SAY_SECONDS", -math.inf)
+    monkeypatch.setattr("ttc_cli.commands._pools.SAY_SECONDS", -math.inf)
     _, _, err = solve("--batch", questions, "--jobs", 1)
     told = [line for line in err.splitlines() if "of 8 questions" in line]
     assert [line.split(" of ")[0] for line in told] == [str(n) for n in range(8)]
@@ -712,7 +712,7 @@ def test_quiet_is_quiet(solve, questions):
 
 
 def test_a_dry_run_asks_nothing(solve, questions, monkeypatch):
-    monkeypatch.setattr("ttc_cli.commands.planning.make_plan", lambda request: PLAN)
+    monkeypatch.setattr("ttc_cli.solving.choosing.make_plan", lambda request: PLAN)
     code, out, err = solve("--batch", questions, "--dry-run")
     assert (code, solve.opened) == (0, [])
     assert "at most" in out

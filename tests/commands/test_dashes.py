@@ -13,9 +13,9 @@ pytestmark = pytest.mark.usefixtures("bare_home")
 @pytest.fixture
 def ask(monkeypatch, capsys):
     """Runs ``ttc solve`` and returns the exit code, what was asked, and stderr."""
-    monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
+    monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
     monkeypatch.setattr(
-        "ttc_cli.commands.thinking.open_engine",
+        "ttc_cli.solving.solver.open_engine",
         lambda path, settings, name: make_engine(("The final answer is 4.",)),
     )
 

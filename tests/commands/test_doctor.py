@@ -285,8 +285,8 @@ def test_a_crashing_build_fails_with_the_next_command(
     ],
 )
 def test_what_confines_a_check_is_told(found, why, status, said, monkeypatch) -> None:
-    monkeypatch.setattr("ttc_cli.verifiers.sandbox.find_sandbox", lambda: found)
-    monkeypatch.setattr("ttc_cli.verifiers.sandbox.explain_sandbox", lambda: why)
+    monkeypatch.setattr("ttc_cli.verifiers.checking.sandbox.find_sandbox", lambda: found)
+    monkeypatch.setattr("ttc_cli.verifiers.checking.sandbox.explain_sandbox", lambda: why)
     check = doctor.judge_sandbox()
     assert check.status is status
     assert check.detail.startswith(why)

@@ -59,9 +59,9 @@ def solve(scripted_model, tmp_path, monkeypatch, capsys):
     for name in ("getaddrinfo", "create_connection"):
         monkeypatch.setattr(socket, name, lambda *_, **__: pytest.fail("asked the network"))
     monkeypatch.setattr(children, "start", lambda *_, **__: pytest.fail("started a process"))
-    monkeypatch.setattr("ttc_cli.commands.verifier_models.find_sandbox", lambda *_: None)
+    monkeypatch.setattr("ttc_cli.solving.verifier_models.find_sandbox", lambda *_: None)
     monkeypatch.setattr(
-        "ttc_cli.commands.thinking.open_engine",
+        "ttc_cli.solving.solver.open_engine",
         lambda path, settings, name: make_engine(["The final answer is 4."]),
     )
 
@@ -108,7 +108,7 @@ def test_the_user_may(solve, monkeypatch, place, key, value):
         _, words = write(place, key, value)
     planned = []
     monkeypatch.setattr(
-        "ttc_cli.commands.planning.show_plan", lambda request, out, as_json: planned.append(request)
+        "ttc_cli.solving.choosing.show_plan", lambda request, out, as_json: planned.append(request)
     )
     code, _, err = solve(*words, "--dry-run")
     assert code == 0, err

@@ -17,7 +17,7 @@ SAY = ["So it is.\n\nThe final answer is 4."]
 @pytest.fixture
 def ttc(scripted_model, monkeypatch, capsys):
     monkeypatch.setattr(
-        "ttc_cli.commands.thinking.open_engine", lambda path, settings, name: make_engine(SAY)
+        "ttc_cli.solving.solver.open_engine", lambda path, settings, name: make_engine(SAY)
     )
 
     def run(*arguments):
@@ -32,7 +32,7 @@ def planned(monkeypatch):
     """What ``ttc solve --dry-run`` was asked to plan."""
     found = []
     monkeypatch.setattr(
-        "ttc_cli.commands.planning.show_plan", lambda request, out, as_json: found.append(request)
+        "ttc_cli.solving.choosing.show_plan", lambda request, out, as_json: found.append(request)
     )
     return found
 

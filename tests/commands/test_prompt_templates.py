@@ -6,7 +6,8 @@ import os
 import pytest
 from scripted_ttc import make_engine
 
-from ttc_cli.commands import completion, flags
+from ttc_cli.commands import _completion as completion
+from ttc_cli.commands import _flags as flags
 from ttc_cli.engines.scripted import CHATML, ScriptedEngine
 from ttc_cli.main import main
 
@@ -22,7 +23,7 @@ def solve(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(
-            "ttc_cli.commands.thinking.open_engine",
+            "ttc_cli.solving.solver.open_engine",
             lambda path, settings, name: make_engine([FOUR]),
         )
         code = main(["solve", *map(str, arguments), "--json", "-q"])
@@ -126,7 +127,7 @@ def heard(monkeypatch):
         texts.append(ask.text)
         return FOUR
 
-    monkeypatch.setattr("ttc_cli.commands.thinking.open_engine", lambda *_: ScriptedEngine(say))
+    monkeypatch.setattr("ttc_cli.solving.solver.open_engine", lambda *_: ScriptedEngine(say))
     return texts
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ttc_cli.commands.question import LIMIT, read_question
 from ttc_cli.errors import PromptTooLong, UsageError
+from ttc_cli.solving.question import LIMIT, read_question
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ def ttc(monkeypatch, capsys):
     """Run a command in this process; returns exit code, stdout and stderr."""
 
     def run(*arguments, texts=TEXTS):
-        monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
+        monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
         monkeypatch.setattr(
-            "ttc_cli.commands.thinking.open_engine",
+            "ttc_cli.solving.solver.open_engine",
             lambda path, settings, name: ScriptedEngine(texts),
         )
         code = main([str(each) for each in arguments])
@@ -283,7 +283,7 @@ def test_path_is_where_the_log_is(ttc, solve):
 
 
 def test_ids_are_completed(ttc, solve, monkeypatch):
-    from ttc_cli.commands.completion import complete_run
+    from ttc_cli.commands._completion import complete_run
 
     first, second = solve("A?"), solve("B?")
     assert complete_run("") == [second, first, "last"]

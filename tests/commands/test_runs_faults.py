@@ -39,9 +39,9 @@ def ttc(monkeypatch, capsys):
     """Run a command in this process; returns exit code, stdout and stderr."""
 
     def run(*arguments, script=lambda ask: FOUR):
-        monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
+        monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
         monkeypatch.setattr(
-            "ttc_cli.commands.thinking.open_engine",
+            "ttc_cli.solving.solver.open_engine",
             lambda path, settings, name: ScriptedEngine(script),
         )
         code = main([str(each) for each in arguments])

@@ -24,9 +24,9 @@ def solve(monkeypatch, capsys):
     """Run ``ttc solve`` in this process; returns exit code, stdout and stderr."""
 
     def run(*arguments, texts=(FOUR,), **options):
-        monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
+        monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
         monkeypatch.setattr(
-            "ttc_cli.commands.thinking.open_engine",
+            "ttc_cli.solving.solver.open_engine",
             lambda path, settings, name: make_engine(texts, **options),
         )
         code = main(["solve", *arguments])

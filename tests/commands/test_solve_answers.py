@@ -37,8 +37,8 @@ def solve(monkeypatch, capsys):
             loads.append(name)
             return make_engine(texts, **options)
 
-        monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
-        monkeypatch.setattr("ttc_cli.commands.thinking.open_engine", load)
+        monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
+        monkeypatch.setattr("ttc_cli.solving.solver.open_engine", load)
         code = main(["solve", *arguments])
         out, err = capsys.readouterr()
         return code, out, err, loads

@@ -46,8 +46,8 @@ def ttc(monkeypatch, capsys):
         engine._info = replace(engine.info, model=name)
         return engine
 
-    monkeypatch.setattr("ttc_cli.commands.planning.choose_model", choose)
-    monkeypatch.setattr("ttc_cli.commands.thinking.open_engine", open_engine)
+    monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", choose)
+    monkeypatch.setattr("ttc_cli.solving.solver.open_engine", open_engine)
 
     def run(*arguments: str) -> tuple[int, str, str, list[str]]:
         opened.clear()

@@ -14,9 +14,9 @@ def solve(monkeypatch, capsys):
     """Run ``ttc solve`` at ``quick`` on a scripted engine; returns stdout and stderr."""
 
     def run(script):
-        monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: make_model())
+        monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
         monkeypatch.setattr(
-            "ttc_cli.commands.thinking.open_engine",
+            "ttc_cli.solving.solver.open_engine",
             lambda path, settings, name: ScriptedEngine(script),
         )
         code = main(

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from scripted_ttc import make_model
 
-from ttc_cli.commands import planning
 from ttc_cli.engines.scripted import CHATML, Ask, Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.main import main
 from ttc_cli.models.registry import Entry, FileSource, check_entry, load_registry
 from ttc_cli.models.store import Model
+from ttc_cli.solving import choosing as planning
 from ttc_cli.types import Budget, Finish
 
 SWITCHED = CHATML.replace(
@@ -52,9 +52,9 @@ def solve(monkeypatch, capsys, tmp_path):
         model = replace(model, entry=replace(model.entry, **entry))
         engine = ScriptedEngine(script)
         engine._info = replace(engine.info, chat_template=template)
-        monkeypatch.setattr("ttc_cli.commands.planning.choose_model", lambda name: model)
+        monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: model)
         monkeypatch.setattr(
-            "ttc_cli.commands.thinking.open_engine", lambda path, settings, name: engine
+            "ttc_cli.solving.solver.open_engine", lambda path, settings, name: engine
         )
         code = main(["solve", "How many apples has Tom?", "--answer-type", "number", *arguments])
         out, err = capsys.readouterr()

@@ -41,7 +41,7 @@ def ttc(monkeypatch, capsys):
 
     def run(*arguments, script=("Four.\n\nThe final answer is 4.",), **options):
         monkeypatch.setattr(
-            "ttc_cli.commands.thinking.open_engine",
+            "ttc_cli.solving.solver.open_engine",
             lambda path, settings, name, planned=None: ScriptedEngine(script, **options),
         )
         code = main(list(arguments))
@@ -220,7 +220,7 @@ def test_check_chooses_what_passes(ttc, tmp_path):
         "number", script=texts,
     )  # fmt: skip
     assert (code, out) == (0, "7\n")
-    from ttc_cli.verifiers.sandbox import explain_sandbox
+    from ttc_cli.verifiers.checking.sandbox import explain_sandbox
 
     assert ("the check runs model-written text" in err) is bool(explain_sandbox())
 
@@ -241,7 +241,9 @@ def test_what_a_check_leaves_costs_no_answer(ttc, tmp_path, monkeypatch):
 
 
 def test_what_a_check_cannot_open_is_named_before_anything_runs(ttc, monkeypatch):
-    monkeypatch.setattr("ttc_cli.verifiers.sandbox.find_hidden", lambda *_: ("/private/check.py",))
+    monkeypatch.setattr(
+        "ttc_cli.verifiers.checking.sandbox.find_hidden", lambda *_: ("/private/check.py",)
+    )
     words = ("--check", f"{sys.executable} {{file}}")
     code, out, err = ttc("solve", "Which number?", *words, script=["The final answer is 5."])
     assert (code, out) == (2, "")

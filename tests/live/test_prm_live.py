@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from ttc_cli.commands.thinking import open_engine
-from ttc_cli.commands.verifier_models import choose_verifier_models, open_engines
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Grow, ScoreRow, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat
+from ttc_cli.solving.solver import open_engine
+from ttc_cli.solving.verifier_models import choose_verifier_models, open_engines
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Step
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import Leaf, share_of_first

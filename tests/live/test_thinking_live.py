@@ -19,7 +19,7 @@ from ttc_cli.engines.base import Engine, Grow, Growth, Then
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
 from ttc_cli.prompts import STOP_THINKING, Chat, build_messages
-from ttc_cli.search.thinking import Thinking, ThinkingSession
+from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession
 from ttc_cli.types import AnswerType, Budget, Finish, Problem, Result, Sampling
 
 pytestmark = pytest.mark.live

@@ -22,8 +22,6 @@ from tiny_gguf import TEMPLATE, gguf
 
 from ttc_cli.commands import policies
 from ttc_cli.engines.base import EngineInfo
-from ttc_cli.engines.llamacpp import comparison
-from ttc_cli.engines.llamacpp.comparison import Agreement, Rates
 from ttc_cli.errors import (
     DiskFull,
     EngineError,
@@ -34,17 +32,19 @@ from ttc_cli.errors import (
     UsageError,
 )
 from ttc_cli.main import main
-from ttc_cli.models import cleaning, files, hardware, store, tune
+from ttc_cli.models import cleaning, files, hardware, store
 from ttc_cli.models.default import speed_of
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hardware import BusyProcess, Contention, Memory
 from ttc_cli.models.locks import lock
 from ttc_cli.models.own import add_entry
 from ttc_cli.models.registry import load_registry
-from ttc_cli.models.verdict import average, decide, expect_gain, seconds
 from ttc_cli.policy.file import Policy, Source
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.prompts import Chat, hash_prompts
+from ttc_cli.tuning import comparison, tune
+from ttc_cli.tuning.comparison import Agreement, Rates
+from ttc_cli.tuning.verdict import average, decide, expect_gain, seconds
 
 GB = 10**9
 # Q5_0 is type 6: blocks of 32 elements in 22 bytes; a matrix beside a vector.
@@ -484,14 +484,14 @@ def test_a_child_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     child = (
         "import os, time\nfrom pathlib import Path\n"
-        "from ttc_cli.engines.llamacpp import comparison\n"
+        "from ttc_cli.tuning import comparison\n"
         f"comparison._leave_with_parent()\nPath({str(pid)!r}).write_text(str(os.getpid()))\n"
         "time.sleep(600)"
     )
     parent = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys\nfrom ttc_cli.engines.llamacpp import comparison\n"
+            "import sys\nfrom ttc_cli.tuning import comparison\n"
             f"comparison._run([sys.executable, '-c', {child!r}])",
         ]
     )  # fmt: skip

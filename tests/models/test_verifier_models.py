@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 from tiny_gguf import gguf
 
-from ttc_cli.commands.planning import obtain_model
-from ttc_cli.commands.verifier_models import (
+from ttc_cli.engines.llamacpp import Settings
+from ttc_cli.errors import MemoryShort, ModelMissing, UsageError
+from ttc_cli.main import main
+from ttc_cli.models import hardware
+from ttc_cli.models.registry import load_registry
+from ttc_cli.solving.choosing import obtain_model
+from ttc_cli.solving.verifier_models import (
     VerifierModel,
     choose_verifier_models,
     open_engines,
     spread,
     warn_of,
 )
-from ttc_cli.engines.llamacpp import Settings
-from ttc_cli.errors import MemoryShort, ModelMissing, UsageError
-from ttc_cli.main import main
-from ttc_cli.models import hardware
-from ttc_cli.models.registry import load_registry
 
 
 @pytest.fixture

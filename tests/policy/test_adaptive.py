@@ -16,7 +16,7 @@ from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import ARITHMETIC, AnswerType, Budget, Confidence, Finish, Problem, Result
-from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
+from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier
 from ttc_cli.views.plain import summary_line
 
 QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)

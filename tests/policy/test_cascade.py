@@ -11,7 +11,7 @@ from ttc_cli.events import Decided, EventStream, RunEnded, RunStarted, Warned
 from ttc_cli.policy.cascade import Stage, solve_in_turn
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.prompts import Chat
-from ttc_cli.search.thinking import Thinking
+from ttc_cli.search.sessions.thinking import Thinking
 from ttc_cli.types import AnswerType, Budget, Problem, Result, Sampling
 
 SUM = Problem("What is 2+2?", AnswerType.NUMBER)

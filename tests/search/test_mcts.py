@@ -6,8 +6,8 @@ from tests.search.trees import root_of, search
 from ttc_cli.engines.scripted import Ask, Reply
 from ttc_cli.errors import UsageError
 from ttc_cli.events import WaveStarted
-from ttc_cli.search.mcts import Node, Scale, rate
 from ttc_cli.search.registry import find, prepare
+from ttc_cli.search.strategies.mcts import Node, Scale, rate
 from ttc_cli.types import Finish
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.search.trees import ramble, search
 from ttc_cli.errors import UsageError
 from ttc_cli.events import CandidateStarted, Pruned, WaveStarted
-from ttc_cli.search.particle import resample, weigh
 from ttc_cli.search.registry import find, prepare
+from ttc_cli.search.strategies.particle import resample, weigh
 
 SCORES = st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=12)
 

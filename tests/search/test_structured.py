@@ -18,7 +18,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve, strategies
 from ttc_cli.prompts import Chat
-from ttc_cli.search.structured import VALUE_ROOM, StructuredSession
+from ttc_cli.search.sessions.structured import VALUE_ROOM, StructuredSession
 from ttc_cli.types import AnswerType, Budget, Finish, Problem, Result, Sampling
 
 SCHEMA = json.dumps(

@@ -23,7 +23,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import strategies
 from ttc_cli.prompts import STOP_THINKING, Chat, build_messages
-from ttc_cli.search.thinking import Thinking, ThinkingSession
+from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession
 from ttc_cli.types import AnswerType, Budget, Confidence, Finish, Problem, Result, Sampling
 
 THOUGHT = "The final answer is 9. No. "

@@ -12,9 +12,9 @@ from ttc_cli.engines.scripted import ScriptedEngine
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Score
 from ttc_cli.verifiers.base import Leaf
-from ttc_cli.verifiers.cells import LANDLOCK
-from ttc_cli.verifiers.command import CommandVerifier, read_command
-from ttc_cli.verifiers.sandbox import Checked, find_sandbox, run_check
+from ttc_cli.verifiers.checking.cells import LANDLOCK
+from ttc_cli.verifiers.checking.command import CommandVerifier, read_command
+from ttc_cli.verifiers.checking.sandbox import Checked, find_sandbox, run_check
 
 PYTHON = sys.executable
 FOUND = find_sandbox()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from ttc_cli.types import ARITHMETIC, Candidate, Finish, Problem, Score, Step
-from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
+from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier
 from ttc_cli.verifiers.base import Leaf
 
 

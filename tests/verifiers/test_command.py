@@ -20,8 +20,8 @@ from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Answer, AnswerType, Budget, Candidate, Finish, Problem, Score
 from ttc_cli.verifiers.base import Leaf
-from ttc_cli.verifiers.command import CommandVerifier, pick_content, read_command
-from ttc_cli.verifiers.sandbox import OUTPUT, Checked, find_sandbox, run_check
+from ttc_cli.verifiers.checking.command import CommandVerifier, pick_content, read_command
+from ttc_cli.verifiers.checking.sandbox import OUTPUT, Checked, find_sandbox, run_check
 
 PYTHON = sys.executable
 SANDBOXES = [None] + ([path] if (path := find_sandbox()) else [])

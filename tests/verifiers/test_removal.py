@@ -12,7 +12,7 @@ from attacks import FOUND, LEAVINGS, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttc_cli.verifiers import removal
+from ttc_cli.verifiers.checking import removal
 
 
 @pytest.mark.parametrize("kind", [None, FOUND], ids=["bare", "sandbox"])

@@ -18,10 +18,10 @@ from attacks import CONFINED, FOUND, LEAVINGS, PYTHON, confined, linux, run, sco
 
 from ttc_cli.errors import UsageError
 from ttc_cli.types import Score
-from ttc_cli.verifiers import seccomp, watching
-from ttc_cli.verifiers.cells import LANDLOCK, SEATBELT_PROFILE, describe_gaps
-from ttc_cli.verifiers.command import CommandVerifier, read_command
-from ttc_cli.verifiers.sandbox import explain_sandbox, find_sandbox, run_check
+from ttc_cli.verifiers.checking import seccomp, watching
+from ttc_cli.verifiers.checking.cells import LANDLOCK, SEATBELT_PROFILE, describe_gaps
+from ttc_cli.verifiers.checking.command import CommandVerifier, read_command
+from ttc_cli.verifiers.checking.sandbox import explain_sandbox, find_sandbox, run_check
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_a_ttc_that_is_killed_leaves_nothing_running(kind, tmp_path) -> None:
     mark = f"killed-{os.getpid()}-{time.monotonic_ns()}"
     work = (
         "import asyncio, sys\n"
-        "from ttc_cli.verifiers.sandbox import Command, run_check\n"
+        "from ttc_cli.verifiers.checking.sandbox import Command, run_check\n"
         f"command = Command(({PYTHON!r}, '-c', 'print(flush=True); import time; time.sleep(64)',"
         f" {mark!r}, '{{file}}'))\n"
         f"asyncio.run(run_check(command, b'', '', seconds=60, sandbox={kind!r}))\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from attacks import FOUND, PYTHON, run, walled
 
-from ttc_cli.verifiers.command import read_command
-from ttc_cli.verifiers.sandbox import (
+from ttc_cli.verifiers.checking.command import read_command
+from ttc_cli.verifiers.checking.sandbox import (
     Command,
     find_hidden,
     run_check,

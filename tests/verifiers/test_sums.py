@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttc_cli.verifiers.sums import check_sums, find_first
+from ttc_cli.verifiers.arithmetic.sums import check_sums, find_first
 
 RIGHT = [
     "So the total is 3 + 4 = 7 apples.",

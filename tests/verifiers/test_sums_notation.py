@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttc_cli.verifiers.sums import check_sums, find_first
+from ttc_cli.verifiers.arithmetic.sums import check_sums, find_first
 
 NO_SLIP = {
     "percents of what stands before": r"""

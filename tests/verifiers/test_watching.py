@@ -8,8 +8,8 @@ import threading
 import pytest
 from attacks import CONFINED, FOUND, confined, run, walled
 
-from ttc_cli.verifiers import watching
-from ttc_cli.verifiers.cells import LANDLOCK
+from ttc_cli.verifiers.checking import watching
+from ttc_cli.verifiers.checking.cells import LANDLOCK
 
 HUNGRY = """
 def eat(size, shared):

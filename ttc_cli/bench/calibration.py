@@ -34,8 +34,8 @@ from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.vote import discount_slips, vote, weigh_by_sureness
 from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Score
+from ttc_cli.verifiers.arithmetic.sums import find_first
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
-from ttc_cli.verifiers.sums import find_first
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer

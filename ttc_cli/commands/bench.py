@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from ttc_cli.commands import completion, flags, pools
+from ttc_cli.commands import _completion as completion
+from ttc_cli.commands import _flags as flags
+from ttc_cli.commands import _pools as pools
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
@@ -159,8 +161,8 @@ def run(
     """
     from ttc_cli.bench import contenders, curves
     from ttc_cli.bench.comparison import write_outcomes, write_up
-    from ttc_cli.commands import verifier_models
     from ttc_cli.config import load_config
+    from ttc_cli.solving import verifier_models
 
     names = _split(strategies or [STRATEGIES])
     for rival in contenders.parse(names, samples):
@@ -232,7 +234,8 @@ def _bench(
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import comparison, contenders
     from ttc_cli.bench.traces import read_traces
-    from ttc_cli.commands import planning, verifier_models
+    from ttc_cli.solving import choosing as planning
+    from ttc_cli.solving import verifier_models
 
     wish = asked.wish
     model = planning.choose_model(name)

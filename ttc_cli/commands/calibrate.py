@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from ttc_cli.commands import flags, pools
-from ttc_cli.commands.panels import PanelCommand
+from ttc_cli.commands import _flags as flags
+from ttc_cli.commands import _pools as pools
+from ttc_cli.commands._panels import PanelCommand
 from ttc_cli.output import Output
 from ttc_cli.signals import run_tasks
 
@@ -77,8 +78,9 @@ def calibrate(
     """
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import calibration
-    from ttc_cli.commands import planning, policies
+    from ttc_cli.commands import policies
     from ttc_cli.config import load_config
+    from ttc_cli.solving import choosing as planning
 
     out = Output(quiet)
     wish = pools.make_wish(

@@ -230,8 +230,8 @@ def judge_contention(contention: Contention) -> Check:
 
 def judge_sandbox() -> Check:
     """What confines model-written text that ``--check`` runs."""
-    from ttc_cli.verifiers.cells import describe_gaps
-    from ttc_cli.verifiers.sandbox import explain_sandbox, find_sandbox
+    from ttc_cli.verifiers.checking.cells import describe_gaps
+    from ttc_cli.verifiers.checking.sandbox import explain_sandbox, find_sandbox
 
     found = find_sandbox()
     gaps, why = describe_gaps(found), explain_sandbox()
@@ -337,7 +337,7 @@ def judge_fit(
         system: llama.cpp's own list of what it was compiled for.
         on_gpu: layers go to a GPU, whose kernels take all types alike.
     """
-    from ttc_cli.models.verdict import expect_gain
+    from ttc_cli.tuning.verdict import expect_gain
 
     tuned = [f"{record.name} as {record.tuned.kind}" for record, _ in models if record.tuned]
     instructions = set(re.findall(r"(\w+) = 1", system))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ttc_cli.commands.completion import complete_model
+from ttc_cli.commands._completion import complete_model
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.output import Output
@@ -55,7 +55,7 @@ def list_models(
     ] = False,
 ) -> None:
     """List the models ttc knows, and which of them are here."""
-    from ttc_cli.commands import model_facts
+    from ttc_cli.commands import _model_facts as model_facts
     from ttc_cli.models.default import find_default
     from ttc_cli.models.files import list_records
     from ttc_cli.models.registry import load_registry
@@ -99,7 +99,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 )
 def show(model: Name, as_json: Json = False) -> None:
     """Show all that is known of a model; of a file that is here, also its header."""
-    from ttc_cli.commands import model_facts
+    from ttc_cli.commands import _model_facts as model_facts
     from ttc_cli.models import store
 
     details = model_facts.describe_model(store.resolve(model))
@@ -362,9 +362,9 @@ def tune(
     Both files are measured in turn (a minute or two), and held against each other for what they
     say. The original stays.
     """
-    from ttc_cli.commands import tuned
-    from ttc_cli.models import tune as tuning
     from ttc_cli.models.progress import format_bytes, show_progress
+    from ttc_cli.tuning import tune as tuning
+    from ttc_cli.tuning import tuned
 
     out = Output(quiet)
     if undo:

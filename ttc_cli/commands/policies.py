@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ttc_cli.commands import flags
-from ttc_cli.commands.completion import complete_policy
+from ttc_cli.commands import _flags as flags
+from ttc_cli.commands._completion import complete_policy
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
@@ -126,7 +126,7 @@ def _put(policy: Policy) -> None:
 @app.command("list", epilog=show_examples("ttc policy list", "ttc policy list --json"))
 def list_all(as_json: Json = False) -> None:
     """List the policies: for which model, fitted on what, when."""
-    from ttc_cli.commands.verifier_trials import print_table
+    from ttc_cli.commands._verifier_trials import print_table
     from ttc_cli.policy.file import SHIPPED_FOLDER, list_policies
 
     rows = [
@@ -199,10 +199,10 @@ def use(
     model: flags.Model = None,
 ) -> None:
     """Use a policy with its model from now on, or none."""
-    from ttc_cli.commands import planning
     from ttc_cli.config import load_config
     from ttc_cli.models.files import read_hash
     from ttc_cli.policy.file import SHIPPED_FOLDER, use_policy
+    from ttc_cli.solving import choosing as planning
 
     if (name is None) is not none:
         raise UsageError("Name one policy, or give --none.", "ttc policy list")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ttc_cli.commands import flags
-from ttc_cli.commands.completion import complete_run
+from ttc_cli.commands import _flags as flags
+from ttc_cli.commands._completion import complete_run
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import NoAnswer, UsageError
 from ttc_cli.output import Output, print_error, use_color
@@ -81,7 +81,7 @@ def replay(
 
 
 def _show(playback: Playback, view: str, color: str) -> None:
-    from ttc_cli.commands.thinking import choose_view
+    from ttc_cli.solving.solver import choose_view
 
     view = choose_view(view, quiet=False)
     if view == "tree":

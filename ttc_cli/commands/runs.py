@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttc_cli.commands import completion
-from ttc_cli.commands.dashes import TextCommand
+from ttc_cli.commands import _completion as completion
+from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import RunsUnavailable, UsageError
 from ttc_cli.output import Output
@@ -66,9 +66,9 @@ def open_runs() -> RunStore:
         UsageError: there is none yet.
         RunsUnavailable, RunDamaged: it cannot be read.
     """
-    from ttc_cli.commands.keeping import runs_path
     from ttc_cli.runs.database import is_refusal
     from ttc_cli.runs.store import RunStore
+    from ttc_cli.solving.keeping import runs_path
 
     path = runs_path()
     if not path.is_file():
@@ -84,7 +84,7 @@ def open_runs() -> RunStore:
 @app.command("list", epilog=show_examples("ttc runs list", "ttc runs list -n 0 --json"))
 def list_runs(limit: Limit = 20, as_json: Json = False) -> None:
     """List the runs that are kept, newest first."""
-    from ttc_cli.commands.keeping import runs_path
+    from ttc_cli.solving.keeping import runs_path
 
     runs: list[Run] = []
     if runs_path().is_file():
@@ -103,7 +103,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find runs by words of the question or of a solution, newest first."""
-    from ttc_cli.commands.keeping import runs_path
+    from ttc_cli.solving.keeping import runs_path
 
     found: list[Run] = []
     if runs_path().is_file():
@@ -121,7 +121,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one run: what was asked, what came of it and why, and how to go on with it."""
-    from ttc_cli.commands.run_words import describe_story, read_story, word_story
+    from ttc_cli.commands._run_words import describe_story, read_story, word_story
 
     with open_runs() as store:
         run = store.find(id)
@@ -161,7 +161,7 @@ def export(
     The page shows question, answer and why, every candidate with its scores, the vote and the
     spending over time, and what was decided.
     """
-    from ttc_cli.commands import run_words
+    from ttc_cli.commands import _run_words as run_words
     from ttc_cli.views.jsonl import to_line
 
     if as_jsonl and as_html:
@@ -250,9 +250,9 @@ def stats(as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from ttc_cli.commands.keeping import runs_path
-    from ttc_cli.commands.verifier_trials import print_table
+    from ttc_cli.commands._verifier_trials import print_table
     from ttc_cli.runs.spending import Bin, sum_up
+    from ttc_cli.solving.keeping import runs_path
     from ttc_cli.views import words
 
     runs: list[Run] = []
@@ -293,7 +293,7 @@ def stats(as_json: Json = False) -> None:
 @app.command(epilog=show_examples("ttc runs path"))
 def path() -> None:
     """Print where runs are kept."""
-    from ttc_cli.commands.keeping import runs_path
+    from ttc_cli.solving.keeping import runs_path
 
     Output().answer(str(runs_path()))
 
@@ -325,7 +325,7 @@ def _switch(wanted: str) -> None:
 
 
 def _print_runs(runs: Sequence[Run], as_json: bool, none: str) -> None:
-    from ttc_cli.commands.verifier_trials import print_table
+    from ttc_cli.commands._verifier_trials import print_table
     from ttc_cli.views import words
 
     if as_json:

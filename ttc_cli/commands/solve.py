@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import typer
 
 from ttc_cli import crash, paths
-from ttc_cli.commands import flags
-from ttc_cli.commands.dashes import TextCommand
-from ttc_cli.commands.prompt_templates import read_question, read_template
-from ttc_cli.commands.schemas import read_schema
+from ttc_cli.commands import _flags as flags
+from ttc_cli.commands._dashes import TextCommand
+from ttc_cli.commands._schemas import read_schema
 from ttc_cli.config import load_config
 from ttc_cli.errors import NoAnswer, TtcError
 from ttc_cli.output import Output, print_error
 from ttc_cli.sanitise import clean
 from ttc_cli.signals import Interruption
+from ttc_cli.solving.prompt_templates import read_question, read_template
 from ttc_cli.types import AnswerType, Problem, Result
 
 if TYPE_CHECKING:
-    from ttc_cli.commands.thinking import Thought
+    from ttc_cli.solving.solver import Thought
 
 EPILOG = """\
 \b
@@ -122,8 +122,13 @@ def solve(
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
     only while it changes the answer. The answer alone goes to stdout.
     """
-    from ttc_cli.commands import keeping, planning, presetting, requesting, resuming, thinking
-    from ttc_cli.commands.batch import asking
+    from ttc_cli.commands import _presetting as presetting
+    from ttc_cli.commands import _resuming as resuming
+    from ttc_cli.solving import choosing as planning
+    from ttc_cli.solving import keeping
+    from ttc_cli.solving import request as requesting
+    from ttc_cli.solving import solver as thinking
+    from ttc_cli.solving.batch import asking
     from ttc_cli.views.jsonl import error_json
 
     if resume is not None or go_on:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttc_cli.commands import completion, flags
-from ttc_cli.commands.examples import show_examples
-from ttc_cli.commands.verifier_trials import (
+from ttc_cli.commands import _completion as completion
+from ttc_cli.commands import _flags as flags
+from ttc_cli.commands._verifier_trials import (
     describe,
     print_report,
     print_table,
@@ -23,6 +23,7 @@ from ttc_cli.commands.verifier_trials import (
     word_number,
     word_usable,
 )
+from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import TemplateError, TtcError, UsageError
 from ttc_cli.output import Output
 from ttc_cli.signals import run_tasks
@@ -30,7 +31,7 @@ from ttc_cli.verifiers.names import split_words
 
 if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
-    from ttc_cli.commands.verifier_trials import Setting
+    from ttc_cli.commands._verifier_trials import Setting
     from ttc_cli.models.store import Model
     from ttc_cli.verifiers.verdicts import Verdict
 
@@ -82,8 +83,8 @@ def verdicts_path() -> Path:
 @app.command("list", epilog=show_examples("ttc verifiers list", "ttc verifiers list --json"))
 def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
     """List the verifiers: what each scores, what it costs, whether the model can use it."""
-    from ttc_cli.commands import planning
     from ttc_cli.config import load_config
+    from ttc_cli.solving import choosing as planning
     from ttc_cli.verifiers import registry
 
     chosen = planning.choose_model(load_config().get("model", model))
@@ -125,7 +126,7 @@ def _is_usable(name: str, model: Model) -> tuple[bool, str]:
     from ttc_cli.models import gguf
 
     if name == "check":
-        from ttc_cli.verifiers.sandbox import explain_sandbox
+        from ttc_cli.verifiers.checking.sandbox import explain_sandbox
 
         return True, explain_sandbox()
     if name not in ("judge", "generative"):
@@ -203,7 +204,7 @@ def try_verifiers(
     of right and of wrong ones, calibration, and the tokens it took. A verifier whose interval
     reaches down to 0.5 is refused weight from now on.
     """
-    from ttc_cli.commands.verifier_trials import Setting, run_trials
+    from ttc_cli.commands._verifier_trials import Setting, run_trials
     from ttc_cli.verifiers import registry
 
     wanted = [word for name in names for word in split_words(name)]
@@ -321,7 +322,7 @@ def fit(
     from datetime import date
 
     from ttc_cli.bench import datasets
-    from ttc_cli.commands.verifier_trials import Setting, draw_states
+    from ttc_cli.commands._verifier_trials import Setting, draw_states
     from ttc_cli.verifiers.probe import Head, Probe, fit_head
 
     labelled = datasets.load(questions, part)

@@ -20,7 +20,7 @@ from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
-from ttc_cli.search.thinking import Thinking
+from ttc_cli.search.sessions.thinking import Thinking
 from ttc_cli.types import Budget, Candidate, Problem, Result, Sampling, Usage
 
 ENOUGH = {"quick": 0.6, "normal": 0.8, "deep": 0.9, "max": 0.97}

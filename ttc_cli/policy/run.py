@@ -17,9 +17,9 @@ from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.search import registry
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.known import KnownSession, KnownVerifier
-from ttc_cli.search.structured import StructuredSession
-from ttc_cli.search.thinking import Thinking, ThinkingSession, find_opened_thought
+from ttc_cli.search.sessions.resumed import KnownSession, KnownVerifier
+from ttc_cli.search.sessions.structured import StructuredSession
+from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession, find_opened_thought
 from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Result, Sampling
 from ttc_cli.verifiers.base import Verifier

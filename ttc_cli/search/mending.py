@@ -15,9 +15,9 @@ from ttc_cli.events import Scored
 from ttc_cli.search.context import SearchContext
 from ttc_cli.search.sample import Pool, Start
 from ttc_cli.types import ARITHMETIC
-from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
+from ttc_cli.verifiers.arithmetic.sums import find_first
+from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier
 from ttc_cli.verifiers.base import Leaf, Verifier, WeightedVerifier
-from ttc_cli.verifiers.sums import find_first
 
 _SUMS: Verifier = WeightedVerifier(ArithmeticVerifier(), 0.0)
 """What works out the sums where nobody asked for it: it is shown, and weighs nothing as a score."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Session, Then
-from ttc_cli.search.aggregate import join_confidence
 from ttc_cli.types import Finish, Step
+from ttc_cli.verifiers.aggregate import join_confidence
 
 
 @dataclass(slots=True, eq=False)

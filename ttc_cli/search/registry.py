@@ -14,21 +14,21 @@ from typing import Any
 
 from ttc_cli import plugins
 from ttc_cli.errors import UsageError
-from ttc_cli.search.backtrack import BacktrackKnobs, backtrack
-from ttc_cli.search.beam import BeamKnobs, beam
-from ttc_cli.search.best_of_n import best_of_n
 from ttc_cli.search.context import Strategy
-from ttc_cli.search.dvts import DvtsKnobs, dvts
-from ttc_cli.search.greedy import greedy
 from ttc_cli.search.guard import guard
-from ttc_cli.search.lookahead import LookaheadKnobs, lookahead
-from ttc_cli.search.majority import majority
-from ttc_cli.search.mcts import MctsKnobs, mcts
-from ttc_cli.search.mixed import MixedKnobs, mixed
 from ttc_cli.search.names import BUILT_IN
-from ttc_cli.search.particle import ParticleKnobs, particle
-from ttc_cli.search.revise import ReviseKnobs, revise
-from ttc_cli.search.weighted import weighted
+from ttc_cli.search.strategies.backtrack import BacktrackKnobs, backtrack
+from ttc_cli.search.strategies.beam import BeamKnobs, beam
+from ttc_cli.search.strategies.best_of_n import best_of_n
+from ttc_cli.search.strategies.dvts import DvtsKnobs, dvts
+from ttc_cli.search.strategies.greedy import greedy
+from ttc_cli.search.strategies.lookahead import LookaheadKnobs, lookahead
+from ttc_cli.search.strategies.majority import majority
+from ttc_cli.search.strategies.mcts import MctsKnobs, mcts
+from ttc_cli.search.strategies.mixed import MixedKnobs, mixed
+from ttc_cli.search.strategies.particle import ParticleKnobs, particle
+from ttc_cli.search.strategies.revise import ReviseKnobs, revise
+from ttc_cli.search.strategies.weighted import weighted
 
 
 @dataclass(frozen=True, slots=True)

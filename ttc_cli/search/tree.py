@@ -25,12 +25,12 @@ from ttc_cli.events import (
     Stepped,
     Warned,
 )
-from ttc_cli.search.aggregate import Aggregate, join_confidence, join_scores
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Outcome, SearchContext
 from ttc_cli.search.partial import Partial
 from ttc_cli.search.sample import Pool, derive_seed, read_answer, verify
 from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
+from ttc_cli.verifiers.aggregate import Aggregate, join_confidence, join_scores
 from ttc_cli.verifiers.base import Leaf
 
 __all__ = ["Aggregate", "Partial", "Tree"]

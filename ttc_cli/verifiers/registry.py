@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ttc_cli import plugins
 from ttc_cli.errors import TtcError, UsageError
-from ttc_cli.verifiers.arithmetic import ArithmeticVerifier
+from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier
 from ttc_cli.verifiers.base import Verifier, WeightedVerifier
 from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier, Statistic
 from ttc_cli.verifiers.guard import GuardedVerifier
@@ -117,7 +117,7 @@ def _make_generative(means: Means, argument: str | None) -> Verifier:
 
 
 def _make_check(means: Means, argument: str | None) -> Verifier:
-    from ttc_cli.verifiers.command import CommandVerifier, read_command
+    from ttc_cli.verifiers.checking.command import CommandVerifier, read_command
 
     if not argument:
         raise UsageError("A check needs its command.", "--check 'python3 check.py {file}'")
@@ -257,7 +257,7 @@ def parse(text: str) -> Spec:
         flag = "--check COMMAND" if entry.name == "check" else f"{entry.name}={entry.argument}"
         raise UsageError(f"The verifier {entry.name} needs an argument.", f"Write it as: {flag}")
     if entry.name == "check" and spec.argument:
-        from ttc_cli.verifiers.command import read_command
+        from ttc_cli.verifiers.checking.command import read_command
 
         read_command(spec.argument)  # told before a model is downloaded or loaded
     if entry.name == "confidence":

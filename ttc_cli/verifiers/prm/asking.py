@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import UsageError
-from ttc_cli.search.aggregate import Aggregate
+from ttc_cli.verifiers.aggregate import Aggregate
 from ttc_cli.verifiers.prm.formats import FORMATS, find_format
 from ttc_cli.verifiers.prm.verifier import PrmVerifier
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ttc_cli.engines.base import EngineInfo, Prompt, Span
 from ttc_cli.errors import UsageError
-from ttc_cli.search.aggregate import Aggregate
+from ttc_cli.verifiers.aggregate import Aggregate
 
 if TYPE_CHECKING:
     from ttc_cli.prompts import Chat

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from ttc_cli.engines.base import Engine, Prompt, ScoreRow, Session, Span
 from ttc_cli.errors import PromptTooLong, UsageError
-from ttc_cli.search.aggregate import Aggregate, join_scores
 from ttc_cli.types import Finish, Problem, Role, Score
+from ttc_cli.verifiers.aggregate import Aggregate, join_scores
 from ttc_cli.verifiers.base import Leaf, share_of_first, split_steps
 from ttc_cli.verifiers.prm.formats import Format
 from ttc_cli.verifiers.prm.trie import Node, Trie

@@ -1,0 +1,156 @@
+"""``--resume`` and ``--continue``: a run's own flags in place of those on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ttc_cli import __version__
+from ttc_cli.config import Config
+from ttc_cli.errors import UsageError
+from ttc_cli.output import Output
+from ttc_cli.solving.keeping import MACHINE, identify_models, word_flags
+from ttc_cli.types import Budget
+
+if TYPE_CHECKING:
+    from ttc_cli.runs.resuming import Known
+    from ttc_cli.runs.run import Run
+    from ttc_cli.solving.solver import Request
+
+_SETTINGS = (*MACHINE, "view", "color", "keep_runs")
+"""Settings that a run does not bring: they say how it computes here, and what is shown."""
+_FREE = (*MACHINE, "yes", "min_score", "resume", "go_on")
+"""Flags that may stand beside ``--resume``, with those of the budget and of the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A run that is taken up, and what stands of it."""
+
+    run: Run
+    known: tuple[Known, ...]
+    anew: bool = False
+    """Whether it searches over steps, and begins from the start."""
+
+    def narrow(self, config: Config) -> Config:
+        """The settings that hold for it: what is not this machine's, it brings itself."""
+        return config.narrow(_SETTINGS)
+
+    def join(self, request: Request, path: Path, out: Output) -> Request:
+        """``request`` with what is known, once it is sure that the models are the same.
+
+        Raises:
+            UsageError: a model file changed.
+        """
+        from ttc_cli.runs.resuming import check_files, count_known
+
+        check_files(self.run, identify_models(request, path))
+        if self.run.request["version"] != __version__:
+            out.warn(
+                f"the run {self.run.id} is of ttc {self.run.request['version']}, this is "
+                f"{__version__}: its candidates may have been asked for in other words"
+            )
+        if self.anew:
+            out.say(
+                f"{self.run.strategy} searches over steps: the run {self.run.id} starts anew, "
+                "with the same seed"
+            )
+        else:
+            count, tokens = count_known(self.known)
+            out.say(
+                f"taking up the run {self.run.id}: {count} of its candidates, {tokens:,} tokens, "
+                "are re-used and cost nothing; caps hold for what is added"
+            )
+        return replace(request, known=self.known)
+
+
+def take_up(ctx: typer.Context) -> Any:
+    """The context in which ``ttc solve`` asks again for the run that ``ctx`` names.
+
+    Its flags are those of the run, but for what ``ctx`` may say beside ``--resume``; its ``obj`` is
+    the ``Past``.
+
+    Raises:
+        UsageError: there is no such run, it goes on still, there is nothing left to do, or a flag
+            is given that it brings itself.
+        RunDamaged, RunsUnavailable: the log cannot be read.
+    """
+    from ttc_cli.commands.runs import open_runs
+    from ttc_cli.runs import resuming
+    from ttc_cli.runs.store import LAST
+    from ttc_cli.search import registry
+
+    go_on, wanted = ctx.params["go_on"], ctx.params["resume"]
+    if go_on and wanted is not None:
+        raise UsageError("--continue and --resume contradict each other.", "leave one out")
+    given = _find_given(ctx)
+    more = {name: ctx.params[name] for name in resuming.BUDGET if name in given}
+    with open_runs() as store:
+        run = store.find(LAST if go_on else wanted)
+        resuming.check_state(run)
+        if run.request["hidden"]:
+            raise UsageError(
+                f"The run {run.id} held a key, which is not kept: it cannot be taken up.",
+                "ask for it anew, as you did then",
+            )
+        flags = dict(run.request["flags"])
+        if go_on:
+            more = resuming.raise_budget(run, more)
+        elif not more:
+            _check_open(store.read_result(run.id), run, flags)
+        known = resuming.collect_known(store, run)
+    entry = None if flags["strategy"] in (None, "auto") else registry.find(flags["strategy"])
+    known = resuming.choose_known(
+        known,
+        steps=entry is not None and entry.steps,
+        continues=entry is not None and entry.continues,
+        as_before=not {"budget", "samples", "max_samples"} & set(more),
+    )
+    words = word_flags(ctx.command, flags | more)
+    asked = ctx.command.make_context(ctx.info_name, words, parent=ctx.parent)
+    asked.params |= {name: ctx.params[name] for name in given}
+    asked.params |= {"prompt": run.request["question"], "resume": None, "go_on": False}
+    asked.obj = Past(run, known, anew=entry is not None and entry.steps)
+    return asked
+
+
+def _find_given(ctx: typer.Context) -> set[str]:
+    """The parameters that stand on the command line, all of them allowed there."""
+    from ttc_cli.runs.resuming import BUDGET
+
+    given = set()
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        source = ctx.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        given.add(name)
+        shows = getattr(parameter, "rich_help_panel", None) == "Output"
+        if name not in (*_FREE, *BUDGET) and not shows:
+            word = parameter.opts[0] if parameter.param_type_name == "option" else "The question"
+            raise UsageError(
+                f"{word} is that of the run which is taken up.",
+                "leave it out; ttc runs show tells what the run was asked with",
+            )
+    if ctx.args:
+        raise UsageError("The question is that of the run which is taken up.", "leave it out")
+    return given
+
+
+def _check_open(result: Any, run: Run, flags: dict[str, Any]) -> None:
+    """Make sure that something is left to do."""
+    from ttc_cli.runs.resuming import reached_cap
+
+    if result is None or result.interrupted:
+        return
+    caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
+    if not reached_cap(result, Budget(**{cap: flags[cap] for cap in caps}), run.candidates):
+        samples = flags["samples"]
+        more = f"--samples {2 * samples}" if samples else "--budget deep"
+        raise UsageError(
+            f"The run {run.id} ended by itself ({result.stop_reason}).",
+            f"ttc solve --resume {run.id} {more} thinks on",
+        )

@@ -1,0 +1,1 @@
+"""Sessions around an engine's: thoughts, schemas, candidates of an earlier run."""

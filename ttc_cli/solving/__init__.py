@@ -1,0 +1,1 @@
+"""What solves a request: choosing, loading, searching, keeping; commands and Python share it."""

@@ -1,0 +1,1 @@
+"""Re-quantised copies of a model: made, compared by decoding, and judged."""

@@ -1,0 +1,414 @@
+"""Tries one model file against another: writes it anew, times it, compares what the two say.
+
+Everything native happens in child processes (``python -P -m ttc_cli.tuning.comparison``),
+one file loaded at a time; a child ends when its parent does, however that ends. ``models.tune``
+decides what to do with the figures.
+
+Not covered: whether *hard* questions are still answered right. That takes a benchmark; what is
+compared here is each file's prediction of the same tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttc_cli import children, errors
+from ttc_cli.engines.llamacpp import selftest
+from ttc_cli.models import hardware
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.llamacpp import native
+
+TEXT = Path(__file__).with_name("perplexity.txt")
+"""Prose, arithmetic, a proof and code, written for this purpose."""
+
+QUESTIONS = (
+    "A shop sells pens at 3 for 2 euros. How much do 18 pens cost? Explain.",
+    "Write a Python function that tells whether a word is a palindrome.",
+    "Why is the sky blue? Answer in three sentences.",
+    "List the first ten prime numbers and add them up step by step.",
+)
+
+_CHILD = children.name_python("-m", "ttc_cli.tuning.comparison")
+_TEXT_TOKENS = 768
+_ANSWER_TOKENS = 64
+_BLOCK = 128
+"""Tokens read at once: their rows of logits are 80 MB with a vocabulary of 150,000."""
+_GROWN = 16
+"""Tokens that each stream writes between two looks at the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Tokens a second of one file: reading a prompt, and writing 1, 8 and 16 streams at once."""
+
+    prompt: float
+    one: float
+    eight: float
+    sixteen: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What two files make of the same tokens.
+
+    ``perplexity_before``, ``perplexity_after``: of the shipped text. ``error``: one standard error
+    of the logarithm of their ratio, from the paired differences. ``same``: share of ``positions``
+    (greedy answers of the first file) at which both find the same token likeliest. ``noise``: the
+    same share for the first file against itself, which wrote a few tokens at a time and reads them
+    in one go: other kernels compute the same.
+    """
+
+    perplexity_before: float
+    perplexity_after: float
+    error: float
+    same: float
+    noise: float
+    positions: int
+
+    @property
+    def rise(self) -> float:
+        """By which share of itself perplexity rose; negative where it fell."""
+        return self.perplexity_after / self.perplexity_before - 1
+
+
+def quantise(
+    source: Path,
+    target: Path,
+    kind: str,
+    report: Callable[[int], None] = lambda done: None,
+    *,
+    child: Sequence[str] = _CHILD,
+) -> None:
+    """Write ``source`` as ``target`` with matrices of type ``kind``, in a child process.
+
+    ``report`` gets the bytes written so far. A child that was stopped leaves no ``target``.
+
+    Raises:
+        EngineError: the library failed, or the child was ended from outside.
+    """
+    threads = str(hardware.count_cores())
+
+    def watch() -> None:
+        if target.exists():
+            report(target.stat().st_size)
+
+    try:
+        _run([*child, "quantise", str(source), str(target), kind, threads], watch=watch)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def time_file(
+    path: Path, *, seconds: float = 3.0, threads: int | None = None, child: Sequence[str] = _CHILD
+) -> Rates:
+    """Run the engine on ``path`` for about ``seconds`` with each batch that searches use.
+
+    Raises:
+        NativeCrash, ModelError, MemoryShort, EngineError: it cannot be run.
+    """
+    wanted = str(threads or hardware.count_cores())
+    return Rates(**_run([*child, "time", str(path), str(seconds), wanted]))
+
+
+def compare(
+    before: Path,
+    after: Path,
+    *,
+    threads: int | None = None,
+    child: Sequence[str] = _CHILD,
+) -> Agreement:
+    """Hold what ``after`` predicts against what ``before`` does, on the same tokens.
+
+    Raises:
+        NativeCrash, ModelError, MemoryShort, EngineError: one cannot be run, or they do not share
+            a vocabulary.
+    """
+    wanted = str(threads or hardware.count_cores())
+    first = _run([*child, "read", str(before), wanted])
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as told:
+        json.dump({key: first[key] for key in ("text", "prompts", "answers")}, told)
+        told.flush()
+        second = _run([*child, "read", str(after), wanted, told.name])
+    return _agree(first, second)
+
+
+def _agree(first: dict[str, Any], second: dict[str, Any]) -> Agreement:
+    written = [token for answer in first["answers"] for token in answer]
+    pairs = list(zip(first["likeliest"], second["likeliest"], written, strict=True))
+    differences = [b - a for a, b in zip(first["losses"], second["losses"], strict=True)]
+    count = len(differences)
+    if not pairs or count < 2:
+        raise errors.EngineError("The model wrote no answer that could be compared.")
+    mean = sum(differences) / count
+    variance = sum((each - mean) ** 2 for each in differences) / (count - 1)
+    before = sum(first["losses"]) / count
+    return Agreement(
+        perplexity_before=math.exp(before),
+        perplexity_after=math.exp(before + mean),
+        error=math.sqrt(variance / count),
+        same=sum(a == b for a, b, _ in pairs) / len(pairs),
+        noise=sum(a == token for a, _, token in pairs) / len(pairs),
+        positions=len(pairs),
+    )
+
+
+def _run(command: Sequence[str], watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Run a child to its end, calling ``watch`` meanwhile; what it reported, or its error."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        # The child reads its stdin and leaves when that ends, even if we are killed.
+        process = children.start(command, stdin=children.PIPE, stdout=out, stderr=err)
+        try:
+            while True:
+                try:
+                    process.wait(0.2)
+                    break
+                except children.TimeoutExpired:
+                    watch()
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+        watch()
+        out.seek(0)
+        err.seek(0)
+        said = (each.read().decode(errors="replace") for each in (out, err))
+        return selftest.read_report(process.returncode, *said)
+
+
+# --- in the child -------------------------------------------------------------------------------
+
+
+def _leave_with_parent() -> None:
+    """End this process when the parent is gone: native code asks nobody whether to go on."""
+
+    def wait() -> None:
+        os.read(0, 1)  # not through sys.stdin, whose lock would be held when we exit
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _quantise(source: Path, target: Path, kind: str, threads: int) -> dict[str, Any]:
+    from ttc_cli.engines.llamacpp import native
+
+    native.quantise(source, target, kind, threads=threads)
+    with target.open("rb+") as file:
+        os.fsync(file.fileno())
+    return {}
+
+
+def _time(path: Path, seconds: float, threads: int) -> dict[str, Any]:
+    import asyncio
+
+    from ttc_cli.engines import llamacpp
+
+    settings = llamacpp.Settings(threads=threads, parallel=16, context=1024, answer=256)
+    engine = llamacpp.load(path, settings)
+    try:
+        return asdict(asyncio.run(_time_engine(engine, seconds)))
+    finally:
+        engine.close()
+
+
+async def _time_engine(engine: Any, seconds: float) -> Rates:
+    """The rates of a loaded engine, through the same doors as a search."""
+    from ttc_cli.engines.base import Grow, Span
+    from ttc_cli.ledger import Ledger
+    from ttc_cli.types import Budget, Finish, Sampling
+
+    prompt = (Span(TEXT.read_text(encoding="utf-8")[:1000]),)
+    sampling = Sampling(temperature=0.7)
+
+    async def read() -> int:
+        ledger = Ledger(Budget())
+        async with await engine.open(prompt, ledger):
+            return ledger.usage().generator.prompt_tokens
+
+    async def write(session: Any, streams: int, tokens: int) -> tuple[int, bool]:
+        """Tokens written, and whether the batch was full to the end."""
+        branches = session.fork(session.root, streams)
+        requests = [
+            Grow(branch, tokens, sampling, seed=label, label=label)
+            for label, branch in enumerate(branches)
+        ]
+        done = [growth async for growth in session.grow(requests)]
+        session.drop([growth.branch for growth in done])
+        full = all(growth.finish is Finish.LENGTH for growth in done)
+        return sum(growth.tokens for growth in done), full
+
+    started, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - started < seconds:
+        count += await read()
+        if count and time.perf_counter() - started < 0.01:
+            break  # an engine that reads nothing: never in earnest
+    prompt_rate = count / (time.perf_counter() - started)
+    rates = []
+    async with await engine.open(prompt, Ledger(Budget())) as session:
+        await write(session, 16, 2)  # the first batches touch every page and every buffer
+        for streams in (1, 8, 16):
+            started, full, ragged = time.perf_counter(), (0, 0.0), (0, 0.0)
+            while time.perf_counter() - started < seconds:
+                before = time.perf_counter()
+                written, whole = await write(session, streams, _GROWN)
+                passed = time.perf_counter() - before
+                if whole:
+                    full = (full[0] + written, full[1] + passed)
+                else:
+                    ragged = (ragged[0] + written, ragged[1] + passed)
+            tokens, spent = full if full[0] else ragged
+            rates.append(tokens / spent)
+    return Rates(prompt_rate, *rates)
+
+
+def _read(path: Path, threads: int, told: Path | None) -> dict[str, Any]:
+    """Losses on the text and likeliest tokens along greedy answers: its own, or those ``told``."""
+    from ttc_cli.engines.llamacpp import native
+    from ttc_cli.models import gguf
+
+    gguf.read_header(path)
+    model = native.Model(path)
+    context = native.Context(
+        model,
+        cells=_TEXT_TOKENS + 256,
+        sequences=len(QUESTIONS),
+        batch=_BLOCK,
+        outputs=_BLOCK,
+        threads=threads,
+    )
+    try:
+        if told is None:
+            text = model.tokenise(TEXT.read_text(encoding="utf-8"), control=False)[:_TEXT_TOKENS]
+            prompts = [_ask(model, question) for question in QUESTIONS]
+            answers = _write(model, context, prompts)
+        else:
+            given = json.loads(told.read_text(encoding="utf-8"))
+            text, prompts, answers = given["text"], given["prompts"], given["answers"]
+            if max(map(max, [text, *prompts])) >= model.n_vocab:
+                raise errors.EngineError("The two files do not share a vocabulary.")
+        losses, _ = _follow(context, text, 1)
+        likeliest: list[int] = []
+        for prompt, answer in zip(prompts, answers, strict=True):
+            likeliest += _follow(context, [*prompt, *answer], len(prompt))[1]
+        return {
+            "text": text,
+            "prompts": prompts,
+            "answers": answers,
+            "losses": losses,
+            "likeliest": likeliest,
+        }
+    finally:
+        context.close()
+        model.close()
+
+
+def _ask(model: native.Model, question: str) -> list[int]:
+    """Tokens that put ``question`` as a user's turn; as plain text where there is no template."""
+    from ttc_cli.engines.base import EngineInfo, Span
+    from ttc_cli.prompts import Chat, Message
+
+    info = EngineInfo(
+        "llama.cpp", "trial", 1, 1, 1, model.chat_template(), control_tokens=model.control_text()
+    )
+    try:
+        prompt = Chat(info).render([Message("user", question)])
+    except errors.TemplateError:
+        prompt = (Span(f"Question: {question}\nAnswer:"),)
+    begin = model.begin_token()
+    tokens = [t for span in prompt for t in model.tokenise(span.text, control=span.control)]
+    return [begin, *tokens] if begin is not None and tokens[:1] != [begin] else tokens
+
+
+def _write(
+    model: native.Model, context: native.Context, prompts: list[list[int]]
+) -> list[list[int]]:
+    """What the model says to each prompt: its likeliest token, again and again, all at once."""
+    written: list[list[int]] = []
+    for row, prompt in enumerate(prompts):
+        context.trim(row, 0)
+        for begin in range(0, len(prompt), _BLOCK):
+            block = prompt[begin : begin + _BLOCK]
+            _decode(context, block, list(range(begin, begin + len(block))), [row] * len(block), 1)
+        written.append([int(context.logits(1)[0].argmax())])
+    while growing := [
+        row
+        for row, answer in enumerate(written)
+        if len(answer) < _ANSWER_TOKENS and not model.ends_turn(answer[-1])
+    ]:
+        tokens = [written[row][-1] for row in growing]
+        places = [len(prompts[row]) + len(written[row]) - 1 for row in growing]
+        _decode(context, tokens, places, growing, len(growing))
+        for row, token in zip(growing, context.logits(len(growing)).argmax(1), strict=True):
+            written[row].append(int(token))
+    for row in range(len(prompts)):
+        context.trim(row, 0)
+    return written
+
+
+def _decode(
+    context: native.Context, tokens: list[int], places: list[int], rows: list[int], last: int
+) -> None:
+    """One batch; logits of its ``last`` tokens are asked for."""
+    outputs = list(range(len(tokens) - last, len(tokens)))
+    if context.decode(tokens, places, rows, outputs):
+        raise errors.EngineError("llama.cpp did not finish a decode")
+
+
+def _follow(
+    context: native.Context, tokens: list[int], start: int
+) -> tuple[list[float], list[int]]:
+    """Of each token from ``start`` on: −log p given those before, and the likeliest in its place.
+
+    In nats, computed in blocks of ``_BLOCK`` rows.
+    """
+    import numpy as np
+
+    context.trim(0, 0)
+    losses: list[float] = []
+    likeliest: list[int] = []
+    for begin in range(0, len(tokens) - 1, _BLOCK):
+        block = tokens[begin : min(begin + _BLOCK, len(tokens) - 1)]
+        places = list(range(begin, begin + len(block)))
+        rows = [row for row, place in enumerate(places) if place + 1 >= start]
+        if context.decode(block, places, [0] * len(block), rows):
+            raise errors.EngineError("llama.cpp did not finish a decode")
+        if not rows:
+            continue
+        logits = context.logits(len(rows))
+        top = logits.max(1)
+        total = np.log(np.exp(logits - top[:, None]).sum(1, dtype=np.float64)) + top
+        targets = [tokens[places[row] + 1] for row in rows]
+        found = logits[np.arange(len(rows)), targets]
+        losses += [float(loss) for loss in total - found]
+        likeliest += [int(token) for token in logits.argmax(1)]
+    return losses, likeliest
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``quantise SOURCE TARGET KIND THREADS | time FILE SECONDS THREADS | read FILE THREADS``."""
+    _leave_with_parent()
+    task, path, *rest = arguments
+    if task == "quantise":
+        work = lambda: _quantise(Path(path), Path(rest[0]), rest[1], int(rest[2]))  # noqa: E731
+    elif task == "time":
+        work = lambda: _time(Path(path), float(rest[0]), int(rest[1]))  # noqa: E731
+    else:
+        told = Path(rest[1]) if len(rest) > 1 else None
+        work = lambda: _read(Path(path), int(rest[0]), told)  # noqa: E731
+    return selftest.report(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

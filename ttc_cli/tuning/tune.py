@@ -1,0 +1,412 @@
+"""Writes a model anew in a type that suits the processor, and keeps it only if that helps.
+
+llama.cpp's fast paths take some tensor types and not others. A file that is re-quantised
+*upwards* (Q5_0, Q4_K, Q6_K → Q8_0) says the same and can run twice as fast, or no faster: which
+of them is measured here, on this machine, with the engine and the batches that searches use, the
+two files in turn. A lossy type is written only when it is asked for by name.
+
+The original stays: it is what the registry pins and what ``undo`` goes back to. The new file lies
+in the model's folder, and ``files`` uses it in the original's place while the record says so.
+Killed at any point, this leaves the original in use; what was written whole is gone on with.
+
+Not covered: types that need an importance matrix, files in a place ttc does not keep.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ttc_cli import paths
+from ttc_cli.errors import DiskFull, EngineError, MemoryShort, ModelMissing, TtcError, UsageError
+from ttc_cli.models import files, hardware
+from ttc_cli.models.gguf import GgufInfo, read_header
+from ttc_cli.models.locks import lock
+from ttc_cli.models.progress import Phase, Progress, Report, format_bytes, ignore
+from ttc_cli.tuning.verdict import average, decide
+
+if TYPE_CHECKING:
+    from ttc_cli.tuning.comparison import Agreement, Rates
+
+UPWARDS = "Q8_0"
+"""The type that loses next to nothing and that every fast path takes."""
+
+BITS = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q6_K": 6.5625, "Q4_K_M": 4.9, "Q4_0": 4.55}
+"""Bits an element takes in a file of that kind, its few matrices of other types included."""
+
+_TYPE_BITS = {
+    "F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.5625, "Q5_0": 5.5,
+    "Q5_1": 6.0, "Q5_K": 5.5, "Q4_1": 5.0,
+}  # fmt: skip
+_FEWEST_BITS = 4.6
+"""Of all other types at most."""
+
+ROUNDS = 2
+_MARGIN = 64 << 20
+
+
+class Trials(Protocol):
+    """What touches the native library; ``tuning.comparison`` in earnest."""
+
+    def quantise(
+        self, source: Path, target: Path, kind: str, report: Callable[[int], None]
+    ) -> None:
+        """Write ``source`` as ``target``."""
+
+    def time_file(self, path: Path) -> Rates:
+        """Measure ``path``."""
+
+    def compare(self, before: Path, after: Path) -> Agreement:
+        """Hold what ``after`` says against what ``before`` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunePlan:
+    """A tuning that is about to begin. ``bytes``: roughly, of the new file."""
+
+    name: str
+    source: Path
+    target: Path
+    kind: str
+    lossy: bool
+    bytes: int
+    tensors: dict[str, int]
+    written: bool
+    """An earlier run wrote the file: it is only measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a tuning came to. ``reason`` in words; ``state`` as in ``files.Tuning``.
+
+    ``before``, ``after``: the rates of each round. ``gain``: how many times as fast it does
+    ``verdict.WORK``, over all rounds. ``busy``: cores' worth of other programs
+    meanwhile.
+    """
+
+    plan: TunePlan
+    state: str
+    reason: str
+    gain: float
+    before: tuple[Rates, ...]
+    after: tuple[Rates, ...]
+    agreement: Agreement
+    busy: float
+    bytes: int
+
+    @property
+    def used(self) -> bool:
+        """Whether the new file is used from now on."""
+        return self.state == "used"
+
+
+def plan(name: str, kind: str = UPWARDS) -> TunePlan:
+    """What tuning ``name`` to ``kind`` would do; nothing is written.
+
+    Raises:
+        UsageError: no such model or kind, a bare path, or a file that is of that kind already.
+        ModelMissing, ModelCorrupt, ModelUnsupported: the model's file is not here, or no good.
+        DiskFull: no room for the new file.
+        MemoryShort: a search with it would have room for fewer candidates.
+    """
+    if kind not in BITS:
+        raise UsageError(
+            f"There is no type {kind!r} to tune to.", f"choose one of {', '.join(BITS)}"
+        )
+    record = _require(name)
+    if record.tuned is not None and record.tuned.kind != kind:
+        raise UsageError(
+            f"{record.name} runs as {record.tuned.kind} now; {kind} is measured against the "
+            "original.",
+            f"ttc models tune {record.name} --undo && ttc models tune {record.name} --type {kind}",
+        )
+    info = read_header(record.path)
+    weights = {name: count for name, count in info.tensor_types.items() if name != "F32"}
+    if set(weights) == {kind}:
+        raise UsageError(f"{record.name} is {kind} already: there is nothing to tune.", None)
+    target = _target(record, kind)
+    size = int(info.parameters * BITS[kind] / 8) + (16 << 20)
+    written = _is_written(record, target, kind)
+    made = TunePlan(
+        name=record.name,
+        source=record.path,
+        target=target,
+        kind=kind,
+        lossy=is_lossy(info, kind),
+        bytes=target.stat().st_size if written else size,
+        tensors=dict(info.tensor_types),
+        written=written,
+    )
+    if not written:
+        _check_disk(made)
+    _check_memory(info, made)
+    return made
+
+
+def is_lossy(info: GgufInfo, kind: str) -> bool:
+    """Whether ``kind`` has fewer bits than some matrix of the file. Vectors are F32 in any file."""
+    types = set(info.tensor_types)
+    if info.file_bytes < 3 * info.parameters:
+        types.discard("F32")
+    return any(BITS[kind] < _TYPE_BITS.get(name, _FEWEST_BITS) for name in types)
+
+
+def tune(
+    name: str,
+    kind: str = UPWARDS,
+    *,
+    keep: bool = False,
+    report: Report = ignore,
+    trials: Trials | None = None,
+    now: Callable[[], datetime] = datetime.now,
+) -> Outcome:
+    """Write ``name`` as ``kind``, measure both files in turn, and keep the faster one in use.
+
+    ``keep``: use the new file even if it is not faster; never if it answers otherwise.
+
+    Raises:
+        TtcError: another process is at work on this model.
+        EngineError: the library could not write or run the file; nothing of it stays then.
+        UsageError, ModelError, DiskFull, MemoryShort: as ``plan``.
+    """
+    if trials is None:
+        from ttc_cli.tuning import comparison
+
+        trials = comparison
+    plan(name, kind)
+    with lock(_require(name).name):
+        made = plan(name, kind)
+        if made.written:
+            report(Progress(name, Phase.NOTE, note=f"{made.target.name} is here: measuring it."))
+        else:
+            _write(made, trials, report)
+        try:
+            outcome = _measure(made, trials, report, keep=keep)
+        except EngineError:
+            _forget(made)
+            raise
+        _settle(outcome, now())
+        return outcome
+
+
+def undo(name: str) -> int:
+    """Go back to the original of ``name``; returns the bytes that were freed.
+
+    Raises:
+        UsageError: no such model, or it is not tuned.
+        TtcError: another process is at work on this model.
+    """
+    model = files.resolve_unchecked(name)
+    folder = files.folder_of(model.name)
+    with lock(model.name):
+        record = files.read_record(folder)
+        if record is None or record.tuning is None or record.tuning.state not in ("used", "trial"):
+            raise UsageError(f"{model.name} is not tuned.", f"ttc models show {model.name}")
+        freed = record.tuning.path.stat().st_size if record.tuning.path.is_file() else 0
+        files.write_record(folder, replace(record, tuning=replace(record.tuning, state="undone")))
+        record.tuning.path.unlink(missing_ok=True)
+    return freed
+
+
+def _require(name: str) -> files.Record:
+    """The record of a model that is here, its files checked."""
+    model = files.resolve_unchecked(name)
+    if model.path is not None:
+        raise UsageError(
+            f"{name} is a file of yours, which ttc does not keep.", f"ttc models add {name}"
+        )
+    found = files.find(name)
+    record = files.read_record(files.folder_of(model.name))
+    if found is None:
+        raise ModelMissing(
+            f"The model {model.name} is not on this machine.", f"ttc models pull {model.name}"
+        )
+    if record is None:
+        raise TtcError(f"{files.folder_of(model.name)} cannot be written.", "ttc doctor")
+    return record
+
+
+def _target(record: files.Record, kind: str) -> Path:
+    stem = record.path.name.removesuffix(".gguf")
+    return files.folder_of(record.name) / f"{stem}.tuned-{kind}.gguf"
+
+
+def _is_written(record: files.Record, target: Path, kind: str) -> bool:
+    """Whether ``target`` is whole: written by an earlier run from the very file that is here."""
+    tuning = record.tuning
+    if tuning is None or tuning.path != target or not target.is_file():
+        return False
+    status = target.stat()
+    return (
+        tuning.kind == kind
+        and tuning.made_from == record.sha256
+        and tuning.state in ("trial", "used")
+        and (status.st_size, status.st_mtime_ns) == (tuning.size, tuning.mtime_ns)
+    )
+
+
+def _check_disk(made: TunePlan) -> None:
+    free, needed = hardware.read_free_disk(made.target.parent), made.bytes + _MARGIN
+    if needed > free:
+        raise DiskFull(
+            f"{made.name} as {made.kind} needs about {format_bytes(needed)} on the disk of "
+            f"{paths.models_dir()}, {format_bytes(free)} are free.",
+            "ttc models prune",
+        )
+
+
+def _check_memory(info: GgufInfo, made: TunePlan) -> None:
+    from ttc_cli.engines.llamacpp import Settings
+    from ttc_cli.engines.llamacpp import plan as plan_memory
+
+    free = hardware.read_memory().free
+    now = plan_memory(info, Settings(), free)
+    try:
+        then = plan_memory(replace(info, file_bytes=made.bytes), Settings(), free)
+    except MemoryShort:
+        then = None
+    if then is None or (then.parallel, then.kv_type) != (now.parallel, now.kv_type):
+        room = "none" if then is None else f"{then.parallel} ({then.kv_type} cache)"
+        raise MemoryShort(
+            f"{made.name} as {made.kind} takes about {format_bytes(made.bytes)} of memory instead "
+            f"of {format_bytes(info.file_bytes)}; of the {now.parallel} candidates that fit at "
+            f"once, room would be left for {room}.",
+            "close other programs, or leave it as it is",
+        )
+
+
+def _write(made: TunePlan, trials: Trials, report: Report) -> None:
+    """Write the new file: under another name until it is whole, hashed and on the disk."""
+    folder = made.target.parent
+    part = made.target.with_name(made.target.name + ".part")
+    part.unlink(missing_ok=True)  # a killed run's: its header was never written
+
+    def tell(done: int) -> None:
+        report(Progress(made.name, Phase.TUNE, min(done, made.bytes), made.bytes))
+
+    tell(0)
+    try:
+        trials.quantise(made.source, part, made.kind, tell)
+        info = read_header(part)
+        total = info.file_bytes
+        sha256 = files.check_file(
+            part,
+            None,
+            made.name,
+            lambda done: report(Progress(made.name, Phase.CHECK, done, total)),
+        )
+        # Its own tuning may be in use under this very name: from here on it is on trial.
+        _note(made, part, sha256)
+        part.replace(made.target)
+        _sync(folder)
+    except EngineError as error:
+        part.unlink(missing_ok=True)
+        if hardware.read_free_disk(folder) < _MARGIN:
+            raise DiskFull(f"No room left on the disk of {folder}.", "ttc models prune") from error
+        raise
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _note(made: TunePlan, part: Path, sha256: str) -> None:
+    record = _record_of(made)
+    old = record.tuning.path if record.tuning is not None else None
+    status = part.stat()
+    tuning = files.Tuning(
+        path=made.target,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        sha256=sha256,
+        kind=made.kind,
+        lossy=made.lossy,
+        made_from=record.sha256,
+    )
+    files.write_record(made.target.parent, replace(record, tuning=tuning))
+    if old is not None and old != made.target:
+        old.unlink(missing_ok=True)
+
+
+def _measure(made: TunePlan, trials: Trials, report: Report, *, keep: bool) -> Outcome:
+    def say(text: str) -> None:
+        report(Progress(made.name, Phase.NOTE, note=text))
+
+    say("Comparing what the two files say …")
+    agreement = trials.compare(made.source, made.target)
+    before: list[Rates] = []
+    after: list[Rates] = []
+    busy = 0.0
+    for number in range(1, ROUNDS + 1):
+        for path, rates, which in (
+            (made.source, before, "the original"),
+            (made.target, after, made.kind),
+        ):
+            say(f"Measuring {which}, round {number} of {ROUNDS} …")
+            busy = max(busy, hardware.watch_contention().cores)
+            rates.append(trials.time_file(path))
+    state, reason, gain = decide(before, after, agreement, lossy=made.lossy, keep=keep)
+    size = made.target.stat().st_size
+    return Outcome(made, state, reason, gain, tuple(before), tuple(after), agreement, busy, size)
+
+
+def _settle(outcome: Outcome, moment: datetime) -> None:
+    """Write the verdict down; the new file goes unless it is used."""
+    from ttc_cli.engines.llamacpp import selftest
+
+    record = _record_of(outcome.plan)
+    if record.tuning is None:
+        raise TtcError(f"{outcome.plan.name} was changed while it was measured.", "ttc models list")
+    tuning = replace(
+        record.tuning,
+        state=outcome.state,
+        build=selftest.build_key(),
+        processor=hardware.read_cpu().model,
+        date=moment.isoformat(timespec="seconds"),
+        figures=summarise(outcome),
+    )
+    files.write_record(outcome.plan.target.parent, replace(record, tuning=tuning))
+    if not outcome.used:
+        outcome.plan.target.unlink(missing_ok=True)
+    elif outcome.busy == 0:
+        from ttc_cli.models.default import record_speed
+
+        record_speed(record.name, outcome.after[-1].one)
+
+
+def summarise(outcome: Outcome) -> dict[str, Any]:
+    """The figures of an outcome as plain numbers, means over the rounds."""
+    return {
+        "reason": outcome.reason,
+        "gain": round(outcome.gain, 3),
+        "before": average(outcome.before),
+        "after": average(outcome.after),
+        "busy_cores": round(outcome.busy, 2),
+        **{key: round(value, 5) for key, value in asdict(outcome.agreement).items()},
+    }
+
+
+def _record_of(made: TunePlan) -> files.Record:
+    record = files.read_record(made.target.parent)
+    if record is None:
+        raise TtcError(f"{made.name} was removed meanwhile.", f"ttc models pull {made.name}")
+    return record
+
+
+def _forget(made: TunePlan) -> None:
+    """Take back a file that cannot be run."""
+    record = files.read_record(made.target.parent)
+    if record is not None:
+        files.write_record(made.target.parent, replace(record, tuning=None))
+    made.target.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

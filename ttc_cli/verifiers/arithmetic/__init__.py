@@ -1,0 +1,1 @@
+"""Recomputes what a solution claims of sums."""

@@ -1,0 +1,384 @@
+"""The sums that a text writes out, worked out again.
+
+What is not sure to be understood (variables, functions, units that differ, numbers in other bases,
+what is supposed or denied) is left alone: a slip that is none would cost a right answer its vote,
+one that is missed costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+
+from ttc_cli.verifiers.arithmetic.context import counts_otherwise, find_prose, goes_on, is_meant
+from ttc_cli.verifiers.arithmetic.notation import (
+    BREAK,
+    CLOSING,
+    OPENING,
+    Token,
+    read_tokens,
+    write,
+)
+from ttc_cli.verifiers.arithmetic.terms import (
+    CURRENCIES,
+    MOST_DIGITS,
+    Reading,
+    Sum,
+    find_readings,
+    is_other_value,
+    name_units,
+    read_sum,
+)
+
+_MOST_CHARACTERS = 100_000
+"""Of a text that is read; more is no solution that a person would check."""
+_MOST_TOKENS = 400
+"""Of a line: a longer one is no sum."""
+
+_BULLET = re.compile(r"^\s*(?:([-*•+])\s+|\d{1,3}[.)]\s+|#+\s+)")
+_EQUALS = re.compile(r"(?<![<>!:=≠])=(?!=)")
+_LEAD = re.compile(r"(?:\s|&|\\?[$€£]|\\boxed\{|\*\*|\\[,;:! ])*")
+"""What may stand between a sign of equality and the number."""
+_ABOUT = re.compile(
+    r"≈|\\sim|\b(?:about|approx\w*|around|near(?:ly|est)|round\w*|roughly|almost|estimat\w*)\b",
+    re.IGNORECASE,
+)
+_CENTS = re.compile(r"[%¢]|\b(?:cents?|percent\w*|penn(?:y|ies))\b", re.I)
+_LINKING = re.compile(
+    r"\w{2,}(?:s|ed|ing|ly)|is|are|were|be|ha[ds]|have|so|then|therefore|hence|got|get|give|gave|makes?|made"
+    r"|cost|need|pay|paid|earn|spen[dt]|save|sell|sold|buy|bought|total|together|altogether|equal"
+    r"|us|use|that|which|and|compute|calculate|add|sum|now|first|next|also|because|since"
+    r"|leaves?|left|comes?|about|around",
+    re.IGNORECASE,
+)
+"""Words that a sum may follow. Any other may belong to it, as a function or a number may."""
+_APPLIED = re.compile(
+    r"of|by|not|does|negat\w*|minus|plus|times|less|besides|versus|hal[fv]\w*|twice|doubl\w*"
+    r"|tripl\w*|quadrupl\w*|squar\w*|cub\w*|roots?|sqrt|logs?|ln|exp|sin|cos|tan|abs|max|min|gcd|lcm"
+    r"|floors?|ceil|averag\w*|mean|median|mod|modulus|divid\w*|multipl\w*|increas\w*|decreas\w*"
+    r"|rais\w*|tens|hundreds|thousands|[mb]illions|dozens",
+    re.IGNORECASE,
+)
+"""Words that make another number of the formula or of what comes behind the colon."""
+_PERIODS = {"degree": 360, "hour": 12, "day": 7, "month": 12}
+"""After how many of a unit counting may begin anew."""
+_SIGNS = ("+", "-")
+_BEFORE_MINUS = (",", ":", ";", OPENING)
+"""Stops that a sum with a sign may stand behind: behind others it is taken from what they end."""
+_CONVERSIONS = frozenset(
+    (7, 12, 16, 24, 36, 52, 60, 100, 144, 365, 1000, 1440, 1760, 3600, 5280, 10_000, 10**6, 10**9)
+)
+"""How many of one unit another one may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """A sum that is wrong: as ``written``, what it says it comes to, and what it does come to.
+
+    ``place`` is where in the text that number begins, None where that is not known for sure.
+    """
+
+    written: str
+    stated: Fraction
+    value: Fraction
+    place: int | None = None
+
+    @property
+    def correction(self) -> str:
+        """``value`` as it would be written there: at most as many decimals as were, or two."""
+        if self.value.denominator == 1:
+            return str(self.value.numerator)
+        digits = max(2, _count_digits(self.stated))
+        return f"{float(self.value):.{digits}f}".rstrip("0").rstrip(".")
+
+    def __str__(self) -> str:
+        return f"{self.written} is {float(self.value):g}, not {float(self.stated):g}"
+
+
+@lru_cache(maxsize=8192)  # a bench asks about the samples of its pool again and again
+def check_sums(text: str) -> tuple[Slip | None, ...]:
+    """For each sum of ``text`` that can be checked, in their order, its slip, or None if right.
+
+    One that is put right further on is left out.
+    """
+    text = text[:_MOST_CHARACTERS]
+    if "=" not in text or counts_otherwise(text):
+        return ()
+    found: list[Slip | None] = []
+    right = set()
+    for written, slip in reversed(list(_check(text))):
+        if slip is None:
+            right.add(written)
+        if slip is None or written not in right:
+            found.append(slip)
+    return tuple(reversed(found))
+
+
+def find_first(text: str) -> Slip | None:
+    """The first wrong sum of ``text``."""
+    return next((slip for slip in check_sums(text) if slip is not None), None)
+
+
+def _check(text: str) -> Iterator[tuple[str, Slip | None]]:
+    """Each sum of ``text``, as it is written, and its slip."""
+    lines = text.splitlines(keepends=True)
+    ahead = 0
+    for number, (line, prose) in enumerate(zip(lines, find_prose(lines), strict=True)):
+        behind, ahead = ahead, ahead + len(line)
+        if not prose or "=" not in line:
+            continue
+        places = [sign.end() for sign in _EQUALS.finditer(line)]
+        carries_on, is_carried_on = goes_on(lines, number)
+        for found in _check_line(line):
+            if found.slip is None:
+                yield found.written, None
+                continue
+            if (found.leads and carries_on) or (found.ends and is_carried_on):
+                continue
+            sure = len(places) == found.signs
+            sign = places[found.sign] if sure else len(line)
+            if not is_meant(lines, number, sign, first=not found.sign):
+                continue
+            place = None
+            if sure and _CENTS.search(line) is None:  # else its unit is a guess
+                gap = _LEAD.match(text, behind + places[found.sign])
+                place = gap.end() if gap is not None else None
+            yield found.written, replace(found.slip, place=place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A sum of a line, and its slip if it is wrong.
+
+    It is that before the ``sign``-th of the line's ``signs`` of equality. ``leads`` and ``ends``:
+    it is the first and the last thing of the line.
+    """
+
+    written: str
+    sign: int
+    signs: int
+    leads: bool
+    ends: bool
+    slip: Slip | None
+
+
+def _check_line(line: str) -> Iterator[_Found]:
+    bullet = _BULLET.match(line)
+    tokens = read_tokens(line[bullet.end() :] if bullet is not None else line)
+    if len(tokens) > _MOST_TOKENS:
+        return
+    loose, hundredth = _ABOUT.search(line) is not None, _CENTS.search(line) is not None
+    signs = [place for place, token in enumerate(tokens) if token.kind == "equals"]
+    for order, sign in enumerate(signs):
+        start = signs[order - 1] + 1 if order else 0
+        end = signs[order + 1] if order + 1 < len(signs) else len(tokens)
+        left = _find_left(tokens[start:sign])
+        right = _find_right(tokens[sign + 1 : end])
+        if left is None or right is None:
+            continue
+        leads = not start and len(left) == sign
+        verdict = _judge(left, *right, loose=loose, hundredth=hundredth)
+        if isinstance(verdict, Slip) and leads and bullet is not None and bullet[1] in _SIGNS:
+            minus = Token("operator", bullet[1], tight=False)  # or is it no bullet?
+            again = _judge([minus, *left], *right, loose=loose, hundredth=hundredth)
+            verdict = verdict if isinstance(again, Slip) else again
+        if verdict is not None:
+            slip = verdict if isinstance(verdict, Slip) else None
+            ends = end == len(tokens)
+            yield _Found(write(left), order, len(signs), leads, ends, slip)
+
+
+def _judge(
+    left: Sequence[Token],
+    right: Sequence[Token],
+    behind: Sequence[Token],
+    *,
+    loose: bool,
+    hundredth: bool,
+) -> Slip | bool | None:
+    """The slip of ``left`` = ``right``, with the words ``behind`` it; True where there is none.
+
+    None where the two are not understood, or may be meant in a way that is not.
+    """
+    slip, doubtful = None, loose or _may_be_dates(left)
+    for reading in find_readings([*left, *right]):
+        value, stated = read_sum(left, reading), read_sum(right, reading)
+        if value is None or stated is None or not value.computed:
+            if slip is None:
+                return None
+            continue
+        # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number behind it.
+        owed = {-stated.value} if _is_owed(right) else set()
+        for number in {stated.value, stated.first} | owed:
+            usual = not (reading.continental or reading.repeating)
+            if value.value == number or (
+                usual and _agree(value, number, stated, loose=loose, hundredth=hundredth)
+            ):
+                return True
+        units = stated.units | name_units(behind)
+        doubtful = doubtful or value.doubtful or stated.doubtful or is_other_value(units)
+        doubtful = doubtful or _may_be_converted(value, stated.value, units)
+        if slip is None or (value.relative and reading == Reading(relative=True)):
+            slip = Slip(value.text, stated.value, value.value)
+    return None if doubtful else slip
+
+
+def _is_owed(tokens: Sequence[Token]) -> bool:
+    """Whether it is one number in brackets, as accounts write what is less than nothing."""
+    kinds = [token.kind for token in tokens[1:-1] if token.kind != "money"]
+    return kinds == ["number"] and tokens[0].text == "(" and tokens[-1].text == ")"
+
+
+def _may_be_dates(tokens: Sequence[Token]) -> bool:
+    """Whether it is a date, a span of years or of pages: 3/15/2024, 1990 - 2000, 10-20."""
+    if [token.kind for token in tokens] == ["number", "operator"] * 2 + ["number"]:
+        return tokens[1].text == tokens[3].text == "/" and all(t.tight for t in tokens[1:])
+    if len(tokens) != 3 or tokens[1].text != "-" or {tokens[0].kind, tokens[2].kind} != {"number"}:
+        return False
+    first, last = tokens[0].text, tokens[2].text
+    years = all(re.fullmatch(r"[12]\d{3}", text) for text in (first, last))
+    return (years or tokens[1].tight) and (len(first), first) < (len(last), last)
+
+
+def _may_be_converted(left: Sum, stated: Fraction, units: frozenset[str]) -> bool:
+    """Whether the unit behind the sign may be another one than before it: minutes and hours."""
+    if left.units and units and left.units.isdisjoint(units):
+        return True
+    if not (left.units | units) - CURRENCIES or not stated or not left.value:
+        return False
+    if any(each in units and not (left.value - stated) % _PERIODS[each] for each in _PERIODS):
+        return True
+    ratio = abs(left.value / stated)
+    ratio = max(ratio, 1 / ratio)
+    if left.units and not units and ratio.denominator == 1 < ratio:
+        return True
+    return ratio in _CONVERSIONS
+
+
+def _agree(left: Sum, stated: Fraction, right: Sum, *, loose: bool, hundredth: bool) -> bool:
+    """Whether ``stated`` is what ``left`` comes to, up to rounding and the unit of a percent."""
+    factors = (Fraction(1), Fraction(100), Fraction(1, 100)) if hundredth else (Fraction(1),)
+    for factor in factors:
+        wanted = left.value * factor
+        gap = abs(wanted - stated)
+        if not gap:
+            return True
+        if left.whole and right.whole and factor == 1 and not loose:
+            continue
+        # What was rounded before, or is cut off now: one unit of the last digit, or a hundredth.
+        unit = Fraction(1) if stated.denominator == 1 else Fraction(1, 10 ** _count_digits(stated))
+        if gap < unit or gap <= abs(wanted) / 100:
+            return True
+        if loose and gap <= max(Fraction(1), abs(wanted) / 20):
+            return True
+    return False
+
+
+def _count_digits(number: Fraction) -> int:
+    """Digits behind the point."""
+    digits = 0
+    while number.denominator != 1 and digits < MOST_DIGITS:
+        number *= 10
+        digits += 1
+    return digits
+
+
+def _find_left(tokens: Sequence[Token]) -> Sequence[Token] | None:
+    """The sum that ``tokens`` end with, or None where what stands before it may belong to it.
+
+    Where the words before it follow a number themselves ("20% of 50 + 3"), they may.
+    """
+    start = len(tokens)
+    after_number = True  # a word in front of nothing is no unit
+    while start:
+        token = tokens[start - 1]
+        before = tokens[start - 2] if start > 1 else None
+        if token.kind in ("number", "money", "operator"):
+            after_number = False
+        elif token.kind == "word":
+            unit = before is not None and (
+                before.kind in ("number", "money", "word") or before.text in "%)"
+            )
+            operand = start < len(tokens) and tokens[start].is_operand()
+            if not unit or (not after_number and operand):
+                break
+        else:
+            break
+        start -= 1
+    found = tokens[start:]
+    if not found:
+        return None
+    return found if not start or _may_begin(tokens[:start], found[0]) else None
+
+
+def _may_begin(tokens: Sequence[Token], first: Token) -> bool:
+    """Whether a sum that begins with ``first`` may stand behind ``tokens``."""
+    last = tokens[-1]
+    before = tokens[-2] if len(tokens) > 1 else None
+    if last.kind == "word":
+        if _LINKING.fullmatch(last.text) is None or _applies(last):
+            return False
+        if first.tight or not first.is_operand():
+            return False
+        ahead = len(tokens)
+        while ahead and tokens[ahead - 1].kind == "word":
+            ahead -= 1
+        return not ahead or tokens[ahead - 1].kind == "stop"
+    if last.kind != "stop":
+        return False
+    if before is None:
+        return True
+    if not first.is_operand() and last.text not in _BEFORE_MINUS:
+        return False
+    if last.text in "!?":
+        return before.kind == "word"
+    if last.text == CLOSING:
+        return False
+    if last.text == OPENING:
+        return before.kind == "stop" or (before.kind == "word" and not _applies(before))
+    if last.text == ":":
+        step = len(tokens) == 3 and tokens[0].kind == "word"  # "Step 2: …"
+        plain = before.kind == "word" and not _applies(before)
+        return last.tight and (plain or step)
+    return last.text != BREAK or before.kind != "operator" or before.text in ")%"
+
+
+def _applies(word: Token) -> bool:
+    return _APPLIED.fullmatch(word.text) is not None
+
+
+def _find_right(tokens: Sequence[Token]) -> tuple[Sequence[Token], Sequence[Token]] | None:
+    """The sum, or the number, that ``tokens`` begin with, and the words behind it.
+
+    They end with punctuation, or at the next sign of equality. None where the sum goes on behind
+    them, or may ("= 3 apples + 4", "= 2 hours 30 minutes", "= 5!").
+    """
+    end = 0
+    while end < len(tokens) and tokens[end].kind in ("number", "money", "operator"):
+        end += 1
+    behind = []
+    for place in range(end, len(tokens)):
+        token = tokens[place]
+        follows = tokens[place + 1] if place + 1 < len(tokens) else None
+        if token.kind == "word" and not (token.tight and place == end):
+            behind.append(token)
+        elif token.kind != "stop" or token.text in "!?":
+            return None
+        elif token.text == CLOSING:
+            if follows is not None and follows.kind not in ("word", "stop"):
+                return None
+        elif follows is None:
+            break
+        elif token.text == "," and follows.kind == "number":  # "= 3, 5" are two numbers
+            after = tokens[place + 2] if place + 2 < len(tokens) else None
+            if after is None or after.kind in ("stop", "word"):
+                return None
+            break
+        elif (token.text, follows.kind) in ((":", "number"), (BREAK, "operator")):
+            return None
+        else:
+            break
+    return tokens[:end], behind

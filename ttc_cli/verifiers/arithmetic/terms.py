@@ -1,0 +1,315 @@
+"""The value of a sum, worked out exactly, and whether it can be meant in another way.
+
+Nothing is evaluated but numbers, the four operations, percents, small whole powers and brackets.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from ttc_cli.verifiers.arithmetic.notation import Token, write
+
+MOST_DIGITS = 18
+_MOST_POWER = 6
+_DEEPEST = 20
+_MOST_BITS = 512
+"""Of a numerator or denominator on the way: no sum that a text writes out needs more."""
+
+_CURRENCY = {"$": "dollar", "€": "euro", "£": "£"}
+CURRENCIES = frozenset(_CURRENCY.values())
+_OTHER_VALUE = re.compile(
+    r"hundred|thousand|[mbtr]illion|dozen|gross|lakh|crore|squared|cubed|factorial"
+    r"|choose|root|half|halve|third|quarter|fourth|fifth|sixth|eighth|tenth|hundredth|thousandth|ten"
+    r"|over|plus|minus|divided|multiplied|or|to|percent\w*|am|pm|o['’]clock|remainder|mod\w*"
+    r"|january|february|march|april|may|june|july|august|september|october|november|december"
+    r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
+)
+"""Words that make another number of the one before them."""
+_GROUPED = re.compile(r"\d{1,3}[.,]\d{3}")
+_ROUNDED = re.compile(r"\.\d\d")
+_MOST_PARTS = 12
+"""Of the fractions that two decimals or more may stand for."""
+_SHORT_UNIT = re.compile(r"kg|km|cm|mm|ml|mg|lb|oz|ft|hr|mi|yd|TV|CD|PC", re.IGNORECASE)
+"""Of two letters; others may be variables, or π."""
+_LEADING_ZERO = re.compile(r"0[\d,]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a sum is meant.
+
+    ``relative``: a percent that is added or taken away is one of what stands before it, as on a
+    pocket calculator. ``continental``: 1.250,75 for 1250¾. ``repeating``: 0.33 for a third.
+    """
+
+    relative: bool = False
+    continental: bool = False
+    repeating: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """An expression that is understood.
+
+    Attributes:
+        value: what it comes to.
+        computed: whether it has an operator.
+        first: its first operand, with its sign.
+        whole: only whole numbers, added, subtracted and multiplied: there is nothing to round.
+        text: as it is shown.
+        units: words behind its operands, in the singular, and currencies.
+        relative: whether it adds or takes away a percent of what stands before it.
+        doubtful: it may be meant in another way: it can be right, and is never wrong.
+    """
+
+    value: Fraction
+    computed: bool
+    first: Fraction
+    whole: bool
+    text: str
+    units: frozenset[str]
+    relative: bool
+    doubtful: bool
+
+
+def find_readings(tokens: Sequence[Token]) -> list[Reading]:
+    """The ways in which ``tokens`` may be meant, the usual one first."""
+    texts = [token.text for token in tokens]
+    relative = "%" in texts
+    continental = any(_GROUPED.fullmatch(text) is not None for text in texts)
+    repeating = any(_ROUNDED.search(text) is not None for text in texts)
+    return [
+        Reading(*reading)
+        for reading in itertools.product(
+            *((False, True)[: 1 + there] for there in (relative, continental, repeating))
+        )
+    ]
+
+
+def name_units(words: Sequence[Token]) -> frozenset[str]:
+    """``words`` and signs of currency as units: in the singular and in small letters."""
+    return frozenset(_CURRENCY.get(each.text, each.text.lower().rstrip("s")) for each in words)
+
+
+def is_other_value(units: frozenset[str]) -> bool:
+    """Whether one of ``units`` makes another number of the one before it, as "million" does."""
+    return any(_OTHER_VALUE.fullmatch(each) is not None for each in units)
+
+
+def read_sum(tokens: Sequence[Token], reading: Reading) -> Sum | None:
+    """What all ``tokens`` come to, or None where they are no sum that is understood."""
+    parser = _Parser(tokens, reading)
+    try:
+        return parser.read_all()
+    except (_NotASum, ZeroDivisionError):
+        return None
+
+
+class _NotASum(Exception):
+    """The tokens are no sum that is understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """A part of a sum. ``percent``: nothing but a percent, or several added.
+
+    ``share``: there is a percent in it.
+    """
+
+    value: Fraction
+    units: frozenset[str] = frozenset()
+    percent: bool = False
+    share: bool = False
+
+
+def _bound(value: Fraction, times: int = 1) -> Fraction:
+    """``value``, unless it is too large to be multiplied ``times`` times by itself."""
+    if times * max(value.numerator.bit_length(), value.denominator.bit_length()) > _MOST_BITS:
+        raise _NotASum
+    return value
+
+
+class _Parser:
+    """Recursive descent over one sum. Words right behind an operand are its unit."""
+
+    def __init__(self, tokens: Sequence[Token], reading: Reading) -> None:
+        self._tokens = tokens
+        self._reading = reading
+        self._place = 0
+        self._depth = 0
+        self._computed = False
+        self._whole = True
+        self._first: Fraction | None = None
+        self._relative = False
+        self._doubtful = False
+
+    def read_all(self) -> Sum:
+        term = self._read_terms()
+        if self._place < len(self._tokens) or self._first is None:
+            raise _NotASum
+        return Sum(
+            term.value,
+            self._computed,
+            self._first,
+            self._whole,
+            write(self._tokens),
+            term.units,
+            self._relative,
+            self._doubtful or is_other_value(term.units),
+        )
+
+    def _peek(self) -> Token | None:
+        return self._tokens[self._place] if self._place < len(self._tokens) else None
+
+    def _take(self, texts: str) -> str | None:
+        token = self._peek()
+        if token is None or token.kind != "operator" or token.text not in texts:
+            return None
+        self._place += 1
+        return token.text
+
+    def _read_terms(self) -> _Term:
+        terms = [self._read_factors()]
+        value = terms[0].value
+        while sign := self._take("+-"):
+            self._computed = True
+            other = self._read_factors()
+            part = other.value
+            if other.share and not terms[0].share:
+                self._relative = self._relative or other.percent
+                if self._reading.relative:
+                    part *= value
+            value = _bound(value + part if sign == "+" else value - part)
+            terms.append(other)
+        units = [each.units for each in terms]
+        leads, *others = [each.percent for each in terms]
+        mixed = not all(others) if leads else sum(others) > 1  # 100% - 30, 80 - 25% - 10%
+        self._doubtful = self._doubtful or mixed or not _fit(units)
+        share = any(each.share for each in terms)
+        return _Term(value, frozenset().union(*units), leads and all(others), share)
+
+    def _read_factors(self) -> _Term:
+        term = self._read_power()
+        divided = False
+        while True:
+            if sign := self._take("*/"):
+                divided = divided or sign == "/"
+                other = self._read_power()
+                if sign == "/":
+                    self._whole = False
+                    value = _bound(term.value / other.value)
+                else:
+                    value = _bound(term.value * other.value)
+            elif self._multiplies():  # 2(3 + 4)
+                period = "." in self._tokens[self._place - 1].text
+                other = self._read_power()
+                value = _bound(term.value * other.value)
+                self._doubtful = self._doubtful or divided or period  # 6 / 2(1 + 2), 0.1(6)
+            else:
+                return term
+            self._computed = True
+            term = _Term(value, term.units | other.units, share=term.share or other.share)
+
+    def _multiplies(self) -> bool:
+        """Whether a bracket comes right behind a number or bracket."""
+        token = self._peek()
+        if token is None or token.text != "(" or not token.tight or not self._place:
+            return False
+        before = self._tokens[self._place - 1]
+        return before.kind == "number" or before.text == ")"
+
+    def _read_power(self) -> _Term:
+        token = self._peek()
+        negative = token is not None and token.text == "-"
+        term = self._read_operand()
+        value, percent = term.value, term.percent
+        if self._take("^"):
+            power = self._read_number()
+            if power.denominator != 1 or power > _MOST_POWER:
+                raise _NotASum
+            self._computed = True
+            self._doubtful = self._doubtful or negative  # -2^2
+            value = _bound(value, int(power)) ** int(power)
+            percent = False
+        while self._take("%"):
+            self._whole = False
+            value, percent = value / 100, True
+        return _Term(value, term.units | self._read_unit(), percent, term.share or percent)
+
+    def _read_operand(self) -> _Term:
+        leads = self._first is None
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _NotASum
+        try:
+            if self._take("-"):
+                term = self._read_operand()
+                term = replace(term, value=-term.value)
+            elif self._take("("):
+                term = self._read_terms()
+                if not self._take(")"):
+                    raise _NotASum
+            else:
+                currency = self._read_currency()
+                term = _Term(self._read_number(), currency)
+        finally:
+            self._depth -= 1
+        if leads:  # with its sign: that of a bracket or a number within it is not meant
+            self._first = term.value
+        return term
+
+    def _read_currency(self) -> frozenset[str]:
+        token = self._peek()
+        if token is None or token.kind != "money":
+            return frozenset()
+        self._place += 1
+        return name_units([token])
+
+    def _read_number(self) -> Fraction:
+        token = self._peek()
+        if token is None or token.kind != "number" or len(token.text) > MOST_DIGITS:
+            raise _NotASum
+        self._place += 1
+        text = re.sub(r"[{}]", "", token.text)
+        if _LEADING_ZERO.match(text):  # a date, a time, a code
+            self._doubtful = True
+        if self._reading.continental:
+            text = text.translate({ord("."): ",", ord(","): "."})
+            if text.count(".") > 1 or ("," in text and _GROUPED.fullmatch(text) is None):
+                raise _NotASum
+        number = Fraction(text.replace(",", ""))
+        if "." in text:
+            self._whole = False
+        if self._reading.repeating and _ROUNDED.search(text):
+            exact = number.limit_denominator(_MOST_PARTS)
+            return (
+                exact
+                if abs(exact - number) < Fraction(1, 10 ** len(text.split(".")[1]))
+                else number
+            )
+        return number
+
+    def _read_unit(self) -> frozenset[str]:
+        start = self._place
+        while (token := self._peek()) is not None and token.kind in ("word", "money"):
+            short = len(token.text) == 2 and _SHORT_UNIT.fullmatch(token.text) is None
+            if token.kind == "word" and (token.tight or short):  # 5kg, 0xFF, 2 pi, 2 ab
+                self._doubtful = True
+            self._place += 1
+        return name_units(self._tokens[start : self._place])
+
+
+def _fit(units: Sequence[frozenset[str]]) -> bool:
+    """Whether what has these units can be added: all have the same, or none.
+
+    A number without one may stand beside amounts of money.
+    """
+    named = [each for each in units if each]
+    if not named:
+        return True
+    common = frozenset.intersection(*named)
+    return bool(common) and (len(named) == len(units) or not common.isdisjoint(CURRENCIES))

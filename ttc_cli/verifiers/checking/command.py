@@ -1,0 +1,197 @@
+"""The user's own check: the exit status of a command a candidate is the outcome reward.
+
+``--check 'pytest -q {file}'`` writes each candidate's program (or, without one, its stated
+answer) to a file and runs the command on it; exit status 0 scores 1, all else 0. The
+command is the user's, split once by ``shlex`` and never given to a shell; model text gets into
+the file alone, not into an argument or a name.
+
+Model-written code is hostile. A check runs in an empty folder of its own, without the user's
+environment, with a time limit, limits on memory, files, processes and processor time, at the
+lowest priority; its whole process group is killed at the end. Where bubblewrap works it also has
+no network, no socket of another program's, a read-only file system and a process space of its own.
+Without it Linux keeps it from most of that, but for reading the user's files. Where neither works
+the code has the user's rights, and a process that leaves its group outlives the check by at most
+its processor time. ``find_sandbox`` says which, and the command line warns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shlex
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ttc_cli.answers.fences import find_blocks
+from ttc_cli.answers.programs import pick_program
+from ttc_cli.children import find_program
+from ttc_cli.engines.base import Session
+from ttc_cli.errors import UsageError
+from ttc_cli.types import CHECK, AnswerType, Candidate, Problem, Score
+from ttc_cli.verifiers.base import Leaf, WholeVerifier
+from ttc_cli.verifiers.checking.sandbox import FILE, Command, count_processes, run_check
+
+SECONDS = 10.0
+SUFFIXES: Mapping[str, str] = {
+    "bash": ".sh", "c": ".c", "c++": ".cpp", "cpp": ".cpp", "csharp": ".cs", "css": ".css",
+    "go": ".go", "haskell": ".hs", "html": ".html", "java": ".java", "javascript": ".js",
+    "js": ".js", "json": ".json", "julia": ".jl", "kotlin": ".kt", "lean": ".lean", "lua": ".lua",
+    "ocaml": ".ml", "perl": ".pl", "php": ".php", "py": ".py", "python": ".py", "python3": ".py",
+    "r": ".r", "ruby": ".rb", "rust": ".rs", "scala": ".scala", "sh": ".sh", "sql": ".sql",
+    "swift": ".swift", "ts": ".ts", "typescript": ".ts", "xml": ".xml", "yaml": ".yaml",
+}  # fmt: skip
+"""The file's ending by a fence's language; anything else, and an answer, is ``.txt``."""
+
+
+def read_command(text: str, folder: Path | None = None) -> Command:
+    """Split ``text`` as a shell would and make its program and scripts findable from anywhere.
+
+    A check does not run in the user's folder. So the program, and an argument that names a file
+    there by a path with a slash or a script's ending (``check.py``), become absolute paths.
+
+    Args:
+        text: the user's command, with ``{file}`` or ``{file.py}`` where the file's path goes.
+        folder: what relative paths are relative to; None is the current one.
+
+    Raises:
+        UsageError: it is empty, its quotes do not match, ``{file}`` is missing, or there is no
+            such program.
+    """
+    example = "Write it as: --check 'python3 check.py {file}'"
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"The check {text!r} cannot be split: {error}.", example) from error
+    if not words:
+        raise UsageError("The check is empty.", example)
+    if not any(FILE.search(word) for word in words[1:]):
+        raise UsageError(
+            f"The check {text!r} has no {{file}}: it would not see the candidates.", example
+        )
+    folder = folder or Path.cwd()
+    name = str(folder / words[0]) if os.sep in words[0] else words[0]
+    program = find_program(name)
+    if program is None:
+        raise UsageError(f"There is no program {words[0]!r} to check with.", example)
+    return Command((program, *(_locate(word, folder) for word in words[1:])))
+
+
+def _locate(word: str, folder: Path) -> str:
+    named = os.sep in word or Path(word).suffix in SUFFIXES.values()
+    path = folder / word
+    return str(path) if named and not FILE.search(word) and path.is_file() else word
+
+
+def pick_content(candidate: Candidate) -> tuple[str, str]:
+    """What of ``candidate`` is checked, and the ending of its file.
+
+    An answer that is code or JSON; else the program in its text, its last fenced block, its
+    stated answer, or all of its text.
+    """
+    text, stated = candidate.text[candidate.thought :], candidate.answer
+    if stated is not None and stated.type is AnswerType.JSON:
+        return stated.text + "\n", SUFFIXES["json"]
+    blocks = find_blocks(text)
+    block = pick_program(text) if blocks or stated is not None else None
+    if stated is not None and stated.type is AnswerType.CODE:
+        return stated.text + "\n", SUFFIXES.get(block.language if block else "", ".txt")
+    if blocks:
+        block = block or blocks[-1]
+        return block.content, SUFFIXES.get(block.language, ".txt")
+    return (text if stated is None else stated.text) + "\n", ".txt"
+
+
+class CommandVerifier(WholeVerifier):
+    """Scores candidates by the exit status of the user's command.
+
+    Args:
+        command: from ``read_command``.
+        seconds: time limit of one check; the run's own time cap holds beside it.
+        sandbox: what ``find_sandbox`` said, or None to run without.
+        parallel: checks that run at once.
+        stopped: set by whoever ends the run; checks under way are killed, others not begun.
+    """
+
+    name = CHECK
+    needs_branch = False
+
+    def __init__(
+        self,
+        command: Command,
+        *,
+        seconds: float = SECONDS,
+        sandbox: str | None,
+        parallel: int = 1,
+        stopped: threading.Event | None = None,
+    ) -> None:
+        self._command = command
+        self._seconds = seconds
+        self._sandbox = sandbox
+        self._parallel = max(1, parallel)
+        self._stopped = stopped or threading.Event()
+        self._known: dict[int, dict[str, float]] = {}
+
+    async def score(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """1 where the command exits with status 0, else 0; None where it did not get to it.
+
+        That is where a cap or the user came first, and where the check could not be started, which
+        is nothing of the candidate's doing. What several candidates have in common is checked once
+        a question.
+
+        Raises:
+            UsageError: no check of the question could be started.
+        """
+        known = self._known.setdefault(id(session), {})
+        keys, missing = [], {}
+        for leaf in leaves:
+            content, suffix = pick_content(leaf.candidate)
+            data = content.encode("utf-8", "surrogatepass")
+            suffix = self._command.suffix or suffix
+            keys.append(hashlib.sha256(suffix.encode() + b"\0" + data).hexdigest())
+            if keys[-1] not in known:
+                missing[keys[-1]] = (data, suffix)
+        gate = asyncio.Semaphore(self._parallel)
+        processes = count_processes() if missing else None
+        unstarted = ""
+
+        async def check(key: str, data: bytes, suffix: str) -> None:
+            nonlocal unstarted
+            async with gate:
+                left = session.meter.remaining_seconds()
+                limit = self._seconds if left is None else min(self._seconds, left)
+                if limit <= 0 or session.meter.exhausted() or self._stopped.is_set():
+                    return
+                found = await run_check(
+                    self._command,
+                    data,
+                    suffix,
+                    seconds=limit,
+                    sandbox=self._sandbox,
+                    processes=processes,
+                    stopped=self._stopped,
+                )
+            if found.code is None and (limit < self._seconds or self._stopped.is_set()):
+                return  # the run ended, not the check's time
+            if not found.started:
+                end = f"not in {limit:g} s" if found.code is None else f"exit status {found.code}"
+                unstarted = found.output.strip().rpartition("\n")[2] or end
+                return
+            known[key] = float(found.passed)
+
+        await asyncio.gather(*(check(key, *each) for key, each in missing.items()))
+        if unstarted and not known:
+            raise UsageError(
+                f"The check could not be started: {self._command.words[0]}: {unstarted}.",
+                "Try the command by itself; what its sandbox needs is in docs/verifiers.md.",
+            )
+        return [
+            None if (value := known.get(key)) is None else Score(self.name, value) for key in keys
+        ]
+
+    async def leave(self, session: Session) -> None:
+        """Forget the results."""
+        self._known.pop(id(session), None)
