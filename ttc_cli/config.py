@@ -8,7 +8,6 @@ may set is the business of ``trust``.
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 import tomllib
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli import paths
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.texts import decode
 from ttc_cli.trust import belongs_to_user, require_own_hand
@@ -253,8 +252,7 @@ def find_rule(key: str, origin: str, rules: Mapping[str, Key] = KEYS) -> Key:
     """
     if key in rules:
         return rules[key]
-    near = [RENAMED[key]] if key in RENAMED else difflib.get_close_matches(key, rules, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(rules)}"
+    hint = suggest(RENAMED.get(key, key), rules, f"known keys: {', '.join(rules)}", quoted=True)
     raise UsageError(f"{origin}: unknown key {show_value(key)}.", hint)
 
 
@@ -286,8 +284,7 @@ def parse_value(
     except (ValueError, OverflowError):
         raise wrong from None
     if rule.choices and parsed not in rule.choices:
-        near = difflib.get_close_matches(str(parsed), rule.choices, 1)
-        hint = f"did you mean {near[0]!r}?" if near else None
+        hint = suggest(str(parsed), rule.choices, quoted=True)
         raise UsageError(f"{origin}: {key} must be one of {', '.join(rule.choices)}.", hint)
     if isinstance(parsed, str):
         return parsed

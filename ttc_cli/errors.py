@@ -28,6 +28,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class TtcError(Exception):
     """Base of all errors that ttc raises on purpose.
@@ -127,3 +129,23 @@ class AccessDenied(NetworkError):
 
 class ServerFailed(NetworkError, EngineError):
     """The server that a remote engine grows on failed while it ran, retries included."""
+
+
+def find_near(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """Which of ``known`` the mistyped ``name`` was probably meant to be, if any.
+
+    ``likeness``, from 0 to 1, is how much of the two must be the same.
+    """
+    import difflib  # only needed when something was mistyped
+
+    return next(iter(difflib.get_close_matches(name, known, 1, likeness)), None)
+
+
+def suggest(
+    name: str, known: Iterable[str], otherwise: str | None = None, *, quoted: bool = False
+) -> str | None:
+    """The hint for a mistyped ``name``: which of ``known`` was probably meant, or ``otherwise``."""
+    near = find_near(name, known)
+    if near is None:
+        return otherwise
+    return f"did you mean {near!r}?" if quoted else f"Did you mean {near}?"

@@ -8,13 +8,12 @@ rights of whoever runs ttc. See ``docs/plugins.md``.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from ttc_cli.errors import EngineError, TtcError, UsageError
+from ttc_cli.errors import EngineError, TtcError, UsageError, find_near
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -164,9 +163,9 @@ def find_engine(address: str) -> tuple[Plugin, str] | None:
     plugin = find_plugin(ENGINES, name)
     if plugin is not None:
         return plugin, where
-    near = difflib.get_close_matches(name, list_names(ENGINES), 1)
-    if near:
-        raise UsageError(f"There is no engine called {name!r}.", f"Did you mean {near[0]}:{where}?")
+    near = find_near(name, list_names(ENGINES))
+    if near is not None:
+        raise UsageError(f"There is no engine called {name!r}.", f"Did you mean {near}:{where}?")
     return None
 
 

@@ -8,7 +8,6 @@ underscores: every setting, and those below. What the project's may hold is the 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from ttc_cli.config import (
     show_value,
     user_file,
 )
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, suggest
 from ttc_cli.trust import require_own_hand
 from ttc_cli.types import AnswerType
 
@@ -88,11 +87,8 @@ def find_preset(name: str, folder: Path | None = None) -> Preset:
     """
     known = list_presets(folder)
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
         hint = f"There is: {', '.join(known)}" if known else "ttc solve --budget deep --save NAME"
-        raise UsageError(
-            f"There is no preset called {name!r}.", f"Did you mean {near[0]}?" if near else hint
-        )
+        raise UsageError(f"There is no preset called {name!r}.", suggest(name, known, hint))
     preset = known[name]
     where = f"{preset.path}: {PRESETS}.{name}"
     own = preset.path == user_file()

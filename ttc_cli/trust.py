@@ -8,7 +8,6 @@ anywhere, nor read a file that the user did not name (docs/adr/0019).
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shlex
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, find_near
 from ttc_cli.search.names import BUILT_IN as STRATEGIES
 from ttc_cli.verifiers.names import split_words
 
@@ -97,9 +96,9 @@ def _ask_near(key: str, value: str) -> str:
     names = {"strategy": STRATEGIES, "verifier": _PLAIN_VERIFIERS}.get(key, ())
     for word in split_words(value):
         name = word.partition("=")[0]
-        near = difflib.get_close_matches(name, names, 1)
-        if near and name not in names:
-            return f"did you mean {near[0]}? "
+        near = find_near(name, names)
+        if near is not None and name not in names:
+            return f"did you mean {near}? "
     return ""
 
 

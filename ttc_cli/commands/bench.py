@@ -5,7 +5,6 @@ stdout carries the report (Markdown, or JSON), stderr everything else.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands import _pools as pools
 from ttc_cli.commands.examples import show_examples
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output
 from ttc_cli.paths import write_whole
 from ttc_cli.signals import run_tasks
@@ -49,10 +48,10 @@ class _RunByDefault(typer.core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
-            near = difflib.get_close_matches(args[0], self.commands, 1, 0.75)
+            near = find_near(args[0], self.commands, 0.75)
             if near and not Path(args[0]).exists():
                 raise UsageError(
-                    f"{args[0]!r} is neither a command nor a file.", f"Did you mean {near[0]}?"
+                    f"{args[0]!r} is neither a command nor a file.", f"Did you mean {near}?"
                 )
             args = ["run", *args]
         return super().parse_args(ctx, args)

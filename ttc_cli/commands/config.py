@@ -20,7 +20,7 @@ from ttc_cli import presets as kept
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands.examples import show_examples
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.trust import require_own_hand
 from ttc_cli.verifiers.names import split_words
@@ -231,8 +231,6 @@ def unset(
     project: Project = False,
 ) -> None:
     """Take a setting, or a preset, out of your config.toml or the project's ttc.toml."""
-    import difflib
-
     from ttc_cli import settings_file
 
     path = _choose_file(project)
@@ -240,8 +238,7 @@ def unset(
     tables = content.pop(settings.PRESETS, {})
     known = [*content, *(f"{settings.PRESETS}.{name}" for name in tables)]
     if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it sets: {', '.join(known) or 'nothing'}"
+        hint = suggest(key, known, f"it sets: {', '.join(known) or 'nothing'}", quoted=True)
         raise UsageError(f"{key} is not set in {path}.", hint)
     table, _, name = key.partition(".")
     out = Output()

@@ -5,7 +5,6 @@ stdout carries the data (a table, words, JSON), stderr everything else.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
@@ -20,7 +19,7 @@ import typer
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._completion import complete_policy
 from ttc_cli.commands.examples import show_examples
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.paths import write_whole
 
@@ -102,11 +101,8 @@ def find(name: str) -> tuple[Path, Policy]:
     if os.path.isfile(path):  # unlike Path's own, no error for a name that no system takes
         return path, load_policy(path)
     names = [policy.name for _, policy in known]
-    near = difflib.get_close_matches(name, names, 1)
-    raise UsageError(
-        f"There is no policy called {name!r}.",
-        f"Did you mean {near[0]}?" if near else f"There is: {', '.join(names) or 'none yet'}",
-    )
+    hint = suggest(name, names, f"There is: {', '.join(names) or 'none yet'}")
+    raise UsageError(f"There is no policy called {name!r}.", hint)
 
 
 def _put(policy: Policy) -> None:

@@ -5,7 +5,6 @@ stdout carries the data (a table, JSON), stderr everything else.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from ttc_cli.commands._verifier_trials import (
     word_usable,
 )
 from ttc_cli.commands.examples import show_examples
-from ttc_cli.errors import TemplateError, TtcError, UsageError
+from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.signals import run_tasks
 from ttc_cli.verifiers.names import split_words
@@ -403,8 +402,7 @@ def forget(
     known = read_verdicts(path)
     left = {key: verdict for key, verdict in known.items() if key[1] != name}
     if len(left) == len(known):
-        near = difflib.get_close_matches(str(name), {each for _, each in known}, 1)
-        hint = f"Did you mean {near[0]}?" if near else "ttc verifiers list"
+        hint = suggest(str(name), {each for _, each in known}, "ttc verifiers list")
         raise UsageError(f"No test of {name!r} is remembered.", hint)
     write_verdicts(path, left)
     Output().say(f"forgotten: what tests of {name} found")

@@ -7,7 +7,6 @@ are on this machine is the business of ``files``.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from ttc_cli import paths
 from ttc_cli.config import read_table
-from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.errors import TtcError, UsageError, find_near
 from ttc_cli.types import Sampling
 
 Tier = Literal["test", "starter", "small", "medium", "large", "xl", "own"]
@@ -186,8 +185,8 @@ class Registry:
         """
         entry = self.get(name)
         if entry is None:
-            near = difflib.get_close_matches(name.lower(), self.entries, 1, 0.5)
-            meant = f" Did you mean {near[0]}?" if near else ""
+            near = find_near(name.lower(), self.entries, 0.5)
+            meant = f" Did you mean {near}?" if near else ""
             raise UsageError(f"There is no model called {name!r}.{meant}", "ttc models list")
         return entry
 

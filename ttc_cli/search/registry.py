@@ -5,7 +5,6 @@ Those of other packages (``plugins``) are known by name, and imported when they 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import typing
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ttc_cli import plugins
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, suggest
 from ttc_cli.search.context import Strategy
 from ttc_cli.search.guard import guard
 from ttc_cli.search.names import BUILT_IN
@@ -151,11 +150,8 @@ def find(name: str) -> Entry:
         entry = plugins.load(plugin, Entry)
         return replace(entry, run=guard(entry.run, str(plugin)))
     known = ("auto", *names())
-    near = difflib.get_close_matches(name, known, 1)
-    raise UsageError(
-        f"There is no strategy called {name!r}.",
-        f"Did you mean {near[0]}?" if near else f"Choose one of {', '.join(known)}.",
-    )
+    hint = suggest(name, known, f"Choose one of {', '.join(known)}.")
+    raise UsageError(f"There is no strategy called {name!r}.", hint)
 
 
 def prepare(entry: Entry, given: Mapping[str, str]) -> Strategy:
@@ -173,11 +169,8 @@ def prepare(entry: Entry, given: Mapping[str, str]) -> Strategy:
     values: dict[str, Any] = {}
     for name, text in given.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise UsageError(
-                f"The strategy {entry.name} has no option {name!r}.",
-                f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}.",
-            )
+            hint = suggest(name, known, f"It has {', '.join(known)}.")
+            raise UsageError(f"The strategy {entry.name} has no option {name!r}.", hint)
         values[name] = _read(entry.name, name, kinds[name], text)
     try:
         knobs = entry.knobs(**values)

@@ -9,7 +9,6 @@ filled with is never read as a template.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli import paths
 from ttc_cli.config import Setting, parse_table, parse_value, show_value
-from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.errors import TtcError, UsageError, suggest
 from ttc_cli.solving import question
 from ttc_cli.solving.question import Parts, read_file
 from ttc_cli.texts import decode, split_lines
@@ -166,10 +165,10 @@ def _find(reference: str) -> Path:
         raise UsageError(
             f"There is no template of yours called {reference!r}.", f"for the file: ./{reference}"
         )
-    near = difflib.get_close_matches(reference, known := list_names(), 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    where = f"a file, or NAME for {folder() / 'NAME.txt'}"
-    raise UsageError(f"There is no template {reference!r}.", hint if known else where)
+    known = list_names()
+    rest = f"known: {', '.join(known)}" if known else f"a file, or NAME for {folder() / 'NAME.txt'}"
+    hint = suggest(reference, known, rest, quoted=True)
+    raise UsageError(f"There is no template {reference!r}.", hint)
 
 
 def _split(path: Path, source: str) -> tuple[str, str]:

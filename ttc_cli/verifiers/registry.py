@@ -5,7 +5,6 @@ Those of other packages (``plugins``) are known by name, and imported when they 
 
 from __future__ import annotations
 
-import difflib
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ttc_cli import plugins
-from ttc_cli.errors import TtcError, UsageError
+from ttc_cli.errors import TtcError, UsageError, suggest
 from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier
 from ttc_cli.verifiers.base import Verifier, WeightedVerifier
 from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier, Statistic
@@ -90,11 +89,8 @@ def _read_statistic(argument: str | None) -> Statistic:
     for statistic in STATISTICS:
         if statistic == (argument or "tail"):
             return statistic
-    near = difflib.get_close_matches(argument or "", STATISTICS, 1)
-    raise UsageError(
-        f"There is no confidence called {argument!r}.",
-        f"Did you mean {near[0]}?" if near else f"Choose of {', '.join(STATISTICS)}.",
-    )
+    hint = suggest(argument or "", STATISTICS, f"Choose one of {', '.join(STATISTICS)}.")
+    raise UsageError(f"There is no confidence called {argument!r}.", hint)
 
 
 def _make_prm(means: Means, argument: str | None) -> Verifier:
@@ -215,11 +211,8 @@ def find(name: str) -> Entry:
     if plugin is not None:
         return _guard(plugin, plugins.load(plugin, Entry))
     known = names()
-    near = difflib.get_close_matches(name, known, 1)
-    raise UsageError(
-        f"There is no verifier called {name!r}.",
-        f"Did you mean {near[0]}?" if near else f"Choose of {', '.join(known)}.",
-    )
+    hint = suggest(name, known, f"Choose one of {', '.join(known)}.")
+    raise UsageError(f"There is no verifier called {name!r}.", hint)
 
 
 def _guard(plugin: plugins.Plugin, entry: Entry) -> Entry:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +28,7 @@ from ttc_cli.errors import (
     ServerFailed,
     TtcError,
     UsageError,
+    find_near,
 )
 
 PATIENCE, TRIES = 120.0, 6
@@ -200,10 +200,10 @@ def _choose(wanted: str | None, listed: dict[str, Any], address: Address) -> str
             return name
     if len(listed) == 1 and next(iter(listed.values())).get("owned_by") == "llamacpp":
         return next(iter(listed))  # llama-server has one model and takes any name for it
-    near = difflib.get_close_matches(wanted, listed, 1) or sorted(listed)[:5]
+    near = find_near(wanted, listed) or ", ".join(sorted(listed)[:5])
     raise UsageError(
         f"The server {address.url} has no model {wanted!r}.",
-        f"It has {address.hide(', '.join(near))}: name one with --model.",
+        f"It has {address.hide(near)}: name one with --model.",
     )
 
 

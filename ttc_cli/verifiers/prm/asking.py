@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ttc_cli.engines.base import Engine
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, find_near
 from ttc_cli.verifiers.aggregate import Aggregate
 from ttc_cli.verifiers.prm.formats import FORMATS, find_format
 from ttc_cli.verifiers.prm.verifier import PrmVerifier
@@ -50,10 +49,10 @@ def read_request(argument: str | None) -> PrmRequest:
             aggregate = word
         elif word in FORMATS or word in AGGREGATES:
             raise UsageError(f"--verifier prm={argument}: one format and one aggregate.", _EXAMPLE)
-        elif near := difflib.get_close_matches(word, (*FORMATS, *AGGREGATES), 1, 0.8):
+        elif near := find_near(word, (*FORMATS, *AGGREGATES), 0.8):
             raise UsageError(
                 f"--verifier prm={argument}: {word!r} is neither a format nor an aggregate.",
-                f"Did you mean {near[0]}?",
+                f"Did you mean {near}?",
             )
         else:
             break

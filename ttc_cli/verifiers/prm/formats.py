@@ -11,13 +11,12 @@ spells ``<|eot_id|>`` stays a step.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ttc_cli.engines.base import EngineInfo, Prompt, Span
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, suggest
 from ttc_cli.verifiers.aggregate import Aggregate
 
 if TYPE_CHECKING:
@@ -190,9 +189,6 @@ def find_format(name: str, info: EngineInfo) -> Format:
         TemplateError: it needs a chat template, and the model's cannot be used.
     """
     if name not in FORMATS:
-        near = difflib.get_close_matches(name, FORMATS, 1)
-        raise UsageError(
-            f"There is no format of process reward models called {name!r}.",
-            f"Did you mean {near[0]}?" if near else f"Choose one of {', '.join(FORMATS)}.",
-        )
+        hint = suggest(name, FORMATS, f"Choose one of {', '.join(FORMATS)}.")
+        raise UsageError(f"There is no format of process reward models called {name!r}.", hint)
     return FORMATS[name](info)
