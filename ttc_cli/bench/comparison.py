@@ -7,14 +7,13 @@ off goes on where it was.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttc_cli.appending import LineFile
 from ttc_cli.bench import contenders, runner
 from ttc_cli.bench.contenders import Contender
 from ttc_cli.bench.datasets import Question
@@ -176,14 +175,9 @@ async def put_live(
     header = pool.header
     means = Means(chat, engine=engine, fingerprint=lambda: header.sha256)
     found: dict[str, list[Outcome]] = {}
-    with open_in_place(path, "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"Another process is writing {path}.") from error
+    with LineFile(path, UsageError(f"Another process is writing {path}.")) as file:
+        file.cut()
         known = read_outcomes(path)
-        if file.tell() and not path.read_bytes().endswith(b"\n"):
-            file.write(b"\n")
         for contender in (each for each in plan.contenders if each.live):
             name = contender.name
             have = {outcome.question: outcome for outcome in known.get(name, ())}
@@ -193,9 +187,7 @@ async def put_live(
             def keep(question: Question, outcome: Outcome, name: str = name) -> None:
                 nonlocal count
                 line = json.dumps({"strategy": name, **asdict(outcome)}) + "\n"
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
+                file.append(line.encode())
                 count += 1
                 told(name, count, len(plan.questions))
 

@@ -11,18 +11,17 @@ Text in a pool was written by a model: it is data and must not reach a terminal 
 from __future__ import annotations
 
 import base64
-import fcntl
 import gzip
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from ttc_cli.appending import LineFile
 from ttc_cli.engines.base import EngineInfo
 from ttc_cli.engines.recorded import (
     RecordedMend,
@@ -32,7 +31,6 @@ from ttc_cli.engines.recorded import (
     Recording,
 )
 from ttc_cli.errors import UsageError
-from ttc_cli.paths import open_in_place
 from ttc_cli.search.sample import read_answer
 from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
 
@@ -162,7 +160,7 @@ def read(path: Path) -> Pool:
 class PoolWriter:
     """Appends questions to a pool file; made by ``write``."""
 
-    def __init__(self, file: BinaryIO, pool: Pool) -> None:
+    def __init__(self, file: LineFile, pool: Pool) -> None:
         self._file = file
         self.pool = pool
 
@@ -178,7 +176,7 @@ class PoolWriter:
         Raises:
             OSError: the line could not be written; what was written before stays valid.
         """
-        _write_line(self._file, _question_row(question))
+        self._file.append(_encode(_question_row(question)))
         known = self.pool.questions
         known[question.id] = _join(known.get(question.id), question)
 
@@ -191,27 +189,19 @@ def write(path: Path, header: PoolHeader) -> Iterator[PoolWriter]:
         UsageError: the file was drawn in another way, or another process is writing it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_in_place(path, "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"Another process is recording into {path}.") from error
-        file.seek(0)
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
-        if whole:
+    with LineFile(path, UsageError(f"Another process is recording into {path}.")) as file:
+        file.cut()
+        if file.lines:
             pool = read(path)
             _refuse_other(pool.header, header, path)
         else:
             pool = Pool(header, {})
-            _write_line(file, {"format": FORMAT, **asdict(header)})
+            file.append(_encode({"format": FORMAT, **asdict(header)}))
         yield PoolWriter(file, pool)
 
 
-def _write_line(file: BinaryIO, row: dict[str, Any]) -> None:
-    file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
+def _encode(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _refuse_other(found: PoolHeader, wanted: PoolHeader, path: Path) -> None:

@@ -9,18 +9,17 @@ refused, and nothing of it is changed. Only questions that failed are asked agai
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from ttc_cli.appending import LineFile
 from ttc_cli.errors import UsageError
-from ttc_cli.paths import open_in_place, write_whole
+from ttc_cli.paths import write_whole
 from ttc_cli.views.jsonl import to_line
 
 Json = dict[str, Any]
@@ -36,7 +35,7 @@ class Answers:
     that had failed and are asked again.
     """
 
-    file: BinaryIO | None = None
+    file: LineFile | None = None
     known: dict[str, Json] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
@@ -51,9 +50,7 @@ class Answers:
             sys.stdout.write(line)
             sys.stdout.flush()
             return
-        self.file.write(line.encode("ascii"))
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        self.file.append(line.encode("ascii"))
 
 
 @contextmanager
@@ -87,31 +84,24 @@ def open_answers(
         with contextlib.suppress(OSError):
             if path.samefile(batch):
                 raise UsageError("--batch and --output are the same file.", "name another --output")
-        file = _open(path, stack)
-        data = file.read()
-        whole = data.rfind(b"\n") + 1
-        torn = data[whole:]
-        if not HEAD.startswith(torn[: len(HEAD)]):
-            raise _foreign(path, data.count(b"\n") + 1)
-        answers, kept = _sort(path, data[:whole], settings, questions, failures)
-        if len(kept) < len(data):
+        file = stack.enter_context(_open(path))
+        if not HEAD.startswith(file.torn[: len(HEAD)]):
+            raise _foreign(path, file.lines.count(b"\n") + 1)
+        answers, kept = _sort(path, file.lines, settings, questions, failures)
+        if file.torn or len(kept) < len(file.lines):
             write_whole(path, kept)  # in one step: a kill leaves the old or the new one
-            file = _open(path, stack)
+            file = stack.enter_context(_open(path))
         answers.file = file
         yield answers
 
 
-def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
+def _open(path: Path) -> LineFile:
+    busy = UsageError(f"Another run writes into {path}.", "name another --output")
     try:
-        file = stack.enter_context(open_in_place(path, "a+b"))
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(f"Another run writes into {path}.", "name another --output") from error
+        return LineFile(path, busy)
     except OSError as error:
         hint = f"name that file itself: --output {path.resolve()}" if path.is_symlink() else ""
         raise UsageError(f"Cannot write {path}: {error.strerror}.", hint) from error
-    file.seek(0)
-    return file
 
 
 def _sort(
