@@ -53,6 +53,21 @@ def models_dir() -> Path:
     return data_dir() / "models"
 
 
+def policies_dir() -> Path:
+    """The user's policies."""
+    return data_dir() / "policies"
+
+
+def runs_path() -> Path:
+    """The database of the runs that are kept."""
+    return data_dir() / "runs.db"
+
+
+def verdicts_path() -> Path:
+    """What the tests of verifiers found."""
+    return data_dir() / "verifiers.json"
+
+
 def write_whole(path: Path, content: str | bytes, *, like: Path | None = None) -> None:
     """Write ``content`` to ``path``, whole or not at all; text as UTF-8, line ends as they are.
 

@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 from tiny_gguf import TEMPLATE, gguf
 
-from ttc_cli.commands import policies
 from ttc_cli.engines.base import EngineInfo
 from ttc_cli.errors import (
     DiskFull,
@@ -39,6 +38,7 @@ from ttc_cli.models.hardware import BusyProcess, Contention, Memory
 from ttc_cli.models.locks import lock
 from ttc_cli.models.own import add_entry
 from ttc_cli.models.registry import load_registry
+from ttc_cli.paths import policies_dir
 from ttc_cli.policy.file import Policy, Source
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.prompts import Chat, hash_prompts
@@ -153,7 +153,7 @@ def test_the_tuned_file_is_the_same_model_unless_it_is_lossy(
     info = EngineInfo("llama.cpp", "tiny", 1, 64, 1, TEMPLATE, {"bos_token": "<s>"})
     own_table = replace(SHIPPED, name="own")
     format = hash_prompts(Chat(info))
-    replace(policy, table=own_table, prompt_format=format).save(policies.folder() / "own.json")
+    replace(policy, table=own_table, prompt_format=format).save(policies_dir() / "own.json")
     tune.tune("tiny", kind, keep=True, trials=Fakes())
     assert files.read_hash(store.resolve("tiny")) == (original if same else record().tuning.sha256)
     capsys.readouterr()

@@ -94,17 +94,19 @@ def complete_preset(incomplete: str) -> list[str]:
 
 def complete_policy(incomplete: str) -> list[str]:
     """A policy's name: that of its file, which is not opened."""
-    from ttc_cli.commands.policies import folder
+    from ttc_cli.paths import policies_dir
     from ttc_cli.policy.file import SHIPPED_FOLDER
 
-    files = [each for place in (folder(), SHIPPED_FOLDER) for each in sorted(place.glob("*.json"))]
+    files = [
+        each for place in (policies_dir(), SHIPPED_FOLDER) for each in sorted(place.glob("*.json"))
+    ]
     return _pick((each.stem for each in files if each.stem != "active"), incomplete)
 
 
 def complete_run(incomplete: str) -> list[str]:
     """The id of a run, newest first."""
+    from ttc_cli.paths import runs_path
     from ttc_cli.runs.store import RunStore
-    from ttc_cli.solving.keeping import runs_path
 
     with RunStore.open_to_read(runs_path()) as store:
         return _pick((*(run.id for run in store.newest(100)), "last"), incomplete)
@@ -142,7 +144,7 @@ def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_tested_verifier(incomplete: str) -> list[str]:
     """A verifier that a test of is remembered."""
-    from ttc_cli.commands.verifiers import verdicts_path
+    from ttc_cli.paths import verdicts_path
     from ttc_cli.verifiers.verdicts import read_verdicts
 
     return _pick((name for _, name in read_verdicts(verdicts_path())), incomplete)

@@ -19,7 +19,7 @@ from ttc_cli.commands import _pools as pools
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output
-from ttc_cli.paths import write_whole
+from ttc_cli.paths import policies_dir, write_whole
 from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def _choose_table(name: str | None, pool: Pool) -> Table:
                 "ttc policy list",
             )
         return policy.table
-    found = find_policy(header.sha256, header.prompt_format, policies.folder())
+    found = find_policy(header.sha256, header.prompt_format, policies_dir())
     return SHIPPED if found is None else found.table
 
 

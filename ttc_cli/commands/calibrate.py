@@ -16,6 +16,7 @@ from ttc_cli.commands import _flags as flags
 from ttc_cli.commands import _pools as pools
 from ttc_cli.commands._panels import PanelCommand
 from ttc_cli.output import Output
+from ttc_cli.paths import policies_dir
 from ttc_cli.signals import run_tasks
 
 EPILOG = """\
@@ -122,7 +123,7 @@ def calibrate(
             )
         )
         out.status("")
-    file = out_file or policies.folder() / f"{name}.json"
+    file = out_file or policies_dir() / f"{name}.json"
     policy.save(file)
     if as_json:
         out.document({"v": 1, "file": str(file), "policy": asdict(policy)})

@@ -21,7 +21,7 @@ from ttc_cli.commands._completion import complete_policy
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
-from ttc_cli.paths import write_whole
+from ttc_cli.paths import policies_dir, write_whole
 
 if TYPE_CHECKING:
     from ttc_cli.policy.belief import Belief
@@ -60,13 +60,6 @@ _STATES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3
 """Votes of leader and runner-up that ``show`` tells the decision at."""
 
 
-def folder() -> Path:
-    """Where the user's policies lie."""
-    from ttc_cli import paths
-
-    return paths.data_dir() / "policies"
-
-
 def check_name(name: str) -> None:
     """Make sure that ``name`` can be a file's.
 
@@ -90,11 +83,11 @@ def find(name: str) -> tuple[Path, Policy]:
     """
     from ttc_cli.policy.file import list_policies, load_policy
 
-    known = list(list_policies(folder()))
+    known = list(list_policies(policies_dir()))
     for path, policy in known:
         if policy.name == name:
             return path, policy
-    own = folder() / f"{name}.json"
+    own = policies_dir() / f"{name}.json"
     if _NAME.fullmatch(name) and own.is_file():
         return own, load_policy(own)  # damaged, and says how
     path = Path(os.path.expanduser(name))
@@ -109,7 +102,7 @@ def _put(policy: Policy) -> None:
     """Keep a policy that a file holds; one of that name is not lost by it."""
     from ttc_cli.policy.file import load_policy
 
-    own = folder() / f"{policy.name}.json"
+    own = policies_dir() / f"{policy.name}.json"
     if own.exists() and load_policy(own) != policy:
         raise UsageError(
             f"You have another policy called {policy.name}: {own}.",
@@ -135,7 +128,7 @@ def list_all(as_json: Json = False) -> None:
             "date": policy.date,
             "shipped": path.parent == SHIPPED_FOLDER,
         }
-        for path, policy in list_policies(folder())
+        for path, policy in list_policies(policies_dir())
     ]
     out = Output()
     if as_json:
@@ -205,13 +198,13 @@ def use(
     if name is not None:
         path, policy = find(name)
         check_name(policy.name)  # a file says what it likes
-        if path.resolve().parent not in (folder().resolve(), SHIPPED_FOLDER.resolve()):
+        if path.resolve().parent not in (policies_dir().resolve(), SHIPPED_FOLDER.resolve()):
             _put(policy)
-        use_policy(policy.sha256, policy.name, folder())
+        use_policy(policy.sha256, policy.name, policies_dir())
         Output().say(f"auto uses {policy.name} with {policy.model}")
         return
     chosen = planning.choose_model(load_config().get("model", model))
-    use_policy(read_hash(chosen), None, folder())
+    use_policy(read_hash(chosen), None, policies_dir())
     Output().say(f"auto uses the generic defaults with {planning.label_model(chosen)}")
 
 

@@ -20,7 +20,7 @@ from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import RunsUnavailable, UsageError
 from ttc_cli.output import Output
-from ttc_cli.paths import write_whole
+from ttc_cli.paths import runs_path, write_whole
 from ttc_cli.sanitise import clean
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ def open_runs() -> RunStore:
     """
     from ttc_cli.runs.database import is_refusal
     from ttc_cli.runs.store import RunStore
-    from ttc_cli.solving.keeping import runs_path
 
     path = runs_path()
     if not path.is_file():
@@ -84,8 +83,6 @@ def open_runs() -> RunStore:
 @app.command("list", epilog=show_examples("ttc runs list", "ttc runs list -n 0 --json"))
 def list_runs(limit: Limit = 20, as_json: Json = False) -> None:
     """List the runs that are kept, newest first."""
-    from ttc_cli.solving.keeping import runs_path
-
     runs: list[Run] = []
     if runs_path().is_file():
         with open_runs() as store:
@@ -103,8 +100,6 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find runs by words of the question or of a solution, newest first."""
-    from ttc_cli.solving.keeping import runs_path
-
     found: list[Run] = []
     if runs_path().is_file():
         with open_runs() as store:
@@ -252,7 +247,6 @@ def stats(as_json: Json = False) -> None:
 
     from ttc_cli.commands._verifier_trials import print_table
     from ttc_cli.runs.spending import Bin, sum_up
-    from ttc_cli.solving.keeping import runs_path
     from ttc_cli.views import words
 
     runs: list[Run] = []
@@ -293,8 +287,6 @@ def stats(as_json: Json = False) -> None:
 @app.command(epilog=show_examples("ttc runs path"))
 def path() -> None:
     """Print where runs are kept."""
-    from ttc_cli.solving.keeping import runs_path
-
     Output().answer(str(runs_path()))
 
 

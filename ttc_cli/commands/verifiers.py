@@ -25,6 +25,7 @@ from ttc_cli.commands._verifier_trials import (
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.output import Output
+from ttc_cli.paths import verdicts_path
 from ttc_cli.signals import run_tasks
 from ttc_cli.verifiers.names import split_words
 
@@ -70,13 +71,6 @@ MaxTokens = Annotated[int, typer.Option(help="The longest drawn solution.", min=
 
 USEFUL = 0.6
 """Held-out AUC below which a probe is not worth its file."""
-
-
-def verdicts_path() -> Path:
-    """Where what tests found is kept."""
-    from ttc_cli import paths
-
-    return paths.data_dir() / "verifiers.json"
 
 
 @app.command("list", epilog=show_examples("ttc verifiers list", "ttc verifiers list --json"))

@@ -27,7 +27,6 @@ from ttc_cli.types import Result
 
 __all__ = ["Run", "RunStore", "State", "Timed"]
 
-FILE = "runs.db"
 SHOWN_CHARS = 1000
 """Of a question, in the row of its run."""
 LAST = "last"

@@ -50,13 +50,6 @@ class Kept:
             out.say(f"ttc solve --resume {self.recorder.id} goes on with it")
 
 
-def runs_path() -> Path:
-    """Where runs are kept."""
-    from ttc_cli.runs.store import FILE
-
-    return paths.data_dir() / FILE
-
-
 def list_flags(command: Any) -> list[Any]:
     """The parameters of ``ttc solve`` that make a run what it is; the question is beside them."""
     return [
@@ -150,7 +143,7 @@ def _begin(
     from ttc_cli.runs.store import RunStore, hide_keys
 
     asked = {"question": request.problem.text, **asked}
-    store = RunStore.open(runs_path(), out.warn)
+    store = RunStore.open(paths.runs_path(), out.warn)
     try:
         with explain_faults(store.path):
             id = store.begin(
@@ -209,4 +202,4 @@ def _warn(error: TtcError, out: Output) -> None:
     )
     if is_damage(error.__cause__):
         with contextlib.suppress(OSError, TtcError):
-            set_aside(runs_path(), out.warn)
+            set_aside(paths.runs_path(), out.warn)

@@ -18,6 +18,7 @@ from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.events import Decided, Event, EventStream
 from ttc_cli.models.store import Model
 from ttc_cli.output import Output, use_color
+from ttc_cli.paths import policies_dir, verdicts_path
 from ttc_cli.signals import Interruption
 from ttc_cli.solving.choosing import label_model
 from ttc_cli.solving.verifier_models import VerifierModel
@@ -187,9 +188,7 @@ def hash_file_of(request: Request, path: Path) -> str:
 
 def find_refused(request: Request, path: Path) -> dict[str, str]:
     """Verifiers that a test found unable to tell right from wrong with this model, and why."""
-    from ttc_cli import paths
-
-    known = paths.data_dir() / "verifiers.json"
+    known = verdicts_path()
     if request.server is not None or not known.is_file():
         return {}
     from ttc_cli.verifiers import verdicts
@@ -205,14 +204,13 @@ def find_table(request: Request, path: Path, chat: Chat | None = None) -> Table:
         path: the generator's file.
         chat: its chat template; None before it is loaded, and any way of asking will do.
     """
-    from ttc_cli.commands import policies
     from ttc_cli.policy import file
     from ttc_cli.policy.table import SHIPPED
     from ttc_cli.prompts import hash_prompts
 
     if request.strategy != "auto" or request.server is not None:
         return SHIPPED
-    own = policies.folder()
+    own = policies_dir()
     if not any(own.glob("*.json")) and not _is_of_the_registry(request, path):
         return SHIPPED  # nothing to hash a file of gigabytes for
     asked = None if chat is None else hash_prompts(chat)
