@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from ttc_cli.engines.base import EngineInfo, Prompt, Span
-from ttc_cli.engines.recording import prompt_key
 from ttc_cli.errors import TemplateError
-from ttc_cli.types import AnswerType, Problem
+from ttc_cli.types import AnswerType, EngineInfo, Problem, Prompt, Span
 
 if TYPE_CHECKING:
     from ttc_cli.templates import Template
@@ -378,3 +377,14 @@ def hash_prompts(chat: Chat) -> str:
     types = [kind for kind in AnswerType if kind in _INSTRUCTIONS]
     keys = [prompt_key(chat.render(build_messages(Problem("?", kind)))) for kind in types]
     return hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """A hash that tells prompts apart; how text is cut into spans of one kind does not matter."""
+    merged: list[tuple[bool, str]] = []
+    for span in prompt:
+        if merged and merged[-1][0] == span.control:
+            merged[-1] = (span.control, merged[-1][1] + span.text)
+        elif span.text:
+            merged.append((span.control, span.text))
+    return hashlib.sha256(json.dumps(merged).encode()).hexdigest()[:32]

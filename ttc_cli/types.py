@@ -6,6 +6,7 @@ equivalence of answers in ``answers``, spending in ``ledger``, deciding in ``pol
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -85,6 +86,49 @@ class Problem:
     answer_type: AnswerType = AnswerType.AUTO
     system: str | None = None
     schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a prompt. ``control``: control tokens written out in it are read as such.
+
+    ``piece``: the text is one piece of the vocabulary, spelt as the vocabulary spells it
+    (SentencePiece's ``▁ки``), and is read as that token whatever the tokeniser would make of it.
+    """
+
+    text: str
+    control: bool = False
+    piece: bool = False
+
+
+Prompt = tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is and can do.
+
+    ``parameters`` counts the weights that a token is multiplied with (FLOPs = 2 × parameters ×
+    tokens). ``parallel`` is how many branches grow at once. ``control_tokens`` spells out the
+    template's ``bos_token`` and ``eos_token``. ``forks``: branches share KV; ``scores``: ``score``
+    works; ``steps``: ``Until.STEP``, ``append``, ``marks`` and growing on work; ``grammars``:
+    ``Grow.grammar`` works; ``states``: the length of the vectors that ``read_states`` gives, 0
+    where it does not work. ``offloaded``: it does not compute on this machine's processor.
+    """
+
+    name: str
+    model: str
+    parameters: int
+    context: int
+    parallel: int
+    chat_template: str | None
+    control_tokens: Mapping[str, str] = field(default_factory=dict)
+    forks: bool = True
+    scores: bool = True
+    steps: bool = True
+    grammars: bool = False
+    states: int = 0
+    offloaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

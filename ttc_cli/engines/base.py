@@ -13,29 +13,28 @@ tokens: a user who types ``<|im_end|>`` gets those characters read as plain text
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from ttc_cli.events import Grew
-from ttc_cli.types import Confidence, Finish, Role, Sampling
+from ttc_cli.types import Confidence, EngineInfo, Finish, Prompt, Role, Sampling, Span
 
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A part of a prompt. ``control``: control tokens written out in it are read as such.
-
-    ``piece``: the text is one piece of the vocabulary, spelt as the vocabulary spells it
-    (SentencePiece's ``▁ки``), and is read as that token whatever the tokeniser would make of it.
-    """
-
-    text: str
-    control: bool = False
-    piece: bool = False
-
-
-Prompt = tuple[Span, ...]
+__all__ = [
+    "Branch",
+    "Engine",
+    "EngineInfo",
+    "Grow",
+    "Growth",
+    "Meter",
+    "Prompt",
+    "ScoreRow",
+    "Session",
+    "Span",
+    "Then",
+    "Until",
+]
 
 
 class Until(StrEnum):
@@ -134,35 +133,6 @@ class Meter(Protocol):
 
     def remaining_seconds(self) -> float | None:
         """Seconds until the time cap, or None without one."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What an engine is and can do.
-
-    ``parameters`` counts the weights that a token is multiplied with (FLOPs = 2 × parameters ×
-    tokens). ``parallel`` is how many
-    branches grow at once. ``forks``: branches share KV; ``scores``: ``score`` works;
-    ``steps``: ``Until.STEP`` works, and so do ``append``, ``marks`` and growing on; ``grammars``:
-    ``Grow.grammar`` works; ``states``: the length of the vectors that ``read_states`` gives, 0
-    where it does not work.
-    ``offloaded``: it computes elsewhere than on this machine's processor: on a GPU, on a server.
-    """
-
-    name: str
-    model: str
-    parameters: int
-    context: int
-    parallel: int
-    chat_template: str | None
-    control_tokens: Mapping[str, str] = field(default_factory=dict)
-    """Written-out ``bos_token``, ``eos_token`` for the chat template."""
-    forks: bool = True
-    scores: bool = True
-    steps: bool = True
-    grammars: bool = False
-    states: int = 0
-    offloaded: bool = False
 
 
 class Session(Protocol):

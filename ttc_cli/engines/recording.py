@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ttc_cli.engines.base import EngineInfo, Prompt, ScoreRow
-from ttc_cli.types import Confidence, Finish, Sampling
+from ttc_cli.engines.base import ScoreRow
+from ttc_cli.prompts import prompt_key
+from ttc_cli.types import Confidence, EngineInfo, Finish, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +76,6 @@ class Recording:
     sampling: Sampling
     max_tokens: int
     questions: Mapping[str, RecordedQuestion]
-
-
-def prompt_key(prompt: Prompt) -> str:
-    """A hash that tells prompts apart; how text is cut into spans of one kind does not matter."""
-    merged: list[tuple[bool, str]] = []
-    for span in prompt:
-        if merged and merged[-1][0] == span.control:
-            merged[-1] = (span.control, merged[-1][1] + span.text)
-        elif span.text:
-            merged.append((span.control, span.text))
-    return hashlib.sha256(json.dumps(merged).encode()).hexdigest()[:32]
 
 
 def row_key(row: ScoreRow) -> str:

@@ -19,9 +19,9 @@ from ttc_cli.engines.recording import (
     RecordedSample,
     RecordedScore,
     Recording,
-    prompt_key,
     row_key,
 )
+from ttc_cli.prompts import prompt_key
 
 __all__ = [
     "RecordedEngine",

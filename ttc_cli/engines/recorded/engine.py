@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from ttc_cli.engines.base import EngineInfo, Meter, Prompt
 from ttc_cli.engines.recorded.session import RecordedSession
-from ttc_cli.engines.recording import Recording, prompt_key
+from ttc_cli.engines.recording import Recording
 from ttc_cli.errors import UsageError
 from ttc_cli.events import Grew
+from ttc_cli.prompts import prompt_key
 from ttc_cli.types import Role
 
 
