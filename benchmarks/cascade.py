@@ -22,8 +22,8 @@ from measure import GSM8K
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets
 from ttc_cli.bench.pool import Pool, read
+from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome, markdown, summarise
-from ttc_cli.engines.recorded import RecordedEngine
 from ttc_cli.events import EventStream
 from ttc_cli.policy.cascade import Climb, Stage, solve_in_turn
 from ttc_cli.policy.file import load_policy

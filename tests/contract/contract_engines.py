@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ttc_cli.engines.base import Engine, EngineInfo, Prompt, Span
-from ttc_cli.engines.recorded import (
+from ttc_cli.bench.recorded import (
     RecordedEngine,
     RecordedQuestion,
     RecordedSample,
     Recording,
     prompt_key,
 )
+from ttc_cli.engines.base import Engine, EngineInfo, Prompt, Span
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine, babble
 from ttc_cli.engines.share import EngineShare
 from ttc_cli.types import Finish, Sampling

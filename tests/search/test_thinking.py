@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from tests.search.trees import QUESTION, search
 from ttc_cli.answers import find_thought
-from ttc_cli.engines.base import Grow, Growth, Until
-from ttc_cli.engines.recorded import (
+from ttc_cli.bench.recorded import (
     RecordedEngine,
     RecordedQuestion,
     RecordedSample,
     Recording,
     prompt_key,
 )
+from ttc_cli.engines.base import Grow, Growth, Until
 from ttc_cli.engines.scripted import CHATML, Ask, Reply, ScriptedEngine
 from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.errors import UsageError

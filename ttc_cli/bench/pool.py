@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.appending import LineFile
-from ttc_cli.engines.base import EngineInfo
-from ttc_cli.engines.recorded import (
+from ttc_cli.bench.recorded import (
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
     RecordedScore,
     Recording,
 )
+from ttc_cli.engines.base import EngineInfo
 from ttc_cli.errors import UsageError
 from ttc_cli.search.sample import read_answer
 from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling

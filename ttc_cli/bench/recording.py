@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ttc_cli.answers import resolve
 from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
-from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
-from ttc_cli.engines.recorded import (
+from ttc_cli.bench.recorded import (
     RecordedMend,
     RecordedSample,
     RecordedScore,
     prompt_key,
     row_key,
 )
+from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import build_messages, hash_prompts

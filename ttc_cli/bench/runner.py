@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from ttc_cli.answers import resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.pool import Pool, PoolQuestion
+from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome
 from ttc_cli.engines.base import Engine
-from ttc_cli.engines.recorded import RecordedEngine
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat

@@ -11,9 +11,8 @@ sampling other than the recorded one is refused. No time passes: wall seconds in
 those of the simulation and mean nothing.
 """
 
-from ttc_cli.engines.recorded.engine import RecordedEngine
-from ttc_cli.engines.recorded.session import RecordedSession
-from ttc_cli.engines.recording import (
+from ttc_cli.bench.recorded.engine import RecordedEngine
+from ttc_cli.bench.recorded.recording import (
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
@@ -21,6 +20,7 @@ from ttc_cli.engines.recording import (
     Recording,
     row_key,
 )
+from ttc_cli.bench.recorded.session import RecordedSession
 from ttc_cli.prompts import prompt_key
 
 __all__ = [

@@ -9,21 +9,21 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Then, Until
-from ttc_cli.engines.recording import (
+from ttc_cli.bench.recorded.recording import (
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
     RecordedScore,
     row_key,
 )
+from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Then, Until
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Finish, Role
 
 if TYPE_CHECKING:
-    from ttc_cli.engines.recorded.engine import RecordedEngine
+    from ttc_cli.bench.recorded.engine import RecordedEngine
 
 
 @dataclass(slots=True, eq=False)

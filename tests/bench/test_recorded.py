@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ttc_cli.engines.base import EngineInfo, Grow, ScoreRow, Span, Until
-from ttc_cli.engines.recorded import (
+from ttc_cli.bench.recorded import (
     RecordedEngine,
     RecordedMend,
     RecordedQuestion,
@@ -15,7 +14,8 @@ from ttc_cli.engines.recorded import (
     prompt_key,
     row_key,
 )
-from ttc_cli.engines.recorded import RecordedSession as Session
+from ttc_cli.bench.recorded import RecordedSession as Session
+from ttc_cli.engines.base import EngineInfo, Grow, ScoreRow, Span, Until
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Confidence, Finish, Sampling

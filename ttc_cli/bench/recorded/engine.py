@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ttc_cli.bench.recorded.recording import Recording
+from ttc_cli.bench.recorded.session import RecordedSession
 from ttc_cli.engines.base import EngineInfo, Meter, Prompt
-from ttc_cli.engines.recorded.session import RecordedSession
-from ttc_cli.engines.recording import Recording
 from ttc_cli.errors import UsageError
 from ttc_cli.events import Grew
 from ttc_cli.prompts import prompt_key
