@@ -22,6 +22,7 @@ from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets
 from ttc_cli.engines import llamacpp
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.types import Budget, Sampling
 
@@ -58,14 +59,14 @@ def main() -> None:
             result = asyncio.run(
                 solve(
                     problem,
-                    engine,
-                    chat=chat,
+                    Stage(engine, chat, sampling=sampling),
+                    SearchOptions(
+                        "best-of-n",
+                        samples=given.samples,
+                        budget=Budget(tokens_per_candidate=given.max_tokens),
+                        seed=len(tokens["ttc"]),
+                    ),
                     comparer=comparer,
-                    strategy="best-of-n",
-                    samples=given.samples,
-                    budget=Budget(tokens_per_candidate=given.max_tokens),
-                    sampling=sampling,
-                    seed=len(tokens["ttc"]),
                 )
             )
             seconds = time.perf_counter() - started

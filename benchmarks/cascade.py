@@ -25,8 +25,9 @@ from ttc_cli.bench.pool import Pool, read
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome, markdown, summarise
 from ttc_cli.events import EventStream
-from ttc_cli.policy.cascade import Climb, Stage, solve_in_turn
+from ttc_cli.policy.cascade import solve_in_turn
 from ttc_cli.policy.file import load_policy
+from ttc_cli.policy.stage import LoadStage, SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget
@@ -42,17 +43,17 @@ class Side:
     table: Table
     asked: int = 0
 
-    def climb(self, order: int) -> Climb:
-        """How it is come by: an engine that serves the samples in that order."""
+    def serve(self, order: int) -> LoadStage:
+        """What loads it: an engine that serves the samples in that order."""
 
-        async def climb() -> Stage:
+        async def load() -> Stage:
             self.asked += 1
             engine = RecordedEngine(self.pool.recording(), trajectory=order, jump=True)
             header = self.pool.header
             chat = Chat(engine.info, header.template_arguments)
             return Stage(engine, chat, self.table, header.sampling)
 
-        return climb
+        return load
 
 
 def main() -> None:
@@ -107,12 +108,14 @@ async def _ask(
         for question in questions:
             result = await solve_in_turn(
                 question.problem,
-                [side.climb(order) for side in sides],
-                budget=Budget(level, tokens_per_candidate=sides[0].pool.header.max_tokens),
+                [side.serve(order) for side in sides],
+                SearchOptions(
+                    samples=min(given.samples, SHIPPED.row(level).cap),
+                    budget=Budget(level, tokens_per_candidate=sides[0].pool.header.max_tokens),
+                    seed=order,
+                ),
                 events=EventStream(),
                 comparer=comparer,
-                samples=min(given.samples, SHIPPED.row(level).cap),
-                seed=order,
             )
             outcomes.append(
                 Outcome(

@@ -39,6 +39,7 @@ from ttc_cli.engines.base import (
 )
 from ttc_cli.events import Grew
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Role, Sampling, Usage
 
@@ -259,6 +260,7 @@ def main() -> None:
 async def _run(given: argparse.Namespace, engine: Engine) -> dict[str, tuple[Side, Side]]:
     found: dict[str, tuple[Side, Side]] = {name: (Side(), Side()) for name in given.strategies}
     sides: tuple[Any, Any] = (engine, RereadingEngine(engine))
+    chat, budget = Chat(engine.info, {}), Budget(tokens_per_candidate=given.max_tokens)
     with Comparer() as comparer:
         for question in datasets.load(GSM8K, given.questions):
             for strategy in given.strategies:
@@ -266,13 +268,9 @@ async def _run(given: argparse.Namespace, engine: Engine) -> dict[str, tuple[Sid
                     started = time.perf_counter()
                     result = await solve(
                         question.problem,
-                        served,
-                        chat=Chat(engine.info, {}),
+                        Stage(served, chat, sampling=Sampling(temperature=given.temperature)),
+                        SearchOptions(strategy, samples=given.samples, budget=budget),
                         comparer=comparer,
-                        strategy=strategy,
-                        samples=given.samples,
-                        budget=Budget(tokens_per_candidate=given.max_tokens),
-                        sampling=Sampling(temperature=given.temperature),
                     )
                     seconds = time.perf_counter() - started
                     right = comparer.grade(result.answer, question.answer)

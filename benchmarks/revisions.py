@@ -30,6 +30,7 @@ from ttc_cli.engines import llamacpp
 from ttc_cli.errors import TtcError
 from ttc_cli.models import hardware
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Result, Sampling
 
@@ -133,15 +134,15 @@ async def _solve(
             for question in questions:
                 result = await solve(
                     question.problem,
-                    engine,
-                    chat=chat,
+                    Stage(engine, chat, sampling=Sampling(temperature=given.temperature)),
+                    SearchOptions(
+                        "revise",
+                        {"chains": str(given.chains), "window": str(given.window)},
+                        samples=given.chains * given.attempts,
+                        budget=Budget(tokens_per_candidate=given.max_tokens),
+                        seed=given.seed,
+                    ),
                     comparer=comparer,
-                    strategy="revise",
-                    knobs={"chains": str(given.chains), "window": str(given.window)},
-                    budget=Budget(tokens_per_candidate=given.max_tokens),
-                    samples=given.chains * given.attempts,
-                    seed=given.seed,
-                    sampling=Sampling(temperature=given.temperature),
                 )
                 row = _grade(question, result, comparer)
                 file.write(json.dumps(asdict(row)) + "\n")

@@ -35,6 +35,7 @@ from ttc_cli.bench import datasets
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import JUDGE_STEP_QUESTION, Chat, build_messages
 from ttc_cli.types import Budget, Sampling
 from ttc_cli.verifiers.judge import NO, YES
@@ -121,14 +122,14 @@ def _time_ours(
     result = asyncio.run(
         solve(
             question.problem,
-            engine,
-            chat=Chat(engine.info, {}),
+            Stage(engine, Chat(engine.info, {}), sampling=Sampling(temperature=given.temperature)),
+            SearchOptions(
+                "beam" if work == "beam" else "majority",
+                {"width": str(N // KEPT)} if work == "beam" else {},
+                samples=N,
+                budget=Budget(tokens_per_candidate=given.max_tokens),
+            ),
             comparer=comparer,
-            strategy="beam" if work == "beam" else "majority",
-            knobs={"width": str(N // KEPT)} if work == "beam" else {},
-            samples=N,
-            budget=Budget(tokens_per_candidate=given.max_tokens),
-            sampling=Sampling(temperature=given.temperature),
         )
     )
     side.seconds.append(time.perf_counter() - started)

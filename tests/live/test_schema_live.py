@@ -14,6 +14,7 @@ from ttc_cli.answers.schema import conforms
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Finish, Problem, Sampling
 
@@ -58,13 +59,9 @@ def test_a_weak_model_always_conforms(engine: Engine, name: str) -> None:
         result = asyncio.run(
             solve(
                 Problem("Anna, a bold woman of 31, drives to Riga.", schema=schema),
-                engine,
-                chat=Chat(engine.info),
+                Stage(engine, Chat(engine.info), sampling=Sampling(temperature=1.2)),
+                SearchOptions("majority", samples=4, budget=Budget(tokens_per_candidate=240)),
                 comparer=comparer,
-                strategy="majority",
-                samples=4,
-                sampling=Sampling(temperature=1.2),
-                budget=Budget(tokens_per_candidate=240),
             )
         )
     assert result.answer is not None

@@ -14,8 +14,10 @@ from ttc_cli.answers import Comparer
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Budget, Finish, Problem, Result
+from ttc_cli.verifiers.base import Verifier
 from ttc_cli.verifiers.confidence import ConfidenceVerifier
 
 pytestmark = pytest.mark.live
@@ -30,18 +32,18 @@ def engine(tiny_model: Path) -> Iterator[Engine]:
     loaded.close()
 
 
-def search(engine: Engine, strategy: str, **options: Any) -> Result:
+def search(
+    engine: Engine, strategy: str, verifiers: tuple[Verifier, ...] = (), **options: Any
+) -> Result:
     options.setdefault("samples", 3)
     options.setdefault("budget", Budget(tokens_per_candidate=64, max_tokens=500))
     with Comparer() as comparer:
         return asyncio.run(
             solve(
                 QUESTION,
-                engine,
-                chat=Chat(engine.info),
+                Stage(engine, Chat(engine.info), verifiers=verifiers),
+                SearchOptions(strategy, **options),
                 comparer=comparer,
-                strategy=strategy,
-                **options,
             )
         )
 
@@ -74,7 +76,7 @@ def test_the_same_seed_grows_the_same_tree(engine: Engine) -> None:
 def test_what_backtracking_keeps_is_not_read_again(engine: Engine) -> None:
     """Confidence reads no branch, so that only the boundaries hold the prefix in the cache."""
     prompt = search(engine, "greedy", budget=Budget(tokens_per_candidate=4))
-    result = search(engine, "backtrack", samples=4, verifiers=[ConfidenceVerifier()])
+    result = search(engine, "backtrack", samples=4, verifiers=(ConfidenceVerifier(),))
     cut = [each for each in result.candidates if each.parent is not None]
     assert cut
     kept = [sum(step.tokens for step in each.steps) - each.tokens for each in cut]

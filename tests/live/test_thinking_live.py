@@ -18,6 +18,7 @@ from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine, Grow, Growth, Then
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import STOP_THINKING, Chat, build_messages
 from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession
 from ttc_cli.types import AnswerType, Budget, Finish, Problem, Result, Sampling
@@ -43,13 +44,9 @@ def think(engine: Engine, thinking: Thinking, strategy: str = "majority", **opti
         return asyncio.run(
             solve(
                 QUESTION,
-                engine,
-                chat=Chat(engine.info),
+                Stage(engine, Chat(engine.info), sampling=SAMPLED, thinking=thinking),
+                SearchOptions(strategy, **options),
                 comparer=comparer,
-                strategy=strategy,
-                thinking=thinking,
-                sampling=SAMPLED,
-                **options,
             )
         )
 
@@ -151,14 +148,9 @@ def test_a_revision_reads_its_request_alone(engine: Engine) -> None:
         result = asyncio.run(
             solve(
                 QUESTION,
-                engine,
-                chat=Chat(engine.info),
+                Stage(engine, Chat(engine.info), sampling=SAMPLED),
+                SearchOptions("revise", {"chains": "1"}, 2, Budget(tokens_per_candidate=200)),
                 comparer=comparer,
-                strategy="revise",
-                knobs={"chains": "1"},
-                samples=2,
-                sampling=SAMPLED,
-                budget=Budget(tokens_per_candidate=200),
             )
         )
     first, second = result.candidates

@@ -13,6 +13,7 @@ from ttc_cli.errors import EngineError
 from ttc_cli.events import Decided, Grew, Pruned, Scored, Warned, WaveStarted
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import ARITHMETIC, AnswerType, Budget, Confidence, Finish, Problem, Result
@@ -393,9 +394,9 @@ def test_several_questions_at_once_are_solved_as_each_alone() -> None:
     alone, _ = think((), engine=engine)
 
     async def work(comparer: Comparer) -> list[Result]:
-        chat = Chat(engine.info)
+        stage = Stage(engine, Chat(engine.info))
         return await asyncio.gather(
-            *(solve(QUESTION, engine, chat=chat, comparer=comparer) for _ in range(5))
+            *(solve(QUESTION, stage, SearchOptions(), comparer=comparer) for _ in range(5))
         )
 
     with Comparer() as comparer:

@@ -8,11 +8,11 @@ from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.errors import EngineError
 from ttc_cli.events import Decided, EventStream, RunEnded, RunStarted, Warned
-from ttc_cli.policy.cascade import Stage, solve_in_turn
-from ttc_cli.policy.table import SHIPPED
+from ttc_cli.policy.cascade import solve_in_turn
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.search.sessions.thinking import Thinking
-from ttc_cli.types import AnswerType, Budget, Problem, Result, Sampling
+from ttc_cli.types import AnswerType, Budget, Problem, Result
 
 SUM = Problem("What is 2+2?", AnswerType.NUMBER)
 
@@ -40,7 +40,7 @@ def climb(small, large, *, budget: Budget | None = None, own: dict | None = None
                 raise script
             engine = ScriptedEngine(script, parallel=4)
             given = (own or {}).get(name, {})
-            return Stage(engine, Chat(engine.info), SHIPPED, Sampling(), **given)
+            return Stage(engine, Chat(engine.info), **given)
 
         return load
 
@@ -52,7 +52,7 @@ def climb(small, large, *, budget: Budget | None = None, own: dict | None = None
             return await solve_in_turn(
                 SUM,
                 [stage("small", small), stage("large", large)],
-                budget=budget or Budget(),
+                SearchOptions(budget=budget or Budget()),
                 events=events,
                 comparer=comparer,
                 **options,

@@ -20,6 +20,7 @@ from ttc_cli.events import (
     Warned,
 )
 from ttc_cli.policy.run import solve, strategies
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.search.registry import find
 from ttc_cli.types import Budget, Confidence, Finish, Result
@@ -173,11 +174,9 @@ def test_an_interrupt_gives_the_best_answer_so_far(strategy: str) -> None:
         result = asyncio.run(
             solve(
                 QUESTION,
-                engine,
-                chat=Chat(engine.info),
+                Stage(engine, Chat(engine.info)),
+                SearchOptions(strategy, samples=4),
                 comparer=comparer,
-                strategy=strategy,
-                samples=4,
                 events=events,
             )
         )

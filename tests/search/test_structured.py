@@ -17,6 +17,7 @@ from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve, strategies
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.search.sessions.structured import VALUE_ROOM, StructuredSession
 from ttc_cli.types import AnswerType, Budget, Finish, Problem, Result, Sampling
@@ -213,4 +214,8 @@ def test_an_engine_without_grammars_is_refused() -> None:
     info = replace(ScriptedEngine().info, grammars=False)
     engine = RecordedEngine(Recording(info, SAMPLED, 64, {}))
     with pytest.raises(UsageError, match="cannot hold an answer to a schema"):
-        asyncio.run(solve(QUESTION, engine, chat=Chat(ScriptedEngine().info), comparer=None))  # type: ignore[arg-type]
+        asyncio.run(
+            solve(
+                QUESTION, Stage(engine, Chat(ScriptedEngine().info)), SearchOptions(), comparer=None
+            )
+        )  # type: ignore[arg-type]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from dataclasses import fields
 
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.events import EventStream
 from ttc_cli.policy.run import solve, strategies
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.search.registry import find
 from ttc_cli.types import AnswerType, Candidate, Problem, Result
@@ -17,6 +19,8 @@ from ttc_cli.types import AnswerType, Candidate, Problem, Result
 QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
 FREE = Problem("Write a poem about apples.", AnswerType.FREE)
 STEPWISE = [name for name in strategies() if name != "auto" and find(name).steps]
+
+FOR_STAGE = {field.name for field in fields(Stage)}
 
 
 def ramble(ask: Ask) -> str:
@@ -49,6 +53,8 @@ def search(
     **options,
 ) -> tuple[Result, list[object]]:
     """Solve with a scripted engine; the result and all events."""
+    for_stage = {name: options.pop(name) for name in FOR_STAGE & options.keys()}
+    surroundings = {name: options.pop(name) for name in ("ledger", "stopped") if name in options}
     engine = engine or ScriptedEngine(script, yes=yes, parallel=parallel, kv_cells=kv_cells)
     events, seen = EventStream(), []
     events.subscribe(seen.append)
@@ -58,12 +64,11 @@ def search(
         result = asyncio.run(
             solve(
                 problem,
-                engine,
-                chat=Chat(engine.info),
+                Stage(engine, Chat(engine.info), **for_stage),
+                SearchOptions(strategy, **options),
                 comparer=comparer,
-                strategy=strategy,
                 events=events,
-                **options,
+                **surroundings,
             )
         )
     return result, seen

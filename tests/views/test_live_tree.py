@@ -228,6 +228,7 @@ from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import ScriptedEngine
 from ttc_cli.engines.scripted.script import babble
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Problem
 signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -241,8 +242,8 @@ with Comparer() as comparer, LiveTree() as tree:
             signal.pause()
     stream.subscribe(wait)
     result = asyncio.run(solve(
-        Problem("How many apples has Tom?", AnswerType.NUMBER), engine, chat=Chat(engine.info),
-        comparer=comparer, strategy="{strategy}", knobs={knobs}, samples=6, events=stream,
+        Problem("How many apples has Tom?", AnswerType.NUMBER), Stage(engine, Chat(engine.info)),
+        SearchOptions("{strategy}", {knobs}, samples=6), comparer=comparer, events=stream,
     ))
 print("the answer is", result.answer.text)
 """

@@ -15,6 +15,7 @@ from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome
 from ttc_cli.engines.base import Engine
 from ttc_cli.policy.run import solve
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Sampling
@@ -68,6 +69,9 @@ async def put(
     Raises:
         TtcError: as ``solve``; outcomes that ``done`` has seen stay valid.
     """
+    stage = Stage(engine, chat, table, sampling or Sampling(), tuple(verifiers))
+    budget = Budget(level=level, tokens_per_candidate=max_tokens)
+    options = SearchOptions(strategy, samples=samples, budget=budget, seed=seed)
     places = list(enumerate(questions))
     outcomes: dict[int, Outcome] = {}
     todo = deque(places)
@@ -80,19 +84,7 @@ async def put(
                 done(question, outcomes[place])
 
     async def answer(question: Question) -> Outcome:
-        result = await solve(
-            question.problem,
-            engine,
-            chat=chat,
-            comparer=comparer,
-            strategy=strategy,
-            budget=Budget(level=level, tokens_per_candidate=max_tokens),
-            samples=samples,
-            seed=seed,
-            sampling=sampling,
-            verifiers=verifiers,
-            table=table,
-        )
+        result = await solve(question.problem, stage, options, comparer=comparer)
         return Outcome(
             question.id,
             comparer.grade(result.answer, question.answer),

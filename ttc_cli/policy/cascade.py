@@ -9,93 +9,68 @@ Chen et al. 2023, FrugalGPT (arXiv 2305.05176), with the vote in place of a trai
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from ttc_cli.engines.base import Engine
+from ttc_cli.answers import Comparer
 from ttc_cli.errors import TtcError
 from ttc_cli.events import Decided, EventStream, RunEnded, Warned
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import solve
-from ttc_cli.policy.table import Table
-from ttc_cli.prompts import Chat
-from ttc_cli.search.sessions.thinking import Thinking
-from ttc_cli.types import Budget, Candidate, Problem, Result, Sampling, Usage
+from ttc_cli.policy.stage import LoadStage, SearchOptions, Stage
+from ttc_cli.types import Budget, Problem, Result, Usage
 
 ENOUGH = {"quick": 0.6, "normal": 0.8, "deep": 0.9, "max": 0.97}
 """The estimate at which a model's answer stands, by budget. Chosen before measurement."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A model that is loaded and ready, and what it goes by; the rest as ``solve`` takes it.
-
-    ``known`` are its candidates of an earlier run.
-    """
-
-    engine: Engine
-    chat: Chat
-    table: Table
-    sampling: Sampling
-    thinking: Thinking | None = None
-    refused: Mapping[str, str] = field(default_factory=dict)
-    known: Mapping[int, Candidate] = field(default_factory=dict)
-
-
-Climb = Callable[[], Awaitable[Stage]]
-"""Loads a stage. Called only when it is its turn; the one before is not needed any more."""
-
-
 async def solve_in_turn(
     problem: Problem,
-    stages: Sequence[Climb],
+    stages: Sequence[Stage | LoadStage],
+    options: SearchOptions,
     *,
-    budget: Budget,
+    comparer: Comparer,
     events: EventStream,
     stopped: Callable[[], bool] = lambda: False,
-    **options: Any,
 ) -> Result:
     """Ask the models of ``stages`` in turn until one is sure enough of its answer.
 
+    With a single stage this is ``solve``.
+
     Args:
         problem: the question.
-        stages: at least one, smallest first.
-        budget: its caps hold over all models together.
+        stages: at least one, smallest first; each a model that is ready, or what loads it.
+        options: how to search, the same for every model; the caps hold over all of them together.
+        comparer: as for ``solve``.
         events: gets the events of each run in turn, between two of them why the next is asked,
             and after several once more ``RunEnded``, with what all of them spent.
         stopped: as for ``solve``.
-        options: further arguments of ``solve``, the same for every model.
 
     Returns:
-        The result of whoever was surest, with what all of them spent. A model that could not be
-        loaded or failed is warned of, where one before it has an answer.
+        The result of whoever was surest, with what all of them spent. A model that cannot be
+        loaded or fails is warned of, where one before it has an answer.
 
     Raises:
         TtcError: as ``solve``, from the first model.
     """
+    budget = options.budget
     spent, started = Usage(), 0
     best: Result | None = None
     enough = ENOUGH.get(budget.level, ENOUGH["normal"])
-    for place, climb in enumerate(stages):
+    for place, each in enumerate(stages):
         try:
-            stage = await climb()
+            stage = each if isinstance(each, Stage) else await each()
             if best is not None and stopped():
                 break
             ledger = Ledger(_leave(budget, spent, started))
             result = await solve(
                 problem,
-                stage.engine,
-                chat=stage.chat,
-                table=stage.table,
-                sampling=stage.sampling,
-                thinking=stage.thinking,
-                refused=stage.refused,
-                known=stage.known,
-                ledger=ledger,
+                stage,
+                options,
+                comparer=comparer,
                 events=events,
+                ledger=ledger,
                 stopped=stopped,
-                **options,
             )
         except TtcError as error:
             if best is None:

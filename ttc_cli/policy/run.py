@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from ttc_cli.answers import Comparer, resolve
-from ttc_cli.engines.base import Engine, Session
+from ttc_cli.engines.base import Session
 from ttc_cli.errors import TemplateError, UsageError
 from ttc_cli.events import EventStream, RunEnded, RunStarted, Warned
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.adaptive import solve_adaptively
 from ttc_cli.policy.difficulty import estimate
-from ttc_cli.policy.table import SHIPPED, Table
-from ttc_cli.prompts import Chat, build_messages
+from ttc_cli.policy.stage import SearchOptions, Stage
+from ttc_cli.policy.table import Table
+from ttc_cli.prompts import build_messages
 from ttc_cli.search import registry
 from ttc_cli.search.conclude import count_heard
 from ttc_cli.search.context import Outcome, SearchContext
@@ -21,7 +22,7 @@ from ttc_cli.search.sessions.resumed import KnownSession, KnownVerifier
 from ttc_cli.search.sessions.structured import StructuredSession
 from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession, find_opened_thought
 from ttc_cli.search.vote import merit
-from ttc_cli.types import AnswerType, Budget, Candidate, Problem, Result, Sampling
+from ttc_cli.types import AnswerType, Candidate, Problem, Result
 from ttc_cli.verifiers.base import Verifier
 from ttc_cli.verifiers.registry import Means, build
 from ttc_cli.verifiers.verdicts import silence
@@ -29,50 +30,24 @@ from ttc_cli.verifiers.verdicts import silence
 
 async def solve(
     problem: Problem,
-    engine: Engine,
+    stage: Stage,
+    options: SearchOptions,
     *,
-    chat: Chat,
     comparer: Comparer,
-    strategy: str = "auto",
-    knobs: Mapping[str, str] | None = None,
-    budget: Budget | None = None,
-    samples: int | None = None,
-    seed: int = 0,
-    sampling: Sampling | None = None,
-    verifiers: Sequence[Verifier] = (),
-    ledger: Ledger | None = None,
     events: EventStream | None = None,
-    table: Table = SHIPPED,
-    thinking: Thinking | None = None,
-    refused: Mapping[str, str] | None = None,
+    ledger: Ledger | None = None,
     stopped: Callable[[], bool] = lambda: False,
-    overlaps: bool = False,
-    known: Mapping[int, Candidate] | None = None,
 ) -> Result:
-    """Answer ``problem`` with ``strategy``; emits ``RunStarted`` first and ``RunEnded`` last.
+    """Answer ``problem`` with one model; emits ``RunStarted`` first and ``RunEnded`` last.
 
     Args:
         problem: the question; ``AnswerType.AUTO`` is resolved here, and a schema makes it JSON.
-        engine: a loaded model. One session is opened, and closed again on every way out.
-        chat: the model's chat template; renders the question and the judge's question.
+        stage: the model. One session is opened, and closed again on every way out.
+        options: how to search.
         comparer: groups answers that mean the same.
-        strategy: one of ``strategies()``.
-        knobs: the strategy's own settings by name, as text.
-        budget: the level and the hard caps; None is ``Budget()``. A ledger brings its own.
-        samples: the N of a fixed strategy, or ``auto``'s greatest number of candidates. None:
-            the level's own cap (``policy.table``). ``budget.max_samples`` holds beside it.
-        seed: everything random follows from it and the order of candidates.
-        sampling: how tokens are drawn; None is ``Sampling()``. ``greedy`` ignores it.
-        verifiers: from ``verifiers.registry.build``; none means the strategy's own default.
-        ledger: books the usage, against its own budget; None makes one of ``budget``.
         events: gets every event; None discards them.
-        table: the policy; also gives fixed strategies their N.
-        thinking: the marks and the budget of thoughts, where the model thinks before it answers.
-        refused: verifiers whose scores are to be shown and not counted, and why; it is said.
+        ledger: books the usage, against its own budget; None makes one of ``options.budget``.
         stopped: whether the user has asked to end; a result from then on says ``interrupted``.
-        overlaps: score steps while others grow: for a verifier's engine on another processor.
-        known: candidates of an earlier run of the same request that ended, in that order, with
-            their scores: they are not grown, and not scored, again.
 
     Returns:
         The best answer so far, also when a cap was reached or ``engine.interrupt()`` was called
@@ -84,36 +59,16 @@ async def solve(
         PromptTooLong: the question leaves no room to answer.
         EngineError: the native library failed and no candidate had ended before.
     """
-    ledger = ledger or Ledger(budget or Budget())
-    budget = ledger.budget
+    ledger = ledger or Ledger(options.budget)
+    options = replace(options, budget=ledger.budget)
     events = events or EventStream()
-    row = table.row(budget.level)
+    strategy, engine, chat = options.strategy, stage.engine, stage.chat
     entry = None if strategy == "auto" else registry.find(strategy)
-    run = registry.prepare(entry, knobs or {}) if entry is not None else None
+    run = registry.prepare(entry, options.knobs) if entry is not None else None
+    samples = count_samples(options, stage.table)
     problem = resolve(problem)
-    if entry is not None and entry.votes and problem.answer_type is AnswerType.FREE:
-        raise UsageError(
-            f"A free-form question has no final answers to count, as {strategy} does.",
-            "Use --strategy best-of-n, or --answer-type to say what the answer is.",
-        )
-    if entry is not None and (entry.steps or entry.continues) and not engine.info.steps:
-        what = "pause candidates at a step" if entry.steps else "go on behind a candidate"
-        raise UsageError(
-            f"The engine {engine.info.name} cannot {what}, as {strategy} does.",
-            "Use --strategy auto, majority, weighted or best-of-n.",
-        )
-    if thinking is not None and thinking.forced and not engine.info.steps:
-        raise UsageError(
-            f"The engine {engine.info.name} cannot end or prolong a thought.",
-            "Leave out --think-tokens, --wait and --think-keep.",
-        )
-    if problem.schema is not None and not (engine.info.grammars and engine.info.steps):
-        raise UsageError(
-            f"The engine {engine.info.name} cannot hold an answer to a schema.",
-            "Leave out --schema: --answer-type json asks for JSON in words.",
-        )
-    refused = refused or {}
-    asked = silence(_choose_verifiers(entry, verifiers, chat, engine), refused)
+    _refuse_unable(entry, problem, stage)
+    asked = silence(_choose_verifiers(entry, stage), stage.refused)
     prompt = chat.render(build_messages(problem))
     if entry is not None and entry.continues:
         chat.follow_up("?")  # before anything is computed that could not be asked about
@@ -123,29 +78,29 @@ async def solve(
             model=engine.info.model,
             strategy=strategy,
             verifiers=tuple(each.name for each in asked),
-            budget=budget,
-            seed=seed,
+            budget=options.budget,
+            seed=options.seed,
             parallel=engine.info.parallel,
         )
     )
     for each in asked:
-        if each.name in refused:
-            events.emit(Warned(refused[each.name]))
-    if verifiers and not asked:
-        unasked = ", ".join(each.name for each in verifiers)
+        if each.name in stage.refused:
+            events.emit(Warned(stage.refused[each.name]))
+    if stage.verifiers and not asked:
+        unasked = ", ".join(each.name for each in stage.verifiers)
         events.emit(Warned(f"The strategy {strategy} asks no verifier: {unasked} is not used."))
     async with await engine.open(prompt, ledger, events.emit) as opened:
         session: Session = opened
-        if thinking is not None:
+        if stage.thinking is not None:
             forces = engine.info.steps
-            session = ThinkingSession(opened, prompt, thinking, forces=forces)
+            session = ThinkingSession(opened, prompt, stage.thinking, forces=forces)
         elif (marks := find_opened_thought(prompt)) is not None:
             session = ThinkingSession(opened, prompt, Thinking(*marks), forces=False)
         if problem.schema is not None:
             session = StructuredSession(session, problem.schema)
-        if known:
-            session = KnownSession(session, known, seed)
-            asked = tuple(KnownVerifier(each, known) for each in asked)
+        if stage.known:
+            session = KnownSession(session, stage.known, options.seed)
+            asked = tuple(KnownVerifier(each, stage.known) for each in asked)
         context = SearchContext(
             problem=problem,
             session=session,
@@ -153,24 +108,24 @@ async def solve(
             events=events,
             comparer=comparer,
             verifiers=asked,
-            sampling=sampling or Sampling(),
-            seed=seed,
-            samples=count_samples(samples, row.cap, budget, strategy),
+            sampling=stage.sampling,
+            seed=options.seed,
+            samples=samples,
             parallel=engine.info.parallel,
             chat=chat,
-            overlaps=overlaps,
+            overlaps=stage.overlaps,
         )
         try:
             if run is None:
-                outcome = await solve_adaptively(context, table)
+                outcome = await solve_adaptively(context, stage.table)
             else:
                 outcome = await run(context)
         finally:
             for verifier in asked:
                 await verifier.leave(session)
     outcome = replace(outcome, interrupted=outcome.interrupted or stopped())
-    result = _make_result(outcome, strategy, ledger, table)
-    result = replace(result, model=engine.info.model, samples=context.samples)
+    result = _make_result(outcome, strategy, ledger, stage.table)
+    result = replace(result, model=engine.info.model, samples=samples)
     events.emit(RunEnded(result))
     return result
 
@@ -180,42 +135,72 @@ def strategies() -> tuple[str, ...]:
     return ("auto", *registry.names())
 
 
-def _choose_verifiers(
-    entry: registry.Entry | None, given: Sequence[Verifier], chat: Chat, engine: Engine
-) -> tuple[Verifier, ...]:
+def count_samples(options: SearchOptions, table: Table) -> int:
+    """N, or the cap of ``auto``, under the hard cap; ``max`` goes as far as the hard cap.
+
+    Raises:
+        UsageError: there is no such level, or not one candidate may be grown.
+    """
+    hard, samples = options.budget.max_samples, options.samples
+    cap = table.row(options.budget.level).cap
+    if samples is None:
+        samples = hard if options.budget.level == "max" and hard is not None else cap
+    if options.strategy == "greedy":
+        samples = 1
+    if samples < 1 or (hard is not None and hard < 1):
+        raise UsageError("At least one candidate is needed.")
+    return samples if hard is None else min(samples, hard)
+
+
+def _refuse_unable(entry: registry.Entry | None, problem: Problem, stage: Stage) -> None:
+    """Raise ``UsageError`` where the strategy or the engine cannot do what the request needs."""
+    able, name = stage.engine.info, stage.engine.info.name
+    if entry is not None and entry.votes and problem.answer_type is AnswerType.FREE:
+        raise UsageError(
+            f"A free-form question has no final answers to count, as {entry.name} does.",
+            "Use --strategy best-of-n, or --answer-type to say what the answer is.",
+        )
+    if entry is not None and (entry.steps or entry.continues) and not able.steps:
+        what = "pause candidates at a step" if entry.steps else "go on behind a candidate"
+        raise UsageError(
+            f"The engine {name} cannot {what}, as {entry.name} does.",
+            "Use --strategy auto, majority, weighted or best-of-n.",
+        )
+    if stage.thinking is not None and stage.thinking.forced and not able.steps:
+        raise UsageError(
+            f"The engine {name} cannot end or prolong a thought.",
+            "Leave out --think-tokens, --wait and --think-keep.",
+        )
+    if problem.schema is not None and not (able.grammars and able.steps):
+        raise UsageError(
+            f"The engine {name} cannot hold an answer to a schema.",
+            "Leave out --schema: --answer-type json asks for JSON in words.",
+        )
+
+
+def _choose_verifiers(entry: registry.Entry | None, stage: Stage) -> tuple[Verifier, ...]:
     """Those given, or the strategy's own: the judge, and beside it in ``auto`` confidence.
 
     Where the model cannot be asked after its turn, confidence alone.
     """
     if entry is not None and not entry.verifies:
         return ()
-    if not engine.info.scores and any(each.needs_branch for each in given):
+    able = stage.engine.info
+    if not able.scores and any(each.needs_branch for each in stage.verifiers):
         raise UsageError(
-            f"The engine {engine.info.name} cannot score, which this verifier needs.",
+            f"The engine {able.name} cannot score, which this verifier needs.",
             "Use --verifier confidence.",
         )
-    if given:
-        return tuple(given)
-    own = build(["confidence"], Means(chat))
-    if not engine.info.scores:
+    if stage.verifiers:
+        return stage.verifiers
+    own = build(["confidence"], Means(stage.chat))
+    if not able.scores:
         return own
     try:
-        judge = build(["judge"], Means(chat))
+        judge = build(["judge"], Means(stage.chat))
     except TemplateError:  # it can be asked once, but not asked back
         return own
     return judge + own if entry is None else judge
-
-
-def count_samples(samples: int | None, cap: int, budget: Budget, strategy: str) -> int:
-    """N, or the cap of ``auto``, under the hard cap; ``max`` goes as far as the hard cap."""
-    hard = budget.max_samples
-    if samples is None:
-        samples = hard if budget.level == "max" and hard is not None else cap
-    if strategy == "greedy":
-        samples = 1
-    if samples < 1 or (hard is not None and hard < 1):
-        raise UsageError("At least one candidate is needed.")
-    return samples if hard is None else min(samples, hard)
 
 
 def _show_solution(winner: Candidate) -> str:

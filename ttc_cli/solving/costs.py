@@ -55,6 +55,7 @@ def count_most(request: Request) -> Most:
     """
     from ttc_cli.policy.adaptive import is_chosen
     from ttc_cli.policy.run import count_samples
+    from ttc_cli.policy.stage import SearchOptions
     from ttc_cli.verifiers import registry
 
     budget = request.budget
@@ -67,8 +68,9 @@ def count_most(request: Request) -> Most:
         if samples and left == 0:
             break
         tables.append(_choose_table(own))
-        cap, rest = tables[-1].row(budget.level).cap, replace(budget, max_samples=left)
-        count = count_samples(own.samples, cap, rest, own.strategy)
+        rest = replace(budget, max_samples=left)
+        options = SearchOptions(own.strategy, samples=own.samples, budget=rest)
+        count = count_samples(options, tables[-1])
         checked = any(registry.parse(each).name == CHECK for each in own.verifiers)
         if own.strategy == "auto" and is_chosen(own.problem.answer_type) and not checked:
             count = wave = min(count, tables[-1].row(budget.level).free)

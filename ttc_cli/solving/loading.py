@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ttc_cli.engines.base import Engine
 from ttc_cli.events import EventStream
@@ -19,6 +19,7 @@ from ttc_cli.types import Result
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
+    from ttc_cli.policy.stage import SearchOptions
     from ttc_cli.policy.table import Table
     from ttc_cli.prompts import Chat
     from ttc_cli.solving.solver import Request
@@ -118,6 +119,7 @@ async def search(
     """
     from ttc_cli.models import hardware
     from ttc_cli.policy.run import solve
+    from ttc_cli.policy.stage import Stage
     from ttc_cli.verifiers import registry
 
     loaded = ground.loaded
@@ -132,32 +134,31 @@ async def search(
         parallel=checks or hardware.count_cores(),
         stopped=loaded.stopped,
     )
-    return await solve(
-        request.problem,
+    stage = Stage(
         engine,
-        chat=ground.chat,
+        ground.chat,
+        table=ground.table,
         sampling=request.sampling,
         verifiers=registry.build(request.verifiers, means),
         thinking=request.thinking,
         refused=ground.refused,
-        table=ground.table,
-        overlaps=len(loaded.all) > 1 and any(each.info.offloaded for each in loaded.all),
         known=request.find_known(0),
-        **limit(request, comparer, events, loaded),
+        overlaps=len(loaded.all) > 1 and any(each.info.offloaded for each in loaded.all),
+    )
+    return await solve(
+        request.problem,
+        stage,
+        choose_options(request),
+        comparer=comparer,
+        events=events,
+        stopped=loaded.stopped.is_set,
     )
 
 
-def limit(
-    request: Request, comparer: Comparer, events: EventStream, loaded: Loaded
-) -> dict[str, Any]:
-    """What a search on one model and a cascade are told alike."""
-    return {
-        "comparer": comparer,
-        "strategy": request.strategy,
-        "knobs": request.knobs,
-        "budget": request.budget,
-        "samples": request.samples,
-        "seed": request.seed,
-        "events": events,
-        "stopped": loaded.stopped.is_set,
-    }
+def choose_options(request: Request) -> SearchOptions:
+    """How ``request`` wants every model of a cascade searched."""
+    from ttc_cli.policy.stage import SearchOptions
+
+    return SearchOptions(
+        request.strategy, request.knobs, request.samples, request.budget, request.seed
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,7 @@ from ttc_cli.types import Budget, Candidate, Problem, Result, Sampling
 
 if TYPE_CHECKING:
     from ttc_cli.engines.llamacpp.memory import MemoryPlan
-    from ttc_cli.policy.cascade import Climb, Stage
+    from ttc_cli.policy.stage import LoadStage, Stage
     from ttc_cli.policy.table import Table
     from ttc_cli.prompts import Chat
     from ttc_cli.search.sessions.thinking import Thinking
@@ -298,9 +297,14 @@ async def _think(
             if reader is not None:
                 events.subscribe(reader)
             if request.larger:
-                climbs = _plan_climbs(request, ground)
-                common = searching.limit(request, comparer, events, loaded)
-                result = await solve_in_turn(request.problem, climbs, **common)
+                result = await solve_in_turn(
+                    request.problem,
+                    _plan_stages(request, ground),
+                    searching.choose_options(request),
+                    comparer=comparer,
+                    events=events,
+                    stopped=loaded.stopped.is_set,
+                )
             else:
                 result = await searching.search(request, ground, comparer, events)
     finally:
@@ -311,30 +315,27 @@ async def _think(
 
 
 def _make_stage(request: Request, ground: Ground, turn: int) -> Stage:
-    from ttc_cli.policy.cascade import Stage
+    from ttc_cli.policy.stage import Stage
 
     return Stage(
         ground.loaded.engine,
         ground.chat,
-        ground.table,
-        request.sampling,
-        request.thinking,
-        ground.refused,
-        request.find_known(turn),
+        table=ground.table,
+        sampling=request.sampling,
+        thinking=request.thinking,
+        refused=ground.refused,
+        known=request.find_known(turn),
     )
 
 
-def _plan_climbs(request: Request, ground: Ground) -> list[Climb]:
-    """How each stage of a cascade is come by; a model is freed before the next one is loaded."""
+def _plan_stages(request: Request, ground: Ground) -> list[Stage | LoadStage]:
+    """The stages of a cascade; each model is freed before the next one is loaded."""
     from ttc_cli.solving.loading import survey
 
     loaded = ground.loaded
 
-    async def stay() -> Stage:
-        return _make_stage(request, ground, 0)
-
-    def plan(turn: int, own: Request) -> Climb:
-        async def climb() -> Stage:
+    def plan(turn: int, own: Request) -> LoadStage:
+        async def load() -> Stage:
             while loaded.all:
                 loaded.all.pop().close()
             name, path = label_model(own.model), own.model.path
@@ -347,7 +348,7 @@ def _plan_climbs(request: Request, ground: Ground) -> list[Climb]:
             there = survey(own, path, replace(loaded, engine=engine))
             return _make_stage(own, there, turn)
 
-        return climb
+        return load
 
-    climbs = (plan(turn, own) for turn, own in enumerate(request.in_turn()))
-    return [stay, *itertools.islice(climbs, 1, None)]
+    later = list(enumerate(request.in_turn()))[1:]
+    return [_make_stage(request, ground, 0), *(plan(turn, own) for turn, own in later)]
