@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli import crash
+from ttc_cli.commands._tables import print_table, word_number
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.signals import run_aside
@@ -268,35 +269,3 @@ def print_report(found: Sequence[Separation]) -> None:
             )
             name = f"{each.trial.verifier}, {each.trial.on} {each.trial.part}"
             out.answer(f"{name}: right at score {'; '.join(bins)}")
-
-
-def word_number(value: float | None) -> str:
-    """Two decimals, or a dash."""
-    return "–" if value is None else f"{value:.2f}"
-
-
-def print_table(lines: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as they must be, on stdout."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    out = Output()
-    for line in lines:
-        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        out.answer("  ".join(padded).rstrip())
-
-
-def word_argument(argument: str | None) -> str:
-    """What may stand behind a name; the ``=`` belongs into the brackets."""
-    if not argument:
-        return ""
-    return f"[={argument.strip('[]')}]" if argument[0] == "[" else f"={argument}"
-
-
-def word_usable(row: dict[str, Any]) -> str:
-    """Whether a verifier can be used, why not, and how it was tested."""
-    words = "yes" if row["usable"] else "no"
-    parts = [row["note"]] if row["note"] else []
-    parts += [
-        f"{'tested' if each['trusted'] else 'refused'}, AUC {each['auc']:.2f}"
-        for each in row["tests"]
-    ]
-    return f"{words} ({'; '.join(parts)})" if parts else words

@@ -19,6 +19,7 @@ from ttc_cli import config as settings
 from ttc_cli import presets as kept
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands._dashes import TextCommand
+from ttc_cli.commands._tables import print_table
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
@@ -83,8 +84,6 @@ def list_settings(
     as_json: Json = False,
 ) -> None:
     """List every setting: its value, its default, and what it is."""
-    from ttc_cli.commands._verifier_trials import print_table
-
     config = settings.load_config()
     rows: list[dict[str, Any]] = []
     out = Output()
@@ -291,8 +290,6 @@ def edit(project: Project = False) -> None:
 )
 def presets(as_json: Json = False) -> None:
     """List the presets: flags kept under a name by 'ttc solve … --save NAME'."""
-    from ttc_cli.commands._verifier_trials import print_table
-
     out = Output()
     found = kept.list_presets().values()
     rows = [{"name": p.name, "flags": list(p.words), "origin": str(p.path)} for p in found]

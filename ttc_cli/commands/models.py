@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ttc_cli.commands._completion import complete_model
+from ttc_cli.commands._tables import print_table
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.output import Output
@@ -77,19 +78,15 @@ def list_models(
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from ttc_cli.models.progress import format_bytes
 
-    cells = [("", "NAME", "KIND", "TIER", "SIZE", "STATUS", "LICENCE")]
+    cells = [("  NAME", "KIND", "TIER", "SIZE", "STATUS", "LICENCE")]
     for row in rows:
         size = format_bytes(row["bytes"]) if row["bytes"] else "?"
-        mark = "*" if row["default"] else ""
+        name = ("* " if row["default"] else "  ") + row["name"]
         status = row["status"] + (f", {row['tuned']}" if row["tuned"] else "")
-        cells.append((mark, row["name"], row["kind"], row["tier"], size, status, row["license"]))
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    out = Output()
-    for line in cells:
-        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        out.answer(" ".join(padded).rstrip())
+        cells.append((name, row["kind"], row["tier"], size, status, row["license"]))
+    print_table(cells)
     if any(row["default"] for row in rows):
-        out.say("* the default: ttc models default")
+        Output().say("* the default: ttc models default")
 
 
 @app.command(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ttc_cli.commands._tables import print_table
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
@@ -23,7 +24,6 @@ def plugins(
 ) -> None:
     """List strategies, verifiers and engines of other packages, and whether they can be used."""
     from ttc_cli import plugins as installed
-    from ttc_cli.commands._verifier_trials import print_table
     from ttc_cli.search import registry as strategies
     from ttc_cli.search.names import BUILT_IN as own_strategies
     from ttc_cli.verifiers import registry as judges

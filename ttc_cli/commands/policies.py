@@ -18,6 +18,7 @@ import typer
 
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._completion import complete_policy
+from ttc_cli.commands._tables import align, print_table, word_number
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
@@ -115,7 +116,6 @@ def _put(policy: Policy) -> None:
 @app.command("list", epilog=show_examples("ttc policy list", "ttc policy list --json"))
 def list_all(as_json: Json = False) -> None:
     """List the policies: for which model, fitted on what, when."""
-    from ttc_cli.commands._verifier_trials import print_table
     from ttc_cli.policy.file import SHIPPED_FOLDER, list_policies
 
     rows = [
@@ -249,9 +249,9 @@ def word_policy(policy: Policy) -> str:
         types = ", ".join(table.belief.types)
         lines += [f"it speaks of answers of the kind {types}"] if types else []
         lines += ["", "What it believes and does at budget normal, by votes of the two leaders:"]
-        lines += _align(_draw(table, table.belief))
+        lines += _indent(_draw(table, table.belief))
     lines += ["", "Each budget on questions its half of the fit had not seen, and before:"]
-    lines += _align(
+    lines += _indent(
         [
             (
                 "BUDGET",
@@ -267,7 +267,7 @@ def word_policy(policy: Policy) -> str:
                 (
                     each.level,
                     str(table.rows[each.level].probe),
-                    _number(table.rows[each.level].threshold),
+                    word_number(table.rows[each.level].threshold),
                     f"{table.rows[each.level].price:g}",
                     f"{each.accuracy:.1%}",
                     f"{each.flops / 1e12:.2f}",
@@ -282,12 +282,13 @@ def word_policy(policy: Policy) -> str:
         lines += ["", _word_match(policy.matched)]
     if policy.reliability:
         lines += ["", "Scores of its candidates: AUC, and within a question [95 %]:"]
-        lines += _align(
+        lines += _indent(
             [
                 (
                     each.verifier,
-                    _number(each.auc),
-                    f"{_number(each.auc_within)} [{_number(each.low)}, {_number(each.high)}]",
+                    word_number(each.auc),
+                    f"{word_number(each.auc_within)} "
+                    f"[{word_number(each.low)}, {word_number(each.high)}]",
                     {True: "", False: "no better than chance", None: "too few to tell"}[
                         each.trusted
                     ],
@@ -347,14 +348,5 @@ def _draw(table: Table, belief: Belief) -> list[tuple[str, ...]]:
     return lines
 
 
-def _align(lines: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return [
-        "  "
-        + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _indent(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"  {line}" for line in align(rows)]

@@ -17,6 +17,7 @@ import typer
 
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands._dashes import TextCommand
+from ttc_cli.commands._tables import print_table
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import RunsUnavailable, UsageError
 from ttc_cli.output import Output
@@ -245,7 +246,6 @@ def stats(as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from ttc_cli.commands._verifier_trials import print_table
     from ttc_cli.runs.spending import Bin, sum_up
     from ttc_cli.views import words
 
@@ -317,7 +317,6 @@ def _switch(wanted: str) -> None:
 
 
 def _print_runs(runs: Sequence[Run], as_json: bool, none: str) -> None:
-    from ttc_cli.commands._verifier_trials import print_table
     from ttc_cli.views import words
 
     if as_json:

@@ -14,14 +14,8 @@ import typer
 
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._verifier_trials import (
-    describe,
-    print_report,
-    print_table,
-    word_argument,
-    word_number,
-    word_usable,
-)
+from ttc_cli.commands._tables import print_table, word_number
+from ttc_cli.commands._verifier_trials import describe, print_report
 from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.output import Output
@@ -88,7 +82,7 @@ def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
         named = [v for name, v in known.items() if name.partition("=")[0] == entry.name]
         rows.append(
             {
-                "name": entry.name + word_argument(entry.argument),
+                "name": entry.name + _word_argument(entry.argument),
                 "summary": entry.summary,
                 "scores": entry.scores,
                 "cost": entry.cost,
@@ -108,10 +102,28 @@ def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
     print_table(
         [
             head,
-            *((r["name"], r["scores"], r["cost"], word_usable(r), r["summary"]) for r in rows),
+            *((r["name"], r["scores"], r["cost"], _word_usable(r), r["summary"]) for r in rows),
         ]
     )
     Output().say(f"usable: with {planning.label_model(chosen)}; tested: ttc verifiers test NAME")
+
+
+def _word_argument(argument: str | None) -> str:
+    """What may stand behind a name; the ``=`` belongs into the brackets."""
+    if not argument:
+        return ""
+    return f"[={argument.strip('[]')}]" if argument[0] == "[" else f"={argument}"
+
+
+def _word_usable(row: dict[str, Any]) -> str:
+    """Whether a verifier can be used, why not, and how it was tested."""
+    words = "yes" if row["usable"] else "no"
+    parts = [row["note"]] if row["note"] else []
+    parts += [
+        f"{'tested' if each['trusted'] else 'refused'}, AUC {each['auc']:.2f}"
+        for each in row["tests"]
+    ]
+    return f"{words} ({'; '.join(parts)})" if parts else words
 
 
 def _is_usable(name: str, model: Model) -> tuple[bool, str]:
