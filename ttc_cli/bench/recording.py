@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ttc_cli.answers import resolve
 from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
@@ -16,6 +16,7 @@ from ttc_cli.bench.recorded import (
     row_key,
 )
 from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
+from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import build_messages, hash_prompts
@@ -129,7 +130,7 @@ async def record_question(
         listener = _Listener(session, ledger)
         judged: dict[int, float] = {}
         if judge is not None and (answered := [leaf for leaf in leaves if leaf.candidate.answer]):
-            scores = await judge.score(cast(Session, listener), problem, answered)
+            scores = await judge.score(listener, problem, answered)
             judged = {
                 leaf.candidate.id: score.value
                 for leaf, score in zip(answered, scores, strict=True)
@@ -137,7 +138,7 @@ async def record_question(
             }
             again = [_leaf(growth, problem.answer_type, start.written) for start, growth in mends]
             if again := [leaf for leaf in again if leaf.candidate.answer]:
-                await judge.score(cast(Session, listener), problem, again)
+                await judge.score(listener, problem, again)
 
     def keep(index: int, growth: Growth) -> RecordedSample:
         return RecordedSample(
@@ -222,21 +223,18 @@ class _Pieces:
         return tuple(lengths)
 
 
-class _Listener:
+class _Listener(WrappedSession):
     """A session that remembers what was scored and what reading it cost."""
 
     def __init__(self, session: Session, ledger: Ledger) -> None:
-        self._session = session
+        super().__init__(session)
         self._ledger = ledger
         self.heard: dict[int, dict[str, RecordedScore]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
 
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
         """As the session; each row is remembered under its branch."""
         before = self._ledger.usage().verifier.prompt_tokens
-        found = await self._session.score(rows)
+        found = await super().score(rows)
         read = self._ledger.usage().verifier.prompt_tokens - before
         # One verifier asks all candidates the same, so that the rows share the cost evenly.
         each = round(read / len(rows)) if rows else 0

@@ -16,10 +16,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from ttc_cli.engines.base import Branch, Engine, EngineInfo, Grow, Growth, Meter, Prompt, Then
-from ttc_cli.engines.base import Session as EngineSession
+from ttc_cli.engines.base import (
+    Branch,
+    Engine,
+    EngineInfo,
+    Grow,
+    Growth,
+    Meter,
+    Prompt,
+    Session,
+    Then,
+)
+from ttc_cli.engines.wrapped import WrappedSession, leave
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role
 
@@ -83,16 +92,13 @@ class _Line:
         return [self.held.popleft() for _ in range(free)]
 
 
-class SharedSession:
-    """Implements ``engines.base.Session`` for ``EngineShare``; closed with what it wraps."""
+class SharedSession(WrappedSession):
+    """Implements ``engines.base.Session`` for ``EngineShare``."""
 
-    def __init__(self, inner: EngineSession, most: int, lines: list[_Line]) -> None:
-        self._inner = inner
+    def __init__(self, inner: Session, most: int, lines: list[_Line]) -> None:
+        super().__init__(inner)
         self._most = most
         self._lines = lines
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
     async def grow(
         self, requests: Sequence[Grow], then: Then | None = None
@@ -119,8 +125,7 @@ class SharedSession:
                     yield unbegun.popleft()
         finally:
             self._lines.remove(line)
-            if (close := getattr(stream, "aclose", None)) is not None:
-                await close()
+            await leave(stream)
 
     def cancel(self, branches: Iterable[Branch]) -> None:
         """Stop these now, also those that have not begun."""
@@ -150,9 +155,3 @@ class SharedSession:
         gone = list(branches)
         self.cancel(gone)
         self._inner.drop(gone)
-
-    async def __aenter__(self) -> SharedSession:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._inner.close()

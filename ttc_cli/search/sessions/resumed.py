@@ -23,13 +23,13 @@ from ttc_cli.engines.base import (
     Then,
     Until,
 )
-from ttc_cli.engines.between import SessionBetween
+from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.types import WHOLE, AnswerType, Candidate, Finish, Problem, Role, Score
 from ttc_cli.verifiers.base import Leaf, Verifier
 
 
-class KnownSession(SessionBetween):
+class KnownSession(WrappedSession):
     """Implements ``engines.base.Session`` over the session that grows what is not known.
 
     Args:
@@ -50,7 +50,7 @@ class KnownSession(SessionBetween):
         self._further: set[Branch] = set()
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
-        """As the engine does it; what grows there goes on from another candidate."""
+        """As the inner session; what grows there goes on from another candidate."""
         longer = super().append(branch, text)
         self._further.add(longer)
         return longer

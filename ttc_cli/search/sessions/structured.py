@@ -12,21 +12,11 @@ The words between are read, not sampled: they are booked as prompt tokens and st
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ttc_cli.engines.base import (
-    Branch,
-    Grow,
-    Growth,
-    Session,
-    Span,
-    Then,
-    Until,
-)
-from ttc_cli.engines.between import SessionBetween
-from ttc_cli.search.phases import Growths, Job
+from ttc_cli.engines.base import Grow, Growth, Session, Span, Until
 from ttc_cli.search.sample import derive_seed
+from ttc_cli.search.sessions.phases import PhasedRequest, PhasedSession
 from ttc_cli.types import Finish
 
 OPENING = "```json"
@@ -45,16 +35,17 @@ _OVER = (
 """Ends of free text behind which no value is asked for."""
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class _Job(Job):
-    """One request. ``inner`` is the engine's branch; ``filling``: the value has begun."""
+@dataclass(slots=True, eq=False)
+class _Request(PhasedRequest):
+    """One request. ``filling``: its value has begun."""
 
-    inner: Branch
     filling: bool = False
 
 
-class StructuredSession(SessionBetween):
+class StructuredSession(PhasedSession[_Request]):
     """Implements ``engines.base.Session`` over another session, of an engine with grammars.
+
+    Candidates grow through what they think to their value; a step is one of the thinking.
 
     Args:
         inner: the session that really grows; closed with this one.
@@ -64,94 +55,57 @@ class StructuredSession(SessionBetween):
     def __init__(self, inner: Session, schema: str) -> None:
         super().__init__(inner)
         self._schema = schema
-        self._jobs: dict[Branch, _Job] = {}
-        self._moved: dict[Branch, Branch] = {}
 
-    def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
-        """Grow all through what they think to their value; a step is one of the thinking."""
-        return Growths(self, self._inner, requests, then)
-
-    def cancel(self, branches: Iterable[Branch]) -> None:
-        """Stop these now."""
-        for job in self._running(branches):
-            job.cancelled = True
-            self._inner.cancel([job.inner])
-
-    def limit(self, branches: Iterable[Branch], max_tokens: int) -> None:
-        """Lower the limit of the whole candidate; what it thinks leaves room for its value."""
-        for job in self._running(branches):
-            job.limit = min(job.limit, max(1, max_tokens))
-            left = job.left if job.filling else _room_to_think(job)
-            self._inner.limit([job.inner], max(1, left))
-
-    def drop(self, branches: Iterable[Branch]) -> None:
-        """Forget these and free what they hold."""
-        gone = [each for each in branches if each is not self.root]
-        self.cancel(gone)
-        for each in gone:
-            self._inner.drop({self._moved.pop(each, each), each})
-
-    # -- what a batch of growths asks -----------------------------------------------------------
-
-    def begin(self, request: Grow) -> tuple[_Job, Grow | Growth]:
-        """A job for ``request``, and its first growth to ask for."""
-        job = _Job(request, request.max_tokens, inner=self._find(request.branch))
-        self._jobs[request.branch] = job
-        room = _room_to_think(job)
+    def begin(self, request: Grow) -> tuple[_Request, Grow | Growth]:
+        """``request`` with its first growth to ask for."""
+        phased = _Request(request, request.max_tokens, self._find(request.branch))
+        room = self._room(phased)
         if room < 1:
-            return job, self._fill(job, f"{OPENING}\n")
+            return phased, self._fill(phased, f"{OPENING}\n")
         marks = (*request.marks, OPENING)
-        return job, replace(request, branch=job.inner, max_tokens=room, marks=marks)
+        return phased, replace(request, branch=phased.inner, max_tokens=room, marks=marks)
 
-    def advance(self, job: _Job, growth: Growth) -> Grow | Growth:
+    def advance(self, phased: _Request, growth: Growth) -> Grow | Growth:
         """Book ``growth``: what to grow next, or what the request came to."""
-        job.book(growth)
+        phased.book(growth)
         finish = growth.finish
-        if job.cancelled:
-            return job.end(Finish.CANCELLED)
-        if job.filling:
+        if phased.cancelled:
+            return phased.end(Finish.CANCELLED)
+        if phased.filling:
             if finish is Finish.STOP:  # for the reader: to the model the value ends its turn
-                job.text = job.text.rstrip(" ") + CLOSING
-                job.value = growth.text
-            return job.end(finish)
-        job.thought = growth.thought
+                phased.text = phased.text.rstrip(" ") + CLOSING
+                phased.value = growth.text
+            return phased.end(finish)
+        phased.thought = growth.thought
         if finish in _OVER:
-            return job.end(finish)
+            return phased.end(finish)
         if finish is Finish.MARK:
-            return self._fill_opened(job)
-        return self._fill(job, f"\n\n{OPENING}\n" if job.text.strip() else f"{OPENING}\n")
+            return self._fill_opened(phased)
+        return self._fill(phased, f"\n\n{OPENING}\n" if phased.text.strip() else f"{OPENING}\n")
 
-    def forget(self, job: _Job) -> None:
-        """The job is over."""
-        if self._jobs.get(job.request.branch) is job:
-            del self._jobs[job.request.branch]
-        self._inner.drop(job.outgrown)
-
-    # -- the phases -----------------------------------------------------------------------------
-
-    def _fill_opened(self, job: _Job) -> Grow | Growth:
+    def _fill_opened(self, phased: _Request) -> Grow | Growth:
         """Go on behind a block that the model has opened itself."""
-        before, opening, behind = job.text.rpartition(OPENING)
+        before, opening, behind = phased.text.rpartition(OPENING)
         if not opening:  # it was a mark of the search's own
-            return job.end(Finish.MARK)
+            return phased.end(Finish.MARK)
         if not behind:
-            return self._fill(job, "\n")
+            return self._fill(phased, "\n")
         # The token that completed the mark went on behind it, where the grammar begins.
-        job.text = before
-        self._move(job, self._inner.cut(job.inner, OPENING))
-        return self._fill(job, f"{OPENING}\n")
+        phased.text = before
+        self._move(phased, self._inner.cut(phased.inner, OPENING))
+        return self._fill(phased, f"{OPENING}\n")
 
-    def _fill(self, job: _Job, words: str) -> Grow | Growth:
+    def _fill(self, phased: _Request, words: str) -> Grow | Growth:
         """The growth of the value, behind ``words``."""
-        job.filling = True
-        job.text += words
-        self._move(job, self._inner.append(job.inner, (Span(words),)))
-        if job.left < 1:
-            return job.end(Finish.LENGTH)
-        request = job.request
+        phased.filling = True
+        phased.text += words
+        self._move(phased, self._inner.append(phased.inner, (Span(words),)))
+        if phased.left < 1:
+            return phased.end(Finish.LENGTH)
+        request = phased.request
         return Grow(
-            job.inner,
-            job.left,
+            phased.inner,
+            phased.left,
             request.sampling,
             derive_seed(request.seed, "value"),
             request.label,
@@ -159,19 +113,6 @@ class StructuredSession(SessionBetween):
             grammar=self._schema,
         )
 
-    def _move(self, job: _Job, inner: Branch) -> None:
-        """Go on from ``inner``. The old branch holds the KV that it starts from until the end."""
-        if job.inner is not self.root:
-            job.outgrown.append(job.inner)
-        job.inner = self._moved[job.request.branch] = inner
-
-    def _find(self, branch: Branch) -> Branch:
-        return self._moved.get(branch, branch)
-
-    def _running(self, branches: Iterable[Branch]) -> list[_Job]:
-        return [self._jobs[each] for each in branches if each in self._jobs]
-
-
-def _room_to_think(job: _Job) -> int:
-    """Tokens that it may draw before its value."""
-    return job.left - min(VALUE_ROOM, job.limit // 2)
+    def _room(self, phased: _Request) -> int:
+        room = phased.left
+        return room if phased.filling else room - min(VALUE_ROOM, phased.limit // 2)

@@ -20,7 +20,7 @@ Not covered: marks that a vocabulary holds as control tokens, which no engine wr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ttc_cli.answers import find_opened, find_thought
@@ -32,13 +32,11 @@ from ttc_cli.engines.base import (
     ScoreRow,
     Session,
     Span,
-    Then,
     Until,
 )
-from ttc_cli.engines.between import SessionBetween
 from ttc_cli.prompts import STOP_THINKING, WAIT
-from ttc_cli.search.phases import Growths, Job
 from ttc_cli.search.sample import derive_seed
+from ttc_cli.search.sessions.phases import PhasedRequest, PhasedSession
 from ttc_cli.types import Finish
 
 ANSWER_ROOM = 256
@@ -90,23 +88,24 @@ def find_opened_thought(prompt: Prompt) -> tuple[str, str] | None:
 
 @dataclass(slots=True)
 class _Place:
-    """Where a branch stands. ``inner`` is the engine's; ``spent`` are tokens of this thought."""
+    """Where a branch stands: ``inside`` a thought or not. ``spent`` are tokens of this thought."""
 
-    inner: Branch
     inside: bool
     spent: int = 0
     waited: int = 0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class _Job(Job):
+class _Request(PhasedRequest):
     """One request, and where it stands."""
 
     place: _Place
 
 
-class ThinkingSession(SessionBetween):
+class ThinkingSession(PhasedSession[_Request]):
     """Implements ``engines.base.Session`` over another session whose model thinks.
+
+    Candidates grow through their thoughts to their answers; a thought counts as one step.
 
     Args:
         inner: the session that really grows; closed with this one.
@@ -123,187 +122,140 @@ class ThinkingSession(SessionBetween):
         self._thinking = thinking
         self._forces = forces
         self._lowest: list[float] = []
-        self._jobs: dict[Branch, _Job] = {}
         inside, missing = self._open_turn(prompt)
-        root = inner.append(inner.root, missing) if missing and forces else inner.root
-        self._places = {inner.root: _Place(root, inside)}
-
-    def _find(self, branch: Branch) -> Branch:
-        return self._places[branch].inner
+        if missing and forces:
+            self._moved[inner.root] = inner.append(inner.root, missing)
+        self._places = {inner.root: _Place(inside)}
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches, inside the thought where ``branch`` is."""
-        place = self._places[branch]
-        made = self._inner.fork(place.inner, count)
-        self._places.update((each, replace(place, inner=each)) for each in made)
+        made = super().fork(branch, count)
+        self._places.update((each, replace(self._places[branch])) for each in made)
         return made
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
-        """As the engine does it; where ``text`` opens a turn of the model, a thought begins."""
-        place = self._places[branch]
+        """As the inner session; where ``text`` opens a turn of the model, a thought begins."""
         turn = bool(text) and text[-1].control
-        inside, missing = self._open_turn(text) if turn else (place.inside, ())
-        longer = self._inner.append(place.inner, (*text, *(missing if self._forces else ())))
-        begun = _Place(longer, inside) if turn else replace(place, inner=longer)
-        self._places[longer] = begun
+        inside, missing = self._open_turn(text) if turn else (False, ())
+        longer = super().append(branch, (*text, *(missing if self._forces else ())))
+        self._places[longer] = _Place(inside) if turn else replace(self._places[branch])
         return longer
 
     def cut(self, branch: Branch, mark: str) -> Branch:
-        """As the engine does it; a cut leaves a branch where its thought or its answer was."""
-        place = self._places[branch]
-        shorter = self._inner.cut(place.inner, mark)
-        self._places[shorter] = replace(place, inner=shorter)
+        """As the inner session; a cut leaves a branch where its thought or its answer was."""
+        shorter = super().cut(branch, mark)
+        self._places[shorter] = replace(self._places[branch])
         return shorter
 
-    def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
-        """Grow all through their thoughts to their answers; a thought counts as one step."""
-        return Growths(self, self._inner, requests, then)
-
-    def cancel(self, branches: Iterable[Branch]) -> None:
-        """Stop these now, thinking or answering."""
-        for job in self._running(branches):
-            job.cancelled = True
-            self._inner.cancel([job.place.inner])
-
-    def limit(self, branches: Iterable[Branch], max_tokens: int) -> None:
-        """Lower the limit of the whole candidate; a thought leaves room for its answer."""
-        for job in self._running(branches):
-            job.limit = min(job.limit, max(1, max_tokens))
-            left = self._room_to_think(job) if job.place.inside else job.left
-            self._inner.limit([job.place.inner], max(1, left))
-
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
-        """As the engine does it, with no thought before the scored token."""
-        return await self._inner.score(
-            [
-                replace(
-                    row,
-                    branch=self._places[row.branch].inner,
-                    suffix=self._skip_thought(row.suffix),
-                )
-                for row in rows
-            ]
+        """As the inner session, with no thought before the scored token."""
+        return await super().score(
+            [replace(row, suffix=self._skip_thought(row.suffix)) for row in rows]
         )
 
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free what they hold."""
         gone = [each for each in branches if each in self._places and each is not self.root]
-        self.cancel(gone)
+        super().drop(gone)
         for each in gone:
-            self._inner.drop({self._places.pop(each).inner, each})
+            del self._places[each]
 
-    # -- what a batch of growths asks -----------------------------------------------------------
-
-    def begin(self, request: Grow) -> tuple[_Job, Grow | Growth]:
-        """A job for ``request``, and its first growth to ask for (or what it came to at once)."""
+    def begin(self, request: Grow) -> tuple[_Request, Grow | Growth]:
+        """``request`` with its first growth to ask for (or what it came to at once)."""
         place = self._places[request.branch]
-        job = _Job(request, request.max_tokens, place=place)
-        self._jobs[request.branch] = job
+        phased = _Request(request, request.max_tokens, self._find(request.branch), place=place)
         if not place.inside or not self._forces:
-            return job, replace(request, branch=place.inner)
-        if self._room_to_think(job) < 1:
-            return job, self._close_thought(job)
-        return job, self._think(job)
+            return phased, replace(request, branch=phased.inner)
+        if self._room(phased) < 1:
+            return phased, self._close_thought(phased)
+        return phased, self._think(phased)
 
-    def advance(self, job: _Job, growth: Growth) -> Grow | Growth:
+    def advance(self, phased: _Request, growth: Growth) -> Grow | Growth:
         """Book ``growth``: what to grow next, or what the request came to."""
-        job.book(growth)
-        place, finish = job.place, growth.finish
+        phased.book(growth)
+        place, finish = phased.place, growth.finish
         if not place.inside:
-            return job.end(finish)
+            return phased.end(finish)
         if not self._forces:
-            job.thought = find_thought(job.text, self._marks, inside=True)
-            place.inside = job.thought == len(job.text)
-            return job.end(finish)
+            phased.thought = find_thought(phased.text, self._marks, inside=True)
+            place.inside = phased.thought == len(phased.text)
+            return phased.end(finish)
         place.spent += growth.tokens
-        job.thought = len(job.text)
-        if job.cancelled:
-            return job.end(Finish.CANCELLED)
+        phased.thought = len(phased.text)
+        if phased.cancelled:
+            return phased.end(Finish.CANCELLED)
         if finish in (Finish.CANCELLED, Finish.BUDGET, Finish.CONTEXT, Finish.CUT):
-            return job.end(finish)
+            return phased.end(finish)
         if finish is not Finish.MARK:
-            by_step = job.request.until is Until.STEP and finish is Finish.LENGTH
+            by_step = phased.request.until is Until.STEP and finish is Finish.LENGTH
             if by_step and not self._is_spent(place):  # the search's own pause, not the cap
-                return job.end(finish)
-            return self._close_thought(job)
+                return phased.end(finish)
+            return self._close_thought(phased)
         if growth.confidence is not None and not place.waited:
             self._lowest.append(growth.confidence.lowest_group)
-        if place.waited < self._thinking.waits and self._room_to_think(job) > 0:
-            return self._wait(job, growth)
+        if place.waited < self._thinking.waits and self._room(phased) > 0:
+            return self._wait(phased, growth)
         place.inside = False
-        return self._answer(job)
+        return self._answer(phased)
 
-    def forget(self, job: _Job) -> None:
-        """The job is over."""
-        if self._jobs.get(job.request.branch) is job:
-            del self._jobs[job.request.branch]
-        self._inner.drop(job.outgrown)
-
-    # -- the phases -----------------------------------------------------------------------------
-
-    def _think(self, job: _Job) -> Grow:
-        request = job.request
+    def _think(self, phased: _Request) -> Grow:
+        request = phased.request
         return Grow(
-            job.place.inner,
-            self._room_to_think(job),
+            phased.inner,
+            self._room(phased),
             request.sampling,
-            self._seed(job),
+            self._seed(phased),
             request.label,
             marks=(self._thinking.closing,),
             floor=self._find_floor(),
             window=request.window,
         )
 
-    def _wait(self, job: _Job, growth: Growth) -> Grow:
+    def _wait(self, phased: _Request, growth: Growth) -> Grow:
         """Cut the end of the thought off and let it go on."""
-        job.place.waited += 1
+        phased.place.waited += 1
         lost = len(growth.text) - growth.text.rindex(self._thinking.closing)
-        job.text = job.text[:-lost]
-        self._move(job, self._inner.cut(job.place.inner, self._thinking.closing))
-        words = WAIT if not job.text or job.text[-1].isspace() else f"\n{WAIT}"
-        self._inject(job, (Span(words),))
-        return self._think(job)
+        phased.text = phased.text[:-lost]
+        self._move(phased, self._inner.cut(phased.inner, self._thinking.closing))
+        words = WAIT if not phased.text or phased.text[-1].isspace() else f"\n{WAIT}"
+        self._inject(phased, (Span(words),))
+        return self._think(phased)
 
-    def _close_thought(self, job: _Job) -> Grow | Growth:
+    def _close_thought(self, phased: _Request) -> Grow | Growth:
         """End the thought in the model's stead."""
         closing = Span(self._thinking.closing, control=True)
-        words = f"\n\n{STOP_THINKING}\n" if job.place.spent else "\n"
-        self._inject(job, (Span(words), closing, Span("\n\n")))
-        job.place.inside = False
-        return self._answer(job)
+        words = f"\n\n{STOP_THINKING}\n" if phased.place.spent else "\n"
+        self._inject(phased, (Span(words), closing, Span("\n\n")))
+        phased.place.inside = False
+        return self._answer(phased)
 
-    def _answer(self, job: _Job) -> Grow | Growth:
+    def _answer(self, phased: _Request) -> Grow | Growth:
         """The growth of the answer; a thought is a step of its own where steps are asked for."""
-        job.thought = len(job.text)
-        if job.request.until is Until.STEP and job.tokens:
-            return job.end(Finish.STEP)
-        if job.left < 1:
-            return job.end(Finish.LENGTH)
+        phased.thought = len(phased.text)
+        if phased.request.until is Until.STEP and phased.tokens:
+            return phased.end(Finish.STEP)
+        if phased.left < 1:
+            return phased.end(Finish.LENGTH)
         return replace(
-            job.request, branch=job.place.inner, max_tokens=job.left, seed=self._seed(job)
+            phased.request, branch=phased.inner, max_tokens=phased.left, seed=self._seed(phased)
         )
 
-    def _inject(self, job: _Job, words: Prompt) -> None:
-        job.text += "".join(span.text for span in words)
-        self._move(job, self._inner.append(job.place.inner, words))
+    def _inject(self, phased: _Request, words: Prompt) -> None:
+        phased.text += "".join(span.text for span in words)
+        self._move(phased, self._inner.append(phased.inner, words))
 
-    def _move(self, job: _Job, inner: Branch) -> None:
-        """Go on from ``inner``. The old branch holds the KV that it starts from until the end."""
-        if job.request.branch is not self.root:
-            job.outgrown.append(job.place.inner)
-        job.place.inner = inner
-
-    def _seed(self, job: _Job) -> int:
-        seed, phase = job.request.seed, len(job.parts)
+    def _seed(self, phased: _Request) -> int:
+        seed, phase = phased.request.seed, len(phased.parts)
         return derive_seed(seed, "thought", phase) if phase else seed
 
-    def _room_to_think(self, job: _Job) -> int:
-        """Tokens that the thought may still take."""
-        room = job.left
-        if job.request.until is Until.END:
-            room -= min(ANSWER_ROOM, job.limit // 2)
+    def _room(self, phased: _Request) -> int:
+        room, place = phased.left, phased.place
+        if not place.inside:
+            return room
+        if phased.request.until is Until.END:
+            room -= min(ANSWER_ROOM, phased.limit // 2)
         cap = self._thinking.tokens
-        return room if cap is None else min(room, cap - job.place.spent)
+        return room if cap is None else min(room, cap - place.spent)
 
     def _is_spent(self, place: _Place) -> bool:
         return self._thinking.tokens is not None and place.spent >= self._thinking.tokens
@@ -317,8 +269,6 @@ class ThinkingSession(SessionBetween):
         below = int(place)
         above = min(below + 1, len(ranked) - 1)
         return ranked[below] + (place - below) * (ranked[above] - ranked[below])
-
-    # -- marks ----------------------------------------------------------------------------------
 
     @property
     def _marks(self) -> tuple[str, str]:
@@ -344,6 +294,3 @@ class ThinkingSession(SessionBetween):
         inside, missing = self._open_turn(suffix)
         closing = Span(f"\n{self._thinking.closing}\n\n", control=True)
         return (*suffix, *missing, closing) if inside else suffix
-
-    def _running(self, branches: Iterable[Branch]) -> list[_Job]:
-        return [self._jobs[each] for each in branches if each in self._jobs]
