@@ -59,7 +59,7 @@ unmade = Entry("unmade", lambda means, argument: 1 / 0, "x", "whole", "nothing")
 """
 ENGINE = """
 from ttc_cli.engines.scripted import ScriptedEngine
-from ttc_cli.plugins import EngineEntry
+from ttc_cli.engines.registry import EngineEntry
 asked = []
 def make(wish):
     asked.append(wish)

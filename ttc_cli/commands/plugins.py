@@ -24,6 +24,7 @@ def plugins(
 ) -> None:
     """List strategies, verifiers and engines of other packages, and whether they can be used."""
     from ttc_cli import plugins as installed
+    from ttc_cli.engines.registry import EngineEntry
     from ttc_cli.search import registry as strategies
     from ttc_cli.search.names import BUILT_IN as own_strategies
     from ttc_cli.verifiers import registry as judges
@@ -32,7 +33,7 @@ def plugins(
     wanted: dict[str, tuple[Any, tuple[str, ...]]] = {
         installed.STRATEGIES: (strategies.Entry, ("auto", *own_strategies)),
         installed.VERIFIERS: (judges.Entry, own_verifiers),
-        installed.ENGINES: (installed.EngineEntry, ("http", "https")),
+        installed.ENGINES: (EngineEntry, ("http", "https")),
     }
     out = Output()
     rows: list[dict[str, Any]] = []

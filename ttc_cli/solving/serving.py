@@ -82,8 +82,7 @@ def connect(request: Request) -> Engine:
         NetworkError: the server cannot be reached, wants a key, or fails.
         NoAnswer: the time cap is over before it is known what the server can do.
     """
-    from ttc_cli import plugins
-    from ttc_cli.engines import openai
+    from ttc_cli.engines import openai, registry
 
     server = request.server
     assert server is not None
@@ -97,10 +96,10 @@ def connect(request: Request) -> Engine:
         "context": server.context,
     }
     engine: Engine
-    named = plugins.find_engine(server.url)
+    named = registry.find_engine(server.url)
     if named is not None:
         plugin, where = named
-        engine, url = plugins.open_engine(plugin, plugins.EngineWish(where, **known)), server.url
+        engine, url = registry.open_engine(plugin, registry.EngineWish(where, **known)), server.url
     else:
         engine = openai.connect(
             openai.Settings(
