@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from typing import Any
 
-from ttc_cli.commands._panels import PanelCommand
+from ttc_cli.commands._help import PanelCommand
 
 _OPTION = re.compile(r"--?[A-Za-z]")
 """What every option begins with."""

@@ -16,7 +16,7 @@ import typer.core
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands import _pools as pools
-from ttc_cli.commands.examples import show_examples
+from ttc_cli.commands._help import show_examples
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output
 from ttc_cli.paths import policies_dir, write_whole

@@ -14,7 +14,7 @@ import typer
 
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands import _pools as pools
-from ttc_cli.commands._panels import PanelCommand
+from ttc_cli.commands._help import PanelCommand
 from ttc_cli.output import Output
 from ttc_cli.paths import policies_dir
 from ttc_cli.signals import run_tasks

@@ -19,8 +19,8 @@ from ttc_cli import config as settings
 from ttc_cli import presets as kept
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands._dashes import TextCommand
+from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
-from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.trust import require_own_hand

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ttc_cli import __version__, crash, paths
-from ttc_cli.commands.examples import show_examples
+from ttc_cli.commands._help import show_examples
 from ttc_cli.errors import ModelError, NativeCrash, TtcError, UsageError
 from ttc_cli.output import Output
 

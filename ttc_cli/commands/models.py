@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from ttc_cli.commands._completion import complete_model
+from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
-from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.output import Output
 from ttc_cli.sanitise import clean

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
-from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 

@@ -18,8 +18,8 @@ import typer
 
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._completion import complete_policy
+from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import align, print_table, word_number
-from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.paths import policies_dir, write_whole

@@ -13,7 +13,7 @@ import typer
 
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._completion import complete_run
-from ttc_cli.commands.examples import show_examples
+from ttc_cli.commands._help import show_examples
 from ttc_cli.errors import NoAnswer, UsageError
 from ttc_cli.output import Output, print_error, use_color
 

@@ -17,8 +17,8 @@ import typer
 
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands._dashes import TextCommand
+from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
-from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import RunsUnavailable, UsageError
 from ttc_cli.output import Output
 from ttc_cli.paths import runs_path, write_whole

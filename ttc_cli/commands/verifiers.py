@@ -14,9 +14,9 @@ import typer
 
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
+from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table, word_number
 from ttc_cli.commands._verifier_trials import describe, print_report
-from ttc_cli.commands.examples import show_examples
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.paths import verdicts_path

@@ -1,10 +1,19 @@
-"""Plain help with the options in named groups, as ``rich_help_panel`` gives them."""
+"""Plain help: options in named groups, as ``rich_help_panel`` gives them, and examples below.
+
+A test runs every example.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import typer.core
+
+
+def show_examples(*lines: str, more: str = "") -> str:
+    """An epilog with ``lines`` as they are typed, and ``more`` in paragraphs below."""
+    examples = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+    return f"{examples}\n\n{more}" if more else examples
 
 
 class PanelCommand(typer.core.TyperCommand):
