@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -17,6 +18,8 @@ from typing import Any, TextIO
 from ttc_cli.sanitise import clean
 
 COLOR_CHOICES = ("auto", "always", "never")
+SAY_SECONDS = 30.0
+"""Between two lines of progress where stderr is no terminal."""
 
 
 def use_color(
@@ -102,3 +105,19 @@ class Output:
             sys.stderr.flush()
         except OSError:
             silence(sys.stderr)
+
+
+class Ticker:
+    """Progress: in place on a terminal, else a line now and then."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._said = time.monotonic()
+
+    def tell(self, text: str, *, last: bool = False) -> None:
+        """Say how far the work has come; ``last`` once it is done."""
+        if sys.stderr.isatty():
+            self._out.status("" if last else text)
+        elif last or time.monotonic() - self._said > SAY_SECONDS:
+            self._said = time.monotonic()
+            self._out.say(text)

@@ -699,7 +699,7 @@ def test_a_full_disk_ends_the_batch(questions):
 
 def test_a_line_now_and_then_tells_how_far_it_is(solve, questions, monkeypatch):
     assert " of 8 questions" not in solve("--batch", questions)[2]
-    monkeypatch.setattr("ttc_cli.commands._pools.SAY_SECONDS", -math.inf)
+    monkeypatch.setattr("ttc_cli.output.SAY_SECONDS", -math.inf)
     _, _, err = solve("--batch", questions, "--jobs", 1)
     told = [line for line in err.splitlines() if "of 8 questions" in line]
     assert [line.split(" of ")[0] for line in told] == [str(n) for n in range(8)]

@@ -6,8 +6,6 @@ import contextlib
 import gzip
 import hashlib
 import json
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ import typer
 
 from ttc_cli import crash
 from ttc_cli.errors import UsageError
-from ttc_cli.output import Output
+from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import write_whole
 from ttc_cli.signals import run_aside, run_tasks
 
@@ -56,9 +54,6 @@ Folder = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
-
-SAY_SECONDS = 30.0
-"""Between two lines of progress where stderr is no terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +142,7 @@ def obtain_pool(
     from ttc_cli.models.files import read_hash
     from ttc_cli.prompts import Chat
     from ttc_cli.verifiers.judge import JudgeVerifier
+    from ttc_cli.views import words
 
     file = wish.place(model, sampling)
     packed = file.with_name(f"{file.name}.gz")  # as pools are published
@@ -177,14 +173,14 @@ def obtain_pool(
         judge = JudgeVerifier(chat)
     except TemplateError:  # it can be asked once, but not asked back
         judge = None
-    teller = Teller(out)
+    ticker = Ticker(out)
 
     def tell(drawn: Progress) -> None:
         if not drawn.total:
             return
         rate = f", {drawn.tokens / drawn.seconds:.0f} tokens/s" if drawn.seconds else ""
-        left = f", {_word_time(drawn.remaining)} to go" if drawn.remaining is not None else ""
-        teller.tell(
+        left = "" if drawn.remaining is None else f", {words.seconds(drawn.remaining)} to go"
+        ticker.tell(
             f"drawing: {drawn.done} of {drawn.total} questions{rate}{left}",
             last=drawn.done == drawn.total,
         )
@@ -269,25 +265,3 @@ class Loader(contextlib.AbstractContextManager["Loader"]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-class Teller:
-    """Progress: in place on a terminal, else a line now and then."""
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._said = time.monotonic()
-
-    def tell(self, text: str, *, last: bool = False) -> None:
-        """Say where things stand."""
-        if sys.stderr.isatty():
-            self._out.status("" if last else text)
-        elif last or time.monotonic() - self._said > SAY_SECONDS:
-            self._said = time.monotonic()
-            self._out.say(text)
-
-
-def _word_time(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

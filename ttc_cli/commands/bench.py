@@ -18,7 +18,7 @@ from ttc_cli.commands import _flags as flags
 from ttc_cli.commands import _pools as pools
 from ttc_cli.commands._help import show_examples
 from ttc_cli.errors import UsageError, find_near
-from ttc_cli.output import Output
+from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import policies_dir, write_whole
 from ttc_cli.signals import run_tasks
 
@@ -248,7 +248,7 @@ def _bench(
         pool, file = pools.obtain_pool(wish, model, sampling, loader, out)
         table = _choose_table(asked.policy, pool)
         plan = comparison.Plan(wish.questions, rivals, wish.samples, asked.runs, table=table)
-        progress = pools.Teller(out)
+        progress = Ticker(out)
         live: dict[str, list[Outcome]] = {}
         checked = ""
         if asked.live or any(each.live for each in rivals):

@@ -15,7 +15,7 @@ import typer
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands import _pools as pools
 from ttc_cli.commands._help import PanelCommand
-from ttc_cli.output import Output
+from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import policies_dir
 from ttc_cli.signals import run_tasks
 
@@ -105,7 +105,7 @@ def calibrate(
     with Comparer() as comparer, pools.Loader(wish, chosen, out) as loader:
         pool, _ = pools.obtain_pool(wish, chosen, sampling, loader, out)
         loader.close()
-        teller = pools.Teller(out)
+        ticker = Ticker(out)
         labelled = list(wish.questions)
         if own_labels:
             labelled = calibration.label_by_majority(pool, wish.questions, comparer)
@@ -119,7 +119,7 @@ def calibrate(
                 date=date.today().isoformat(),
                 labels="majority" if own_labels else "given",
                 runs=runs,
-                told=teller.tell,
+                told=ticker.tell,
             )
         )
         out.status("")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ttc_cli.output import Output, use_color
+from ttc_cli.output import Output, Ticker, use_color
 from ttc_cli.sanitise import clean
 from ttc_cli.views import words
 
@@ -96,17 +96,15 @@ class Progress:
 @contextmanager
 def show_progress(out: Output, view: str) -> Iterator[Progress]:
     """Progress as ``view`` wants it: ``tree`` is the bar, ``plain`` lines, ``none`` nothing."""
-    from ttc_cli.commands._pools import Teller
-
     if view == "tree":
         with _bar(out) as progress:
             yield progress
         return
-    teller = Teller(out)
+    ticker = Ticker(out)
 
     def tell(tally: Tally) -> None:
         if view == "plain" and tally.done < tally.total:  # the summary says the last word
-            teller.tell(tally.word_progress())
+            ticker.tell(tally.word_progress())
 
     yield Progress(tell, out.say, out.warn)
     out.status("")
