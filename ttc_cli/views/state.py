@@ -8,22 +8,12 @@ Text is kept raw; a view cleans what it shows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import singledispatch
 from typing import NamedTuple
 
 from ttc_cli import events
-from ttc_cli.types import (
-    AnswerClass,
-    Budget,
-    Candidate,
-    Estimate,
-    Finish,
-    Result,
-    Usage,
-)
+from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Finish, Result, Usage
 from ttc_cli.views import words
 from ttc_cli.views.nodes import LIVE, STEP_CHARS, Node, Status, Written, hear, inherit, write
 
@@ -35,8 +25,6 @@ WARNINGS_KEPT = 4
 RATE_WINDOW = 5.0
 """Seconds over which tokens per second are averaged."""
 RATE_BUCKET = 0.25
-
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 
 
 class Tail(NamedTuple):
@@ -57,7 +45,6 @@ _ENDED_AS = {
     Finish.PRUNED: Status.PRUNED,
     Finish.MARK: Status.PAUSED,
 }
-_AWAKES = (Status.QUEUED, Status.PAUSED)
 
 
 class Word(NamedTuple):
@@ -82,14 +69,10 @@ class ViewState:
     verifiers: tuple[str, ...] = ()
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
-    parallel: int = 0
-    wave: int = 0
     waves: Mapping[int, str] = field(default_factory=dict)
     """What kind of search each wave belongs to."""
     nodes: Mapping[int, Node] = field(default_factory=dict)
     tails: Mapping[int, Tail] = field(default_factory=dict)
-    live: int = 0
-    queued: int = 0
     kv_used: int = 0
     kv_cells: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -172,75 +155,111 @@ def tick(state: ViewState, now: float) -> ViewState:
     return replace(state, now=now) if now > state.now else state
 
 
-@singledispatch
-def _fold(event: object, state: ViewState) -> ViewState:
-    raise TypeError(f"no event: {type(event).__name__}")
-
-
 def reduce(state: ViewState, event: events.Event, now: float = 0.0) -> ViewState:
     """The state after ``event``, which happened at ``now``. ``RunStarted`` begins a new state."""
-    return _fold(event, tick(state, now))
+    state = tick(state, now)
+    match event:
+        case events.Grew():
+            return _grow(state, event)
+        case events.RunStarted():
+            return ViewState(
+                now=state.now,
+                started=state.now,
+                question=event.problem.text[:QUESTION_CHARS],
+                model=event.model,
+                strategy=event.strategy,
+                verifiers=event.verifiers,
+                budget=event.budget,
+                seed=event.seed,
+            )
+        case events.WaveStarted():
+            return _begin_wave(state, event)
+        case events.CandidateStarted():
+            node = replace(_find(state, event.id), wave=event.wave, parent=event.parent)
+            parent = state.nodes.get(event.parent) if event.parent is not None else None
+            if parent is not None and event.steps:
+                node = inherit(node, parent, min(event.steps, parent.depth))
+            return _place(state, node)
+        case events.Stepped():
+            node = _find(state, event.id)
+            steps = (*node.steps, Written(event.text[:STEP_CHARS], event.tokens))
+            node = replace(node, steps=steps, status=node.status if node.dropped else Status.PAUSED)
+            # What a stream without ``Grew`` tells of the tokens.
+            seen = state.tails.get(event.id, _NO_TAIL).tokens
+            tail = Tail("", max(seen, sum(step.tokens for step in steps)))
+            return _place(state, node, tail)
+        case events.CandidateEnded():
+            return _end(state, event.candidate)
+        case events.Scored():
+            node = hear(_find(state, event.id), [event.score])
+            parent = (
+                state.nodes.get(node.parent) if node.ahead and node.parent is not None else None
+            )
+            if parent is not None:
+                state = _place(state, replace(parent, value=node.value))
+            return _place(state, node)
+        case events.Pruned():
+            status = Status.CANCELLED if event.cancelled else Status.PRUNED
+            return _place(
+                state, replace(_find(state, event.id), status=status, reason=event.reason)
+            )
+        case events.Voted():
+            return replace(state, classes=event.classes, ended=event.total)
+        case events.Decided():
+            return replace(
+                state,
+                words=(*state.words, Word(event.action, event.reason))[-WORDS_KEPT:],
+                estimate=event.estimate or state.estimate,
+            )
+        case events.Spent():
+            return replace(state, usage=event.usage, usage_at=state.now, grown=0)
+        case events.Warned():
+            return replace(state, warnings=(*state.warnings, event.message)[-WARNINGS_KEPT:])
+        case events.RunEnded(result):
+            for candidate in result.candidates:
+                if _find(state, candidate.id).finish is None:
+                    state = _end(state, candidate)
+            return replace(
+                state,
+                result=result,
+                classes=result.classes,
+                ended=len(result.candidates),
+                estimate=result.estimate or state.estimate,
+                usage=result.usage,
+                usage_at=state.now,
+                grown=0,
+            )
 
 
-@_fold.register
-def _(event: events.RunStarted, state: ViewState) -> ViewState:
-    return ViewState(
-        now=state.now,
-        started=state.now,
-        question=event.problem.text[:QUESTION_CHARS],
-        model=event.model,
-        strategy=event.strategy,
-        verifiers=event.verifiers,
-        budget=event.budget,
-        seed=event.seed,
-        parallel=event.parallel,
-    )
+_NO_TAIL = Tail()
 
 
-@_fold.register
-def _(event: events.WaveStarted, state: ViewState) -> ViewState:
-    said = state.words
-    strategy = event.strategy
+def _begin_wave(state: ViewState, event: events.WaveStarted) -> ViewState:
+    said, strategy = state.words, event.strategy
     if event.reason and said and said[-1].reason == event.reason:
         said = said[:-1]  # the decision that led to this wave: say it once
     elif said and said[-1].action == strategy != "sample":
         said = said[:-1]  # rounds of one search: the last one tells where it is
-    action = "wave" if strategy == "sample" else strategy
-    word = Word(action, words.wave_words(event))
+    word = Word("wave" if strategy == "sample" else strategy, words.wave_words(event))
     return replace(
         state,
-        wave=event.wave,
         waves={**state.waves, event.wave: strategy},
         words=(*said, word)[-WORDS_KEPT:],
     )
 
 
-@_fold.register
-def _(event: events.CandidateStarted, state: ViewState) -> ViewState:
-    node = state.nodes.get(event.id, Node(event.id))
-    node = replace(node, wave=event.wave, parent=event.parent)
-    parent = state.nodes.get(event.parent) if event.parent is not None else None
-    if parent is not None and event.steps:
-        node = inherit(node, parent, min(event.steps, parent.depth))
-    return _place(state, node)
-
-
-@_fold.register
-def _(event: events.Grew, state: ViewState) -> ViewState:
+def _grow(state: ViewState, event: events.Grew) -> ViewState:
     tails = dict(state.tails)
-    awake = []
+    awake = {}
     for id_, gained in event.texts.items():
         tails[id_] = _extend(tails.get(id_, _NO_TAIL), gained)
         node = state.nodes.get(id_)
-        if node is None or node.status in _AWAKES:
-            awake.append(replace(node or Node(id_), status=Status.GROWING))
-    nodes = {**state.nodes, **{node.id: node for node in awake}} if awake else state.nodes
+        if node is None or node.status in (Status.QUEUED, Status.PAUSED):
+            awake[id_] = replace(node or Node(id_), status=Status.GROWING)
     return replace(
         state,
-        nodes=nodes,
+        nodes={**state.nodes, **awake} if awake else state.nodes,
         tails=tails,
-        live=event.live,
-        queued=event.queued,
         kv_used=event.kv_used,
         kv_cells=event.kv_cells,
         grown=state.grown + len(event.texts),
@@ -248,94 +267,18 @@ def _(event: events.Grew, state: ViewState) -> ViewState:
     )
 
 
-@_fold.register
-def _(event: events.Stepped, state: ViewState) -> ViewState:
-    node = state.nodes.get(event.id, Node(event.id))
-    steps = (*node.steps, Written(event.text[:STEP_CHARS], event.tokens))
-    node = replace(node, steps=steps, status=node.status if node.dropped else Status.PAUSED)
-    seen = state.tails.get(event.id, _NO_TAIL)
-    # What a stream without ``Grew`` tells of the tokens.
-    tokens = max(seen.tokens, sum(step.tokens for step in steps))
-    state = replace(state, tails={**state.tails, event.id: Tail("", tokens)})
-    return _place(state, node)
+def _find(state: ViewState, id_: int) -> Node:
+    return state.nodes.get(id_) or Node(id_)
 
 
-@_fold.register
-def _(event: events.CandidateEnded, state: ViewState) -> ViewState:
-    return _end(state, event.candidate)
-
-
-@_fold.register
-def _(event: events.Scored, state: ViewState) -> ViewState:
-    node = state.nodes.get(event.id, Node(event.id))
-    node = hear(node, [event.score])
-    parent = state.nodes.get(node.parent) if node.ahead and node.parent is not None else None
-    if parent is not None:
-        state = _place(state, replace(parent, value=node.value))
-    return _place(state, node)
-
-
-@_fold.register
-def _(event: events.Pruned, state: ViewState) -> ViewState:
-    node = state.nodes.get(event.id, Node(event.id))
-    status = Status.CANCELLED if event.cancelled else Status.PRUNED
-    return _place(state, replace(node, status=status, reason=event.reason))
-
-
-@_fold.register
-def _(event: events.Voted, state: ViewState) -> ViewState:
-    return replace(state, classes=event.classes, ended=event.total)
-
-
-@_fold.register
-def _(event: events.Decided, state: ViewState) -> ViewState:
-    return replace(
-        state,
-        words=(*state.words, Word(event.action, event.reason))[-WORDS_KEPT:],
-        estimate=event.estimate or state.estimate,
-    )
-
-
-@_fold.register
-def _(event: events.Spent, state: ViewState) -> ViewState:
-    return replace(state, usage=event.usage, usage_at=state.now, grown=0)
-
-
-@_fold.register
-def _(event: events.Warned, state: ViewState) -> ViewState:
-    return replace(state, warnings=(*state.warnings, event.message)[-WARNINGS_KEPT:])
-
-
-@_fold.register
-def _(event: events.RunEnded, state: ViewState) -> ViewState:
-    result = event.result
-    for candidate in result.candidates:
-        node = state.nodes.get(candidate.id)
-        if node is None or node.finish is None:
-            state = _end(state, candidate)
-    return replace(
-        state,
-        result=result,
-        classes=result.classes,
-        ended=len(result.candidates),
-        estimate=result.estimate or state.estimate,
-        usage=result.usage,
-        usage_at=state.now,
-        grown=0,
-        live=0,
-        queued=0,
-    )
-
-
-_NO_TAIL = Tail()
-
-
-def _place(state: ViewState, node: Node) -> ViewState:
-    return replace(state, nodes={**state.nodes, node.id: node})
+def _place(state: ViewState, node: Node, tail: Tail | None = None) -> ViewState:
+    nodes = {**state.nodes, node.id: node}
+    tails = state.tails if tail is None else {**state.tails, node.id: tail}
+    return replace(state, nodes=nodes, tails=tails)
 
 
 def _end(state: ViewState, candidate: Candidate) -> ViewState:
-    node = state.nodes.get(candidate.id, Node(candidate.id))
+    node = _find(state, candidate.id)
     status = _ENDED_AS.get(candidate.finish, Status.UNFINISHED)
     node = replace(
         node,
@@ -349,12 +292,10 @@ def _end(state: ViewState, candidate: Candidate) -> ViewState:
         steps=write(candidate.steps, candidate.thought)[node.taken :] or node.steps,
     )
     node = hear(node, candidate.scores)
-    seen = state.tails.get(candidate.id, _NO_TAIL)
     # What it thought before it spoke is no answer; it is shown only where there is nothing else.
     said = candidate.text[candidate.thought :].strip() or candidate.text
-    tail = Tail(said[-TAIL_CHARS:], candidate.tokens, seen.steps)
-    state = replace(state, tails={**state.tails, candidate.id: tail})
-    return _place(state, node)
+    seen = state.tails.get(candidate.id, _NO_TAIL)
+    return _place(state, node, Tail(said[-TAIL_CHARS:], candidate.tokens, seen.steps))
 
 
 def _extend(tail: Tail, gained: str) -> Tail:
@@ -372,7 +313,7 @@ def _extend(tail: Tail, gained: str) -> Tail:
 
 def _count_steps(text: str) -> int:
     """How many begin behind a blank line; one at the end begins none yet."""
-    return len(_BLANK_LINE.findall(text.rstrip()))
+    return len(words.BLANK_LINE.findall(text.rstrip()))
 
 
 def _count_in(

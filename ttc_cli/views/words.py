@@ -24,7 +24,8 @@ FINISH_WORDS: Mapping[Finish, str] = {
     Finish.BUDGET: "out of budget",
 }
 
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+"""Between two steps of a text."""
 
 
 def one_line(text: str) -> str:
@@ -34,7 +35,7 @@ def one_line(text: str) -> str:
 
 def paragraphs(text: str) -> list[str]:
     """``text`` cut at its blank lines, which are how models and verifiers tell steps apart."""
-    return [part for part in _BLANK_LINE.split(text) if part.strip()]
+    return [part for part in BLANK_LINE.split(text) if part.strip()]
 
 
 def shorten(text: str, length: int) -> str:
