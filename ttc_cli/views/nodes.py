@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -149,22 +149,31 @@ def inherit(node: Node, parent: Node, taken: int) -> Node:
     return node
 
 
+def climb(nodes: Mapping[int, Node], id_: int | None) -> Iterator[tuple[Node, float]]:
+    """The candidates whose steps make up the path of ``id_``, itself first.
+
+    With each comes how many of the path's steps, counted from its beginning, are its own and its
+    ancestors'.
+    """
+    seen: set[int] = set()
+    upto = math.inf
+    while id_ is not None and id_ in nodes and id_ not in seen and upto:
+        seen.add(id_)
+        node = nodes[id_]
+        yield node, upto
+        upto = min(upto, node.taken)
+        id_ = node.parent
+
+
 def trace(nodes: Mapping[int, Node], id_: int) -> list[Mark]:
     """The steps of the path that ends in ``id_``, those it took over from others first."""
-    node = end = nodes.get(id_)
-    if end is None:
-        return []
     marks: list[Mark] = []
-    seen: set[int] = set()
-    upto = end.depth
-    while node is not None and node.id not in seen:
-        seen.add(node.id)
+    for node, upto in climb(nodes, id_):
+        values = nodes[id_].path
         own = [
-            Mark(at + 1, step, end.path[at] if at < len(end.path) else None)
+            Mark(at + 1, step, values[at] if at < len(values) else None)
             for at, step in enumerate(node.steps, node.taken)
             if at < upto
         ]
         marks = own + marks
-        upto = min(upto, node.taken)
-        node = nodes.get(node.parent) if upto and node.parent is not None else None
     return marks

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from ttc_cli import events
 from ttc_cli.types import AnswerClass, Candidate, Estimate, Result, Score, Step
 from ttc_cli.views import words
-from ttc_cli.views.nodes import Node
-from ttc_cli.views.state import ViewState, reduce
+from ttc_cli.views.nodes import Node, climb
+from ttc_cli.views.state import Tail, ViewState, reduce
 
 _LONGEST = 1e9
 """Seconds of a run at most: what is later was not written by a clock."""
@@ -83,19 +84,23 @@ class Moment(NamedTuple):
     rounds: tuple[Moment, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Stage:
-    """What one model did; only a cascade has several. ``lives`` are in the order of the tree."""
+    """What one model did, from its events; only a cascade has several."""
 
-    started: events.RunStarted | None
     began: float
-    ended: float
-    state: ViewState
-    lives: tuple[Life, ...]
-    votes: tuple[Vote, ...]
-    spending: tuple[Spending, ...]
-    moments: tuple[Moment, ...]
-    result: Result | None
+    ended: float = 0.0
+    started: events.RunStarted | None = None
+    state: ViewState = field(default_factory=ViewState)
+    votes: list[Vote] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
+    result: Result | None = None
+    _spent: list[Spending] = field(default_factory=list)
+    _born: dict[int, float] = field(default_factory=dict)
+    _died: dict[int, float] = field(default_factory=dict)
+    _stepped: dict[int, list[tuple[float, Step]]] = field(default_factory=dict)
+    _grown: dict[int, list[str]] = field(default_factory=dict)
+    _candidates: dict[int, Candidate] = field(default_factory=dict)
 
     @property
     def winner(self) -> int | None:
@@ -104,15 +109,152 @@ class Stage:
 
     def path(self, id_: int | None) -> list[Part]:
         """The steps that lead to the end of a candidate, those of its ancestors first."""
-        by_id = {life.node.id: life for life in self.lives}
+        lives = {life.node.id: life for life in self.lives}
         parts: list[Part] = []
-        upto = math.inf
-        while id_ is not None and id_ in by_id and upto > 0:
-            life = by_id.pop(id_)
-            parts = [part for part in life.steps if part.number <= upto] + parts
-            upto = min(upto, life.node.taken)
-            id_ = life.node.parent
+        for node, upto in climb(self.state.nodes, id_):
+            parts = [part for part in lives[node.id].steps if part.number <= upto] + parts
         return parts
+
+    @cached_property
+    def lives(self) -> list[Life]:
+        """The candidates, in the order of the tree."""
+        nodes = [node for _, node in sorted(self.state.nodes.items())]
+        children: dict[int | None, list[Node]] = {None: []}
+        for node in nodes:
+            parent = node.parent if node.parent in self.state.nodes else None
+            children.setdefault(parent, []).append(node)
+        lives: dict[int, Life] = {}
+        waiting: list[tuple[Node, int, int, int]] = []
+
+        def await_turn(siblings: list[Node], level: int) -> None:
+            turns = [(node, level, n, len(siblings)) for n, node in enumerate(siblings, 1)]
+            waiting.extend(reversed(turns))
+
+        for roots in (children[None], *([node] for node in nodes)):  # a circle has no root
+            await_turn(roots, 1)
+            while waiting:
+                node, level, position, siblings = waiting.pop()
+                if node.id not in lives:
+                    below = children.get(node.id, [])
+                    lives[node.id] = self._tell(node, level, position, siblings, len(below))
+                    await_turn(below, level + 1)
+        return list(lives.values())
+
+    @cached_property
+    def spending(self) -> list[Spending]:
+        """The spending as it turned out to be.
+
+        Before the ledger first spoke, a token cost what it did then; and what was counted in
+        between is no more than what the ledger says later.
+        """
+        first = next((each for each in self._spent if each.flops and each.tokens), None)
+        settled: list[Spending] = []
+        tokens, flops = math.inf, math.inf
+        for at, counted, cost in reversed(self._spent):
+            if first is not None and not cost:
+                cost = counted * first.flops / first.tokens
+            tokens, flops = min(tokens, counted), min(flops, cost)
+            settled.append(Spending(at, int(tokens), flops))
+        return settled[::-1]
+
+    def add(self, now: float, event: events.Event) -> None:
+        """Take in ``event``, which came at second ``now``."""
+        self.ended = now
+        self.state = reduce(self.state, event, now)
+        match event:
+            case events.RunStarted():
+                self.started = event
+            case events.CandidateStarted():
+                self._born.setdefault(event.id, now)
+            case events.Grew():
+                for id_, text in event.texts.items():
+                    self._grown.setdefault(id_, []).append(text)
+                self._spend()
+            case events.Stepped():
+                step = Step(event.text, event.tokens)
+                self._stepped.setdefault(event.id, []).append((now, step))
+                self._grown.pop(event.id, None)
+            case events.CandidateEnded():
+                self._candidates[event.candidate.id] = event.candidate
+                self._died[event.candidate.id] = now
+            case events.Voted():
+                if not self.votes or self.votes[-1][1:] != (event.classes, event.total):
+                    self.votes.append(Vote(now, event.classes, event.total))
+            case events.Spent():
+                self._spend()
+            case events.RunEnded():
+                self.result = event.result
+                for candidate in event.result.candidates:
+                    # Scores that came after its end are told here alone.
+                    self._candidates[candidate.id] = candidate
+                self._spend()
+                reason = event.result.stop_reason
+                if not self.moments or self.moments[-1].text != reason:  # the decision to stop
+                    self.moments.append(Moment(now, "end", "end", reason))
+            case events.Decided():
+                self.moments.append(
+                    Moment(now, "decision", event.action, event.reason, event.estimate)
+                )
+            case events.WaveStarted():
+                self._begin_wave(event)
+            case events.Warned():
+                self.moments.append(Moment(now, "warning", "warning", event.message))
+            case _:
+                pass
+
+    def _spend(self) -> None:
+        if self._spent and self._spent[-1].at == self.ended:
+            self._spent.pop()
+        self._spent.append(Spending(self.ended, self.state.tokens, self.state.flops))
+
+    def _begin_wave(self, event: events.WaveStarted) -> None:
+        last = self.moments[-1] if self.moments else None
+        sampled = event.strategy == "sample"
+        title = f"wave {event.wave + 1}" if sampled else event.strategy
+        moment = Moment(
+            self.ended, "wave", title, event.reason or words.plural(event.samples, "sample")
+        )
+        if last is not None and last.kind == "decision" and last.text == event.reason:
+            self.moments[-1] = last._replace(title=title)
+        elif last is not None and not sampled and (last.kind, last.title) == ("wave", title):
+            self.moments[-1] = last._replace(rounds=(*last.rounds, moment))
+        else:
+            self.moments.append(moment)
+
+    def _tell(self, node: Node, level: int, position: int, siblings: int, children: int) -> Life:
+        stepped = self._stepped.get(node.id, ())
+        steps = tuple(step for _, step in stepped)
+        text, thought = "".join(self._grown.get(node.id, ())), 0
+        tokens = self.state.tails.get(node.id, Tail()).tokens
+        candidate = self._candidates.get(node.id)
+        if candidate is not None:
+            steps = candidate.steps[node.taken :]
+            over = sum(len(step.text) for step in candidate.steps[: node.taken])
+            text, thought = candidate.text[over:], max(0, candidate.thought - over)
+            tokens = candidate.tokens
+        elif text and steps:
+            steps, text = (*steps, Step(text, 0)), ""
+        thoughts, parts = _split(text, steps, thought)
+        said: dict[int | None, list[Score]] = {}
+        for score in node.scores:
+            said.setdefault(score.step, []).append(score)
+        values = dict(enumerate(node.path))
+        return Life(
+            node=node,
+            level=level,
+            position=position,
+            siblings=siblings,
+            children=children,
+            began=self._born.get(node.id, self.began),
+            ended=self._died.get(node.id, self.ended),
+            stepped=tuple(at for at, _ in stepped),
+            tokens=tokens,
+            thought=thoughts,
+            steps=tuple(
+                Part(n + 1, each, values.get(n), tuple(said.get(n, ())))
+                for n, each in enumerate(parts, node.taken)
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,176 +274,25 @@ class Record:
 
 def look_back(timed: Iterable[tuple[float, events.Event]]) -> Record:
     """The run that these events, with the second each came at, tell of. Never raises."""
-    done: list[_Stage] = []
+    stages: list[Stage] = []
     result: Result | None = None
     now = 0.0
     for at, event in timed:
         now = max(now, min(at, _LONGEST)) if math.isfinite(at) else now
-        if isinstance(event, events.RunStarted) or not done:
-            done.append(_Stage(now))
+        if isinstance(event, events.RunStarted) or not stages:
+            stages.append(Stage(now, now))
         if isinstance(event, events.RunEnded):
             result = event.result
-            if done[-1].result is not None:
+            if stages[-1].result is not None:
                 continue  # the end of a cascade: what its stages said already, and the sum
-        done[-1].add(now, event)
-    stages = tuple(stage.finish() for stage in done or [_Stage(0.0)])
+        stages[-1].add(now, event)
+    stages = stages or [Stage(0.0)]
     chosen = len(stages) - 1
-    if result is not None:
-        same = [n for n, s in enumerate(stages) if s.result and _is_of(result, s.result)]
-        chosen = same[-1] if same else chosen
-    return Record(stages, result, chosen)
-
-
-def _is_of(whole: Result, stage: Result) -> bool:
-    return whole.candidates == stage.candidates and whole.winner == stage.winner
-
-
-@dataclass(slots=True)
-class _Stage:
-    """Collects the events of one model's run."""
-
-    began: float
-    now: float = 0.0
-    started: events.RunStarted | None = None
-    state: ViewState = field(default_factory=ViewState)
-    born: dict[int, float] = field(default_factory=dict)
-    died: dict[int, float] = field(default_factory=dict)
-    stepped: dict[int, list[tuple[float, Step]]] = field(default_factory=dict)
-    grown: dict[int, list[str]] = field(default_factory=dict)
-    candidates: dict[int, Candidate] = field(default_factory=dict)
-    votes: list[Vote] = field(default_factory=list)
-    spending: list[Spending] = field(default_factory=list)
-    moments: list[Moment] = field(default_factory=list)
-    result: Result | None = None
-
-    def add(self, now: float, event: events.Event) -> None:
-        self.now = now
-        self.state = reduce(self.state, event, now)
-        match event:
-            case events.RunStarted():
-                self.started = event
-            case events.CandidateStarted():
-                self.born.setdefault(event.id, now)
-            case events.Grew():
-                for id_, text in event.texts.items():
-                    self.grown.setdefault(id_, []).append(text)
-                self._spend()
-            case events.Stepped():
-                step = Step(event.text, event.tokens)
-                self.stepped.setdefault(event.id, []).append((now, step))
-                self.grown.pop(event.id, None)
-            case events.CandidateEnded():
-                self.candidates[event.candidate.id] = event.candidate
-                self.died[event.candidate.id] = now
-            case events.Voted():
-                if not self.votes or self.votes[-1][1:] != (event.classes, event.total):
-                    self.votes.append(Vote(now, event.classes, event.total))
-            case events.Spent():
-                self._spend()
-            case events.RunEnded():
-                self.result = event.result
-                for candidate in event.result.candidates:
-                    # Scores that came after its end are told here alone.
-                    self.candidates[candidate.id] = candidate
-                self._spend()
-                self._tell(Moment(now, "end", "end", event.result.stop_reason))
-            case events.Decided():
-                self._tell(Moment(now, "decision", event.action, event.reason, event.estimate))
-            case events.WaveStarted():
-                self._begin_wave(event)
-            case events.Warned():
-                self._tell(Moment(now, "warning", "warning", event.message))
-            case _:
-                pass
-
-    def _spend(self) -> None:
-        spent = Spending(self.now, self.state.tokens, self.state.flops)
-        if self.spending and self.spending[-1].at == self.now:
-            self.spending.pop()
-        self.spending.append(spent)
-
-    def _settle(self) -> list[Spending]:
-        """The spending as it turned out to be.
-
-        Before the ledger first spoke, a token cost what it did then; and what was counted in
-        between is no more than what the ledger says later.
-        """
-        first = next((each for each in self.spending if each.flops and each.tokens), None)
-        settled: list[Spending] = []
-        tokens, flops = math.inf, math.inf
-        for at, counted, cost in reversed(self.spending):
-            if first is not None and not cost:
-                cost = counted * first.flops / first.tokens
-            tokens, flops = min(tokens, counted), min(flops, cost)
-            settled.append(Spending(at, int(tokens), flops))
-        return settled[::-1]
-
-    def _tell(self, moment: Moment) -> None:
-        last = self.moments[-1] if self.moments else None
-        if last is not None and moment.kind == "end" and last.text == moment.text:
-            return  # the decision to stop said so
-        self.moments.append(moment)
-
-    def _begin_wave(self, event: events.WaveStarted) -> None:
-        last = self.moments[-1] if self.moments else None
-        sampled = event.strategy == "sample"
-        title = f"wave {event.wave + 1}" if sampled else event.strategy
-        text = event.reason or words.plural(event.samples, "sample")
-        if last is not None and last.kind == "decision" and last.text == event.reason:
-            self.moments[-1] = last._replace(title=title)
-            return
-        moment = Moment(self.now, "wave", title, text)
-        if last is not None and not sampled and (last.kind, last.title) == ("wave", title):
-            self.moments[-1] = last._replace(rounds=(*last.rounds, moment))
-        else:
-            self.moments.append(moment)
-
-    def finish(self) -> Stage:
-        return Stage(
-            self.started,
-            self.began,
-            self.now,
-            self.state,
-            tuple(self._live(*place) for place in _walk(self.state)),
-            tuple(self.votes),
-            tuple(self._settle()),
-            tuple(self.moments),
-            self.result,
-        )
-
-    def _live(self, node: Node, level: int, position: int, siblings: int, children: int) -> Life:
-        steps = tuple(step for _, step in self.stepped.get(node.id, ()))
-        text, thought = "".join(self.grown.get(node.id, ())), 0
-        tokens = self.state.tails[node.id].tokens if node.id in self.state.tails else 0
-        candidate = self.candidates.get(node.id)
-        if candidate is not None:
-            steps = candidate.steps[node.taken :]
-            over = sum(len(step.text) for step in candidate.steps[: node.taken])
-            text, thought = candidate.text[over:], max(0, candidate.thought - over)
-            tokens = candidate.tokens
-        elif text and steps:
-            steps, text = (*steps, Step(text, 0)), ""
-        thoughts, parts = _split(text, steps, thought)
-        said: dict[int | None, list[Score]] = {}
-        for score in node.scores:
-            said.setdefault(score.step, []).append(score)
-        path = node.path
-        return Life(
-            node,
-            level,
-            position,
-            siblings,
-            children,
-            self.born.get(node.id, self.began),
-            self.died.get(node.id, self.now),
-            tuple(at for at, _ in self.stepped.get(node.id, ())),
-            tokens,
-            thoughts,
-            tuple(
-                Part(n + 1, each, path[n] if n < len(path) else None, tuple(said.get(n, ())))
-                for n, each in enumerate(parts, node.taken)
-            ),
-        )
+    for n, stage in enumerate(stages):
+        own = stage.result
+        if result and own and (result.candidates, result.winner) == (own.candidates, own.winner):
+            chosen = n
+    return Record(tuple(stages), result, chosen)
 
 
 def _split(text: str, steps: tuple[Step, ...], thought: int) -> tuple[str, list[str]]:
@@ -316,31 +307,3 @@ def _split(text: str, steps: tuple[Step, ...], thought: int) -> tuple[str, list[
         parts.append(step.text[left:] if left < len(step.text) else "")
         left = max(0, left - len(step.text))
     return "".join(step.text for step in steps)[:thought].strip(), parts
-
-
-def _walk(state: ViewState) -> list[tuple[Node, int, int, int, int]]:
-    """Every node as the tree shows it: level, place among siblings, their number, children."""
-    children: dict[int | None, list[Node]] = {None: []}
-    for id_ in sorted(state.nodes):
-        node = state.nodes[id_]
-        parent = node.parent if node.parent in state.nodes else None
-        children.setdefault(parent, []).append(node)
-    out: dict[int, tuple[Node, int, int, int, int]] = {}
-
-    def place(siblings: list[Node], level: int) -> None:
-        waiting = [(node, level, n, len(siblings)) for n, node in enumerate(siblings, 1)][::-1]
-        while waiting:
-            entry = waiting.pop()
-            id_ = entry[0].id
-            if id_ in out:
-                continue
-            below = children.get(id_, [])
-            out[id_] = (*entry, len(below))
-            waiting += [(node, entry[1] + 1, n, len(below)) for n, node in enumerate(below, 1)][
-                ::-1
-            ]
-
-    place(children[None], 1)
-    for id_ in sorted(state.nodes):  # what hangs in a circle has no root
-        place([state.nodes[id_]], 1)
-    return list(out.values())
