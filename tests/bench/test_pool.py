@@ -7,7 +7,7 @@ import pytest
 
 from ttc_cli.bench import pool
 from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
-from ttc_cli.bench.recorded import RecordedMend, RecordedSample, RecordedScore
+from ttc_cli.bench.samples import RecordedMend, RecordedSample, RecordedScore
 from ttc_cli.errors import UsageError
 from ttc_cli.types import AnswerType, Confidence, Finish, Sampling
 

@@ -4,20 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from ttc_cli.bench.recorded import (
-    RecordedEngine,
+from ttc_cli.bench.recorded import RecordedEngine
+from ttc_cli.bench.recorded import RecordedSession as Session
+from ttc_cli.bench.samples import (
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
     RecordedScore,
     Recording,
-    prompt_key,
     row_key,
 )
-from ttc_cli.bench.recorded import RecordedSession as Session
 from ttc_cli.engines.base import EngineInfo, Grow, ScoreRow, Span, Until
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import prompt_key
 from ttc_cli.types import Budget, Confidence, Finish, Sampling
 
 SAMPLING = Sampling(temperature=0.3)

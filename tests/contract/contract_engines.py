@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ttc_cli.bench.recorded import (
-    RecordedEngine,
-    RecordedQuestion,
-    RecordedSample,
-    Recording,
-    prompt_key,
-)
+from ttc_cli.bench.recorded import RecordedEngine
+from ttc_cli.bench.samples import RecordedQuestion, RecordedSample, Recording
 from ttc_cli.engines.base import Engine, EngineInfo, Prompt, Span
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine, babble
 from ttc_cli.engines.share import EngineShare
+from ttc_cli.prompts import prompt_key
 from ttc_cli.types import Finish, Sampling
 
 if TYPE_CHECKING:

@@ -9,20 +9,15 @@ from hypothesis import strategies as st
 
 from tests.search.trees import QUESTION, search
 from ttc_cli.answers import find_thought
-from ttc_cli.bench.recorded import (
-    RecordedEngine,
-    RecordedQuestion,
-    RecordedSample,
-    Recording,
-    prompt_key,
-)
+from ttc_cli.bench.recorded import RecordedEngine
+from ttc_cli.bench.samples import RecordedQuestion, RecordedSample, Recording
 from ttc_cli.engines.base import Grow, Growth, Until
 from ttc_cli.engines.scripted import CHATML, Ask, Reply, ScriptedEngine
 from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.run import strategies
-from ttc_cli.prompts import STOP_THINKING, Chat, build_messages
+from ttc_cli.prompts import STOP_THINKING, Chat, build_messages, prompt_key
 from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession
 from ttc_cli.types import AnswerType, Budget, Confidence, Finish, Problem, Result, Sampling
 

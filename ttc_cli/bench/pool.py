@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.appending import LineFile
-from ttc_cli.bench.recorded import (
+from ttc_cli.bench.samples import (
     RecordedMend,
     RecordedQuestion,
     RecordedSample,

@@ -8,18 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli.answers import resolve
 from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
-from ttc_cli.bench.recorded import (
-    RecordedMend,
-    RecordedSample,
-    RecordedScore,
-    prompt_key,
-    row_key,
-)
+from ttc_cli.bench.samples import RecordedMend, RecordedSample, RecordedScore, row_key
 from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
-from ttc_cli.prompts import build_messages, hash_prompts
+from ttc_cli.prompts import build_messages, hash_prompts, prompt_key
 from ttc_cli.search.mending import begin_at_slip
 from ttc_cli.search.sample import Start, derive_seed, read_answer
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling

@@ -1,4 +1,4 @@
-"""What a recording holds, and the keys by which a prompt and a verifier's question are found."""
+"""What was drawn of a model: samples, what verifiers said of them, and how they went on."""
 
 from __future__ import annotations
 

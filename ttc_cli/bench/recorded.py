@@ -1,4 +1,15 @@
-"""One question of a recording, and the candidates that are taken from it."""
+"""Serves samples that were drawn before, through the ordinary protocol of engines.
+
+A policy that runs here is the one that runs live: it grows, limits, cancels and scores as ever,
+and is charged the tokens that the recorded samples really had. Live branches advance in lockstep,
+one token a decode step, over ``parallel`` slots, so that a cancellation costs what it would have
+cost. Each request draws, without replacement, one of the question's recorded samples.
+
+Not covered: only whole candidates from the root were recorded, and how those with a wrong sum went
+on from there when it was corrected. So there are no steps and no other growing on, and sampling
+other than the recorded one is refused. No time passes: wall seconds in the ledger are those of the
+simulation and mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +17,93 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
-from ttc_cli.bench.recorded.recording import (
+from ttc_cli.bench.samples import (
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
     RecordedScore,
+    Recording,
     row_key,
 )
 from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Then, Until
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import prompt_key
 from ttc_cli.types import Finish, Role
 
-if TYPE_CHECKING:
-    from ttc_cli.bench.recorded.engine import RecordedEngine
+
+class RecordedEngine:
+    """An ``Engine`` over a ``Recording``; its information is the recorded model's.
+
+    Args:
+        recording: what was drawn.
+        trajectory: another number serves the samples in another order.
+        parallel: how many branches grow at once; None is what the live engine had.
+        jump: go from one end of a candidate to the next at once where no cap asks for single
+            steps. ``Grew`` events then come once a jump, not once a step: for thousands of runs.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        trajectory: int = 0,
+        parallel: int | None = None,
+        jump: bool = False,
+    ) -> None:
+        samples = [s for question in recording.questions.values() for s in question.samples]
+        self.info = replace(
+            recording.info,
+            name="recorded",
+            parallel=parallel or recording.info.parallel,
+            scores=any(sample.scores for sample in samples),
+            steps=False,
+            states=next((len(sample.state) for sample in samples if sample.state), 0),
+        )
+        self.recording = recording
+        self.trajectory = trajectory
+        self.jump = jump
+        self.interrupted = False
+        self._open: set[RecordedSession] = set()
+
+    async def open(
+        self,
+        prompt: Prompt,
+        meter: Meter,
+        observe: Callable[[Grew], None] | None = None,
+        role: Role = Role.GENERATOR,
+    ) -> RecordedSession:
+        """Find the recorded samples of ``prompt``.
+
+        Raises:
+            UsageError: nothing was recorded for this prompt.
+        """
+        question = self.recording.questions.get(prompt_key(prompt))
+        if question is None:
+            raise UsageError(
+                "The pool holds no samples for this prompt: the question, the chat template or "
+                "the wording around it changed since it was recorded.",
+                hint="ttc bench DATA draws a new one.",
+            )
+        session = RecordedSession(self, question, meter, observe)
+        self._open.add(session)
+        return session
+
+    def forget(self, session: RecordedSession) -> None:
+        """Called by a session that closes."""
+        self._open.discard(session)
+        if not self._open:
+            self.interrupted = False
+
+    def interrupt(self) -> None:
+        """End all growing, as ``Finish.CANCELLED``, until every session is closed."""
+        self.interrupted = bool(self._open)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,19 +116,20 @@ class _Run:
     outbox: deque[Growth]
     grown: int = 0
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has grown as far as was recorded."""
+        return self.grown >= self.sample.tokens
+
     def growth(self, finish: Finish) -> Growth:
-        whole = self.grown >= self.sample.tokens
         return Growth(
             self.request.branch,
             self.request.label,
             self.sample.text_until(self.grown),
             self.grown,
             finish,
-            self.sample.confidence if whole else None,
+            self.sample.confidence if self.whole else None,
         )
-
-    def natural_finish(self) -> Finish:
-        return self.sample.finish if self.grown >= self.sample.tokens else Finish.LENGTH
 
 
 class RecordedSession:
@@ -63,12 +144,11 @@ class RecordedSession:
     ) -> None:
         self._engine = engine
         self._question = question
-        self._meter = meter
+        self.meter = meter
+        self.root = Branch(0)
         self._observe = observe
-        self._flops_a_token = 2.0 * engine.info.parameters
-        self._root = Branch(0)
         self._count = 1
-        self._fresh: set[Branch] = {self._root}
+        self._fresh: set[Branch] = {self.root}
         self._grown: dict[Branch, _Run] = {}
         self._cut: dict[Branch, tuple[str, RecordedMend]] = {}
         self._mended: dict[Branch, RecordedMend] = {}
@@ -77,16 +157,6 @@ class RecordedSession:
         self._queue: deque[_Run] = deque()
         self._closed = False
         self._charge_reading(Role.GENERATOR, question.prompt_tokens)
-
-    @property
-    def root(self) -> Branch:
-        """The prompt itself."""
-        return self._root
-
-    @property
-    def meter(self) -> Meter:
-        """Where it books."""
-        return self._meter
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """Only the recorded correction can be added, to a candidate that was cut there.
@@ -113,14 +183,14 @@ class RecordedSession:
             UsageError: no hidden state was recorded for one of these.
         """
         await asyncio.sleep(0)
-        if self._engine.interrupted or self._meter.exhausted():
+        if self._engine.interrupted or self.meter.exhausted():
             return [()] * len(branches)
         found: list[tuple[float, ...]] = []
         reused = 0
         for branch in branches:
             run = self._grown.get(branch)
             state = run.sample.state if run is not None else self._question.state
-            if run is not None and run.grown < run.sample.tokens:
+            if run is not None and not run.whole:
                 found.append(())
                 continue
             if state is None:
@@ -148,7 +218,7 @@ class RecordedSession:
             UsageError: nothing was recorded that goes on from there.
         """
         run = self._grown.get(branch)
-        mend = run.sample.mended if run is not None and run.grown >= run.sample.tokens else None
+        mend = run.sample.mended if run is not None and run.whole else None
         written = run.sample.text.removesuffix(mark) if run is not None else ""
         if mend is None or not mark or not mend.written.startswith(written):
             raise UsageError("A recorded pool holds whole candidates: none can be cut.")
@@ -192,7 +262,7 @@ class RecordedSession:
             EngineError: this verifier's question was not recorded for this candidate.
         """
         await asyncio.sleep(0)
-        if self._engine.interrupted or self._meter.exhausted():
+        if self._engine.interrupted or self.meter.exhausted():
             return [()] * len(rows)
         found: list[RecordedScore | None] = []
         reused = 0
@@ -204,9 +274,8 @@ class RecordedSession:
                     "The pool holds no recorded score for this candidate and verifier question.",
                     hint="Use --verifier judge as it was when the pool was drawn.",
                 )
-            whole = run.grown >= run.sample.tokens
-            found.append(score if whole else None)
-            reused += self._question.prompt_tokens + run.grown if whole else 0
+            found.append(score if run.whole else None)
+            reused += self._question.prompt_tokens + run.grown if run.whole else 0
         read = sum(score.suffix_tokens for score in found if score)
         if read:
             self._charge_reading(Role.VERIFIER, read, reused)
@@ -246,24 +315,24 @@ class RecordedSession:
             return
         while self._queue and len(self._live) < self._engine.info.parallel:
             self._live.append(self._queue.popleft())
-        if self._meter.exhausted():
+        if self.meter.exhausted():
             self._end(self._running(), Finish.BUDGET)
             return
         least = min(run.end - run.grown for run in self._live)
-        steps = least if self._engine.jump and _uncapped(self._meter) else min(least, 1)
+        steps = least if self._engine.jump and _uncapped(self.meter) else min(least, 1)
         if steps:
             tokens = steps * len(self._live)
-            self._meter.charge(
+            self.meter.charge(
                 Role.GENERATOR,
                 generated_tokens=tokens,
                 decode_calls=steps,
-                flops=self._flops_a_token * tokens,
+                flops=2.0 * self._engine.info.parameters * tokens,
             )
             self._report(steps)
             for run in self._live:
                 run.grown += steps
         for run in [run for run in self._live if run.grown >= run.end]:
-            self._end([run], run.natural_finish())
+            self._end([run], run.sample.finish if run.whole else Finish.LENGTH)
 
     def submit(self, requests: Sequence[Grow], outbox: deque[Growth]) -> int:
         """Take a sample for each of ``requests``; they report to ``outbox``. Their number."""
@@ -299,7 +368,7 @@ class RecordedSession:
         if request.grammar is not None:
             raise UsageError("A recorded pool holds what was drawn freely, not under a schema.")
         mended = request.branch in self._mended
-        if not mended and (request.branch not in self._fresh or request.branch is self._root):
+        if not mended and (request.branch not in self._fresh or request.branch is self.root):
             raise UsageError("A recorded pool can grow a fork of the prompt once, nothing else.")
         if request.sampling != recording.sampling:
             raise UsageError(
@@ -316,12 +385,12 @@ class RecordedSession:
         return self._untaken.pop(draw.randrange(len(self._untaken)))
 
     def _charge_reading(self, role: Role, tokens: int, reused: int = 0) -> None:
-        self._meter.charge(
+        self.meter.charge(
             role,
             prompt_tokens=tokens,
             reused_tokens=reused,
             decode_calls=1,
-            flops=self._flops_a_token * tokens,
+            flops=2.0 * self._engine.info.parameters * tokens,
         )
 
     def _running(self) -> list[_Run]:
