@@ -17,7 +17,7 @@ from ttc_cli.bench import comparison, pool
 from ttc_cli.models import own
 from ttc_cli.models.registry import user_file
 from ttc_cli.paths import open_in_place, write_whole
-from ttc_cli.settings_file import change
+from ttc_cli.settings.edit import change
 from ttc_cli.solving.batch.answers import open_answers
 
 PACKAGE = Path(ttc_cli.__file__).parent

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ttc_cli.bench.comparison import read_outcomes
 from ttc_cli.bench.datasets import load
-from ttc_cli.config import read_table
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.file import SHIPPED_FOLDER, load_policy
+from ttc_cli.settings.config import read_table
 from ttc_cli.solving.prompt_templates import read_template as read_prompt_template
 from ttc_cli.solving.serving import read_template
 from ttc_cli.texts import decode, split_lines, to_utf8

@@ -17,8 +17,8 @@ from pathlib import Path
 import pyte
 import pytest
 
-from ttc_cli.config import KEYS
 from ttc_cli.search import registry as strategies
+from ttc_cli.settings.config import KEYS
 from ttc_cli.types import AnswerType
 from ttc_cli.verifiers.verdicts import Verdict, write_verdicts
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ttc_cli.config import KEYS
 from ttc_cli.main import main
+from ttc_cli.settings.config import KEYS
 
 USER = Path("home/config/config.toml")
 
@@ -164,7 +164,7 @@ def test_edit_opens_the_file_and_checks_it(ttc, monkeypatch, tmp_path):
 def test_another_users_file_is_neither_changed_nor_opened(ttc, monkeypatch, tmp_path, words):
     project = tmp_path / "ttc.toml"
     project.write_text("threads = 2\n")
-    monkeypatch.setattr("ttc_cli.config.belongs_to_user", lambda path: path != project)
+    monkeypatch.setattr("ttc_cli.settings.config.belongs_to_user", lambda path: path != project)
     monkeypatch.setenv("VISUAL", "false")
     code, _, err = ttc("config", *words)
     assert code == 2

@@ -8,7 +8,7 @@ import pytest
 from scripted_ttc import make_engine
 
 from ttc_cli.main import main
-from ttc_cli.presets import RULES
+from ttc_cli.settings.presets import RULES
 
 USER = Path("home/config/config.toml")
 SAY = ["So it is.\n\nThe final answer is 4."]

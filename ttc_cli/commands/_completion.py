@@ -87,7 +87,7 @@ def complete_verifier(incomplete: str) -> list[str]:
 
 def complete_preset(incomplete: str) -> list[str]:
     """A preset's name."""
-    from ttc_cli.presets import list_presets
+    from ttc_cli.settings.presets import list_presets
 
     return _pick(list_presets(), incomplete)
 
@@ -114,22 +114,22 @@ def complete_run(incomplete: str) -> list[str]:
 
 def complete_key(incomplete: str) -> list[str]:
     """A setting's key."""
-    from ttc_cli.config import KEYS
+    from ttc_cli.settings.config import KEYS
 
     return _pick(KEYS, incomplete)
 
 
 def complete_key_or_preset(incomplete: str) -> list[str]:
     """What ``ttc config unset`` takes."""
-    from ttc_cli.config import KEYS, PRESETS
-    from ttc_cli.presets import list_presets
+    from ttc_cli.settings.config import KEYS, PRESETS
+    from ttc_cli.settings.presets import list_presets
 
     return _pick([*KEYS, *(f"{PRESETS}.{name}" for name in list_presets())], incomplete)
 
 
 def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
     """A value of the setting that was named before it."""
-    from ttc_cli.config import KEYS
+    from ttc_cli.settings.config import KEYS
 
     key = ctx.params.get("key")
     ways = {

@@ -107,7 +107,7 @@ def make_wish(
     """
     from ttc_cli import paths
     from ttc_cli.bench import datasets
-    from ttc_cli.config import load_config
+    from ttc_cli.settings.config import load_config
 
     if limit is not None and part is not None:
         raise UsageError("--limit and --part contradict each other.", "leave one out")

@@ -19,7 +19,7 @@ def apply_preset(ctx: typer.Context, name: str | None) -> str | None:
         UsageError: as ``presets.find_preset``.
     """
     if name is not None and not ctx.resilient_parsing:
-        from ttc_cli.presets import find_preset
+        from ttc_cli.settings.presets import find_preset
 
         values = find_preset(name).values
         ctx.default_map = {_PARAMETERS.get(key, key): value for key, value in values.items()}
@@ -35,8 +35,8 @@ def save_preset(name: str, ctx: typer.Context, out: Output) -> None:
     Raises:
         UsageError: no such strategy, option or verifier; or as ``presets.save_preset``.
     """
-    from ttc_cli import presets
-    from ttc_cli.config import user_file
+    from ttc_cli.settings import presets
+    from ttc_cli.settings.config import user_file
     from ttc_cli.solving.choosing import check_names, read_knobs
     from ttc_cli.verifiers.names import split_words
 

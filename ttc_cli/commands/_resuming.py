@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ttc_cli import __version__
-from ttc_cli.config import Config
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.settings.config import Config
 from ttc_cli.solving.keeping import MACHINE, identify_models, word_flags
 from ttc_cli.types import Budget
 

@@ -48,10 +48,10 @@ class Setting:
         out: Output,
     ) -> Iterator[Setting]:
         """Load what ``wanted`` need beside the model called ``name``; all is closed at the end."""
-        from ttc_cli.config import load_config
         from ttc_cli.engines.llamacpp import Settings
         from ttc_cli.models.files import read_hash
         from ttc_cli.prompts import Chat
+        from ttc_cli.settings.config import load_config
         from ttc_cli.solving import choosing as planning
         from ttc_cli.solving import solver as thinking
         from ttc_cli.solving import verifier_models

@@ -160,7 +160,7 @@ def run(
     """
     from ttc_cli.bench import contenders, curves
     from ttc_cli.bench.comparison import write_outcomes, write_up
-    from ttc_cli.config import load_config
+    from ttc_cli.settings.config import load_config
     from ttc_cli.solving import verifier_models
 
     names = _split(strategies or [STRATEGIES])

@@ -80,7 +80,7 @@ def calibrate(
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import calibration
     from ttc_cli.commands import policies
-    from ttc_cli.config import load_config
+    from ttc_cli.settings.config import load_config
     from ttc_cli.solving import choosing as planning
 
     out = Output(quiet)

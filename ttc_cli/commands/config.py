@@ -15,15 +15,15 @@ from typing import Annotated, Any
 import typer
 
 from ttc_cli import children
-from ttc_cli import config as settings
-from ttc_cli import presets as kept
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
-from ttc_cli.trust import require_own_hand
+from ttc_cli.settings import config as settings
+from ttc_cli.settings import presets as kept
+from ttc_cli.settings.trust import require_own_hand
 from ttc_cli.verifiers.names import split_words
 
 app = typer.Typer(
@@ -155,7 +155,7 @@ def set_value(
 
     The rest of the file stays as it is, comments included.
     """
-    from ttc_cli import settings_file
+    from ttc_cli.settings import edit as settings_file
 
     parsed = _check(key, settings.parse_value(key, value, "ttc config set"))
     path = _choose_file(project)
@@ -230,7 +230,7 @@ def unset(
     project: Project = False,
 ) -> None:
     """Take a setting, or a preset, out of your config.toml or the project's ttc.toml."""
-    from ttc_cli import settings_file
+    from ttc_cli.settings import edit as settings_file
 
     path = _choose_file(project)
     content = settings.read_table(path)

@@ -188,9 +188,9 @@ def use(
     model: flags.Model = None,
 ) -> None:
     """Use a policy with its model from now on, or none."""
-    from ttc_cli.config import load_config
     from ttc_cli.models.files import read_hash
     from ttc_cli.policy.file import SHIPPED_FOLDER, use_policy
+    from ttc_cli.settings.config import load_config
     from ttc_cli.solving import choosing as planning
 
     if (name is None) is not none:

@@ -62,8 +62,8 @@ def replay(
     terminal on stderr there are lines. The answer goes to stdout.
     """
     from ttc_cli.commands.runs import open_runs
-    from ttc_cli.config import load_config
     from ttc_cli.runs.playback import Playback, smooth
+    from ttc_cli.settings.config import load_config
 
     config = load_config()
     out = Output(color=config.get("color", color, "auto"))

@@ -303,8 +303,8 @@ def on() -> None:
 
 
 def _switch(wanted: str) -> None:
-    from ttc_cli.config import load_config, user_file
-    from ttc_cli.settings_file import change
+    from ttc_cli.settings.config import load_config, user_file
+    from ttc_cli.settings.edit import change
 
     out = Output()
     change(user_file(), ("keep_runs",), wanted, out.warn)

@@ -12,10 +12,10 @@ from ttc_cli import crash, paths
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands._schemas import read_schema
-from ttc_cli.config import load_config
 from ttc_cli.errors import NoAnswer, TtcError
 from ttc_cli.output import Output, print_error
 from ttc_cli.sanitise import clean
+from ttc_cli.settings.config import load_config
 from ttc_cli.signals import Interruption
 from ttc_cli.solving.prompt_templates import read_question, read_template
 from ttc_cli.types import AnswerType, Problem, Result

@@ -70,7 +70,7 @@ USEFUL = 0.6
 @app.command("list", epilog=show_examples("ttc verifiers list", "ttc verifiers list --json"))
 def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
     """List the verifiers: what each scores, what it costs, whether the model can use it."""
-    from ttc_cli.config import load_config
+    from ttc_cli.settings.config import load_config
     from ttc_cli.solving import choosing as planning
     from ttc_cli.verifiers import registry
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ttc_cli import paths
-from ttc_cli.config import load_config, user_file
 from ttc_cli.errors import UsageError
 from ttc_cli.models import files
 from ttc_cli.models.hardware import Memory, count_cores, read_memory
 from ttc_cli.models.pull import needed_memory
 from ttc_cli.models.registry import Entry, HubSource, Registry, load_registry
+from ttc_cli.settings.config import load_config, user_file
 
 SLOWEST = 4.0
 """Tokens a second of one stream below which a smaller model is chosen."""
@@ -149,7 +149,7 @@ def set_default(name: str, warn: Callable[[str], None] = lambda text: None) -> s
         UsageError: no such model, or a settings file that is no TOML.
         ModelMissing: a path without a file.
     """
-    from ttc_cli.settings_file import change
+    from ttc_cli.settings.edit import change
 
     model = files.resolve_unchecked(name)
     if model.entry.kind != "generator":

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.config import read_table
 from ttc_cli.errors import UsageError
 from ttc_cli.models import files, sources
 from ttc_cli.models.gguf import read_header
@@ -22,6 +21,7 @@ from ttc_cli.models.registry import (
     user_file,
 )
 from ttc_cli.paths import write_whole
+from ttc_cli.settings.config import read_table
 from ttc_cli.texts import decode
 
 VERIFIER_FORMATS = ("rlhflow", "math-shepherd", "versaprm")

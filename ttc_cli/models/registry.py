@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from ttc_cli import paths
-from ttc_cli.config import read_table
 from ttc_cli.errors import TtcError, UsageError, find_near
+from ttc_cli.settings.config import read_table
 from ttc_cli.types import Sampling
 
 Tier = Literal["test", "starter", "small", "medium", "large", "xl", "own"]

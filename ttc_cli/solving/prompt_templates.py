@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli import paths
-from ttc_cli.config import Setting, parse_table, parse_value, show_value
 from ttc_cli.errors import TtcError, UsageError, suggest
+from ttc_cli.settings.config import Setting, parse_table, parse_value, show_value
 from ttc_cli.solving import question
 from ttc_cli.solving.question import Parts, read_file
 from ttc_cli.texts import decode, split_lines

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli.config import KEYS, Config, parse_value
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import UsageError
-from ttc_cli.presets import RULES
+from ttc_cli.settings.config import KEYS, Config, parse_value
+from ttc_cli.settings.presets import RULES
 from ttc_cli.solving import choosing as planning
 from ttc_cli.solving import serving, verifier_models
 from ttc_cli.solving.solver import Request, Rung

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttc_cli.errors import UsageError
-from ttc_cli.settings_file import change
+from ttc_cli.settings.edit import change
 
 FILE = """\
 # mine

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.config import PROJECT_FILE, read_table
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
+from ttc_cli.settings.config import PROJECT_FILE, read_table
 from ttc_cli.texts import decode, split_lines
 
 BACKUP = ".bak"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttc_cli.config import KEYS, load_config
 from ttc_cli.errors import UsageError
-from ttc_cli.presets import RULES
-from ttc_cli.trust import belongs_to_user, require_own_hand
+from ttc_cli.settings.config import KEYS, load_config
+from ttc_cli.settings.presets import RULES
+from ttc_cli.settings.trust import belongs_to_user, require_own_hand
 
 HARMLESS = [
     ("model", "qwen2.5-coder-0.5b"),
@@ -146,7 +146,7 @@ def test_what_is_another_users_is_not_read_and_said_once(project, monkeypatch, c
     file, below = project
     (file.parents[1] / "ttc.toml").write_text("threads = 1\n")  # the user's own, further up
     foreign = file if others == "file" else file.parent
-    monkeypatch.setattr("ttc_cli.config.belongs_to_user", lambda path: path != foreign)
+    monkeypatch.setattr("ttc_cli.settings.config.belongs_to_user", lambda path: path != foreign)
     for _ in range(2):
         assert load_config({}, below).get("threads") == 1
     assert capsys.readouterr().err == (

@@ -19,8 +19,8 @@ from typing import Any
 from ttc_cli import paths
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
+from ttc_cli.settings.trust import belongs_to_user, require_own_hand
 from ttc_cli.texts import decode
-from ttc_cli.trust import belongs_to_user, require_own_hand
 
 PROJECT_FILE = "ttc.toml"
 USER_FILE = "config.toml"

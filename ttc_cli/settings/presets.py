@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.config import (
+from ttc_cli.errors import UsageError, suggest
+from ttc_cli.settings.config import (
     KEYS,
     PRESETS,
     Key,
@@ -25,8 +26,7 @@ from ttc_cli.config import (
     show_value,
     user_file,
 )
-from ttc_cli.errors import UsageError, suggest
-from ttc_cli.trust import require_own_hand
+from ttc_cli.settings.trust import require_own_hand
 from ttc_cli.types import AnswerType
 
 RULES: dict[str, Key] = {
@@ -103,7 +103,7 @@ def save_preset(name: str, values: Mapping[str, Any], warn: Callable[[str], None
         UsageError: the name cannot be one, there is nothing to keep, or the file cannot be
             written.
     """
-    from ttc_cli import settings_file
+    from ttc_cli.settings import edit as settings_file
 
     if not _NAME.fullmatch(name):
         raise UsageError(
