@@ -15,10 +15,9 @@ from ttc_cli.bench.comparison import read_outcomes
 from ttc_cli.bench.datasets import load
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.file import SHIPPED_FOLDER, load_policy
-from ttc_cli.settings.config import read_table
 from ttc_cli.solving.prompt_templates import read_template as read_prompt_template
 from ttc_cli.solving.serving import read_template
-from ttc_cli.texts import decode, split_lines, to_utf8
+from ttc_cli.texts import decode, read_toml, split_lines, to_utf8
 from ttc_cli.verifiers.planted import load_planted
 
 MARKED = ["utf-8-sig", "utf-16", "utf-32"]
@@ -32,9 +31,9 @@ PLANTED = {"question": "q", "answer": "1", "right": ["a\u2028", "2"], "wrong": [
         ("q.jsonl", '{"question": "é\u2028?", "answer": "1"}', load),
         ("q.csv", "question,answer\r\né,1\r\n", load),
         ("planted.jsonl", json.dumps(PLANTED, ensure_ascii=False), load_planted),
-        ("models.toml", "# é\u2028\n[models.x]\nbytes = 1", read_table),
-        ("config.toml", "# é\u2028\nmodel = 'x'", read_table),
-        ("ttc.toml", "# é\u2028\r\nbudget = 'deep'", read_table),
+        ("models.toml", "# é\u2028\n[models.x]\nbytes = 1", read_toml),
+        ("config.toml", "# é\u2028\nmodel = 'x'", read_toml),
+        ("ttc.toml", "# é\u2028\r\nbudget = 'deep'", read_toml),
         ("policy.json", POLICY, load_policy),
         ("chat.jinja", "{{ messages }} é", lambda path: read_template(str(path))),
         (

@@ -8,7 +8,7 @@ import pytest
 from scripted_ttc import make_engine
 
 from ttc_cli.main import main
-from ttc_cli.settings.presets import RULES
+from ttc_cli.settings.keys import PRESET_KEYS
 
 USER = Path("home/config/config.toml")
 SAY = ["So it is.\n\nThe final answer is 4."]
@@ -174,4 +174,4 @@ def test_every_key_of_a_preset_is_a_flag_of_solve():
     from ttc_cli.main import load_command
 
     flags = {name for each in load_command("solve").params for name in each.opts}
-    assert {f"--{key.replace('_', '-')}" for key in RULES} <= flags
+    assert {f"--{key.replace('_', '-')}" for key in PRESET_KEYS} <= flags

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttc_cli.errors import UsageError
-from ttc_cli.settings.config import KEYS, find_project_file, load_config
+from ttc_cli.settings.config import find_project_file, load_config
+from ttc_cli.settings.keys import KEYS
 
 
 @pytest.fixture

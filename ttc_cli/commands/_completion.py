@@ -114,14 +114,15 @@ def complete_run(incomplete: str) -> list[str]:
 
 def complete_key(incomplete: str) -> list[str]:
     """A setting's key."""
-    from ttc_cli.settings.config import KEYS
+    from ttc_cli.settings.keys import KEYS
 
     return _pick(KEYS, incomplete)
 
 
 def complete_key_or_preset(incomplete: str) -> list[str]:
     """What ``ttc config unset`` takes."""
-    from ttc_cli.settings.config import KEYS, PRESETS
+    from ttc_cli.settings.config import PRESETS
+    from ttc_cli.settings.keys import KEYS
     from ttc_cli.settings.presets import list_presets
 
     return _pick([*KEYS, *(f"{PRESETS}.{name}" for name in list_presets())], incomplete)
@@ -129,7 +130,7 @@ def complete_key_or_preset(incomplete: str) -> list[str]:
 
 def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
     """A value of the setting that was named before it."""
-    from ttc_cli.settings.config import KEYS
+    from ttc_cli.settings.keys import KEYS
 
     key = ctx.params.get("key")
     ways = {

@@ -37,12 +37,13 @@ def save_preset(name: str, ctx: typer.Context, out: Output) -> None:
     """
     from ttc_cli.settings import presets
     from ttc_cli.settings.config import user_file
+    from ttc_cli.settings.keys import PRESET_KEYS
     from ttc_cli.solving.choosing import check_names, read_knobs
     from ttc_cli.verifiers.names import split_words
 
     values: dict[str, Any] = {}
     defaults = {each.name: each.default for each in ctx.command.params}
-    for key in presets.RULES:
+    for key in PRESET_KEYS:
         parameter = _PARAMETERS.get(key, key)
         value = ctx.params.get(parameter)
         if value not in (None, [], (), defaults.get(parameter)):

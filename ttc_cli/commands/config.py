@@ -23,7 +23,9 @@ from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.settings import config as settings
 from ttc_cli.settings import presets as kept
+from ttc_cli.settings.keys import KEYS, find_rule, parse_value
 from ttc_cli.settings.trust import require_own_hand
+from ttc_cli.texts import read_toml
 from ttc_cli.verifiers.names import split_words
 
 app = typer.Typer(
@@ -63,7 +65,7 @@ def describe(key: str) -> tuple[str, str | None]:
     """
     from ttc_cli.main import load_command
 
-    words = settings.KEYS[key].help
+    words = KEYS[key].help
     if not words:
         flags = {parameter.name: parameter for parameter in load_command("solve").params}
         words = flags[key].help or ""
@@ -87,7 +89,7 @@ def list_settings(
     config = settings.load_config()
     rows: list[dict[str, Any]] = []
     out = Output()
-    for key in settings.KEYS:
+    for key in KEYS:
         summary, default = describe(key)
         try:
             value = config.get(key)
@@ -119,7 +121,7 @@ def list_settings(
 @app.command(epilog=show_examples("ttc config get budget"))
 def get(key: KeyName) -> None:
     """Print the value that a setting has here; nothing where it is not set."""
-    settings.find_rule(key, "ttc config get")
+    find_rule(key, "ttc config get")
     config = settings.load_config()
     value, (_, default) = config.get(key), describe(key)
     out = Output()
@@ -155,14 +157,14 @@ def set_value(
 
     The rest of the file stays as it is, comments included.
     """
-    from ttc_cli.settings import edit as settings_file
+    from ttc_cli.settings.edit import change
 
-    parsed = _check(key, settings.parse_value(key, value, "ttc config set"))
+    parsed = _check(key, parse_value(key, value, "ttc config set"))
     path = _choose_file(project)
     if project:
-        require_own_hand(key, parsed, str(path), listed=bool(settings.KEYS[key].choices))
+        require_own_hand(key, parsed, str(path))
     out = Output()
-    settings_file.change(path, (key,), parsed, out.warn)
+    change(path, (key,), parsed, out.warn)
     out.say(f"{key} = {parsed} in {path}")
     _tell_winner(key, path, out)
 
@@ -230,10 +232,10 @@ def unset(
     project: Project = False,
 ) -> None:
     """Take a setting, or a preset, out of your config.toml or the project's ttc.toml."""
-    from ttc_cli.settings import edit as settings_file
+    from ttc_cli.settings.edit import change
 
     path = _choose_file(project)
-    content = settings.read_table(path)
+    content = read_toml(path)
     tables = content.pop(settings.PRESETS, {})
     known = [*content, *(f"{settings.PRESETS}.{name}" for name in tables)]
     if key not in known:
@@ -241,7 +243,7 @@ def unset(
         raise UsageError(f"{key} is not set in {path}.", hint)
     table, _, name = key.partition(".")
     out = Output()
-    settings_file.change(path, (table, name) if name else (key,), None, out.warn)
+    change(path, (table, name) if name else (key,), None, out.warn)
     out.say(f"{key} is gone from {path}")
     if not name:
         _tell_winner(key, path, out)

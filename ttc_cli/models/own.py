@@ -21,8 +21,7 @@ from ttc_cli.models.registry import (
     user_file,
 )
 from ttc_cli.paths import write_whole
-from ttc_cli.settings.config import read_table
-from ttc_cli.texts import decode
+from ttc_cli.texts import decode, read_toml
 
 VERIFIER_FORMATS = ("rlhflow", "math-shepherd", "versaprm")
 
@@ -110,7 +109,7 @@ def forget_entry(name: str) -> bool:
     import tomli_w
 
     path = user_file()
-    content = read_table(path, hint=None)
+    content = read_toml(path, hint=None)
     if name not in content.get("models", {}):
         return False
     # Copied: a full disk costs neither.

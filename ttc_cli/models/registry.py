@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from ttc_cli import paths
 from ttc_cli.errors import TtcError, UsageError, find_near
-from ttc_cli.settings.config import read_table
+from ttc_cli.texts import read_toml
 from ttc_cli.types import Sampling
 
 Tier = Literal["test", "starter", "small", "medium", "large", "xl", "own"]
@@ -204,7 +204,7 @@ def load_registry() -> Registry:
     """
     shipped = _load_shipped()
     path = user_file()
-    content = read_table(path, hint=None)
+    content = read_toml(path, hint=None)
     if not content:
         return shipped
     own = _check(content, path)

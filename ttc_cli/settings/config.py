@@ -1,84 +1,28 @@
 """Settings: flag > ``TTC_*`` > ``ttc.toml`` of the project > user's ``config.toml`` > default.
 
-The project file is the nearest ``ttc.toml`` in the working directory or above it. Keys are the
-long flags with underscores; the variable of ``gpu_layers`` is ``TTC_GPU_LAYERS``. Both files may
-also hold tables ``[presets.NAME]``, which are the business of ``presets``. What the project's file
-may set is the business of ``trust``.
+The project file is the nearest ``ttc.toml`` in the working directory or above it; the variable of
+``gpu_layers`` is ``TTC_GPU_LAYERS``. Both files may also hold tables ``[presets.NAME]``, which
+``presets`` reads. ``trust`` says what the project's file may set.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ttc_cli import paths
-from ttc_cli.errors import UsageError, suggest
+from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.settings.keys import KEYS, RENAMED, parse_value
 from ttc_cli.settings.trust import belongs_to_user, require_own_hand
-from ttc_cli.texts import decode
+from ttc_cli.texts import read_toml
 
 PROJECT_FILE = "ttc.toml"
-USER_FILE = "config.toml"
 PRESETS = "presets"
 """The one table beside the settings."""
-
-MAX_BYTES = 1 << 20
-"""Of a settings file."""
-_MAX_DOTS = 200
-"""In one of its lines: the time that a dotted key takes grows with the square of its parts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One setting: the ``type`` of its value, and what it must keep to, from whatever hand.
-
-    Numbers lie in ``least`` to ``most``, which is what llama.cpp's own hold where nothing is said.
-    ``help`` says what it is; empty where a flag of ``ttc solve`` of the same name does.
-    """
-
-    type: type[str] | type[int] | type[float]
-    choices: tuple[str, ...] = ()
-    least: float | None = None
-    most: float = 2**31 - 1
-    help: str = ""
-
-
-KEYS: dict[str, Key] = {
-    "model": Key(str),
-    "server": Key(str),
-    "chat_template": Key(str),
-    "parameters": Key(float, least=1, most=1e15),
-    "strategy": Key(str),
-    "verifier": Key(str),
-    "budget": Key(str, ("quick", "normal", "deep", "max")),
-    "max_tokens": Key(int, least=1),
-    "max_seconds": Key(float, least=0),
-    "max_flops": Key(float, least=1, most=1e30),
-    "max_samples": Key(int, least=1),
-    "temperature": Key(float, least=0, most=100),
-    "think_tokens": Key(int, least=0),
-    "wait": Key(int, least=0),
-    "think_keep": Key(float, least=0, most=1),
-    "threads": Key(int, least=1, most=512),
-    "gpu_layers": Key(int, least=-1),
-    "verifier_gpu_layers": Key(int, least=-1),
-    "parallel": Key(int, least=1, most=4096),
-    "context": Key(int, least=1, most=1 << 24),
-    "kv_type": Key(str, ("f16", "q8_0", "q4_0")),
-    "view": Key(str, ("auto", "tree", "plain", "none")),
-    "color": Key(str, ("auto", "always", "never")),
-    "keep_runs": Key(
-        str, ("yes", "no"), help="Whether runs are kept, for 'ttc runs'.  [default: yes]"
-    ),
-}
-
-RENAMED = {"template": "chat_template"}
-"""Keys that had another meaning once, and what they are called now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +55,7 @@ class Config:
         if setting is None:
             return default
         if not setting.own:
-            listed = bool(KEYS[key].choices)
-            require_own_hand(key, setting.value, setting.origin, listed=listed)
+            require_own_hand(key, setting.value, setting.origin)
         return setting.value
 
     def over(self, settings: Mapping[str, Setting]) -> Config:
@@ -133,17 +76,18 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     """Read both files and the environment.
 
     Raises:
-        UsageError: a file that is no TOML, an unknown key, or a value of the wrong kind.
+        UsageError: a file that is not TOML, an unknown key, or a value of the wrong kind.
     """
     environ = os.environ if environ is None else environ
-    settings: dict[str, Setting] = {}
-    settings |= _read_settings(user_file(), own=True)
     project, ignored = _search(folder)
     for path in ignored - _told:
         _told.add(path)
         Output().warn(f"{path} is not read: it, or its folder, belongs to another user")
-    if project is not None:
-        settings |= _read_settings(project, own=False)
+    settings: dict[str, Setting] = {}
+    for path in filter(None, (user_file(), project)):
+        content = read_toml(path)
+        content.pop(PRESETS, None)
+        settings |= read_settings(content, path, own=path == user_file())
     for old, new in RENAMED.items():
         if environ.get(f"TTC_{old.upper()}"):
             raise UsageError(
@@ -157,9 +101,21 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     return Config(settings)
 
 
+def read_settings(content: Mapping[str, Any], path: Path, *, own: bool) -> dict[str, Setting]:
+    """The settings in ``content``, read from ``path``, by key.
+
+    Raises:
+        UsageError: an unknown key, or a value of the wrong kind.
+    """
+    return {
+        key: Setting(parse_value(key, value, str(path)), str(path), own)
+        for key, value in content.items()
+    }
+
+
 def user_file() -> Path:
     """The user's own settings."""
-    return paths.config_dir() / USER_FILE
+    return paths.config_dir() / "config.toml"
 
 
 def find_project_file(folder: Path | None = None) -> Path | None:
@@ -185,111 +141,3 @@ def _search(folder: Path | None) -> tuple[Path | None, set[Path]]:
                 return path, ignored
             ignored.add(path)
     return None, ignored
-
-
-def settings_files(folder: Path | None = None) -> tuple[Path, ...]:
-    """The files that settings are read from; what a later one says wins."""
-    project = find_project_file(folder)
-    return (user_file(),) if project is None else (user_file(), project)
-
-
-def read_table(path: Path, hint: str | None = "ttc config edit") -> dict[str, Any]:
-    """What the file holds; empty where there is none. ``hint`` is for where it is no TOML.
-
-    Raises:
-        UsageError: it cannot be read, is no regular file, too large, or no TOML.
-    """
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UsageError(f"{path} is no regular file.")
-            data = file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
-    return parse_table(data, str(path), hint)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Also where it is a pipe that nobody writes to."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def parse_table(data: bytes, where: str, hint: str | None = None) -> dict[str, Any]:
-    """``data`` as TOML; ``where`` and ``hint`` are for the error.
-
-    Raises:
-        UsageError: it is no text, no TOML, too large, or nested without measure.
-    """
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{where} is larger than {MAX_BYTES >> 20} MiB: it holds no settings.")
-    text = decode(data, where, where)
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.count(".") > _MAX_DOTS:
-            raise UsageError(f"{where}: line {number} has more than {_MAX_DOTS} dots.", hint)
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise UsageError(f"{where} is nested too deeply.", hint) from None
-    except ValueError as error:
-        raise UsageError(f"{where} is not valid TOML: {error}.", hint) from error
-
-
-def _read_settings(path: Path, *, own: bool) -> dict[str, Setting]:
-    return {
-        key: Setting(parse_value(key, value, str(path)), str(path), own)
-        for key, value in read_table(path).items()
-        if key != PRESETS
-    }
-
-
-def find_rule(key: str, origin: str, rules: Mapping[str, Key] = KEYS) -> Key:
-    """What a value of ``key`` must keep to; ``origin`` is named in the error.
-
-    Raises:
-        UsageError: there is no such key; the hint names the nearest.
-    """
-    if key in rules:
-        return rules[key]
-    hint = suggest(RENAMED.get(key, key), rules, f"known keys: {', '.join(rules)}", quoted=True)
-    raise UsageError(f"{origin}: unknown key {show_value(key)}.", hint)
-
-
-def show_value(value: Any) -> str:
-    """``value`` as it is quoted: what a file holds may be long."""
-    try:
-        shown = repr(value)
-    except ValueError:  # it holds an integer of thousands of digits, which Python does not write
-        return "a number without end"
-    return shown if len(shown) <= 80 else f"{shown[:79]}…"
-
-
-def parse_value(
-    key: str, value: Any, origin: str, rules: Mapping[str, Key] = KEYS
-) -> str | int | float:
-    """``value`` as the setting ``key`` wants it; text is read as a number where one is wanted.
-
-    Raises:
-        UsageError: no such key, a value of the wrong kind, none of the choices, or out of range.
-    """
-    rule = find_rule(key, origin, rules)
-    wanted = {str: "text", int: "a whole number", float: "a number"}[rule.type]
-    wrong = UsageError(f"{origin}: {key} must be {wanted}, not {show_value(value)}.")
-    allowed = {str: str, int: str | int, float: str | int | float}[rule.type]
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        raise wrong
-    try:
-        parsed = rule.type(value)
-    except (ValueError, OverflowError):
-        raise wrong from None
-    if rule.choices and parsed not in rule.choices:
-        hint = suggest(str(parsed), rule.choices, quoted=True)
-        raise UsageError(f"{origin}: {key} must be one of {', '.join(rule.choices)}.", hint)
-    if isinstance(parsed, str):
-        return parsed
-    if rule.least is not None and not parsed >= rule.least:
-        raise UsageError(f"{origin}: {key} must be at least {rule.least:g}.")
-    if not parsed <= rule.most:
-        raise UsageError(f"{origin}: {key} must be at most {rule.most:,.10g}.")
-    return parsed

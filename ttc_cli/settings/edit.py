@@ -16,8 +16,8 @@ from typing import Any
 
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
-from ttc_cli.settings.config import PROJECT_FILE, read_table
-from ttc_cli.texts import decode, split_lines
+from ttc_cli.settings.config import PROJECT_FILE
+from ttc_cli.texts import decode, read_toml, split_lines
 
 BACKUP = ".bak"
 """Added to the name of a file that was written anew without its comments."""
@@ -44,7 +44,7 @@ def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str],
             "change that file itself, or put a file in place of the link",
         )
     path = path.resolve()
-    wanted = _put(read_table(path), place, value)
+    wanted = _put(read_toml(path), place, value)
     there = path.read_bytes() if path.is_file() else b""
     before = decode(there, f"The file {path}", str(path))  # line ends as they are
     lines = split_lines(before)

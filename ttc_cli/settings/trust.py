@@ -1,9 +1,9 @@
-"""Whose hand a setting comes from, and what only the user's own may set.
+"""Which files are the user's own, and what only the user's own hand may set.
 
 The user's own hand is a flag, a variable, their ``config.toml`` with its presets, and the templates
 in their folder. A ``ttc.toml`` and any other template came with a folder, and folders come from
-anywhere: what they set may cost more or less thought, and neither run anything, nor send anything
-anywhere, nor read a file that the user did not name (docs/adr/0019).
+anywhere: what they set may change how much a run thinks, but never run a command, send anything
+anywhere, or read a file that the user did not name (docs/adr/0019).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.errors import UsageError, find_near
+from ttc_cli.models.registry import load_registry
 from ttc_cli.search.names import BUILT_IN as STRATEGIES
+from ttc_cli.settings.keys import KEYS, PRESET_KEYS
 from ttc_cli.verifiers.names import split_words
 
 _VERIFIER = re.compile(r"(?P<name>\w+)(=(?P<argument>[^:]*))?(:[0-9.]+)?")
@@ -24,13 +26,7 @@ _PLAIN_VERIFIERS = ("judge", "confidence", "arithmetic", "prm", "generative")
 
 
 def _is_known_model(value: str) -> bool:
-    from ttc_cli.models.registry import load_registry
-
     return load_registry().get(value) is not None
-
-
-def _is_plain_strategy(value: str) -> bool:
-    return value == "auto" or value in STRATEGIES
 
 
 def _are_plain_verifiers(value: str) -> bool:
@@ -51,7 +47,7 @@ def _is_plain_verifier(word: str) -> bool:
 
 _FORMS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
     "model": ("a model that 'ttc models list' does not show", _is_known_model),
-    "strategy": ("a strategy that is not ttc's own", _is_plain_strategy),
+    "strategy": ("a strategy that is not ttc's own", ("auto", *STRATEGIES).__contains__),
     "verifier": (
         "a verifier that is not ttc's own, runs a command or reads a file",
         _are_plain_verifiers,
@@ -60,22 +56,24 @@ _FORMS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
     "option": ("", lambda value: True),
     "system": ("", lambda value: True),
 }
-"""What anybody may set in a certain form, and what the other forms are. Other texts only the user
-may set; numbers, and words from a list, do no harm."""
+"""Keys that anybody may set to a harmless value: what the harmful ones are called, and how a
+harmless one is known. Any other text only the user may set; numbers, and words from a list, do no
+harm."""
 
 
-def require_own_hand(key: str, value: Any, origin: str, *, listed: bool = False) -> None:
-    """Make sure that ``origin``, which is not the user's own, may set ``key`` to ``value``.
+def require_own_hand(key: str, value: Any, origin: str) -> None:
+    """Refuse what only the user's own hand may set, and ``origin`` is not.
 
     Args:
         key: of a setting or a preset.
-        value: as it was read.
-        origin: the file, and the place in it, as errors name it.
-        listed: the value is one of a few that its rule lists.
+        value: as ``parse_value`` returns it.
+        origin: the file, and the place in it, for the message.
 
     Raises:
-        UsageError: only the user may.
+        UsageError: only the user may set ``key`` to ``value``.
     """
+    rule = PRESET_KEYS.get(key) or KEYS.get(key)
+    listed = rule is not None and bool(rule.choices)
     if not isinstance(value, str) or (listed and key not in _FORMS):
         return
     what, is_plain = _FORMS.get(key, (f"a {key.replace('_', ' ')}", lambda value: False))

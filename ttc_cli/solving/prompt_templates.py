@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli import paths
 from ttc_cli.errors import TtcError, UsageError, suggest
-from ttc_cli.settings.config import Setting, parse_table, parse_value, show_value
+from ttc_cli.settings.config import Setting, read_settings
+from ttc_cli.settings.keys import show_value
 from ttc_cli.solving import question
 from ttc_cli.solving.question import Parts, read_file
-from ttc_cli.texts import decode, split_lines
+from ttc_cli.texts import decode, parse_toml, split_lines
 from ttc_cli.types import AnswerType
 
 if TYPE_CHECKING:
@@ -185,17 +186,14 @@ def _split(path: Path, source: str) -> tuple[str, str]:
 def _read_front_matter(
     path: Path, head: str
 ) -> tuple[dict[str, Setting], str | None, AnswerType | None]:
-    content = parse_table(head.encode(), f"The front matter of {path}")
+    content = parse_toml(head.encode(), f"The front matter of {path}")
     system, kind = content.pop("system", None), content.pop("answer_type", None)
     if not isinstance(system, str | None):
         raise UsageError(f"{path}: system must be text, not {show_value(system)}.")
     if kind is not None and kind not in list(AnswerType):
         raise UsageError(f"{path}: answer_type must be one of {', '.join(AnswerType)}.")
     own = path.absolute().parent == folder().absolute()
-    settings = {
-        key: Setting(parse_value(key, value, str(path)), str(path), own)
-        for key, value in content.items()
-    }
+    settings = read_settings(content, path, own=own)
     return settings, system, None if kind is None else AnswerType(kind)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import UsageError
-from ttc_cli.settings.config import KEYS, Config, parse_value
-from ttc_cli.settings.presets import RULES
+from ttc_cli.settings.config import Config
+from ttc_cli.settings.keys import KEYS, PRESET_KEYS, parse_value
 from ttc_cli.solving import choosing as planning
 from ttc_cli.solving import serving, verifier_models
 from ttc_cli.solving.solver import Request, Rung
@@ -73,7 +73,7 @@ def check_wish(wish: Wish) -> None:
         wish.option(key)
     for key in ("samples", "check_seconds"):
         if wish.flags[key] is not None:
-            parse_value(key, wish.flags[key], f"--{key.replace('_', '-')}", RULES)
+            parse_value(key, wish.flags[key], f"--{key.replace('_', '-')}", PRESET_KEYS)
     knobs = planning.read_knobs(wish.flags["knobs"] or ())
     planning.check_names(wish.option("strategy", "auto"), knobs, _list_verifiers(wish))
 
