@@ -18,8 +18,8 @@ LONG = "So it is, after a long and winding way that leads nowhere.\n\nThe final 
 SHORT = "The final answer is 4."
 
 STRATEGY = """
-from ttc_cli.search.registry import Entry
-from ttc_cli.search.strategies.majority import majority
+from ttc_cli.search.context import StrategyEntry
+from ttc_cli.search.strategies.plain import majority
 from ttc_cli.search.sample import sample_all
 async def fail(context):
     await sample_all(context, context.pool)
@@ -28,17 +28,17 @@ async def fail_early(context):
     raise ZeroDivisionError("by nothing")
 async def give_nothing(context):
     await sample_all(context, context.pool)
-own = Entry("own", majority, "as majority")
-late = Entry("late", fail, "fails late")
-early = Entry("early", fail_early, "fails at once")
-nothing = Entry("nothing", give_nothing, "gives no outcome")
-misnamed = Entry("another", majority, "under another name")
+own = StrategyEntry("own", majority, "as majority")
+late = StrategyEntry("late", fail, "fails late")
+early = StrategyEntry("early", fail_early, "fails at once")
+nothing = StrategyEntry("nothing", give_nothing, "gives no outcome")
+misnamed = StrategyEntry("another", majority, "under another name")
 no_entry = 3
 """
 VERIFIER = """
 from ttc_cli.types import Score
 from ttc_cli.verifiers.base import WholeVerifier
-from ttc_cli.verifiers.registry import Entry
+from ttc_cli.verifiers.base import VerifierEntry
 class Each(WholeVerifier):
     needs_branch = False
     def __init__(self, name, give):
@@ -50,12 +50,12 @@ class Each(WholeVerifier):
 def fail(leaves):
     raise ZeroDivisionError("by nothing")
 def entry(name, give):
-    return Entry(name, lambda means, argument: Each(name, give), "x", "whole", "nothing")
+    return VerifierEntry(name, lambda means, argument: Each(name, give), "x", "whole", "nothing")
 same = entry("same", lambda leaves: [Score("other", 0.5) for _ in leaves])
 failing = entry("failing", fail)
 wild = entry("wild", lambda leaves: [Score("wild", 7.0) for _ in leaves])
 few = entry("few", lambda leaves: [])
-unmade = Entry("unmade", lambda means, argument: 1 / 0, "x", "whole", "nothing")
+unmade = VerifierEntry("unmade", lambda means, argument: 1 / 0, "x", "whole", "nothing")
 """
 ENGINE = """
 from ttc_cli.engines.scripted import ScriptedEngine
@@ -140,7 +140,7 @@ def test_nothing_is_imported_that_nobody_asked_for(install, ttc):
 
 def test_a_strategy_that_fails_late_loses_nothing(install, ttc):
     install("others", STRATEGY, strategies=["late", "nothing"])
-    for name, why in (("late", "ZeroDivisionError: by nothing"), ("nothing", "no Outcome")):
+    for name, why in (("late", "ZeroDivisionError: by nothing"), ("nothing", "no SearchOutcome")):
         code, out, err = ttc(*ASK, "--strategy", name)
         assert (code, out) == (0, "4\n")
         assert f"the strategy {name} of the package others 1.0 failed" in err
@@ -177,9 +177,9 @@ def test_a_verifier_that_fails_costs_its_scores_alone(install, ttc, name, why):
         ("import no_such_module", "strategies", "own", "ModuleNotFoundError"),
         ("raise SystemExit(3)", "strategies", "own", "SystemExit: 3"),
         ("", "verifiers", "same", "AttributeError"),
-        (STRATEGY, "strategies", "no_entry", "is no ttc_cli.search.registry.Entry"),
+        (STRATEGY, "strategies", "no_entry", "is no ttc_cli.search.context.StrategyEntry"),
         (STRATEGY, "strategies", "misnamed", "calls itself 'another'"),
-        (STRATEGY, "verifiers", "own", "is no ttc_cli.verifiers.registry.Entry"),
+        (STRATEGY, "verifiers", "own", "is no ttc_cli.verifiers.base.VerifierEntry"),
         (VERIFIER, "verifiers", "unmade", "ZeroDivisionError"),
     ],
 )
@@ -217,7 +217,10 @@ def test_the_list_shows_all_of_them_and_warns_of_the_broken(install, ttc):
 
 
 def test_no_plugin_takes_a_name_of_ttcs_or_of_anothers(install, ttc):
-    source = STRATEGY.replace("by nothing", "it ran") + 'majority = Entry("majority", fail, "x")\n'
+    source = (
+        STRATEGY.replace("by nothing", "it ran")
+        + 'majority = StrategyEntry("majority", fail, "x")\n'
+    )
     install("greedy-one", source, strategies=["majority", "own"])
     install("zeta", STRATEGY, strategies=["own"])
     assert ttc(*ASK, "-q", "--strategy", "majority") == (0, "4\n", "")
@@ -263,12 +266,15 @@ def test_an_engine_that_fails_or_is_none_is_named(install, ttc, address, code, w
     assert why in err
 
 
-def test_the_names_that_are_known_without_an_import_are_those_of_the_registries():
+def test_every_strategy_and_verifier_bears_the_name_it_is_listed_by():
+    from ttc_cli import builtin
     from ttc_cli.search import registry as strategies
     from ttc_cli.verifiers import registry as verifiers
 
-    assert tuple(strategies._ENTRIES) == strategies.BUILT_IN
-    assert tuple(verifiers._ENTRIES) == verifiers.BUILT_IN
+    for name in builtin.STRATEGIES:
+        assert strategies.find(name).name == name
+    for name in builtin.VERIFIERS:
+        assert verifiers.find(name).name == name
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from ttc_cli.search import registry as strategies
 from ttc_cli.search.conclude import conclude_by_verifier
-from ttc_cli.search.sample import Pool, count_pool, sample_all, verify
+from ttc_cli.search.context import Pool, StrategyEntry
+from ttc_cli.search.sample import count_pool, sample_all, verify
 from ttc_cli.types import Score
-from ttc_cli.verifiers import registry as verifiers
-from ttc_cli.verifiers.base import WholeVerifier
+from ttc_cli.verifiers.base import VerifierEntry, WholeVerifier
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,10 @@ async def shortest_of_n(context):
     return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
 
 
-SHORTEST = strategies.Entry("shortest-of-n", shortest_of_n, "N candidates, the shortest one")
-BREVITY = verifiers.Entry(
+SHORTEST = StrategyEntry("shortest-of-n", shortest_of_n, "N candidates, the shortest one")
+BREVITY = VerifierEntry(
     "brevity",
-    lambda means, argument: Brevity(int(argument or 200)),
+    lambda context, argument: Brevity(int(argument or 200)),
     "shorter is better",
     scores="whole",
     cost="nothing",

@@ -15,7 +15,7 @@ from ttc_cli.solving.solver import open_engine
 from ttc_cli.solving.verifier_models import choose_verifier_models, open_engines
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Step
 from ttc_cli.verifiers import registry
-from ttc_cli.verifiers.base import Leaf, share_of_first
+from ttc_cli.verifiers.base import Leaf, VerifierContext, share_of_first
 from ttc_cli.verifiers.prm import PrmVerifier, find_format
 
 pytestmark = pytest.mark.live
@@ -98,7 +98,7 @@ def grow_and_score(path, words):
     choice = choose_verifier_models(words, SETTINGS)
     engine, others = open_engines(path, SETTINGS, "generator", choice.models, open_engine)
     ledger = Ledger(Budget())
-    means = registry.Means(Chat(engine.info), load=others.__getitem__)
+    means = VerifierContext(Chat(engine.info), load=others.__getitem__)
 
     async def work(verifiers):
         async with await engine.open((Span("The number of pens is"),), ledger) as session:

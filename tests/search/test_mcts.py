@@ -7,7 +7,7 @@ from ttc_cli.engines.scripted import Ask, Reply
 from ttc_cli.errors import UsageError
 from ttc_cli.events import WaveStarted
 from ttc_cli.search.registry import find, prepare
-from ttc_cli.search.strategies.mcts import Node, Scale, rate
+from ttc_cli.search.strategies.mcts import Scale, SearchNode, rate
 from ttc_cli.types import Finish
 
 
@@ -41,8 +41,8 @@ def test_puct_prefers_the_valued_and_the_unvisited() -> None:
     scale = Scale()
     for value in (0.90, 0.94):
         scale.add(value)
-    parent = Node(visits=10)
-    good, bad, fresh = (Node(parent) for _ in range(3))
+    parent = SearchNode(visits=10)
+    good, bad, fresh = (SearchNode(parent) for _ in range(3))
     parent.children = [good, bad, fresh]
     good.visits, good.total = 5, 5 * 0.94
     bad.visits, bad.total = 5, 5 * 0.90

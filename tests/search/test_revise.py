@@ -14,7 +14,7 @@ from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import CandidateEnded, CandidateStarted, Voted, Warned, WaveStarted
 from ttc_cli.prompts import instructions, request_revision
-from ttc_cli.search.strategies.mixed import split_samples
+from ttc_cli.search.strategies.revise import split_samples
 from ttc_cli.types import AnswerType, Budget, Finish, Result, Sampling
 
 TURN = "<|im_start|>assistant\n"

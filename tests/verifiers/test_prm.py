@@ -12,7 +12,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Score, Step
 from ttc_cli.verifiers import registry
-from ttc_cli.verifiers.base import Leaf, split_steps
+from ttc_cli.verifiers.base import Leaf, VerifierContext, split_steps
 from ttc_cli.verifiers.prm import PrmVerifier, find_format, read_request
 from ttc_cli.verifiers.prm.formats import MathShepherdFormat, VersaPrmFormat
 from ttc_cli.verifiers.prm.trie import SPARE
@@ -318,14 +318,14 @@ def test_it_is_built_by_name_on_the_engine_that_is_given() -> None:
         asked.append(name)
         return engine
 
-    means = registry.Means(None, load=load)  # type: ignore[arg-type]
+    means = VerifierContext(None, load=load)  # type: ignore[arg-type]
     (made,) = registry.build(["prm=some/file.gguf@versaprm@mean:0.5"], means)
     assert asked == ["some/file.gguf"]
     assert made.name == "prm=script"
     with pytest.raises(UsageError, match="not known how"):
         registry.build(["prm=some"], means)
     with pytest.raises(UsageError, match="No second model"):
-        registry.build(["prm=some@versaprm"], registry.Means(None))  # type: ignore[arg-type]
+        registry.build(["prm=some@versaprm"], VerifierContext(None))  # type: ignore[arg-type]
 
 
 def test_steps_are_those_it_was_grown_in_or_lie_between_blank_lines() -> None:

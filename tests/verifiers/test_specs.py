@@ -8,13 +8,13 @@ from ttc_cli.engines.scripted import ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.prompts import Chat
 from ttc_cli.verifiers import registry
-from ttc_cli.verifiers.base import WeightedVerifier
-from ttc_cli.verifiers.registry import Means, Spec, build, parse
+from ttc_cli.verifiers.base import VerifierContext, WeightedVerifier
+from ttc_cli.verifiers.registry import Spec, build, parse
 
 
-def means() -> Means:
+def means() -> VerifierContext:
     engine = ScriptedEngine()
-    return Means(Chat(engine.info), engine=engine)
+    return VerifierContext(Chat(engine.info), engine=engine)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from ttc_cli.engines.scripted import ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.prompts import Chat
-from ttc_cli.verifiers.base import WeightedVerifier
-from ttc_cli.verifiers.registry import Means, build
+from ttc_cli.verifiers.base import VerifierContext, WeightedVerifier
+from ttc_cli.verifiers.registry import build
 from ttc_cli.verifiers.verdicts import (
     Verdict,
     find_refused,
@@ -42,7 +42,7 @@ def test_a_damaged_file_says_how_to_be_rid_of_it(tmp_path, text) -> None:
 
 def test_a_refused_verifier_is_heard_without_weight_and_guides_nothing() -> None:
     chat = Chat(ScriptedEngine().info)
-    asked = build(["judge:3", "confidence"], Means(chat))
+    asked = build(["judge:3", "confidence"], VerifierContext(chat))
     silenced = silence(asked, {"judge": "why"})
     assert [each.name for each in silenced] == ["judge", "confidence"]
     assert isinstance(silenced[0], WeightedVerifier)

@@ -35,7 +35,8 @@ from ttc_cli.errors import UsageError
 from ttc_cli.paths import open_in_place, write_whole
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.texts import read_utf8
-from ttc_cli.verifiers.registry import Means, build
+from ttc_cli.verifiers.base import VerifierContext
+from ttc_cli.verifiers.registry import build
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
@@ -173,7 +174,7 @@ async def put_live(
         TtcError: as ``policy.run.solve``; outcomes until then are kept.
     """
     header = pool.header
-    means = Means(chat, engine=engine, fingerprint=lambda: header.sha256)
+    means = VerifierContext(chat, engine=engine, fingerprint=lambda: header.sha256)
     found: dict[str, list[Outcome]] = {}
     with LineFile(path, UsageError(f"Another process is writing {path}.")) as file:
         file.cut()

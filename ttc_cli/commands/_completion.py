@@ -56,9 +56,9 @@ def complete_template(incomplete: str) -> list[str]:
 
 def _list_strategies() -> list[str]:
     from ttc_cli import plugins
-    from ttc_cli.search.names import BUILT_IN
+    from ttc_cli.builtin import STRATEGIES
 
-    return ["auto", *BUILT_IN, *plugins.list_names(plugins.STRATEGIES, BUILT_IN)]
+    return ["auto", *STRATEGIES, *plugins.list_names(plugins.STRATEGIES, STRATEGIES)]
 
 
 def complete_strategy(incomplete: str) -> list[str]:
@@ -74,11 +74,11 @@ def complete_strategies(incomplete: str) -> list[str]:
 def complete_verifier(incomplete: str) -> list[str]:
     """Verifiers' names with commas between them; ``prm=`` with the models that can be one."""
     from ttc_cli import plugins
+    from ttc_cli.builtin import VERIFIERS
     from ttc_cli.models.registry import load_registry
     from ttc_cli.verifiers.confidence import STATISTICS
-    from ttc_cli.verifiers.names import BUILT_IN
 
-    names = [*BUILT_IN, *plugins.list_names(plugins.VERIFIERS, BUILT_IN)]
+    names = [*VERIFIERS, *plugins.list_names(plugins.VERIFIERS, VERIFIERS)]
     plain = [name for name in names if name not in ("prm", "probe", "check")]
     entries = load_registry().entries.values()
     models = [f"prm={entry.name}" for entry in entries if entry.kind == "verifier"]

@@ -35,11 +35,11 @@ def save_preset(name: str, ctx: typer.Context, out: Output) -> None:
     Raises:
         UsageError: no such strategy, option or verifier; or as ``presets.save_preset``.
     """
+    from ttc_cli.builtin import split_names
     from ttc_cli.settings import presets
     from ttc_cli.settings.config import user_file
     from ttc_cli.settings.keys import PRESET_KEYS
     from ttc_cli.solving.choosing import check_names, read_knobs
-    from ttc_cli.verifiers.names import split_words
 
     values: dict[str, Any] = {}
     defaults = {each.name: each.default for each in ctx.command.params}
@@ -49,7 +49,7 @@ def save_preset(name: str, ctx: typer.Context, out: Output) -> None:
         if value not in (None, [], (), defaults.get(parameter)):
             values[key] = list(value) if isinstance(value, list | tuple) else value
     knobs = read_knobs(values.get("option", ()))
-    words = [word for each in values.get("verifier", ()) for word in split_words(each)]
+    words = [word for each in values.get("verifier", ()) for word in split_names(each)]
     check_names(values.get("strategy", "auto"), knobs, words)
     presets.save_preset(name, values, out.warn)
     out.say(f"saved in {user_file()}; use it as: ttc solve --preset {name} …")

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
     from ttc_cli.models.store import Model
     from ttc_cli.types import Sampling
-    from ttc_cli.verifiers.base import Verifier
+    from ttc_cli.verifiers.base import Verifier, VerifierContext
     from ttc_cli.verifiers.probe import Example
-    from ttc_cli.verifiers.registry import Means
 
 
 @dataclass(slots=True)
@@ -32,7 +31,7 @@ class Setting:
     model: Model
     label: str
     engine: Engine
-    means: Means
+    means: VerifierContext
     verifiers: tuple[Verifier, ...]
     fingerprint: Callable[[], str]
 
@@ -56,6 +55,7 @@ class Setting:
         from ttc_cli.solving import solver as thinking
         from ttc_cli.solving import verifier_models
         from ttc_cli.verifiers import registry
+        from ttc_cli.verifiers.base import VerifierContext
 
         config = load_config()
         settings = Settings(
@@ -88,7 +88,7 @@ class Setting:
             def fingerprint() -> str:
                 return read_hash(replace(model, path=path))
 
-            means = registry.Means(
+            means = VerifierContext(
                 chat,
                 load=verifying.__getitem__,
                 engine=engine,

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from ttc_cli import children
+from ttc_cli.builtin import split_names
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands._help import show_examples
@@ -26,7 +27,6 @@ from ttc_cli.settings import presets as kept
 from ttc_cli.settings.keys import KEYS, find_rule, parse_value
 from ttc_cli.settings.trust import require_own_hand
 from ttc_cli.texts import read_toml
-from ttc_cli.verifiers.names import split_words
 
 app = typer.Typer(
     help="List, read and change settings; list presets.",
@@ -183,7 +183,7 @@ def _check(key: str, value: Any) -> Any:
     elif key == "verifier":
         from ttc_cli.verifiers.registry import parse
 
-        for word in split_words(value):
+        for word in split_names(value):
             parse(word)
     elif key == "model" and settings.load_config().get("server") is None:
         from ttc_cli.models.files import resolve_unchecked

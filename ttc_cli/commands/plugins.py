@@ -24,15 +24,14 @@ def plugins(
 ) -> None:
     """List strategies, verifiers and engines of other packages, and whether they can be used."""
     from ttc_cli import plugins as installed
+    from ttc_cli.builtin import STRATEGIES, VERIFIERS
     from ttc_cli.engines.registry import EngineEntry
-    from ttc_cli.search import registry as strategies
-    from ttc_cli.search.names import BUILT_IN as own_strategies
-    from ttc_cli.verifiers import registry as judges
-    from ttc_cli.verifiers.names import BUILT_IN as own_verifiers
+    from ttc_cli.search.context import StrategyEntry
+    from ttc_cli.verifiers.base import VerifierEntry
 
     wanted: dict[str, tuple[Any, tuple[str, ...]]] = {
-        installed.STRATEGIES: (strategies.Entry, ("auto", *own_strategies)),
-        installed.VERIFIERS: (judges.Entry, own_verifiers),
+        installed.STRATEGIES: (StrategyEntry, ("auto", *STRATEGIES)),
+        installed.VERIFIERS: (VerifierEntry, tuple(VERIFIERS)),
         installed.ENGINES: (EngineEntry, ("http", "https")),
     }
     out = Output()

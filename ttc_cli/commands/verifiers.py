@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ttc_cli.builtin import split_names
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
@@ -21,7 +22,6 @@ from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.paths import verdicts_path
 from ttc_cli.signals import run_tasks
-from ttc_cli.verifiers.names import split_words
 
 if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
@@ -212,7 +212,7 @@ def try_verifiers(
     from ttc_cli.commands._verifier_trials import Setting, run_trials
     from ttc_cli.verifiers import registry
 
-    wanted = [word for name in names for word in split_words(name)]
+    wanted = [word for name in names for word in split_names(name)]
     wanted += [f"check={check}"] if check else []
     specs = [registry.parse(each) for each in wanted]
     out = Output(quiet)

@@ -37,9 +37,9 @@ from ttc_cli.policy.table import Row, Table
 from ttc_cli.search import registry
 from ttc_cli.search.checked import grow_until_passed
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
-from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.mending import begin_at_slip, work_out_sums
-from ttc_cli.search.sample import Pool, Start, Wave, count_pool, sample_wave, show_vote, verify
+from ttc_cli.search.sample import Start, Wave, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import REACH, Weigh, discount_slips, rank, weigh_by_sureness
 from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
 from ttc_cli.verifiers.base import Leaf
@@ -50,7 +50,7 @@ def is_chosen(type: AnswerType) -> bool:
     return type in (AnswerType.FREE, AnswerType.CODE)
 
 
-async def solve_adaptively(context: SearchContext, table: Table) -> Outcome:
+async def solve_adaptively(context: SearchContext, table: Table) -> SearchOutcome:
     """Spend on the question what it is worth under the budget's row of ``table``."""
     run = _Run(context, table, table.row(context.budget.level), Pool())
     if not is_chosen(context.problem.answer_type):
@@ -77,7 +77,7 @@ class _Run:
     tokens: int | None = None
     mended: set[int] = field(default_factory=set)
 
-    async def vote_until_settled(self) -> Outcome:
+    async def vote_until_settled(self) -> SearchOutcome:
         size = min(self.row.probe, self.context.samples)
         reason = f"probe: {_count(size, 'candidate')} to see how hard this is"
         if self._knows_kind():
@@ -90,7 +90,7 @@ class _Run:
                 return await self._conclude(stop)
             size, reason = self._plan_wave()
 
-    async def choose_freely(self) -> Outcome:
+    async def choose_freely(self) -> SearchOutcome:
         size = min(self.row.free, self.context.samples)
         kind = self._name_kind()
         await self._grow(size, f"{kind}: {_count(size, 'candidate')} for the verifier to choose")
@@ -180,7 +180,7 @@ class _Run:
             self.context.session.drop([leaf.branch])
             self.pool.leaves[id] = replace(leaf, branch=None)
 
-    async def _run(self, strategy: registry.Entry, size: int) -> None:
+    async def _run(self, strategy: StrategyEntry, size: int) -> None:
         """Let ``strategy`` add to the pool; its waves count on from those before."""
         events, known = EventStream(), set(self.pool.leaves)
         first, last = self.waves, self.waves
@@ -205,7 +205,7 @@ class _Run:
             await self._work_out_sums(id)
         self.classes = await show_vote(self.context, self.pool, self._weigh())
 
-    def _choose_strategy(self) -> registry.Entry | None:
+    def _choose_strategy(self) -> StrategyEntry | None:
         """What the table says for questions this hard; None: independent candidates."""
         if not self.pool.leaves or self._is_chosen():
             return None
@@ -328,7 +328,7 @@ class _Run:
         needed = ceil(votes / max(0.25, self._estimate().pass_rate))
         return min(max(needed, min(self.row.probe, self.context.parallel)), most, left)
 
-    async def _conclude(self, reason: str) -> Outcome:
+    async def _conclude(self, reason: str) -> SearchOutcome:
         contested = self._find_contested()
         if contested and self.context.verifiers:
             ids = [id for each in contested for id in each.members]

@@ -17,14 +17,14 @@ from ttc_cli.policy.table import Table
 from ttc_cli.prompts import build_messages
 from ttc_cli.search import registry
 from ttc_cli.search.conclude import count_heard
-from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sessions.resumed import KnownSession, KnownVerifier
 from ttc_cli.search.sessions.structured import StructuredSession
 from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession, find_opened_thought
 from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Candidate, Problem, Result
-from ttc_cli.verifiers.base import Verifier
-from ttc_cli.verifiers.registry import Means, build
+from ttc_cli.verifiers.base import Verifier, VerifierContext
+from ttc_cli.verifiers.registry import build
 from ttc_cli.verifiers.verdicts import silence
 
 
@@ -152,7 +152,7 @@ def count_samples(options: SearchOptions, table: Table) -> int:
     return samples if hard is None else min(samples, hard)
 
 
-def _refuse_unable(entry: registry.Entry | None, problem: Problem, stage: Stage) -> None:
+def _refuse_unable(entry: StrategyEntry | None, problem: Problem, stage: Stage) -> None:
     """Raise ``UsageError`` where the strategy or the engine cannot do what the request needs."""
     able, name = stage.engine.info, stage.engine.info.name
     if entry is not None and entry.votes and problem.answer_type is AnswerType.FREE:
@@ -178,7 +178,7 @@ def _refuse_unable(entry: registry.Entry | None, problem: Problem, stage: Stage)
         )
 
 
-def _choose_verifiers(entry: registry.Entry | None, stage: Stage) -> tuple[Verifier, ...]:
+def _choose_verifiers(entry: StrategyEntry | None, stage: Stage) -> tuple[Verifier, ...]:
     """Those given, or the strategy's own: the judge, and beside it in ``auto`` confidence.
 
     Where the model cannot be asked after its turn, confidence alone.
@@ -193,11 +193,11 @@ def _choose_verifiers(entry: registry.Entry | None, stage: Stage) -> tuple[Verif
         )
     if stage.verifiers:
         return stage.verifiers
-    own = build(["confidence"], Means(stage.chat))
+    own = build(["confidence"], VerifierContext(stage.chat))
     if not able.scores:
         return own
     try:
-        judge = build(["judge"], Means(stage.chat))
+        judge = build(["judge"], VerifierContext(stage.chat))
     except TemplateError:  # it can be asked once, but not asked back
         return own
     return judge + own if entry is None else judge
@@ -208,7 +208,7 @@ def _show_solution(winner: Candidate) -> str:
     return winner.text[winner.thought :].lstrip() if winner.thought else winner.text
 
 
-def _make_result(outcome: Outcome, strategy: str, ledger: Ledger, table: Table) -> Result:
+def _make_result(outcome: SearchOutcome, strategy: str, ledger: Ledger, table: Table) -> Result:
     winner, classes = outcome.winner, outcome.classes
     own = next((each for each in classes if winner is not None and winner.id in each.members), None)
     votes = own.votes if own is not None else 0

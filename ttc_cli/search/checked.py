@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from ttc_cli.events import Decided, WaveStarted
 from ttc_cli.search.conclude import conclude_by_verifier
-from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, Wave, sample_wave, verify
+from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
+from ttc_cli.search.sample import Wave, sample_wave, verify
 from ttc_cli.types import CHECK, Candidate
 
 
-async def grow_until_passed(context: SearchContext, size: int) -> Outcome:
+async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
     """Grow waves of ``size`` candidates until one passes; at most ``context.samples``.
 
     Where none passes, the verifiers choose among those that were finished. Later waves are as

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 
 from ttc_cli.events import Voted
-from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, count_pool
+from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
+from ttc_cli.search.sample import count_pool
 from ttc_cli.search.vote import merit, represent
 from ttc_cli.types import AnswerClass, Candidate, Finish
 
 
 def conclude_by_vote(
     context: SearchContext, pool: Pool, classes: Sequence[AnswerClass], stop_reason: str
-) -> Outcome:
+) -> SearchOutcome:
     """The class of greatest weight wins; its best member speaks for it.
 
     A free-form question has no classes: the first candidate that ended by itself wins.
@@ -27,7 +27,7 @@ def conclude_by_vote(
     return _conclude(pool, classes, winner, decided_by, stop_reason)
 
 
-async def conclude_by_weight(context: SearchContext, pool: Pool, stop_reason: str) -> Outcome:
+async def conclude_by_weight(context: SearchContext, pool: Pool, stop_reason: str) -> SearchOutcome:
     """The answer whose candidates' scores add up to the most wins (best-of-N weighted).
 
     A candidate that no verifier scored weighs as much as the average of the others; without any
@@ -46,7 +46,7 @@ async def conclude_by_weight(context: SearchContext, pool: Pool, stop_reason: st
 
 def conclude_by_verifier(
     context: SearchContext, pool: Pool, classes: Sequence[AnswerClass], stop_reason: str
-) -> Outcome:
+) -> SearchOutcome:
     """The best scored candidate that stated an answer wins.
 
     Where nothing was scored (the budget ran out first, or the engine reads no logits), the vote
@@ -80,8 +80,8 @@ def _conclude(
     winner: Candidate | None,
     decided_by: str,
     stop_reason: str,
-) -> Outcome:
-    return Outcome(
+) -> SearchOutcome:
+    return SearchOutcome(
         candidates=pool.candidates,
         classes=tuple(classes),
         winner=winner,

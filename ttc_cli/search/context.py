@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Any
 
+from ttc_cli.answers import Comparer
 from ttc_cli.engines.base import Session
 from ttc_cli.events import EventStream
 from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Problem, Sampling
-from ttc_cli.verifiers.base import Verifier
+from ttc_cli.verifiers.base import Leaf, Verifier
 
-if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
-    from ttc_cli.prompts import Chat
-    from ttc_cli.search.sample import Pool
+
+@dataclass(slots=True)
+class Pool:
+    """The candidates of a run so far, in the order in which they ended.
+
+    ``halted`` says in words why no more can be grown: a cap, an interruption, a failure.
+    """
+
+    leaves: dict[int, Leaf] = field(default_factory=dict)
+    started: int = 0
+    halted: str | None = None
+    interrupted: bool = False
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All that ended, by id."""
+        return tuple(self.leaves[id].candidate for id in sorted(self.leaves))
+
+    @property
+    def answered(self) -> tuple[Candidate, ...]:
+        """Those that stated an answer: the only ones that can win."""
+        return tuple(each for each in self.candidates if each.answer is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +70,8 @@ class SearchContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a strategy came to; ``run.solve`` makes a ``Result`` of it.
+class SearchOutcome:
+    """What a strategy came to; ``policy.run.solve`` makes a ``Result`` of it.
 
     ``heard`` candidates speak for or against the winner and ``agreeing`` of them for it; None: all
     that ``count_heard`` counts, and all members of its class.
@@ -68,4 +88,25 @@ class Outcome:
     agreeing: int | None = None
 
 
-Strategy = Callable[[SearchContext], Awaitable[Outcome]]
+Strategy = Callable[[SearchContext], Awaitable[SearchOutcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyEntry:
+    """A strategy, one line on it, and what it needs.
+
+    ``knobs`` is a dataclass of its own settings, which ``run`` takes as the keyword ``knobs``; its
+    ``__post_init__`` raises ``ValueError`` for values that make no sense. ``verifies``: it asks
+    verifiers. ``votes``: it counts answers, so that it cannot serve a free-form question.
+    ``steps``: it pauses candidates at step boundaries and grows on from there. ``continues``: it
+    goes on behind candidates that have ended.
+    """
+
+    name: str
+    run: Callable[..., Awaitable[SearchOutcome]]
+    summary: str
+    knobs: type[Any] | None = None
+    verifies: bool = False
+    votes: bool = False
+    steps: bool = False
+    continues: bool = False

@@ -12,8 +12,8 @@ from dataclasses import replace
 from ttc_cli.engines.base import Session, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.events import Scored
-from ttc_cli.search.context import SearchContext
-from ttc_cli.search.sample import Pool, Start
+from ttc_cli.search.context import Pool, SearchContext
+from ttc_cli.search.sample import Start
 from ttc_cli.types import ARITHMETIC
 from ttc_cli.verifiers.arithmetic.sums import find_first
 from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier

@@ -1,160 +1,80 @@
 """The strategies by name. ``auto`` is not one of them: it is the policy that uses them.
 
-Those of other packages (``plugins``) are known by name, and imported when they are asked for.
+ttc's own are listed in ``builtin``. A strategy, its own or another package's (``plugins``), is
+imported when it is asked for.
 """
 
 from __future__ import annotations
 
 import functools
+import pkgutil
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from ttc_cli import plugins
-from ttc_cli.errors import UsageError, suggest
-from ttc_cli.search.context import Strategy
-from ttc_cli.search.guard import guard
-from ttc_cli.search.names import BUILT_IN
-from ttc_cli.search.strategies.backtrack import BacktrackKnobs, backtrack
-from ttc_cli.search.strategies.beam import BeamKnobs, beam
-from ttc_cli.search.strategies.best_of_n import best_of_n
-from ttc_cli.search.strategies.dvts import DvtsKnobs, dvts
-from ttc_cli.search.strategies.greedy import greedy
-from ttc_cli.search.strategies.lookahead import LookaheadKnobs, lookahead
-from ttc_cli.search.strategies.majority import majority
-from ttc_cli.search.strategies.mcts import MctsKnobs, mcts
-from ttc_cli.search.strategies.mixed import MixedKnobs, mixed
-from ttc_cli.search.strategies.particle import ParticleKnobs, particle
-from ttc_cli.search.strategies.revise import ReviseKnobs, revise
-from ttc_cli.search.strategies.weighted import weighted
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A strategy, one line on it, and what it needs.
-
-    ``knobs`` is a dataclass of its own settings, which ``run`` takes as its second argument;
-    its ``__post_init__`` raises ``ValueError`` for values that make no sense. ``verifies``: it
-    asks verifiers. ``votes``: it counts answers, so that a free-form question has nothing for
-    it. ``steps``: it pauses candidates at step boundaries and grows on from there.
-    ``continues``: it goes on behind candidates that have ended.
-    """
-
-    name: str
-    run: Callable[..., Any]
-    summary: str
-    knobs: type[Any] | None = None
-    verifies: bool = False
-    votes: bool = False
-    steps: bool = False
-    continues: bool = False
-
-
-_ENTRIES = {
-    entry.name: entry
-    for entry in (
-        Entry("greedy", greedy, "one candidate, the likeliest token each time"),
-        Entry("majority", majority, "N candidates, the most frequent answer", votes=True),
-        Entry("best-of-n", best_of_n, "N candidates, the best scored one", verifies=True),
-        Entry(
-            "weighted",
-            weighted,
-            "N candidates, the answer with the greatest sum of scores",
-            verifies=True,
-            votes=True,
-        ),
-        Entry(
-            "beam",
-            beam,
-            "N beams, step by step, the best N/M each forked into M",
-            knobs=BeamKnobs,
-            verifies=True,
-            steps=True,
-        ),
-        Entry(
-            "dvts",
-            dvts,
-            "N/M subtrees, in each the best of M continuations goes on",
-            knobs=DvtsKnobs,
-            verifies=True,
-            steps=True,
-        ),
-        Entry(
-            "lookahead",
-            lookahead,
-            "beam, each step valued by a greedy roll-out of k steps",
-            knobs=LookaheadKnobs,
-            verifies=True,
-            steps=True,
-        ),
-        Entry(
-            "mcts",
-            mcts,
-            "tree search: PUCT chooses which partial solution goes on",
-            knobs=MctsKnobs,
-            verifies=True,
-            steps=True,
-        ),
-        Entry(
-            "particle",
-            particle,
-            "N particles, at each step drawn anew in proportion to their scores",
-            knobs=ParticleKnobs,
-            verifies=True,
-            steps=True,
-        ),
-        Entry(
-            "backtrack",
-            backtrack,
-            "N candidates, half of them cut at their weakest step and drawn anew",
-            knobs=BacktrackKnobs,
-            verifies=True,
-            steps=True,
-        ),
-        Entry(
-            "revise",
-            revise,
-            "chains of attempts, each seeing those before and what the verifiers made of them",
-            knobs=ReviseKnobs,
-            verifies=True,
-            continues=True,
-        ),
-        Entry(
-            "mixed",
-            mixed,
-            "as revise, attempts in sequence and in parallel at a given ratio",
-            knobs=MixedKnobs,
-            verifies=True,
-            continues=True,
-        ),
-    )
-}
+from ttc_cli.builtin import STRATEGIES
+from ttc_cli.errors import TtcError, UsageError, suggest
+from ttc_cli.events import Warned
+from ttc_cli.search.conclude import conclude_by_vote
+from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, Strategy, StrategyEntry
+from ttc_cli.search.sample import count_pool
 
 
 def names() -> tuple[str, ...]:
     """Every strategy's name, those of other packages last."""
-    return (*BUILT_IN, *plugins.list_names(plugins.STRATEGIES, BUILT_IN))
+    return (*STRATEGIES, *plugins.list_names(plugins.STRATEGIES, STRATEGIES))
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> StrategyEntry:
     """The strategy called ``name``.
 
     Raises:
         UsageError: there is none, or it is another package's and cannot be loaded.
     """
-    if name in _ENTRIES:
-        return _ENTRIES[name]
+    if name in STRATEGIES:
+        entry: StrategyEntry = pkgutil.resolve_name(STRATEGIES[name])
+        return entry
     plugin = plugins.find_plugin(plugins.STRATEGIES, name)
     if plugin is not None:
-        entry = plugins.load(plugin, Entry)
-        return replace(entry, run=guard(entry.run, str(plugin)))
+        entry = plugins.load(plugin, StrategyEntry)
+        return replace(entry, run=_guard(entry.run, str(plugin)))
     known = ("auto", *names())
     hint = suggest(name, known, f"Choose one of {', '.join(known)}.")
     raise UsageError(f"There is no strategy called {name!r}.", hint)
 
 
-def prepare(entry: Entry, given: Mapping[str, str]) -> Strategy:
+def _guard(
+    run: Callable[..., Awaitable[SearchOutcome]], owner: str
+) -> Callable[..., Awaitable[SearchOutcome]]:
+    """``run``, of another package, with a vote over its pool in place of an error of its own.
+
+    Raises (when run):
+        TtcError: it raised one, or it failed before any candidate of ``context.pool`` answered.
+    """
+
+    async def run_guarded(context: SearchContext, **knobs: Any) -> SearchOutcome:
+        pool = context.pool or Pool()
+        try:
+            outcome = await run(replace(context, pool=pool), **knobs)
+            if not isinstance(outcome, SearchOutcome):
+                raise TypeError(f"it returned {type(outcome).__name__}, no SearchOutcome")
+        except TtcError:
+            raise
+        except Exception as error:  # whatever another's code does
+            message = f"{owner} failed: {type(error).__name__}: {error}"
+            if not pool.answered:
+                raise TtcError(message, "use another --strategy, or tell its author") from error
+            context.events.emit(Warned(f"{message}; going by the vote of what it had grown."))
+            classes = await count_pool(context, pool)
+            return conclude_by_vote(context, pool, classes, "the strategy failed")
+        return outcome
+
+    return run_guarded
+
+
+def prepare(entry: StrategyEntry, given: Mapping[str, str]) -> Strategy:
     """The strategy of ``entry`` with its knobs set as ``given`` (by name, as text).
 
     Raises:
@@ -163,7 +83,7 @@ def prepare(entry: Entry, given: Mapping[str, str]) -> Strategy:
     if entry.knobs is None:
         if given:
             raise UsageError(f"The strategy {entry.name} takes no options of its own.")
-        return typing.cast(Strategy, entry.run)
+        return entry.run
     kinds = typing.get_type_hints(entry.knobs)
     known = [field.name for field in fields(entry.knobs)]
     values: dict[str, Any] = {}

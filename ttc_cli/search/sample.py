@@ -23,34 +23,10 @@ from ttc_cli.events import (
     Warned,
     WaveStarted,
 )
-from ttc_cli.search.context import SearchContext
+from ttc_cli.search.context import Pool, SearchContext
 from ttc_cli.search.vote import Weigh, count_one, count_votes
 from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Finish, Sampling
 from ttc_cli.verifiers.base import Leaf
-
-
-@dataclass(slots=True)
-class Pool:
-    """The candidates of a run so far, in the order in which they ended.
-
-    ``halted`` says in words why no more can be grown: a cap, an interruption, a failure.
-    """
-
-    leaves: dict[int, Leaf] = field(default_factory=dict)
-    started: int = 0
-    halted: str | None = None
-    interrupted: bool = False
-
-    @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """All that ended, by id."""
-        return tuple(self.leaves[id].candidate for id in sorted(self.leaves))
-
-    @property
-    def answered(self) -> tuple[Candidate, ...]:
-        """Those that stated an answer: the only ones that can win."""
-        return tuple(each for each in self.candidates if each.answer is not None)
-
 
 Keep = Callable[[Candidate], bool]
 

@@ -26,17 +26,48 @@ from ttc_cli.events import (
     Warned,
 )
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
-from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.partial import Partial
-from ttc_cli.search.sample import Pool, derive_seed, read_answer, verify
+from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
+from ttc_cli.search.sample import derive_seed, read_answer, verify
 from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
-from ttc_cli.verifiers.aggregate import Aggregate, join_confidence, join_scores
+from ttc_cli.verifiers.aggregate import Aggregate as Aggregate
+from ttc_cli.verifiers.aggregate import join_confidence, join_scores
 from ttc_cli.verifiers.base import Leaf
-
-__all__ = ["Aggregate", "Partial", "Tree"]
 
 LAST_SHARE = 0.25
 """Of each hard cap: kept for bringing one solution to its end while there is no answer yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Partial:
+    """A solution under way. ``finish`` is None while it can go on.
+
+    ``steps`` and ``scores`` are those of the whole path, ``tokens`` the ones it drew itself.
+    ``boundaries`` holds, where the tree keeps them, a branch for each step's end. The first
+    ``thought`` characters of its text are thinking; ``value`` is the JSON value it ended with.
+    """
+
+    id: int
+    branch: Branch
+    parent: int | None = None
+    wave: int = 0
+    steps: tuple[Step, ...] = ()
+    scores: tuple[Score, ...] = ()
+    tokens: int = 0
+    finish: Finish | None = None
+    draws: int = 0
+    boundaries: tuple[Branch, ...] = ()
+    thought: int = 0
+    value: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the whole path."""
+        return sum(step.tokens for step in self.steps)
 
 
 @dataclass(slots=True)
@@ -239,7 +270,7 @@ class Tree:
                 self.context.events.emit(Pruned(each.id, reason))
                 self._end(each, Finish.PRUNED)
 
-    async def conclude(self, reason: str) -> Outcome:
+    async def conclude(self, reason: str) -> SearchOutcome:
         """Prune what is still under way and choose among what has ended.
 
         The answer whose candidates' values add up to the most wins (best-of-N weighted, arXiv

@@ -15,11 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ttc_cli.builtin import STRATEGIES, split_names
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.models.registry import load_registry
-from ttc_cli.search.names import BUILT_IN as STRATEGIES
 from ttc_cli.settings.keys import KEYS, PRESET_KEYS
-from ttc_cli.verifiers.names import split_words
 
 _VERIFIER = re.compile(r"(?P<name>\w+)(=(?P<argument>[^:]*))?(:[0-9.]+)?")
 _PLAIN_VERIFIERS = ("judge", "confidence", "arithmetic", "prm", "generative")
@@ -31,7 +30,7 @@ def _is_known_model(value: str) -> bool:
 
 def _are_plain_verifiers(value: str) -> bool:
     """Whether they run no command, read no file, and are asked of models known by name."""
-    return all(map(_is_plain_verifier, split_words(value)))
+    return all(map(_is_plain_verifier, split_names(value)))
 
 
 def _is_plain_verifier(word: str) -> bool:
@@ -92,7 +91,7 @@ def require_own_hand(key: str, value: Any, origin: str) -> None:
 def _ask_near(key: str, value: str) -> str:
     """Whether another name was meant than one in ``value``; empty where none is like it."""
     names = {"strategy": STRATEGIES, "verifier": _PLAIN_VERIFIERS}.get(key, ())
-    for word in split_words(value):
+    for word in split_names(value):
         name = word.partition("=")[0]
         near = find_near(name, names)
         if near is not None and name not in names:

@@ -121,15 +121,16 @@ async def search(
     from ttc_cli.policy.run import solve
     from ttc_cli.policy.stage import Stage
     from ttc_cli.verifiers import registry
+    from ttc_cli.verifiers.base import CHECK_SECONDS, VerifierContext
 
     loaded = ground.loaded
     engine = engine or loaded.engine
-    means = registry.Means(
+    means = VerifierContext(
         ground.chat,
         load=loaded.verifying.__getitem__,
         engine=engine,
         fingerprint=None if request.server else lambda: thinking.hash_file_of(request, ground.path),
-        check_seconds=request.check_seconds or registry.CHECK_SECONDS,
+        check_seconds=request.check_seconds or CHECK_SECONDS,
         sandbox=request.sandbox,
         parallel=checks or hardware.count_cores(),
         stopped=loaded.stopped,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ttc_cli.builtin import split_names
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import UsageError
 from ttc_cli.settings.config import Config
@@ -14,7 +15,6 @@ from ttc_cli.solving import choosing as planning
 from ttc_cli.solving import serving, verifier_models
 from ttc_cli.solving.solver import Request, Rung
 from ttc_cli.types import Budget, Problem
-from ttc_cli.verifiers.names import split_words
 
 if TYPE_CHECKING:
     from ttc_cli.models.store import Model
@@ -98,7 +98,7 @@ def make_request(
     verifiers = _list_verifiers(wish)
     ladder: tuple[Model, ...] = ()
     if flags["cascade"] is not None:
-        ladder = planning.choose_cascade(split_words(flags["cascade"]))
+        ladder = planning.choose_cascade(split_names(flags["cascade"]))
     served = None if ladder else serving.read_server(wish.option)
     if ladder:
         verifiers = ()
@@ -154,7 +154,7 @@ def make_request(
 def _list_verifiers(wish: Wish) -> tuple[str, ...]:
     given, check = wish.flags["verifier"], wish.flags["check"]
     texts = given or [wish.config.get("verifier", default="")]
-    words = tuple(word for text in texts for word in split_words(text))
+    words = tuple(word for text in texts for word in split_names(text))
     return words + ((f"check={check}",) if check else ())
 
 

@@ -25,7 +25,7 @@ Open = Callable[..., "Engine"]
 
 @dataclass(frozen=True, slots=True)
 class VerifierModel:
-    """A model that ``verifier`` asks. ``asked`` is what ``Means.load`` is asked for it by."""
+    """A model that ``verifier`` asks; ``VerifierContext.load`` knows it as ``asked``."""
 
     asked: str
     model: Model

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
-from ttc_cli.engines.base import Branch, Session
+from ttc_cli.engines.base import Branch, Engine, Session
+from ttc_cli.prompts import Chat
 from ttc_cli.types import Candidate, Problem, Score
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
@@ -66,7 +68,14 @@ class Verifier(Protocol):
         """The question is over: forget it, and close what was opened for it."""
 
 
-class WholeVerifier:
+class StatelessVerifier:
+    """For verifiers that remember nothing of a question."""
+
+    async def leave(self, session: Session) -> None:
+        """Nothing is held."""
+
+
+class WholeVerifier(StatelessVerifier):
     """For verifiers that score whole candidates only and remember nothing."""
 
     grades_steps = False
@@ -77,16 +86,12 @@ class WholeVerifier:
         """No process scores."""
         return [None] * len(leaves)
 
-    async def leave(self, session: Session) -> None:
-        """Nothing is held."""
 
+class WrappedVerifier:
+    """As ``verifier``, but for what a subclass makes of its scores."""
 
-@dataclass(frozen=True, slots=True)
-class WeightedVerifier:
-    """``verifier``, whose scores count ``weight`` times beside those of others; 0 shows only."""
-
-    verifier: Verifier
-    weight: float
+    def __init__(self, verifier: Verifier) -> None:
+        self.verifier = verifier
 
     @property
     def name(self) -> str:
@@ -100,6 +105,35 @@ class WeightedVerifier:
 
     @property
     def grades_steps(self) -> bool:
+        """That of the verifier."""
+        return self.verifier.grades_steps
+
+    async def score(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """As the verifier."""
+        return await self.verifier.score(session, problem, leaves)
+
+    async def score_steps(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """As the verifier."""
+        return await self.verifier.score_steps(session, problem, leaves)
+
+    async def leave(self, session: Session) -> None:
+        """As the verifier."""
+        await self.verifier.leave(session)
+
+
+class WeightedVerifier(WrappedVerifier):
+    """``verifier``, whose scores count ``weight`` times beside those of others; 0 shows only."""
+
+    def __init__(self, verifier: Verifier, weight: float) -> None:
+        super().__init__(verifier)
+        self.weight = weight
+
+    @property
+    def grades_steps(self) -> bool:
         """That of the verifier; a weight of 0 guides nothing, and only the whole is scored."""
         return self.weight > 0 and self.verifier.grades_steps
 
@@ -107,20 +141,75 @@ class WeightedVerifier:
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """As the verifier, with the weight."""
-        return self._weigh(await self.verifier.score(session, problem, leaves))
+        return self._weigh(await super().score(session, problem, leaves))
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """As the verifier, with the weight."""
-        return self._weigh(await self.verifier.score_steps(session, problem, leaves))
-
-    async def leave(self, session: Session) -> None:
-        """As the verifier."""
-        await self.verifier.leave(session)
+        return self._weigh(await super().score_steps(session, problem, leaves))
 
     def _weigh(self, scores: list[Score | None]) -> list[Score | None]:
         return [each and replace(each, weight=self.weight) for each in scores]
+
+
+CHECK_SECONDS = 10.0
+"""Time limit of one ``--check``, unless the user sets another."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierContext:
+    """What verifiers are made from.
+
+    ``chat`` speaks to the generator, ``engine`` is its own. ``load`` gives the engine of another
+    model by its name; the generator's where it is the same file, so that nothing is loaded twice.
+    ``fingerprint`` gives the sha256 of the generator's file. A ``--check`` may take
+    ``check_seconds``, in ``sandbox`` (as ``find_sandbox`` says), ``parallel`` at once;
+    ``stopped`` ends those under way when it is set.
+    """
+
+    chat: Chat
+    load: Callable[[str], Engine] | None = None
+    engine: Engine | None = None
+    fingerprint: Callable[[], str] | None = None
+    check_seconds: float = CHECK_SECONDS
+    sandbox: str | None = None
+    parallel: int = 1
+    stopped: threading.Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierEntry:
+    """A verifier as ``ttc verifiers list`` shows it.
+
+    ``argument`` is what may stand behind ``=``, in brackets where it may be left out; ``check``
+    raises ``UsageError`` for one that is plainly wrong, before any model is loaded. ``reads``: the
+    candidate's text, or how it was drawn (which a planted solution cannot show).
+    """
+
+    name: str
+    make: Callable[[VerifierContext, str | None], Verifier]
+    summary: str
+    scores: str
+    cost: str
+    argument: str | None = None
+    reads: Literal["text", "sampling"] = "text"
+    check: Callable[[str | None], object] | None = None
+
+
+def to_scores(name: str, values: Sequence[float | None]) -> list[Score | None]:
+    """``values`` of whole candidates as scores of the verifier ``name``."""
+    return [None if value is None else Score(name, value) for value in values]
+
+
+def to_step_scores(
+    name: str, values: Sequence[float | None], leaves: Sequence[Leaf]
+) -> list[Score | None]:
+    """``values`` of the last step of each of ``leaves`` as scores of the verifier ``name``."""
+    return [
+        None if value is None else Score(name, value, len(leaf.candidate.steps) - 1)
+        for leaf, value in zip(leaves, values, strict=True)
+    ]
 
 
 def split_steps(candidate: Candidate) -> tuple[str, ...]:

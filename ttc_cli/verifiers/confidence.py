@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ttc_cli.engines.base import Session
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, suggest
 from ttc_cli.types import Confidence, Problem, Score
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, StatelessVerifier, VerifierEntry, to_scores, to_step_scores
 
 Statistic = Literal["tail", "mean", "group", "bottom", "lowest", "tail-group", "self-certainty"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
@@ -24,7 +24,7 @@ _SCALE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class ConfidenceVerifier:
+class ConfidenceVerifier(StatelessVerifier):
     """Scores a candidate by a statistic of the distributions it was drawn from.
 
     Each statistic is mapped into [0, 1] monotonically; only the ranking carries meaning.
@@ -57,21 +57,15 @@ class ConfidenceVerifier:
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """As ``Verifier.score``; None where the engine reads no logits."""
-        values = [self._rate(leaf.candidate.confidence) for leaf in leaves]
-        return [None if value is None else Score(self.name, value) for value in values]
+        return to_scores(self.name, [self._rate(leaf.candidate.confidence) for leaf in leaves])
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """The same statistic over the last step's own tokens."""
-        found: list[Score | None] = []
-        for steps in (leaf.candidate.steps for leaf in leaves):
-            value = self._rate(steps[-1].confidence) if steps else None
-            found.append(None if value is None else Score(self.name, value, len(steps) - 1))
-        return found
-
-    async def leave(self, session: Session) -> None:
-        """Nothing is held."""
+        paths = [leaf.candidate.steps for leaf in leaves]
+        values = [self._rate(steps[-1].confidence) if steps else None for steps in paths]
+        return to_step_scores(self.name, values, leaves)
 
     def _rate(self, confidence: Confidence | None) -> float | None:
         if confidence is None:
@@ -98,3 +92,28 @@ def rate(confidence: Confidence, statistic: Statistic = "tail") -> float | None:
         "self-certainty": confidence.certainty,
     }[statistic]
     return None if nats is None else max(0.0, 1.0 - math.exp(-nats / _SCALE))
+
+
+def read_statistic(argument: str | None) -> Statistic:
+    """The statistic that ``confidence=argument`` asks for.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for statistic in STATISTICS:
+        if statistic == (argument or "tail"):
+            return statistic
+    hint = suggest(argument or "", STATISTICS, f"Choose of {', '.join(STATISTICS)}.")
+    raise UsageError(f"There is no confidence called {argument!r}.", hint)
+
+
+CONFIDENCE = VerifierEntry(
+    "confidence",
+    lambda context, argument: ConfidenceVerifier(read_statistic(argument)),
+    "how sure the model was of its own tokens",
+    "steps and whole",
+    "nothing",
+    "[STATISTIC]",
+    reads="sampling",
+    check=read_statistic,
+)

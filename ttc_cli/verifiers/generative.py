@@ -15,7 +15,7 @@ from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, ScoreRow,
 from ttc_cli.errors import PromptTooLong, UsageError
 from ttc_cli.prompts import Chat, Message
 from ttc_cli.types import Finish, Problem, Role, Score
-from ttc_cli.verifiers.base import Leaf, share_of_first, split_steps
+from ttc_cli.verifiers.base import Leaf, VerifierEntry, share_of_first, split_steps
 from ttc_cli.verifiers.critiques import (
     ASKED,
     GENPRM_END,
@@ -281,3 +281,13 @@ def _cut(prompt: Prompt, shared: str) -> tuple[Prompt, Prompt]:
         "The critic's chat template changes what it is given; it cannot be asked for a critique.",
         "Name another model: --verifier generative=MODEL",
     )
+
+
+GENERATIVE = VerifierEntry(
+    "generative",
+    lambda context, argument: make_generative(argument, context.engine, context.chat, context.load),
+    "a critique in words, then its verdict",
+    "steps and whole",
+    "hundreds of tokens a score",
+    "[MODEL@FORMAT]",
+)

@@ -12,59 +12,46 @@ ranking of the scores carries meaning until a calibration has tested it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from ttc_cli.engines.base import Prompt, ScoreRow, Session
-from ttc_cli.prompts import JUDGE_QUESTION, JUDGE_STEP_QUESTION
+from ttc_cli.prompts import JUDGE_QUESTION, JUDGE_STEP_QUESTION, Chat
 from ttc_cli.types import Problem, Score
-from ttc_cli.verifiers.base import Leaf, share_of_first
+from ttc_cli.verifiers.base import (
+    Leaf,
+    StatelessVerifier,
+    VerifierEntry,
+    share_of_first,
+    to_scores,
+    to_step_scores,
+)
 
 YES = ("Yes", " Yes", "yes", " yes")
 NO = ("No", " No", "no", " no")
 
 
-class Chat(Protocol):
-    """What the judge needs of a chat template."""
-
-    def follow_up(self, text: str) -> Prompt:
-        """What ends the model's turn, says ``text`` as the user and opens the next turn."""
-
-
-class JudgeVerifier:
+class JudgeVerifier(StatelessVerifier):
     """Scores candidates by the generator's own yes or no."""
 
     name = "judge"
     needs_branch = True
     grades_steps = True
 
-    def __init__(
-        self,
-        chat: Chat,
-        question: str = JUDGE_QUESTION,
-        step_question: str = JUDGE_STEP_QUESTION,
-    ) -> None:
-        self._suffix = chat.follow_up(question)
-        self._step_suffix = chat.follow_up(step_question)
+    def __init__(self, chat: Chat) -> None:
+        self._suffix = chat.follow_up(JUDGE_QUESTION)
+        self._step_suffix = chat.follow_up(JUDGE_STEP_QUESTION)
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """As ``Verifier.score``; one batch for all leaves, None for one whose branch is gone."""
-        found = await self._ask(session, leaves, self._suffix)
-        return [each if each is None else Score(self.name, each) for each in found]
+        return to_scores(self.name, await self._ask(session, leaves, self._suffix))
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """Whether all is right so far, asked in the middle of the model's turn."""
         found = await self._ask(session, leaves, self._step_suffix)
-        return [
-            each if each is None else Score(self.name, each, len(leaf.candidate.steps) - 1)
-            for leaf, each in zip(leaves, found, strict=True)
-        ]
-
-    async def leave(self, session: Session) -> None:
-        """Nothing is held."""
+        return to_step_scores(self.name, found, leaves)
 
     async def _ask(
         self, session: Session, leaves: Sequence[Leaf], suffix: Prompt
@@ -80,3 +67,12 @@ class JudgeVerifier:
             if (share := share_of_first(row)) is not None
         }
         return [found.get(leaf.candidate.id) for leaf in leaves]
+
+
+JUDGE = VerifierEntry(
+    "judge",
+    lambda context, argument: JudgeVerifier(context.chat),
+    "the generator says yes or no",
+    "steps and whole",
+    "some 30 tokens a score",
+)

@@ -23,13 +23,14 @@ from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 from ttc_cli.types import Problem, Score
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, StatelessVerifier, VerifierEntry, to_scores, to_step_scores
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic, split_groups
 from ttc_cli.verifiers.separation import measure_auc, measure_auc_within
 
 PENALTIES = (10.0, 100.0, 1000.0, 10_000.0)
 """Strengths of L2 that are tried; states are standardised and wider than the data is long."""
 FOLDS = 5
+"""Of the cross-validation, at most one a question."""
 _FORMAT = "ttc-probe"
 
 
@@ -120,7 +121,7 @@ def _read_head(raw: dict[str, Any] | None, width: int) -> Head | None:
     return head
 
 
-class ProbeVerifier:
+class ProbeVerifier(StatelessVerifier):
     """Scores candidates, and steps where the probe was fitted for them, by their hidden states.
 
     Args:
@@ -154,21 +155,14 @@ class ProbeVerifier:
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """P(right) at each candidate's last token; None for one whose branch is gone."""
-        values = await self._read(session, leaves, self._probe.whole)
-        return [None if value is None else Score(self.name, value) for value in values]
+        return to_scores(self.name, await self._read(session, leaves, self._probe.whole))
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """P(the solution comes out right) at the end of each one's last step."""
         values = await self._read(session, leaves, self._probe.step)
-        return [
-            None if value is None else Score(self.name, value, len(leaf.candidate.steps) - 1)
-            for leaf, value in zip(leaves, values, strict=True)
-        ]
-
-    async def leave(self, session: Session) -> None:
-        """Nothing is held."""
+        return to_step_scores(self.name, values, leaves)
 
     async def _read(
         self, session: Session, leaves: Sequence[Leaf], head: Head | None
@@ -203,9 +197,7 @@ def make_probe(
     return ProbeVerifier(probe, sha256=fingerprint(), states=states)
 
 
-def fit_head(
-    examples: Sequence[Example], *, penalties: Sequence[float] = PENALTIES, folds: int = FOLDS
-) -> Head:
+def fit_head(examples: Sequence[Example], *, penalties: Sequence[float] = PENALTIES) -> Head:
     """Fit P(right | state) by L2-penalised maximum likelihood, Σ log-loss + λ/2 ‖w‖².
 
     States are standardised (over all examples; labels are not looked at). λ is the one of
@@ -216,7 +208,6 @@ def fit_head(
     Args:
         examples: states of equal length, of at least two questions, right and wrong ones.
         penalties: λ to choose from.
-        folds: of the cross-validation, at most one a question.
 
     Raises:
         UsageError: too few examples.
@@ -241,7 +232,7 @@ def fit_head(
     u, s, basis = np.linalg.svd((states - mean) / scale, full_matrices=False)
     z = u * s
     held_out = np.full(len(y), np.nan)
-    for tested in split_groups(groups, folds):
+    for tested in split_groups(groups, FOLDS):
         if 0 < y[~tested].sum() < len(y[~tested]):
             penalty = choose_penalty(z[~tested], y[~tested], groups[~tested], penalties)
             weights, bias = fit_logistic(z[~tested], y[~tested], penalty)
@@ -265,3 +256,15 @@ def fit_head(
         auc=measure_auc([(value, right) for _, value, right in pairs]),
         auc_within=measure_auc_within(pairs),
     )
+
+
+PROBE = VerifierEntry(
+    "probe",
+    lambda context, argument: make_probe(
+        argument, context.fingerprint, context.engine.info.states if context.engine else 0
+    ),
+    "a regression on the model's hidden state",
+    "whole, steps if fitted for them",
+    "one token a score",
+    "FILE",
+)

@@ -1,54 +1,31 @@
 """The verifiers by name, and how ``--verifier NAME[=ARGUMENT][:WEIGHT]`` is read.
 
-Those of other packages (``plugins``) are known by name, and imported when they are asked for.
+ttc's own are listed in ``builtin``. A verifier, its own or another package's (``plugins``), is
+imported when it is asked for.
 """
 
 from __future__ import annotations
 
+import contextlib
+import pkgutil
 import re
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
 
 from ttc_cli import plugins
+from ttc_cli.builtin import VERIFIERS
+from ttc_cli.engines.base import Session
 from ttc_cli.errors import TtcError, UsageError, suggest
-from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier
-from ttc_cli.verifiers.base import Verifier, WeightedVerifier
-from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier, Statistic
-from ttc_cli.verifiers.guard import GuardedVerifier
-from ttc_cli.verifiers.judge import JudgeVerifier
-from ttc_cli.verifiers.names import BUILT_IN
-
-if TYPE_CHECKING:
-    from ttc_cli.engines.base import Engine
-    from ttc_cli.prompts import Chat
+from ttc_cli.types import Problem, Score
+from ttc_cli.verifiers.base import (
+    Leaf,
+    Verifier,
+    VerifierContext,
+    VerifierEntry,
+    WeightedVerifier,
+)
 
 _SPEC = re.compile(r"(?P<name>[A-Za-z][\w.-]*)(?:=(?P<argument>.*?))?(?::(?P<weight>[0-9.]+))?")
-
-CHECK_SECONDS = 10.0
-"""Time limit of one ``--check``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What verifiers are made from.
-
-    ``chat`` speaks to the generator, ``engine`` is its own. ``load`` gives the engine of another
-    model by its name; the generator's where it is the same file, so that nothing is loaded twice.
-    ``fingerprint`` gives the sha256 of the generator's file. A ``--check`` may take
-    ``check_seconds``, in ``sandbox`` (as ``find_sandbox`` says), ``parallel`` at once;
-    ``stopped`` ends those under way when it is set.
-    """
-
-    chat: Chat
-    load: Callable[[str], Engine] | None = None
-    engine: Engine | None = None
-    fingerprint: Callable[[], str] | None = None
-    check_seconds: float = CHECK_SECONDS
-    sandbox: str | None = None
-    parallel: int = 1
-    stopped: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,173 +37,105 @@ class Spec:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A verifier as ``ttc verifiers list`` shows it.
-
-    ``argument`` is what may stand behind ``=``, in brackets where it may be left out. ``reads``:
-    the candidate's text, or how it was drawn (which a planted solution cannot show).
-    """
-
-    name: str
-    make: Callable[[Means, str | None], Verifier]
-    summary: str
-    scores: str
-    cost: str
-    argument: str | None = None
-    reads: Literal["text", "sampling"] = "text"
-
-
-def _make_judge(means: Means, argument: str | None) -> Verifier:
-    return JudgeVerifier(means.chat)
-
-
-def _make_confidence(means: Means, argument: str | None) -> Verifier:
-    return ConfidenceVerifier(_read_statistic(argument))
-
-
-def _read_statistic(argument: str | None) -> Statistic:
-    for statistic in STATISTICS:
-        if statistic == (argument or "tail"):
-            return statistic
-    hint = suggest(argument or "", STATISTICS, f"Choose one of {', '.join(STATISTICS)}.")
-    raise UsageError(f"There is no confidence called {argument!r}.", hint)
-
-
-def _make_prm(means: Means, argument: str | None) -> Verifier:
-    from ttc_cli.verifiers.prm import make_prm
-
-    return make_prm(argument, means.load)
-
-
-def _make_probe(means: Means, argument: str | None) -> Verifier:
-    from ttc_cli.verifiers.probe import make_probe
-
-    states = means.engine.info.states if means.engine is not None else 0
-    return make_probe(argument, means.fingerprint, states)
-
-
-def _make_generative(means: Means, argument: str | None) -> Verifier:
-    from ttc_cli.verifiers.generative import make_generative
-
-    return make_generative(argument, means.engine, means.chat, means.load)
-
-
-def _make_check(means: Means, argument: str | None) -> Verifier:
-    from ttc_cli.verifiers.checking.command import CommandVerifier, read_command
-
-    if not argument:
-        raise UsageError("A check needs its command.", "--check 'python3 check.py {file}'")
-    return CommandVerifier(
-        read_command(argument),
-        seconds=means.check_seconds,
-        sandbox=means.sandbox,
-        parallel=means.parallel,
-        stopped=means.stopped,
-    )
-
-
-_ENTRIES = {
-    entry.name: entry
-    for entry in (
-        Entry(
-            "judge",
-            _make_judge,
-            "the generator says yes or no",
-            "steps and whole",
-            "some 30 tokens a score",
-        ),
-        Entry(
-            "confidence",
-            _make_confidence,
-            "how sure the model was of its own tokens",
-            "steps and whole",
-            "nothing",
-            "[STATISTIC]",
-            reads="sampling",
-        ),
-        Entry(
-            "prm",
-            _make_prm,
-            "a process reward model",
-            "steps and whole",
-            "each step's tokens, by the other model",
-            "MODEL[@FORMAT]",
-        ),
-        Entry(
-            "probe",
-            _make_probe,
-            "a regression on the model's hidden state",
-            "whole, steps if fitted for them",
-            "one token a score",
-            "FILE",
-        ),
-        Entry(
-            "generative",
-            _make_generative,
-            "a critique in words, then its verdict",
-            "steps and whole",
-            "hundreds of tokens a score",
-            "[MODEL@FORMAT]",
-        ),
-        Entry(
-            "check",
-            _make_check,
-            "your own command's exit status",
-            "whole",
-            "no tokens; the command's time",
-            "COMMAND",
-        ),
-        Entry(
-            "arithmetic",
-            lambda means, argument: ArithmeticVerifier(),
-            "works out the sums that a candidate wrote",
-            "steps and whole",
-            "nothing",
-        ),
-    )
-}
-
-
 def names() -> tuple[str, ...]:
     """Every verifier's name, those of other packages last."""
-    return (*BUILT_IN, *plugins.list_names(plugins.VERIFIERS, BUILT_IN))
+    return (*VERIFIERS, *plugins.list_names(plugins.VERIFIERS, VERIFIERS))
 
 
-def entries(warn: Callable[[str], None] = lambda text: None) -> tuple[Entry, ...]:
+def entries(warn: Callable[[str], None] = lambda text: None) -> tuple[VerifierEntry, ...]:
     """Every verifier; ``warn`` is told of those of other packages that cannot be loaded."""
-    others = plugins.load_all(plugins.VERIFIERS, Entry, BUILT_IN, warn)
-    return (*_ENTRIES.values(), *(_guard(plugin, entry) for plugin, entry in others))
+    others = plugins.load_all(plugins.VERIFIERS, VerifierEntry, VERIFIERS, warn)
+    return (*map(find, VERIFIERS), *(_guard(plugin, entry) for plugin, entry in others))
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> VerifierEntry:
     """The verifier called ``name``.
 
     Raises:
         UsageError: there is none, or it is another package's and cannot be loaded.
     """
-    if name in _ENTRIES:
-        return _ENTRIES[name]
+    if name in VERIFIERS:
+        entry: VerifierEntry = pkgutil.resolve_name(VERIFIERS[name])
+        return entry
     plugin = plugins.find_plugin(plugins.VERIFIERS, name)
     if plugin is not None:
-        return _guard(plugin, plugins.load(plugin, Entry))
+        return _guard(plugin, plugins.load(plugin, VerifierEntry))
     known = names()
-    hint = suggest(name, known, f"Choose one of {', '.join(known)}.")
+    hint = suggest(name, known, f"Choose of {', '.join(known)}.")
     raise UsageError(f"There is no verifier called {name!r}.", hint)
 
 
-def _guard(plugin: plugins.Plugin, entry: Entry) -> Entry:
+def _guard(plugin: plugins.Plugin, entry: VerifierEntry) -> VerifierEntry:
     """``entry`` so that no error of its package goes further than its scores."""
 
-    def make(means: Means, argument: str | None) -> Verifier:
+    def make(context: VerifierContext, argument: str | None) -> Verifier:
         try:
-            return GuardedVerifier.wrap(entry.make(means, argument), str(plugin))
+            return _GuardedVerifier.wrap(entry.make(context, argument), str(plugin))
         except TtcError:
             raise
         except Exception as error:  # whatever another's code does
             raise plugins.refuse(plugin, f"{type(error).__name__}: {error}") from error
 
     return replace(entry, make=make)
+
+
+@dataclass(frozen=True, slots=True)
+class _GuardedVerifier:
+    """``verifier`` of another package: what it raises, and bad scores, become ``UsageError``.
+
+    Searches warn of that and go on without it.
+    """
+
+    verifier: Verifier
+    owner: str
+    name: str
+    needs_branch: bool
+    grades_steps: bool
+
+    @staticmethod
+    def wrap(verifier: Verifier, owner: str) -> _GuardedVerifier:
+        """Read its properties once.
+
+        Raises:
+            AttributeError: it lacks one.
+        """
+        return _GuardedVerifier(
+            verifier, owner, verifier.name, verifier.needs_branch, verifier.grades_steps
+        )
+
+    async def score(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """As the verifier."""
+        return await self._check(self.verifier.score(session, problem, leaves), len(leaves))
+
+    async def score_steps(
+        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    ) -> list[Score | None]:
+        """As the verifier."""
+        return await self._check(self.verifier.score_steps(session, problem, leaves), len(leaves))
+
+    async def leave(self, session: Session) -> None:
+        """As the verifier; that it cannot clean up is no reason to lose the answer."""
+        with contextlib.suppress(Exception):
+            await self.verifier.leave(session)
+
+    async def _check(
+        self, scoring: Awaitable[list[Score | None]], count: int
+    ) -> list[Score | None]:
+        try:
+            scores = list(await scoring)
+            if len(scores) != count:
+                raise ValueError(f"{len(scores)} scores for {count} candidates")
+            for each in scores:
+                if each is not None and not 0.0 <= each.value <= 1.0:
+                    raise ValueError(f"a score of {each.value}, not in [0, 1]")
+            # Scores are told apart by this name.
+            return [each and replace(each, verifier=self.name) for each in scores]
+        except TtcError:
+            raise
+        except Exception as error:  # whatever another's code does
+            raise UsageError(f"{self.owner} failed: {type(error).__name__}: {error}") from error
 
 
 def parse(text: str) -> Spec:
@@ -249,16 +158,8 @@ def parse(text: str) -> Spec:
     if entry.argument and entry.argument[0] != "[" and not spec.argument:
         flag = "--check COMMAND" if entry.name == "check" else f"{entry.name}={entry.argument}"
         raise UsageError(f"The verifier {entry.name} needs an argument.", f"Write it as: {flag}")
-    if entry.name == "check" and spec.argument:
-        from ttc_cli.verifiers.checking.command import read_command
-
-        read_command(spec.argument)  # told before a model is downloaded or loaded
-    if entry.name == "confidence":
-        _read_statistic(spec.argument)
-    if entry.name == "prm":
-        from ttc_cli.verifiers.prm import read_request
-
-        read_request(spec.argument)
+    if entry.check is not None:
+        entry.check(spec.argument)  # told before a model is downloaded or loaded
     try:
         weight = float(found["weight"] or 1.0) if found else 1.0
     except ValueError:
@@ -266,8 +167,8 @@ def parse(text: str) -> Spec:
     return Spec(spec.name, spec.argument, weight)
 
 
-def build(wanted: Sequence[str], means: Means) -> tuple[Verifier, ...]:
-    """The verifiers that ``wanted`` name, made from ``means``.
+def build(wanted: Sequence[str], context: VerifierContext) -> tuple[Verifier, ...]:
+    """The verifiers that ``wanted`` name, made from ``context``.
 
     Raises:
         UsageError: there is none of such a name, one is asked for twice, or one cannot be made.
@@ -277,7 +178,7 @@ def build(wanted: Sequence[str], means: Means) -> tuple[Verifier, ...]:
         raise UsageError("A verifier can be asked once only.")
     made = []
     for spec in specs:
-        verifier = find(spec.name).make(means, spec.argument)
+        verifier = find(spec.name).make(context, spec.argument)
         made.append(verifier if spec.weight == 1.0 else WeightedVerifier(verifier, spec.weight))
     if len({each.name for each in made}) < len(made):
         raise UsageError("Two verifiers would bear the same name in the scores.")

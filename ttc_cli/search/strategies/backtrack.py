@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from ttc_cli.engines.base import Until
 from ttc_cli.events import WaveStarted
-from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 from ttc_cli.types import Finish, Sampling
 from ttc_cli.verifiers.aggregate import grade_steps
@@ -49,7 +49,9 @@ class BacktrackKnobs:
             raise ValueError("temperature is at least 0")
 
 
-async def backtrack(context: SearchContext, knobs: BacktrackKnobs = BacktrackKnobs()) -> Outcome:
+async def backtrack(
+    context: SearchContext, knobs: BacktrackKnobs = BacktrackKnobs()
+) -> SearchOutcome:
     """``samples`` (N) candidates, drawn afresh and anew together; their values weigh the vote.
 
     Each round cuts the best attempt so far of each candidate; one whose weakest step reaches the
@@ -120,3 +122,13 @@ def _find_cut(
         return None
     weakest = min(grades, key=lambda step: (grades[step], step))
     return (best, weakest) if grades[weakest] < knobs.threshold else None
+
+
+BACKTRACK = StrategyEntry(
+    "backtrack",
+    backtrack,
+    "N candidates, half of them cut at their weakest step and drawn anew",
+    knobs=BacktrackKnobs,
+    verifies=True,
+    steps=True,
+)

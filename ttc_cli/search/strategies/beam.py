@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ttc_cli.engines.base import Until
 from ttc_cli.events import WaveStarted
-from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 
 Step = Callable[[Sequence[Partial]], Awaitable[None]]
@@ -40,7 +40,7 @@ class BeamKnobs:
             raise ValueError("width and depth are at least 1")
 
 
-async def beam(context: SearchContext, knobs: BeamKnobs = BeamKnobs()) -> Outcome:
+async def beam(context: SearchContext, knobs: BeamKnobs = BeamKnobs()) -> SearchOutcome:
     """``samples`` (N) beams; the answer is the one whose finished beams' values add up to the most.
 
     With no process score at all (a cap came first) the vote is unweighted.
@@ -92,3 +92,13 @@ def select(
     for place, each in enumerate(best):
         grown += [each, *tree.fork(each, copies + (place < extra) - 1, wave=wave)]
     return sorted(grown, key=lambda each: each.id)
+
+
+BEAM = StrategyEntry(
+    "beam",
+    beam,
+    "N beams, step by step, the best N/M each forked into M",
+    knobs=BeamKnobs,
+    verifies=True,
+    steps=True,
+)

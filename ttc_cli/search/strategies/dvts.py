@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ttc_cli.engines.base import Until
 from ttc_cli.events import WaveStarted
-from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.strategies.beam import select
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 
@@ -39,7 +39,7 @@ class DvtsKnobs:
             raise ValueError("width and depth are at least 1")
 
 
-async def dvts(context: SearchContext, knobs: DvtsKnobs = DvtsKnobs()) -> Outcome:
+async def dvts(context: SearchContext, knobs: DvtsKnobs = DvtsKnobs()) -> SearchOutcome:
     """``samples`` (N) branches in N/M subtrees; the answer is the vote weighted by their values."""
     tree = Tree(context, aggregate=knobs.aggregate)
     subtrees = _deal(tree.plant(context.samples), knobs.width)
@@ -83,3 +83,13 @@ def _keep_best(tree: Tree, subtree: list[Partial], wave: int) -> list[Partial]:
 
 def _tell(subtrees: int) -> str:
     return f"{subtrees} subtree{'s' * (subtrees != 1)}"
+
+
+DVTS = StrategyEntry(
+    "dvts",
+    dvts,
+    "N/M subtrees, in each the best of M continuations goes on",
+    knobs=DvtsKnobs,
+    verifies=True,
+    steps=True,
+)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.strategies.beam import grow_beams
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 from ttc_cli.types import Finish
@@ -43,7 +43,9 @@ class LookaheadKnobs:
             raise ValueError("lookahead is at least 0")
 
 
-async def lookahead(context: SearchContext, knobs: LookaheadKnobs = LookaheadKnobs()) -> Outcome:
+async def lookahead(
+    context: SearchContext, knobs: LookaheadKnobs = LookaheadKnobs()
+) -> SearchOutcome:
     """``samples`` (N) beams; the answer is the one whose finished beams' values add up to the most.
 
     Roll-outs are forks of their beams and appear as candidates of their own, pruned when they have
@@ -92,3 +94,13 @@ async def _look_ahead(
         values[each.id] = tree.value(each if each in blind else rollout) or 0.0
         tree.prune([rollout], f"looked ahead of candidate {each.id}")
     return values
+
+
+LOOKAHEAD = StrategyEntry(
+    "lookahead",
+    lookahead,
+    "beam, each step valued by a greedy roll-out of k steps",
+    knobs=LookaheadKnobs,
+    verifies=True,
+    steps=True,
+)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Until
 from ttc_cli.events import WaveStarted
-from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 from ttc_cli.types import Finish
 
@@ -50,15 +50,15 @@ class MctsKnobs:
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class SearchNode:
     """A place in the tree. ``partial`` stands there until it goes on in the first child.
 
     ``total`` is the sum of the values of the ``visits`` that passed through.
     """
 
-    parent: Node | None = None
+    parent: SearchNode | None = None
     partial: Partial | None = None
-    children: list[Node] = field(default_factory=list)
+    children: list[SearchNode] = field(default_factory=list)
     visits: int = 0
     total: float = 0.0
     chosen: bool = False
@@ -70,9 +70,9 @@ class Node:
             return any(each.open for each in self.children)
         return not self.chosen and self.partial is not None and self.partial.finish is None
 
-    def up(self) -> Iterator[Node]:
+    def up(self) -> Iterator[SearchNode]:
         """This node and all above it."""
-        node: Node | None = self
+        node: SearchNode | None = self
         while node is not None:
             yield node
             node = node.parent
@@ -95,13 +95,13 @@ class Scale:
         return (value - self.low) / spread if spread > 0 else 0.5
 
 
-async def mcts(context: SearchContext, knobs: MctsKnobs = MctsKnobs()) -> Outcome:
+async def mcts(context: SearchContext, knobs: MctsKnobs = MctsKnobs()) -> SearchOutcome:
     """Search until ``samples`` (N) candidates have ended; the vote is weighted by their values.
 
     At most N branches grow at once, so that N / width leaves are expanded in one iteration.
     """
     tree = Tree(context, aggregate=knobs.aggregate)
-    root, scale = Node(), Scale()
+    root, scale = SearchNode(), Scale()
     for wave in range(knobs.iterations):
         room = context.samples - _count_ended(tree)
         if room < 1 or tree.halted:
@@ -119,8 +119,8 @@ async def mcts(context: SearchContext, knobs: MctsKnobs = MctsKnobs()) -> Outcom
 
 
 def _branch(
-    tree: Tree, root: Node, leaves: list[Node], total: int, wave: int
-) -> list[tuple[Node, list[Partial]]]:
+    tree: Tree, root: SearchNode, leaves: list[SearchNode], total: int, wave: int
+) -> list[tuple[SearchNode, list[Partial]]]:
     """``total`` children in all for ``leaves``; new ones of the prompt where there are no leaves.
 
     A leaf goes on as its own first child, so that nothing it wrote is read or drawn again.
@@ -137,17 +137,17 @@ def _branch(
     return grown
 
 
-def _explain(leaves: list[Node], partials: list[Partial]) -> str:
+def _explain(leaves: list[SearchNode], partials: list[Partial]) -> str:
     if not leaves:
         return f"{len(partials)} first steps"
     return f"{len(partials)} next steps, from {len(leaves)} of the leaves"
 
 
-def _attach(tree: Tree, node: Node, partials: list[Partial], scale: Scale) -> None:
+def _attach(tree: Tree, node: SearchNode, partials: list[Partial], scale: Scale) -> None:
     """Hang ``partials``, which have been scored, under ``node`` and back their values up."""
     node.chosen = False
     for partial in partials:
-        child = Node(node, partial)
+        child = SearchNode(node, partial)
         node.children.append(child)
         value = tree.value(partial)
         if partial.finish not in (None, Finish.STOP):
@@ -160,9 +160,9 @@ def _attach(tree: Tree, node: Node, partials: list[Partial], scale: Scale) -> No
                 each.total += value
 
 
-def _choose(root: Node, scale: Scale, knobs: MctsKnobs, count: int) -> list[Node]:
+def _choose(root: SearchNode, scale: Scale, knobs: MctsKnobs, count: int) -> list[SearchNode]:
     """Up to ``count`` leaves to expand, by PUCT; none where all has ended."""
-    chosen: list[Node] = []
+    chosen: list[SearchNode] = []
     worst = scale.low if scale.low <= scale.high else 0.0
     while len(chosen) < count and root.open:
         node = root
@@ -181,7 +181,7 @@ def _choose(root: Node, scale: Scale, knobs: MctsKnobs, count: int) -> list[Node
     return chosen
 
 
-def rate(node: Node, scale: Scale, exploration: float) -> float:
+def rate(node: SearchNode, scale: Scale, exploration: float) -> float:
     """PUCT: Q + c · P · √(visits of the parent) / (1 + visits), with P uniform, Q on ``scale``."""
     if node.parent is None:
         return 0.0
@@ -205,3 +205,13 @@ async def _finish(tree: Tree) -> None:
     best = ranked[:room]
     tree.prune(ranked[room:], f"not among the best {len(best)} of {len(ranked)} leaves")
     await tree.advance(best, until=Until.END)
+
+
+MCTS = StrategyEntry(
+    "mcts",
+    mcts,
+    "tree search: PUCT chooses which partial solution goes on",
+    knobs=MctsKnobs,
+    verifies=True,
+    steps=True,
+)

@@ -20,7 +20,7 @@ from typing import Literal
 
 from ttc_cli.engines.base import Until
 from ttc_cli.events import WaveStarted
-from ttc_cli.search.context import Outcome, SearchContext
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 
@@ -55,7 +55,7 @@ class ParticleKnobs:
             raise ValueError("depth is at least 1")
 
 
-async def particle(context: SearchContext, knobs: ParticleKnobs = ParticleKnobs()) -> Outcome:
+async def particle(context: SearchContext, knobs: ParticleKnobs = ParticleKnobs()) -> SearchOutcome:
     """``samples`` (N) particles; the answer is the vote weighted by their values."""
     tree = Tree(context, aggregate=knobs.aggregate)
     particles = tree.plant(context.samples)
@@ -131,3 +131,13 @@ def _go_on(
 def _log_odds(value: float) -> float:
     held = min(1.0 - CLIP, max(CLIP, value))
     return math.log(held / (1.0 - held))
+
+
+PARTICLE = StrategyEntry(
+    "particle",
+    particle,
+    "N particles, at each step drawn anew in proportion to their scores",
+    knobs=ParticleKnobs,
+    verifies=True,
+    steps=True,
+)

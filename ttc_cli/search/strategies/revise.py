@@ -6,10 +6,15 @@ request is read. The paper fine-tunes a model to revise; here an ordinary one is
 helps less and spoils more right answers: the answer is therefore chosen among *all* attempts, by
 the sum of their scores, never "the last" (the paper's model still turns 38 % of right answers into
 wrong ones). ``benchmarks/revisions.py`` counts what a model does.
+
+*Mixed* lays the same N attempts out at a given ratio (ibid., fig. 7): N independent ones, one chain
+of N, or anything between; the paper finds that easy questions do best all in sequence and hard ones
+at some ratio between.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,8 +23,8 @@ from ttc_cli.errors import UsageError
 from ttc_cli.events import Warned, WaveStarted
 from ttc_cli.prompts import request_revision
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
-from ttc_cli.search.context import Outcome, SearchContext
-from ttc_cli.search.sample import Pool, Start, count_pool, sample_wave, show_vote, verify
+from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, StrategyEntry
+from ttc_cli.search.sample import Start, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import merit
 from ttc_cli.types import AnswerType, Candidate, Finish
 
@@ -53,7 +58,7 @@ class Chain:
     requests: list[Prompt] = field(default_factory=list)
 
 
-async def revise(context: SearchContext, knobs: ReviseKnobs = ReviseKnobs()) -> Outcome:
+async def revise(context: SearchContext, knobs: ReviseKnobs = ReviseKnobs()) -> SearchOutcome:
     """``samples`` (N) attempts in all, in P chains of about N/P.
 
     An attempt whose context is full ends its chain, with a warning.
@@ -62,9 +67,42 @@ async def revise(context: SearchContext, knobs: ReviseKnobs = ReviseKnobs()) -> 
     return await run_chains(context, chains, knobs.window, knobs.choose)
 
 
+@dataclass(frozen=True, slots=True)
+class MixedKnobs:
+    """How the samples are split between sequence and parallel.
+
+    Attributes:
+        ratio: attempts in sequence over chains in parallel (the paper's axis): of 16 samples 1
+            makes 4 chains of 4, 4 makes 2 of 8, 0.25 makes 8 of 2.
+        window: earlier attempts that stay in the context of the next; 0 is all.
+        choose: how the answer is chosen over all attempts, as in ``revise``.
+    """
+
+    ratio: float = 1.0
+    window: int = 4
+    choose: Literal["vote", "verifier"] = "vote"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < math.inf:
+            raise ValueError("ratio is above 0")
+        if self.window < 0:
+            raise ValueError("window is not negative")
+
+
+async def mixed(context: SearchContext, knobs: MixedKnobs = MixedKnobs()) -> SearchOutcome:
+    """``samples`` (N) attempts in P chains of L, P · L ≈ N and L / P ≈ ``ratio``."""
+    chains = split_samples(context.samples, knobs.ratio)
+    return await run_chains(context, chains, knobs.window, knobs.choose)
+
+
+def split_samples(samples: int, ratio: float) -> int:
+    """P for ``samples`` attempts at ``ratio`` in sequence to one in parallel: √(N / ratio)."""
+    return min(samples, max(1, round(math.sqrt(samples / ratio))))
+
+
 async def run_chains(
     context: SearchContext, count: int, window: int, choose: Literal["vote", "verifier"]
-) -> Outcome:
+) -> SearchOutcome:
     """Grow ``count`` chains to ``context.samples`` attempts in all, and choose among them.
 
     Raises:
@@ -176,7 +214,7 @@ async def _conclude(
     pool: Pool,
     choose: Literal["vote", "verifier"],
     reason: str,
-) -> Outcome:
+) -> SearchOutcome:
     if choose == "verifier" or context.problem.answer_type is AnswerType.FREE:
         return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
     return await conclude_by_weight(context, pool, reason)
@@ -184,3 +222,21 @@ async def _conclude(
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+REVISE = StrategyEntry(
+    "revise",
+    revise,
+    "chains of attempts, each seeing those before and what the verifiers made of them",
+    knobs=ReviseKnobs,
+    verifies=True,
+    continues=True,
+)
+MIXED = StrategyEntry(
+    "mixed",
+    mixed,
+    "as revise, attempts in sequence and in parallel at a given ratio",
+    knobs=MixedKnobs,
+    verifies=True,
+    continues=True,
+)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from ttc_cli.engines.base import Session
 from ttc_cli.types import ARITHMETIC, Problem, Score
 from ttc_cli.verifiers.arithmetic.sums import check_sums
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, StatelessVerifier, VerifierEntry
 
 
 @dataclass(frozen=True, slots=True)
-class ArithmeticVerifier:
+class ArithmeticVerifier(StatelessVerifier):
     """1 where every sum that can be checked is right, 0 where one is not.
 
     No score where there is nothing to check: a solution without sums is neither better nor worse.
@@ -46,12 +46,18 @@ class ArithmeticVerifier:
             )
         return found
 
-    async def leave(self, session: Session) -> None:
-        """Nothing is held."""
-
     def _score(self, text: str, step: int | None) -> Score | None:
         sums = check_sums(text)
         if not sums:
             return None
         wrong = any(slip is not None for slip in sums)
         return Score(self.name, 0.0 if wrong else 1.0, step)
+
+
+ARITHMETIC_CHECK = VerifierEntry(
+    ARITHMETIC,
+    lambda context, argument: ArithmeticVerifier(),
+    "works out the sums that a candidate wrote",
+    "steps and whole",
+    "nothing",
+)

@@ -30,10 +30,16 @@ from ttc_cli.children import find_program
 from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
 from ttc_cli.types import CHECK, AnswerType, Candidate, Problem, Score
-from ttc_cli.verifiers.base import Leaf, WholeVerifier
+from ttc_cli.verifiers.base import (
+    CHECK_SECONDS,
+    Leaf,
+    Verifier,
+    VerifierContext,
+    VerifierEntry,
+    WholeVerifier,
+)
 from ttc_cli.verifiers.checking.sandbox import FILE, Command, count_processes, run_check
 
-SECONDS = 10.0
 SUFFIXES: Mapping[str, str] = {
     "bash": ".sh", "c": ".c", "c++": ".cpp", "cpp": ".cpp", "csharp": ".cs", "css": ".css",
     "go": ".go", "haskell": ".hs", "html": ".html", "java": ".java", "javascript": ".js",
@@ -121,7 +127,7 @@ class CommandVerifier(WholeVerifier):
         self,
         command: Command,
         *,
-        seconds: float = SECONDS,
+        seconds: float = CHECK_SECONDS,
         sandbox: str | None,
         parallel: int = 1,
         stopped: threading.Event | None = None,
@@ -195,3 +201,26 @@ class CommandVerifier(WholeVerifier):
     async def leave(self, session: Session) -> None:
         """Forget the results."""
         self._known.pop(id(session), None)
+
+
+def _make(context: VerifierContext, argument: str | None) -> Verifier:
+    if not argument:
+        raise UsageError("A check needs its command.", "--check 'python3 check.py {file}'")
+    return CommandVerifier(
+        read_command(argument),
+        seconds=context.check_seconds,
+        sandbox=context.sandbox,
+        parallel=context.parallel,
+        stopped=context.stopped,
+    )
+
+
+CHECK_COMMAND = VerifierEntry(
+    CHECK,
+    _make,
+    "your own command's exit status",
+    "whole",
+    "no tokens; the command's time",
+    "COMMAND",
+    check=lambda argument: read_command(argument or ""),
+)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.verifiers.aggregate import Aggregate
+from ttc_cli.verifiers.base import VerifierEntry
 from ttc_cli.verifiers.prm.formats import FORMATS, find_format
 from ttc_cli.verifiers.prm.verifier import PrmVerifier
 
@@ -79,3 +80,14 @@ def make_prm(argument: str | None, load: Callable[[str], Engine] | None) -> PrmV
         raise UsageError("No second model can be loaded here.", "Use --verifier judge.")
     engine = load(request.model)
     return PrmVerifier(engine, find_format(request.format, engine.info), request.aggregate)
+
+
+PRM = VerifierEntry(
+    "prm",
+    lambda context, argument: make_prm(argument, context.load),
+    "a process reward model",
+    "steps and whole",
+    "each step's tokens, by the other model",
+    "MODEL[@FORMAT]",
+    check=read_request,
+)
