@@ -14,7 +14,7 @@ import live_servers
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ttc_cli.models import store
+from ttc_cli.models import files
 
 # A busy machine is no fault of what is tested: pytest-timeout ends what hangs.
 settings.register_profile(
@@ -29,7 +29,7 @@ settings.load_profile("ttc")
 os.environ["TTC_KEEP_RUNS"] = "no"
 
 # Looked up now: tests point TTC_HOME elsewhere.
-FOUND = {name: store.find(name) for name in ("smollm2-135m", "qwen2.5-coder-0.5b")}
+FOUND = {name: files.find(name) for name in ("smollm2-135m", "qwen2.5-coder-0.5b")}
 
 
 def give(name: str) -> Path:

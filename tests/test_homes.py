@@ -106,7 +106,7 @@ FILL = textwrap.dedent(
     from pathlib import Path
     from ttc_cli import paths
     from ttc_cli.main import main
-    from ttc_cli.models import default, files, own
+    from ttc_cli.models import fitting, own, records
     from ttc_cli.policy.file import use_policy
     from ttc_cli.verifiers import verdicts
 
@@ -127,16 +127,16 @@ FILL = textwrap.dedent(
         "default": lambda: main(["models", "default", "qwen2.5-coder-0.5b"]),
         "add": lambda: main(["models", "add", str(model), "--name", "second"]),
         "forget": lambda: own.forget_entry("first") and 0,
-        "speed": lambda: default.record_speed("first", 2.0),
-        "record": lambda: files.record_file("first", model, "b" * 64, None) and 0,
+        "speed": lambda: fitting.record_speed("first", 2.0),
+        "record": lambda: records.record_file("first", model, "b" * 64, None) and 0,
         "policy": lambda: use_policy("b" * 64, "other", home / "data" / "policies"),
     }
     main(["models", "add", str(model), "--name", "first"])
     main(["models", "default", "first"])
-    default.record_speed("first", 1.0)
+    fitting.record_speed("first", 1.0)
     verdicts.write_verdicts(known, {("a" * 64, "judge"): verdict})
     use_policy("a" * 64, "mine", home / "data" / "policies")
-    files.record_file("first", model, "a" * 64, None)
+    records.record_file("first", model, "a" * 64, None)
 
     def read():
         return {str(path): path.read_bytes().hex() for path in home.rglob("*")

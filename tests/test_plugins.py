@@ -96,8 +96,8 @@ def install(tmp_path, monkeypatch):
 @pytest.fixture
 def ttc(monkeypatch, tmp_path, capsys):
     from ttc_cli.engines.scripted import ScriptedEngine
+    from ttc_cli.models.files import Model
     from ttc_cli.models.registry import Entry, FileSource
-    from ttc_cli.models.store import Model
 
     for name in list(os.environ):
         if name.startswith(("TTC_", "HF_")):

@@ -12,8 +12,8 @@ from pathlib import Path
 from ttc_cli.engines.scripted import Reply, ScriptedEngine, babble
 from ttc_cli.main import main
 from ttc_cli.models import files
+from ttc_cli.models.files import Model
 from ttc_cli.models.registry import Entry, FileSource
-from ttc_cli.models.store import Model
 from ttc_cli.solving import choosing as planning
 from ttc_cli.solving import solver as thinking
 from ttc_cli.types import Finish

@@ -15,10 +15,10 @@ from ttc_cli.commands.doctor import GIB, Status
 from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
 from ttc_cli.main import main
-from ttc_cli.models import files, hardware
-from ttc_cli.models.default import speed_of
-from ttc_cli.models.files import Record, Tuning
+from ttc_cli.models import hardware, records
+from ttc_cli.models.fitting import speed_of
 from ttc_cli.models.hardware import Accelerator, BusyProcess, Contention, Cpu, Memory
+from ttc_cli.models.records import Record, Tuning
 from ttc_cli.models.registry import load_registry
 
 QUIET = Contention((), 0.0)
@@ -177,7 +177,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def model(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Path:
     """A small model of the user's own, recorded as it was downloaded, and the default."""
-    path = files.folder_of("mine") / "mine.gguf"
+    path = records.folder_of("mine") / "mine.gguf"
     path.parent.mkdir(parents=True)
     path.write_bytes(tiny_model.read_bytes())
     (home / "config").mkdir()
@@ -186,7 +186,7 @@ def model(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Path
     )
     monkeypatch.setenv("TTC_MODEL", "mine")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    files.record_file("mine", path, digest, None)
+    records.record_file("mine", path, digest, None)
     return path
 
 

@@ -11,8 +11,8 @@ from scripted_ttc import make_model
 from ttc_cli.engines.scripted import CHATML, Ask, Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.main import main
+from ttc_cli.models.files import Model
 from ttc_cli.models.registry import Entry, FileSource, check_entry, load_registry
-from ttc_cli.models.store import Model
 from ttc_cli.solving import choosing as planning
 from ttc_cli.types import Budget, Finish
 

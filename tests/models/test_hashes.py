@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from ttc_cli import paths
-from ttc_cli.models import files, hashes
+from ttc_cli.models import files, records
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def mine(monkeypatch, tmp_path):
         read.append(path)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr(files, "check_file", hash_anew)
+    monkeypatch.setattr(records, "check_file", hash_anew)
     return path, read
 
 
@@ -41,7 +41,7 @@ def test_a_file_is_read_once_and_again_when_it_changed(mine) -> None:
 def test_a_damaged_memory_is_none(mine, content) -> None:
     path, read = mine
     paths.cache_dir().mkdir(parents=True)
-    (paths.cache_dir() / hashes.FILE).write_text(content)
+    (paths.cache_dir() / records.HASHES).write_text(content)
     assert ask(path) == ask(path)
     assert len(read) == 1
 
@@ -55,9 +55,13 @@ def test_where_nothing_can_be_kept_it_is_hashed_again(mine) -> None:
 
 
 def test_the_oldest_are_forgotten(mine, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(hashes, "MOST", 3)
+    monkeypatch.setattr(records, "MAX_HASHES", 3)
     made = [tmp_path / f"{n}.gguf" for n in range(5)]
     for each in made:
         each.write_bytes(each.name.encode())
-        hashes.remember(each, each.name)
-    assert [hashes.recall(each) for each in made] == [None, None, "2.gguf", "3.gguf", "4.gguf"]
+        ask(each)
+    _, read = mine
+    read.clear()
+    for each in (*made[2:], *made[:2]):
+        ask(each)
+    assert read == made[:2]

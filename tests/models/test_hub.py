@@ -24,7 +24,7 @@ from ttc_cli.errors import (
     Unreachable,
     UsageError,
 )
-from ttc_cli.models import files
+from ttc_cli.models import files, records
 from ttc_cli.models import hub as hub_module
 from ttc_cli.models.download import download
 from ttc_cli.models.hub import Hub
@@ -198,7 +198,7 @@ def test_a_longer_leftover_than_the_file_is_dropped(server: FakeHub, hub: Hub) -
 
 def test_a_damaged_leftover_is_fetched_anew(server: FakeHub, hub: Hub) -> None:
     server.files[FILE] = BIG
-    folder = files.folder_of(REFERENCE)
+    folder = records.folder_of(REFERENCE)
     folder.mkdir(parents=True)
     digest = hashlib.sha256(BIG).hexdigest()
     (folder / f"tiny-Q4_K_M.gguf.{digest[:12]}.part").write_bytes(b"\0" * 5000)
@@ -214,7 +214,7 @@ def test_a_corrupt_byte_of_the_right_size_is_caught(server: FakeHub, hub: Hub) -
     with pytest.raises(ModelCorrupt, match="not the file it should be"):
         pull(REFERENCE, hub=hub)
     assert files.resolve(REFERENCE).path is None
-    assert not list(files.folder_of(REFERENCE).glob("*.gguf*"))
+    assert not list(records.folder_of(REFERENCE).glob("*.gguf*"))
 
 
 def test_what_is_no_model_never_gets_a_place(server: FakeHub, hub: Hub) -> None:
@@ -224,7 +224,7 @@ def test_what_is_no_model_never_gets_a_place(server: FakeHub, hub: Hub) -> None:
     server.files[FILE] = gguf({"general.architecture": "mamba"})
     with pytest.raises(ModelUnsupported, match="recurrent"):
         pull(REFERENCE, hub=hub)
-    assert not list(files.folder_of(REFERENCE).iterdir())
+    assert not list(records.folder_of(REFERENCE).iterdir())
 
 
 @pytest.mark.parametrize(
@@ -314,8 +314,8 @@ def own_entry(home: Path) -> None:
 def test_a_file_in_the_hubs_cache_is_used_from_there(home: Path, hub: Hub) -> None:
     own_entry(home)
     link = write_cache(hub, TINY, commit="d" * 40)
-    assert ensure("tiny") == link  # the hub itself is not reachable here
-    record = files.read_record(files.folder_of("tiny"))
+    assert ensure(files.resolve("tiny")) == link  # the hub itself is not reachable here
+    record = records.find_record("tiny")
     assert record is not None
     assert record.sha256 == hashlib.sha256(TINY).hexdigest()
 
@@ -324,7 +324,7 @@ def test_a_quant_in_the_hubs_cache_is_found_without_the_hub(hub: Hub) -> None:
     link = write_cache(hub, TINY)
     model = files.resolve(REFERENCE)
     assert model.path == link
-    assert ensure("user/tiny-GGUF:tiny-Q4_K_M.gguf") == link
+    assert ensure(files.resolve("user/tiny-GGUF:tiny-Q4_K_M.gguf")) == link
     assert files.resolve("user/tiny-GGUF:Q8_0").path is None
 
 
@@ -368,7 +368,7 @@ def test_a_killed_pull_goes_on_at_the_byte(server: FakeHub, start: Start) -> Non
     server.files[FILE] = BIG
     server.pause = 0.1
     process = start("pull", REFERENCE)
-    part = wait_for_part(files.folder_of(REFERENCE), 300_000)
+    part = wait_for_part(records.folder_of(REFERENCE), 300_000)
     process.send_signal(signal.SIGKILL)
     finish(process)
     kept = part.stat().st_size
@@ -379,14 +379,14 @@ def test_a_killed_pull_goes_on_at_the_byte(server: FakeHub, start: Start) -> Non
     assert Path(out.strip()).read_bytes() == BIG
     assert server.gets()[-1]["range"] == f"bytes={kept}-"
     assert "Going on where the last download stopped" in err
-    assert not list(files.folder_of(REFERENCE).glob("*.part"))
+    assert not list(records.folder_of(REFERENCE).glob("*.part"))
 
 
 def test_two_processes_pull_one_model_once(server: FakeHub, start: Start) -> None:
     server.files[FILE] = BIG
     server.pause = 0.08
     first = start("pull", REFERENCE)
-    wait_for_part(files.folder_of(REFERENCE), 1)
+    wait_for_part(records.folder_of(REFERENCE), 1)
     second = start("pull", REFERENCE)
     results = [finish(first), finish(second)]
     assert [code for code, _, _ in results] == [0, 0], results
@@ -402,7 +402,7 @@ def test_a_full_disk_keeps_what_is_there(server: FakeHub, start: Start) -> None:
     assert code == 1
     assert "No room left" in err
     assert "hint: free some space" in err
-    part = wait_for_part(files.folder_of(REFERENCE), 1)
+    part = wait_for_part(records.folder_of(REFERENCE), 1)
     kept = part.stat().st_size
     assert 0 < kept <= 1 << 20
     code, out, err = finish(start("pull", REFERENCE))
@@ -415,7 +415,7 @@ def test_no_room_is_noticed_before_the_download(
     server: FakeHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files[FILE] = BIG
-    monkeypatch.setattr("ttc_cli.models.pull.read_free_disk", lambda path: 60 << 20)
+    monkeypatch.setattr("ttc_cli.models.fitting.read_free_disk", lambda path: 60 << 20)
     with pytest.raises(DiskFull, match="63 MB are free"):
         pull(REFERENCE, hub=hub)
     assert server.gets() == []
@@ -425,7 +425,7 @@ def test_ctrl_c_keeps_what_is_there(server: FakeHub, start: Start) -> None:
     server.files[FILE] = BIG
     server.pause = 0.1
     process = start("pull", REFERENCE)
-    part = wait_for_part(files.folder_of(REFERENCE), 1)
+    part = wait_for_part(records.folder_of(REFERENCE), 1)
     process.send_signal(signal.SIGINT)
     code, out, err = finish(process)
     assert (code, out) == (130, "")

@@ -28,8 +28,8 @@ from ttc_cli.errors import (
     UsageError,
 )
 from ttc_cli.models import download as download_module
-from ttc_cli.models import files, sources
 from ttc_cli.models import hub as hub_module
+from ttc_cli.models import records, sources
 from ttc_cli.models.hub import Hub, HubSource
 from ttc_cli.models.pull import pull
 
@@ -55,7 +55,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def nothing_in_place() -> bool:
-    return not list(files.folder_of(REFERENCE).glob("*.gguf"))
+    return not list(records.folder_of(REFERENCE).glob("*.gguf"))
 
 
 @pytest.mark.parametrize("status", [None, 401, 403, 404, 429, 500, 502, 503])
@@ -114,7 +114,7 @@ def test_a_redirect_that_begins_to_loop_in_mid_download_keeps_what_is_there(
 ) -> None:
     server.files[FILE] = BIG
     remote = hub.locate(HubSource(*FILE))
-    folder = files.folder_of(REFERENCE)
+    folder = records.folder_of(REFERENCE)
     folder.mkdir(parents=True)
     part = folder / "x.part"
     part.write_bytes(BIG[:1000])
@@ -195,7 +195,7 @@ def test_killed_again_and_again_the_right_file_comes_out(server: FakeHub, start:
     server.files[FILE] = BIG
     server.pause = 0.02
     chance = random.Random(5)
-    folder = files.folder_of(REFERENCE)
+    folder = records.folder_of(REFERENCE)
     kept = kills = 0
     while kills < 5:
         process = start("pull", REFERENCE)
@@ -234,7 +234,7 @@ def test_a_pull_that_is_ended_keeps_what_is_there(
     server.files[FILE] = BIG
     server.pause = 0.05
     process = start("pull", REFERENCE)
-    folder = files.folder_of(REFERENCE)
+    folder = records.folder_of(REFERENCE)
     patience = time.monotonic() + 60
     while time.monotonic() < patience and not any(
         part.stat().st_size for part in folder.glob("*.part")

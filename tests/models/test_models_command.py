@@ -11,7 +11,7 @@ from fake_hub import FakeHub
 from tiny_gguf import gguf
 
 from ttc_cli.main import main
-from ttc_cli.models import files
+from ttc_cli.models import records
 from ttc_cli.models.hardware import Memory
 from ttc_cli.models.registry import user_file
 
@@ -96,7 +96,7 @@ def test_rm_wants_a_yes(tiny: Path, capsys: Capture) -> None:
     assert out == ""
     assert f"stays: {tiny}" in err
     assert tiny.is_file()
-    assert not files.folder_of("tiny").exists()
+    assert not records.folder_of("tiny").exists()
     assert "tiny" not in user_file().read_text()
     assert main(["models", "rm", "tiny", "--yes"]) == 2
     assert main(["models", "rm", "qwen3-8b", "--yes"]) == 3
@@ -119,7 +119,7 @@ def test_default(tiny: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_prune(tiny: Path, capsys: Capture) -> None:
-    part = files.folder_of("tiny") / "x.part"
+    part = records.folder_of("tiny") / "x.part"
     part.write_bytes(b"123")
     assert main(["models", "prune", "--dry-run"]) == 0
     assert "3 B" in capsys.readouterr().out
@@ -138,7 +138,7 @@ def test_pull_of_what_is_here_asks_nobody(tiny: Path, capsys: Capture) -> None:
 
 
 def test_pull_checks_the_memory_first(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ttc_cli.models.pull.read_memory", lambda: Memory(2 * 10**9, 10**9))
+    monkeypatch.setattr("ttc_cli.models.fitting.read_memory", lambda: Memory(2 * 10**9, 10**9))
     assert main(["models", "pull", "qwen3-14b"]) == 5
     out, err = capsys.readouterr()
     assert out == ""

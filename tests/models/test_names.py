@@ -10,7 +10,7 @@ from tiny_gguf import gguf
 from ttc_cli import paths
 from ttc_cli.errors import UsageError
 from ttc_cli.main import main
-from ttc_cli.models import cleaning, files
+from ttc_cli.models import cleaning, files, records
 
 HOSTILE = [
     "..",
@@ -93,7 +93,7 @@ def test_a_name_to_be_given_is_plain(
 
 @pytest.mark.parametrize("name", [*HOSTILE, "aux/lpt1:com1", "user/..:.."])
 def test_every_name_has_a_folder_inside(name: str) -> None:
-    folder = files.folder_of(name)
+    folder = records.folder_of(name)
     inside = paths.models_dir()
     assert folder.parent == inside or folder in (inside, inside.parent)
 

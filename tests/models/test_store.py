@@ -16,12 +16,14 @@ from ttc_cli.errors import (
     TtcError,
     UsageError,
 )
-from ttc_cli.models import cleaning, default, files, store
+from ttc_cli.models import cleaning, files, fitting, records
+from ttc_cli.models.fitting import check_memory
 from ttc_cli.models.hardware import Memory
-from ttc_cli.models.locks import lock
 from ttc_cli.models.own import add_entry
-from ttc_cli.models.pull import Plan, check_memory
+from ttc_cli.models.pull import ensure, verify
+from ttc_cli.models.records import lock
 from ttc_cli.models.registry import load_registry, user_file
+from ttc_cli.settings.default_model import find_default, set_default
 
 TINY = gguf()
 GB = 10**9
@@ -38,34 +40,34 @@ def own(home: Path, tmp_path: Path) -> Path:
 
 def install(name: str, content: bytes = TINY) -> Path:
     """Put ``content`` where the registry's model ``name`` belongs, with a record."""
-    folder = files.folder_of(name)
+    folder = records.folder_of(name)
     folder.mkdir(parents=True)
     path = folder / f"{name}.gguf"
     path.write_bytes(content)
     sha256 = load_registry().require(name).sha256 or hashlib.sha256(content).hexdigest()
-    files.record_file(name, path, sha256, None)
+    records.record_file(name, path, sha256, None)
     return path
 
 
 def test_a_path_is_a_model(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(TINY)
-    model = store.resolve(str(path))
+    model = files.resolve(str(path))
     assert model.path == path
-    assert store.resolve("x.gguf").path == path  # relative to the working directory
-    assert store.ensure(str(path)) == path
+    assert files.resolve("x.gguf").path == path  # relative to the working directory
+    assert ensure(model) == path
 
 
 @pytest.mark.parametrize("name", ["none.gguf", "/no/where/at.gguf", "./folder/x", "a/b.gguf"])
 def test_a_path_without_a_file(name: str) -> None:
     with pytest.raises(ModelMissing):
-        store.resolve(name)
+        files.resolve(name)
 
 
 @pytest.mark.parametrize("name", ["nothing", "", "qwen2.5", "a/b/c:d:e", "..", "../../etc"])
 def test_names_that_mean_nothing(name: str) -> None:
     with pytest.raises((UsageError, ModelMissing)):
-        store.resolve(name)
+        files.resolve(name)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_names_that_mean_nothing(name: str) -> None:
     ],
 )
 def test_hub_references(text: str, repo: str, wanted: str, revision: str) -> None:
-    model = store.resolve(text)
+    model = files.resolve(text)
     assert model.path is None
     assert model.reference == files.HubReference(repo, wanted, revision)
     assert files.parse_hub_reference(model.name) == model.reference
@@ -94,25 +96,25 @@ def test_no_hub_references(text: str) -> None:
 
 def test_an_untouched_file_is_hashed_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
-    inner = files.check_file
+    inner = records.check_file
 
     def counted(path: Path, *rest: object) -> str:
         hashed.append(path)
         return inner(path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(files, "check_file", counted)
-    assert store.find("tiny") == own
+    monkeypatch.setattr(records, "check_file", counted)
+    assert files.find("tiny") == own
     assert hashed == []
     os.utime(own, (1, 1))  # same bytes, another time: hashed once more
-    assert store.find("tiny") == own
-    assert store.find("tiny") == own
+    assert files.find("tiny") == own
+    assert files.find("tiny") == own
     assert hashed == [own]
 
 
 def test_a_changed_byte_of_the_right_size_is_caught(own: Path) -> None:
     own.write_bytes(TINY[:-1] + b"\x01")
     with pytest.raises(ModelCorrupt, match="not what it should be") as caught:
-        store.resolve("tiny")
+        files.resolve("tiny")
     assert caught.value.hint == "ttc models pull --force tiny"
 
 
@@ -120,22 +122,22 @@ def test_verify_finds_what_the_stamp_hides(own: Path) -> None:
     status = own.stat()
     own.write_bytes(TINY[:-1] + b"\x01")
     os.utime(own, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert store.find("tiny") == own  # size and time are what they were
+    assert files.find("tiny") == own  # size and time are what they were
     with pytest.raises(ModelCorrupt):
-        store.verify("tiny")
+        verify("tiny")
 
 
 def test_a_truncated_file_is_caught(own: Path) -> None:
     own.write_bytes(TINY[:-100])
     with pytest.raises(ModelCorrupt):
-        store.resolve("tiny")
+        files.resolve("tiny")
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", '{"name": 1}', "\x00"])
 def test_a_damaged_record_only_costs_hashing(own: Path, record: str) -> None:
-    (files.folder_of("tiny") / files.RECORD).write_text(record)
-    assert store.find("tiny") == own
-    assert files.read_record(files.folder_of("tiny")) is not None
+    (records.folder_of("tiny") / records.RECORD).write_text(record)
+    assert files.find("tiny") == own
+    assert records.find_record("tiny") is not None
 
 
 def test_a_finished_download_without_a_record_is_adopted(home: Path) -> None:
@@ -145,24 +147,24 @@ def test_a_finished_download_without_a_record_is_adopted(home: Path) -> None:
         f'[models.m]\nsha256 = "{digest}"\n'
         'sources = [{ type = "hub", repo = "a/b", file = "f.gguf" }]\n'
     )
-    folder = files.folder_of("m")
+    folder = records.folder_of("m")
     folder.mkdir(parents=True)
     (folder / "f.gguf").write_bytes(TINY)  # killed between the two
-    assert store.find("m") == folder / "f.gguf"
-    assert files.read_record(folder) is not None
+    assert files.find("m") == folder / "f.gguf"
+    assert records.read_record(folder) is not None
 
 
 def test_ensure_asks_and_takes_no_for_an_answer() -> None:
-    asked: list[Plan] = []
+    asked: list[int | None] = []
 
-    def no(plan: Plan) -> bool:
-        asked.append(plan)
+    def no(left: int | None) -> bool:
+        asked.append(left)
         return False
 
     with pytest.raises(ModelMissing) as caught:
-        store.ensure("qwen2.5-0.5b", confirm=no)
+        ensure(files.resolve("qwen2.5-0.5b"), no)
     assert caught.value.hint == "ttc models pull qwen2.5-0.5b"
-    assert asked[0].bytes == 491400032
+    assert asked == [491400032]
 
 
 def test_memory_is_checked_before_a_download() -> None:
@@ -188,18 +190,18 @@ def test_memory_is_checked_before_a_download() -> None:
 )
 def test_the_default_fits_the_machine(memory: int, cores: int, name: str) -> None:
     room = Memory(memory * GB, memory * GB)
-    found = default.choose_default(memory=room, cores=cores)
+    found = fitting.choose_default(memory=room, cores=cores)
     assert found.name == name
     assert found.reason
 
 
 def test_a_measured_speed_counts() -> None:
     room = Memory(24 * GB, 24 * GB)
-    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-coder-1.5b"
-    default.record_speed("qwen2.5-coder-1.5b", 1.5)
-    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
-    default.record_speed("qwen2.5-coder-1.5b", 15.5)
-    chosen = default.choose_default(memory=room, cores=2)
+    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-1.5b"
+    fitting.record_speed("qwen2.5-coder-1.5b", 1.5)
+    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
+    fitting.record_speed("qwen2.5-coder-1.5b", 15.5)
+    chosen = fitting.choose_default(memory=room, cores=2)
     assert chosen.name == "qwen2.5-coder-1.5b"
     assert "measured at 16 tok/s" in chosen.reason
 
@@ -207,32 +209,32 @@ def test_a_measured_speed_counts() -> None:
 def test_what_is_here_is_used_before_what_is_not() -> None:
     room = Memory(24 * GB, 24 * GB)
     install("smollm2-135m")  # for tests only: never chosen
-    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-coder-1.5b"
+    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-1.5b"
     install("qwen2.5-1.5b")
-    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-1.5b"
+    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-1.5b"
     install("qwen2.5-coder-0.5b")
-    assert default.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
-    assert default.choose_default(memory=room, cores=2, here=False).name == "qwen2.5-coder-1.5b"
+    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
+    assert fitting.choose_default(memory=room, cores=2, here=False).name == "qwen2.5-coder-1.5b"
 
 
 def test_settings_decide_before_the_machine(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    assert default.set_default("QWEN2.5-0.5B") == "qwen2.5-0.5b"
-    assert store.default_model() == "qwen2.5-0.5b"
+    assert set_default("QWEN2.5-0.5B") == "qwen2.5-0.5b"
+    assert find_default().name == "qwen2.5-0.5b"
     assert 'model = "qwen2.5-0.5b"' in (home / "config" / "config.toml").read_text()
     monkeypatch.setenv("TTC_MODEL", "qwen3-8b")
-    found = default.find_default()
+    found = find_default()
     assert (found.name, found.reason) == ("qwen3-8b", "set in TTC_MODEL")
 
 
 def test_setting_a_default_keeps_the_other_settings(home: Path) -> None:
     (home / "config").mkdir(parents=True)
     (home / "config" / "config.toml").write_text('budget = "deep"\n')
-    default.set_default("qwen2.5-0.5b")
+    set_default("qwen2.5-0.5b")
     assert 'budget = "deep"' in (home / "config" / "config.toml").read_text()
     with pytest.raises(UsageError, match="verifier"):
-        default.set_default("rlhflow-prm-8b")
+        set_default("rlhflow-prm-8b")
     with pytest.raises(UsageError):
-        default.set_default("no-such-model")
+        set_default("no-such-model")
 
 
 def test_adding_keeps_what_the_user_wrote(own: Path) -> None:
@@ -266,11 +268,11 @@ def test_adding_refuses_what_is_wrong(own: Path, tmp_path: Path) -> None:
 def test_pruning_takes_what_nobody_needs(home: Path) -> None:
     path = install("qwen2.5-0.5b")
     old = install("qwen2.5-1.5b")
-    record = json.loads((old.parent / files.RECORD).read_text())
-    (old.parent / files.RECORD).write_text(json.dumps(record | {"sha256": "0" * 64}))
+    record = json.loads((old.parent / records.RECORD).read_text())
+    (old.parent / records.RECORD).write_text(json.dumps(record | {"sha256": "0" * 64}))
     part = path.parent / "x.gguf.0123.part"
     part.write_bytes(b"12345")
-    parts = files.folder_of("qwen3-8b") / "mirror.parts"
+    parts = records.folder_of("qwen3-8b") / "mirror.parts"
     parts.mkdir(parents=True)
     (parts / "joined.part").write_bytes(b"1234567")
     leftovers = cleaning.find_leftovers()
@@ -300,4 +302,4 @@ def test_removing_stays_inside(home: Path, name: str) -> None:
     with pytest.raises(ModelMissing):
         cleaning.remove(name)
     assert (home / "config").is_dir()
-    assert len(list(files.list_records())) == 1
+    assert len(list(records.list_records())) == 1

@@ -31,12 +31,13 @@ from ttc_cli.errors import (
     UsageError,
 )
 from ttc_cli.main import main
-from ttc_cli.models import cleaning, files, hardware, store
-from ttc_cli.models.default import speed_of
+from ttc_cli.models import cleaning, files, hardware, records
+from ttc_cli.models.fitting import speed_of
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hardware import BusyProcess, Contention, Memory
-from ttc_cli.models.locks import lock
 from ttc_cli.models.own import add_entry
+from ttc_cli.models.pull import ensure, verify
+from ttc_cli.models.records import lock
 from ttc_cli.models.registry import load_registry
 from ttc_cli.paths import policies_dir
 from ttc_cli.policy.file import Policy, Source
@@ -108,11 +109,11 @@ def tune_tiny(fakes: Fakes, **options: bool) -> tune.Outcome:
 
 
 def siblings() -> list[str]:
-    return sorted(path.name for path in files.folder_of("tiny").glob("*gguf*"))
+    return sorted(path.name for path in records.folder_of("tiny").glob("*gguf*"))
 
 
-def record() -> files.Record:
-    found = files.read_record(files.folder_of("tiny"))
+def record() -> records.Record:
+    found = records.find_record("tiny")
     assert found is not None
     return found
 
@@ -127,11 +128,11 @@ def test_a_faster_file_is_used_in_place_of_the_original(own: Path) -> None:
     assert fakes.done == [
         "quantise Q8_0", "compare", "time old", "time new", "time old", "time new"
     ]  # fmt: skip
-    path = store.find("tiny")
-    assert path == files.folder_of("tiny") / "Tiny.tuned-Q8_0.gguf"
+    path = files.find("tiny")
+    assert path == records.folder_of("tiny") / "Tiny.tuned-Q8_0.gguf"
     assert path.read_bytes() == TUNED
     assert own.read_bytes() == ORIGINAL
-    assert store.ensure("tiny") == path
+    assert ensure(files.resolve("tiny")) == path
     tuning = record().tuning
     assert tuning is not None
     assert (tuning.kind, tuning.lossy, tuning.date) == ("Q8_0", False, "2026-01-02T00:00:00")
@@ -155,7 +156,7 @@ def test_the_tuned_file_is_the_same_model_unless_it_is_lossy(
     format = hash_prompts(Chat(info))
     replace(policy, table=own_table, prompt_format=format).save(policies_dir() / "own.json")
     tune.tune("tiny", kind, keep=True, trials=Fakes())
-    assert files.read_hash(store.resolve("tiny")) == (original if same else record().tuning.sha256)
+    assert files.read_hash(files.resolve("tiny")) == (original if same else record().tuning.sha256)
     capsys.readouterr()
     assert main(["solve", "-m", "tiny", "q", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
@@ -166,7 +167,7 @@ def test_the_tuned_file_is_the_same_model_unless_it_is_lossy(
 def test_a_file_that_is_no_faster_goes_and_is_not_offered_again(own: Path) -> None:
     outcome = tune_tiny(Fakes(tuned=replace(SLOW, prompt=300)))
     assert outcome.state == "slower"
-    assert store.find("tiny") == own
+    assert files.find("tiny") == own
     assert siblings() == []
     tuning = record().tuning
     assert tuning is not None
@@ -181,7 +182,7 @@ def test_keep_uses_a_slower_file_but_none_that_answers_otherwise(own: Path) -> N
     outcome = tune_tiny(Fakes(agreement=worse), keep=True)
     assert outcome.state == "changed"
     assert "+6.0% ± 0.2%" in outcome.reason
-    assert store.find("tiny") == own
+    assert files.find("tiny") == own
     assert siblings() == []
 
 
@@ -218,7 +219,7 @@ def test_rates_are_weighed_by_the_work_of_a_question() -> None:
 def test_undo_goes_back(own: Path) -> None:
     tune_tiny(Fakes())
     assert tune.undo("tiny") == len(TUNED)
-    assert store.find("tiny") == own
+    assert files.find("tiny") == own
     assert siblings() == []
     with pytest.raises(UsageError, match="not tuned"):
         tune.undo("tiny")
@@ -231,7 +232,7 @@ def test_what_a_killed_run_wrote_is_gone_on_with(own: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         tune_tiny(Killed())
-    assert store.find("tiny") == own  # not measured: not used
+    assert files.find("tiny") == own  # not measured: not used
     assert siblings() == ["Tiny.tuned-Q8_0.gguf"]
     assert tune.plan("tiny").written
     fakes = Fakes()
@@ -246,7 +247,7 @@ def test_a_killed_run_leaves_what_prune_takes(own: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         tune_tiny(Killed())
-    part = files.folder_of("tiny") / "Tiny.tuned-Q4_0.gguf.part"
+    part = records.folder_of("tiny") / "Tiny.tuned-Q4_0.gguf.part"
     part.write_bytes(b"12345")
     assert {item.path.name for item in cleaning.find_leftovers()} == {
         "Tiny.tuned-Q4_0.gguf.part",
@@ -254,7 +255,7 @@ def test_a_killed_run_leaves_what_prune_takes(own: Path) -> None:
     }
     assert cleaning.prune(cleaning.find_leftovers()) == 5 + len(TUNED)
     assert siblings() == []
-    assert store.find("tiny") == own
+    assert files.find("tiny") == own
     assert not tune.plan("tiny").written
 
 
@@ -271,7 +272,7 @@ def test_an_interrupted_writing_leaves_nothing(own: Path) -> None:
     with pytest.raises(ModelCorrupt):
         tune_tiny(Fakes(content=TUNED[:200]))
     assert siblings() == []
-    assert store.find("tiny") == own
+    assert files.find("tiny") == own
 
 
 def test_a_file_that_cannot_be_run_goes(own: Path) -> None:
@@ -287,33 +288,33 @@ def test_a_file_that_cannot_be_run_goes(own: Path) -> None:
 
 def test_a_tuned_file_that_was_damaged_is_caught(own: Path) -> None:
     tune_tiny(Fakes())
-    path = files.folder_of("tiny") / "Tiny.tuned-Q8_0.gguf"
+    path = records.folder_of("tiny") / "Tiny.tuned-Q8_0.gguf"
     status = path.stat()
     path.write_bytes(TUNED[:-1] + b"\x01")
     with pytest.raises(ModelCorrupt) as caught:
-        store.resolve("tiny")
+        files.resolve("tiny")
     assert caught.value.hint == "ttc models tune tiny --undo"
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert store.find("tiny") == path  # size and time are what they were …
+    assert files.find("tiny") == path  # size and time are what they were …
     with pytest.raises(ModelCorrupt):
-        store.verify("tiny")  # … and still it is caught here
+        verify("tiny")  # … and still it is caught here
     tune.undo("tiny")
-    assert store.find("tiny") == own
+    assert files.find("tiny") == own
 
 
 def test_a_touched_tuned_file_is_hashed_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tune_tiny(Fakes())
-    path = files.folder_of("tiny") / "Tiny.tuned-Q8_0.gguf"
+    path = records.folder_of("tiny") / "Tiny.tuned-Q8_0.gguf"
     os.utime(path, (1, 1))
-    assert store.find("tiny") == path
-    monkeypatch.setattr(files, "check_file", lambda *rest: pytest.fail("hashed again"))
-    assert store.find("tiny") == path
+    assert files.find("tiny") == path
+    monkeypatch.setattr(records, "check_file", lambda *rest: pytest.fail("hashed again"))
+    assert files.find("tiny") == path
 
 
 def test_a_tuned_file_that_is_gone_means_the_original(own: Path) -> None:
     tune_tiny(Fakes())
-    (files.folder_of("tiny") / "Tiny.tuned-Q8_0.gguf").unlink()
-    assert store.find("tiny") == own
+    (records.folder_of("tiny") / "Tiny.tuned-Q8_0.gguf").unlink()
+    assert files.find("tiny") == own
 
 
 def test_a_new_original_ends_the_use_of_what_was_made_from_the_old(own: Path) -> None:
@@ -322,18 +323,18 @@ def test_a_new_original_ends_the_use_of_what_was_made_from_the_old(own: Path) ->
     own.write_bytes(other)
     import hashlib
 
-    files.record_file("tiny", own, hashlib.sha256(other).hexdigest(), record().source)
+    records.record_file("tiny", own, hashlib.sha256(other).hexdigest(), record().source)
     assert record().tuning is None
     assert [item.reason for item in cleaning.find_leftovers()][:1] == ["re-quantised and not used"]
 
 
 def test_an_unreadable_note_of_a_tuning_means_the_original(own: Path) -> None:
     tune_tiny(Fakes())
-    place = files.folder_of("tiny") / files.RECORD
+    place = records.folder_of("tiny") / records.RECORD
     raw = json.loads(place.read_text())
     raw["tuning"] = {"path": "../../etc", "from": "the future"}
     place.write_text(json.dumps(raw))
-    assert store.find("tiny") == own
+    assert files.find("tiny") == own
 
 
 def test_only_one_process_tunes(own: Path) -> None:
@@ -473,7 +474,7 @@ def test_a_verdict_from_a_busy_machine_says_so(
 def test_removing_takes_the_tuned_file_too(fakes: Fakes) -> None:
     assert main(["models", "tune", "tiny"]) == 0
     assert main(["models", "rm", "--yes", "tiny"]) == 0
-    assert not files.folder_of("tiny").exists()
+    assert not records.folder_of("tiny").exists()
 
 
 # --- the real thing -----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def _pick_last(names: Iterable[str], incomplete: str) -> list[str]:
 
 def _list_models() -> list[str]:
     """Those on this machine first."""
-    from ttc_cli.models.files import list_records
+    from ttc_cli.models.records import list_records
     from ttc_cli.models.registry import load_registry
 
     here = [record.name for record in list_records() if record.path.is_file()]

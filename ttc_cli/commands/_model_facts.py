@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ttc_cli.models import files
-from ttc_cli.models.files import Model, Record
+from ttc_cli.models import records
+from ttc_cli.models.files import Model
 from ttc_cli.models.gguf import read_header
+from ttc_cli.models.records import Record
 from ttc_cli.models.registry import Entry
 from ttc_cli.models.sources import describe
 
@@ -52,7 +53,7 @@ def _status(entry: Entry | None, record: Record | None) -> str:
         return "missing"
     if entry is not None and entry.sha256 not in (None, record.sha256):
         return "outdated"
-    return "here" if record.matches(record.path) else "changed"
+    return "here" if record.unchanged else "changed"
 
 
 def _tuned(record: Record | None) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 def _tuning(name: str) -> dict[str, Any]:
     """What tuning came to, where the model was tuned, and the original's path."""
-    record = files.read_record(files.folder_of(name))
+    record = records.find_record(name)
     tuning = record.tuning if record is not None else None
     if record is None or tuning is None:
         return {}

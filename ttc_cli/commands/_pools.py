@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ttc_cli.bench.drawing import Progress
     from ttc_cli.bench.pool import Pool
     from ttc_cli.engines.base import Engine
-    from ttc_cli.models.store import Model
+    from ttc_cli.models.files import Model
     from ttc_cli.types import Sampling
 
 Data = Annotated[

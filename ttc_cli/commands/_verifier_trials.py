@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ttc_cli.bench.datasets import Question
     from ttc_cli.bench.verifier_trials import Separation, Trial
     from ttc_cli.engines.base import Engine
-    from ttc_cli.models.store import Model
+    from ttc_cli.models.files import Model
     from ttc_cli.types import Sampling
     from ttc_cli.verifiers.base import Verifier, VerifierContext
     from ttc_cli.verifiers.probe import Example

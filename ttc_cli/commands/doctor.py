@@ -24,8 +24,8 @@ from ttc_cli.output import Output
 
 if TYPE_CHECKING:
     from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
-    from ttc_cli.models.files import Record
     from ttc_cli.models.hardware import Accelerator, Contention, Cpu, Memory
+    from ttc_cli.models.records import Record
 
 CHECK_MODEL = "smollm2-135m"
 """What to fetch where no model is here to test the build with: small, in no need of a hub."""
@@ -116,13 +116,14 @@ def _print(out: Output, check: Check) -> None:
 def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
     """Read the machine and judge it, quickest first."""
     from ttc_cli.engines.llamacpp import selftest
-    from ttc_cli.models import files, hardware
-    from ttc_cli.models.default import find_default
+    from ttc_cli.models import hardware
+    from ttc_cli.models.records import list_records
+    from ttc_cli.settings.default_model import find_default
 
     cpu = hardware.read_cpu()
     memory = hardware.read_memory()
     accelerators = hardware.find_accelerators()
-    records = [record for record in files.list_records() if record.path.is_file()]
+    records = [record for record in list_records() if record.path.is_file()]
     yield judge_cpu(cpu, hardware.count_cores())
     yield judge_memory(memory, min((record.size for record in records), default=None))
     blindness = hardware.find_blindness()
@@ -252,11 +253,11 @@ def judge_models(records: Sequence[Record], default: str) -> Check:
 
 def judge_hash(record: Record) -> Check:
     """Whether a model's file still has its sha256 and is a sound GGUF."""
-    from ttc_cli.models import store
+    from ttc_cli.models.pull import verify
 
     name = "model"
     try:
-        store.verify(record.name)
+        verify(record.name)
     except UsageError as error:  # a settings file took its entry away
         return Check(name, Status.WARNING, error.message, error.hint)
     except ModelError as error:

@@ -57,9 +57,9 @@ def list_models(
 ) -> None:
     """List the models ttc knows, and which of them are here."""
     from ttc_cli.commands import _model_facts as model_facts
-    from ttc_cli.models.default import find_default
-    from ttc_cli.models.files import list_records
+    from ttc_cli.models.records import list_records
     from ttc_cli.models.registry import load_registry
+    from ttc_cli.settings.default_model import find_default
 
     default = find_default().name
     records = {record.name: record for record in list_records()}
@@ -97,9 +97,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 def show(model: Name, as_json: Json = False) -> None:
     """Show all that is known of a model; of a file that is here, also its header."""
     from ttc_cli.commands import _model_facts as model_facts
-    from ttc_cli.models import store
+    from ttc_cli.models import files
 
-    details = model_facts.describe_model(store.resolve(model))
+    details = model_facts.describe_model(files.resolve(model))
     if as_json:
         Output().document({"v": 1, **details})
         return
@@ -130,9 +130,9 @@ def pull(
     quiet: Quiet = False,
 ) -> None:
     """Download a model, or the default one for this machine. A stopped download goes on."""
-    from ttc_cli.models import store
-    from ttc_cli.models.default import choose_default
+    from ttc_cli.models.fitting import choose_default
     from ttc_cli.models.progress import format_bytes, show_progress
+    from ttc_cli.models.pull import pull as download
     from ttc_cli.models.registry import load_registry
 
     out = Output(quiet)
@@ -144,15 +144,15 @@ def pull(
         if size and not force and not yes and not _is_here(model):
             _confirm(f"Download {model} ({format_bytes(size)})?", in_script=True)
     with show_progress(quiet=quiet) as report:
-        path = store.pull(model, report=report, force=force)
+        path = download(model, report=report, force=force)
     out.say(f"Ready: {model} ({format_bytes(path.stat().st_size)}, checked).")
     out.answer(str(path))
 
 
 def _is_here(name: str) -> bool:
-    from ttc_cli.models.files import folder_of, read_record
+    from ttc_cli.models.records import find_record
 
-    record = read_record(folder_of(name))
+    record = find_record(name)
     return record is not None and record.path.is_file()
 
 
@@ -172,20 +172,20 @@ def _confirm(question: str, *, in_script: bool) -> None:
 @app.command("rm", epilog=show_examples("ttc models rm qwen2.5-coder-0.5b --yes"))
 def remove(model: Name, yes: Yes = False) -> None:
     """Delete a model's file, and your own entry of it. Files that lie elsewhere stay."""
-    from ttc_cli.models import cleaning, files, own
+    from ttc_cli.models import cleaning, files, own, records
     from ttc_cli.models.progress import format_bytes
 
     known = files.resolve_unchecked(model)
     if known.path is not None:
         raise UsageError(f"{model} is a file of yours: ttc does not delete it.", f"rm {model}")
-    folder = files.folder_of(known.name)
+    folder = records.folder_of(known.name)
     registered = known.entry.own
     if not folder.is_dir() and not registered:
         raise ModelMissing(f"{known.name} is not on this machine.", "ttc models list")
     size = cleaning.measure(folder) if folder.is_dir() else 0
     if not yes:
         _confirm(f"Delete {known.name} ({format_bytes(size)})?", in_script=False)
-    record = files.read_record(folder)
+    record = records.read_record(folder)
     if folder.is_dir():
         cleaning.remove(known.name)
     if registered:
@@ -202,9 +202,9 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Hash a model's file again (all of them without a name) and compare."""
-    from ttc_cli.models import store
-    from ttc_cli.models.files import list_records
     from ttc_cli.models.progress import show_progress
+    from ttc_cli.models.pull import verify as check
+    from ttc_cli.models.records import list_records
 
     names = [model] if model is not None else [record.name for record in list_records()]
     out = Output(quiet)
@@ -212,7 +212,7 @@ def verify(
     with show_progress(quiet=quiet) as report:
         for name in names:
             try:
-                record = store.verify(name, report)
+                record = check(name, report)
             except (ModelError, UsageError) as error:
                 out.answer(f"FAILED  {name}")
                 out.warn(error.message)
@@ -271,20 +271,20 @@ def add(
 @app.command(epilog=show_examples("ttc models default", "ttc models default qwen2.5-coder-0.5b"))
 def default(model: MaybeName = None) -> None:
     """Show which model is used when none is named, or set it."""
-    from ttc_cli.models import default as choice
     from ttc_cli.models.files import resolve_unchecked
+    from ttc_cli.settings.default_model import find_default, set_default
 
     out = Output()
     if model is not None:
-        name = choice.set_default(model, out.warn)
+        name = set_default(model, out.warn)
         out.say(f"{name} is now the default.")
-        current = choice.find_default()
+        current = find_default()
         if current.name != name:
             out.warn(f"{current.name} is still used here: {current.reason}.")
         elif resolve_unchecked(name).path is None and not _is_here(name):
             out.say(f"It is not on this machine yet: ttc models pull {name}")
         return
-    found = choice.find_default()
+    found = find_default()
     out.say(f"Chosen because: {found.reason}.")
     out.answer(found.name)
 
@@ -292,12 +292,9 @@ def default(model: MaybeName = None) -> None:
 @app.command(epilog=show_examples("ttc models path qwen2.5-coder-0.5b"))
 def path(model: Name) -> None:
     """Print the path of a model's file."""
-    from ttc_cli.models import store
+    from ttc_cli.models.files import resolve
 
-    found = store.resolve(model)
-    if found.path is None:
-        raise ModelMissing(f"{found.name} is not on this machine.", f"ttc models pull {found.name}")
-    Output().answer(str(found.path))
+    Output().answer(str(resolve(model).require_path()))
 
 
 @app.command(epilog=show_examples("ttc models prune --dry-run", "ttc models prune --yes"))

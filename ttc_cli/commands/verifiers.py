@@ -26,7 +26,7 @@ from ttc_cli.signals import run_tasks
 if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
     from ttc_cli.commands._verifier_trials import Setting
-    from ttc_cli.models.store import Model
+    from ttc_cli.models.files import Model
     from ttc_cli.verifiers.verdicts import Verdict
 
 EPILOG = """\

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ttc_cli import paths
 from ttc_cli.errors import ModelMissing, TtcError
-from ttc_cli.models import files
-from ttc_cli.models.locks import lock
+from ttc_cli.models.records import RECORD, TUNED, folder_of, lock, read_record
 from ttc_cli.models.registry import load_registry
 
 
@@ -22,7 +21,7 @@ def remove(name: str) -> int:
         ModelMissing: ttc keeps nothing of it.
         TtcError: it is being downloaded.
     """
-    folder = files.folder_of(name)
+    folder = folder_of(name)
     if folder.parent != paths.models_dir() or folder.name.startswith(".") or not folder.is_dir():
         raise ModelMissing(f"{name} is not on this machine.", "ttc models list")
     with lock(name):
@@ -53,16 +52,16 @@ def find_leftovers() -> list[Leftover]:
         if folder.name.startswith(".") or not folder.is_dir():
             continue
         found += [Leftover(p, measure(p), "unfinished download") for p in list_unfinished(folder)]
-        record = files.read_record(folder)
+        record = read_record(folder)
         tuned = record.tuned if record is not None else None
-        for path in sorted(folder.glob(files.TUNED)):
+        for path in sorted(folder.glob(TUNED)):
             if tuned is None or path != tuned.path:
                 found.append(Leftover(path, measure(path), "re-quantised and not used"))
         if record is None:
             continue
         entry = registry.get(record.name)
         if not record.path.is_file():
-            found.append(Leftover(folder / files.RECORD, 0, "its file is gone"))
+            found.append(Leftover(folder / RECORD, 0, "its file is gone"))
         elif entry is not None and entry.sha256 not in (None, record.sha256):
             size = measure(record.path) if record.path.parent == folder else 0
             size += measure(tuned.path) if tuned is not None else 0

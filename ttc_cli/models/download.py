@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from ttc_cli.errors import DiskFull, ModelCorrupt, NetworkError, Unreachable
 from ttc_cli.models.hub import Hub, RemoteFile, refusal
 from ttc_cli.models.progress import format_bytes
+from ttc_cli.models.records import CHUNK
 from ttc_cli.paths import open_in_place
 
 if TYPE_CHECKING:
     import httpx2
 
-CHUNK = 1 << 20
 _ATTEMPTS = 5
 """Failures in a row, without ``_PROGRESS`` bytes between them, before the download is given up."""
 _PROGRESS = 1 << 16
@@ -172,15 +172,3 @@ def write_all(file: BinaryIO, chunk: bytes) -> None:
     while view:
         written = file.write(view)
         view = view[written:]
-
-
-def hash_file(path: Path, report: Callable[[int], None] = lambda done: None) -> str:
-    """The sha256 of a file, in lower-case hexadecimal digits."""
-    digest = hashlib.sha256()
-    done = 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            report(done)
-    return digest.hexdigest()

@@ -31,7 +31,8 @@ from ttc_cli.errors import (
     Unreachable,
 )
 from ttc_cli.models.cleaning import measure
-from ttc_cli.models.download import CHUNK, raise_disk_full, write_all
+from ttc_cli.models.download import raise_disk_full, write_all
+from ttc_cli.models.records import CHUNK
 from ttc_cli.models.registry import MirrorSource
 from ttc_cli.paths import open_in_place, write_whole
 

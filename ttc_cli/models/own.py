@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.errors import UsageError
-from ttc_cli.models import files, sources
+from ttc_cli.models import files, records, sources
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hub import Hub
 from ttc_cli.models.registry import (
@@ -56,7 +56,7 @@ def add_entry(
     if os.path.isfile(path):
         info = read_header(path)
         path = path.resolve()
-        found = files.check_file(path, sha256, path.name)
+        found = records.check_file(path, sha256, path.name)
         source = FileSource(str(path))
         values |= {"sha256": found, "bytes": info.file_bytes, "context": info.context_length}
         suggested = path.stem
@@ -87,7 +87,7 @@ def add_entry(
     entry = check_entry(name, values, "ttc models add")
     _append(name, values)
     if isinstance(source, FileSource):
-        files.record_file(name, path, values["sha256"], source)
+        records.record_file(name, path, values["sha256"], source)
     return entry
 
 

@@ -23,10 +23,11 @@ from ttc_cli.errors import (
 )
 from ttc_cli.models import files
 from ttc_cli.models.cleaning import measure
-from ttc_cli.models.download import download, hash_file
+from ttc_cli.models.download import download
 from ttc_cli.models.hub import Hub, ListedFile
 from ttc_cli.models.mirror import fetch_parts
 from ttc_cli.models.progress import Phase, Progress, Report, format_bytes
+from ttc_cli.models.records import hash_file
 from ttc_cli.models.registry import (
     Entry,
     FileSource,

@@ -12,7 +12,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.types import Budget, Sampling
 
 if TYPE_CHECKING:
-    from ttc_cli.models.store import Model
+    from ttc_cli.models.files import Model
     from ttc_cli.output import Output
     from ttc_cli.search.sessions.thinking import Thinking
     from ttc_cli.solving.solver import Request
@@ -65,9 +65,10 @@ def choose_model(name: str | None) -> Model:
         UsageError: there is no model of that name.
         ModelError: a path without a file, or a file that is not what it should be.
     """
-    from ttc_cli.models import store
+    from ttc_cli.models.files import resolve
+    from ttc_cli.settings.default_model import find_default
 
-    return store.resolve(name or store.default_model())
+    return resolve(name or find_default().name)
 
 
 def choose_cascade(names: Sequence[str]) -> tuple[Model, ...]:
@@ -99,15 +100,15 @@ def obtain_model(model: Model, *, yes: bool, ask: Callable[[str], bool] | None) 
     """
     if model.path is not None:
         return model.path
-    from ttc_cli.models import store
     from ttc_cli.models.progress import format_bytes
+    from ttc_cli.models.pull import ensure
 
-    def confirm(plan: store.Plan) -> bool:
-        size = "" if plan.bytes is None else f" ({format_bytes(plan.bytes)})"
+    def confirm(left: int | None) -> bool:
+        size = "" if left is None else f" ({format_bytes(left)})"
         question = f"The model {model.name}{size} is not on this machine. Download it?"
         return yes or (ask is not None and ask(question))
 
-    return store.ensure(model, confirm=confirm)
+    return ensure(model, confirm)
 
 
 def obtain_others(request: Request, *, yes: bool, ask: Callable[[str], bool] | None) -> Request:

@@ -17,7 +17,7 @@ from ttc_cli.solving.solver import Request, Rung
 from ttc_cli.types import Budget, Problem
 
 if TYPE_CHECKING:
-    from ttc_cli.models.store import Model
+    from ttc_cli.models.files import Model
     from ttc_cli.solving.serving import Server
 
 _CAPS = ("max_tokens", "max_seconds", "max_flops", "max_samples")

@@ -13,7 +13,7 @@ from ttc_cli.texts import decode_utf8, read_utf8
 
 if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
-    from ttc_cli.models.store import Model
+    from ttc_cli.models.files import Model
     from ttc_cli.output import Output
     from ttc_cli.solving.solver import Request
 
@@ -61,8 +61,8 @@ def choose_served_model(server: Server) -> Model:
     The entry is that of ``--model``, or else of ``--chat-template``, where one of them names one.
     Nobody is asked and nothing downloaded: ``path`` is only where a template may be read.
     """
+    from ttc_cli.models.files import Model, find
     from ttc_cli.models.registry import Entry, FileSource, load_registry
-    from ttc_cli.models.store import Model, find
 
     name = server.model or server.url
     registry = load_registry()
@@ -176,10 +176,10 @@ def _read_told(server: Server, model: Model) -> Told | None:
 
 
 def _read_model_template(name: str) -> Told:
-    from ttc_cli.models import store
+    from ttc_cli.models import files
 
     try:
-        path = store.find(name)
+        path = files.find(name)
     except UsageError as error:
         raise UsageError(f"There is no file and no model {name!r}.", TEMPLATE_HINT) from error
     if path is None:

@@ -15,7 +15,7 @@ from ttc_cli import crash
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.events import Decided, Event, EventStream
-from ttc_cli.models.store import Model
+from ttc_cli.models.files import Model
 from ttc_cli.output import Output, use_color
 from ttc_cli.paths import policies_dir, verdicts_path
 from ttc_cli.signals import Interruption

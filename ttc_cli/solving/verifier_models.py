@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.engines.llamacpp.memory import MemoryPlan
-    from ttc_cli.models.store import Model
+    from ttc_cli.models.files import Model
     from ttc_cli.verifiers.prm import PrmRequest
 
 Open = Callable[..., "Engine"]
@@ -61,7 +61,7 @@ def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choi
         UsageError: no such verifier or model, or a format that nobody states.
         ModelError: a path without a file, or a file that is not what it should be.
     """
-    from ttc_cli.models import store
+    from ttc_cli.models import files
     from ttc_cli.verifiers import registry
 
     words: list[str] = []
@@ -76,7 +76,7 @@ def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choi
             word = f"prm={request.text}{weight}"
         else:
             asked = _critic_of(spec.name, spec.argument)
-            model = store.resolve(asked) if asked else None
+            model = files.resolve(asked) if asked else None
         words.append(word)
         if model is not None:
             models[asked] = VerifierModel(asked, model, settings, spec.name)
@@ -214,11 +214,11 @@ def _critic_of(verifier: str, argument: str | None) -> str:
 
 def _complete(argument: str | None) -> tuple[PrmRequest, Model]:
     """``argument`` of ``prm=`` with its format, and the model."""
-    from ttc_cli.models import store
+    from ttc_cli.models import files
     from ttc_cli.verifiers.prm import FORMATS, read_request
 
     request = read_request(argument)
-    model = store.resolve(request.model)
+    model = files.resolve(request.model)
     format = request.format or model.entry.format
     if format is None:
         raise UsageError(

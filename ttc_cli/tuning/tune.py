@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ttc_cli import paths
-from ttc_cli.errors import DiskFull, EngineError, MemoryShort, ModelMissing, TtcError, UsageError
-from ttc_cli.models import files, hardware
+from ttc_cli.errors import DiskFull, EngineError, MemoryShort, TtcError, UsageError
+from ttc_cli.models import files, hardware, records
 from ttc_cli.models.gguf import GgufInfo, read_header
-from ttc_cli.models.locks import lock
 from ttc_cli.models.progress import Phase, Progress, Report, format_bytes, ignore
+from ttc_cli.models.records import lock
 from ttc_cli.tuning.verdict import average, decide
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class TunePlan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a tuning came to. ``reason`` in words; ``state`` as in ``files.Tuning``.
+    """What a tuning came to. ``reason`` in words; ``state`` as in ``records.Tuning``.
 
     ``before``, ``after``: the rates of each round. ``gain``: how many times as fast it does
     ``verdict.WORK``, over all rounds. ``busy``: cores' worth of other programs
@@ -201,41 +201,37 @@ def undo(name: str) -> int:
         TtcError: another process is at work on this model.
     """
     model = files.resolve_unchecked(name)
-    folder = files.folder_of(model.name)
+    folder = records.folder_of(model.name)
     with lock(model.name):
-        record = files.read_record(folder)
+        record = records.read_record(folder)
         if record is None or record.tuning is None or record.tuning.state not in ("used", "trial"):
             raise UsageError(f"{model.name} is not tuned.", f"ttc models show {model.name}")
         freed = record.tuning.path.stat().st_size if record.tuning.path.is_file() else 0
-        files.write_record(folder, replace(record, tuning=replace(record.tuning, state="undone")))
+        records.write_record(folder, replace(record, tuning=replace(record.tuning, state="undone")))
         record.tuning.path.unlink(missing_ok=True)
     return freed
 
 
-def _require(name: str) -> files.Record:
+def _require(name: str) -> records.Record:
     """The record of a model that is here, its files checked."""
     model = files.resolve_unchecked(name)
     if model.path is not None:
         raise UsageError(
             f"{name} is a file of yours, which ttc does not keep.", f"ttc models add {name}"
         )
-    found = files.find(name)
-    record = files.read_record(files.folder_of(model.name))
-    if found is None:
-        raise ModelMissing(
-            f"The model {model.name} is not on this machine.", f"ttc models pull {model.name}"
-        )
+    files.resolve(name).require_path()
+    record = records.find_record(model.name)
     if record is None:
-        raise TtcError(f"{files.folder_of(model.name)} cannot be written.", "ttc doctor")
+        raise TtcError(f"{records.folder_of(model.name)} cannot be written.", "ttc doctor")
     return record
 
 
-def _target(record: files.Record, kind: str) -> Path:
+def _target(record: records.Record, kind: str) -> Path:
     stem = record.path.name.removesuffix(".gguf")
-    return files.folder_of(record.name) / f"{stem}.tuned-{kind}.gguf"
+    return records.folder_of(record.name) / f"{stem}.tuned-{kind}.gguf"
 
 
-def _is_written(record: files.Record, target: Path, kind: str) -> bool:
+def _is_written(record: records.Record, target: Path, kind: str) -> bool:
     """Whether ``target`` is whole: written by an earlier run from the very file that is here."""
     tuning = record.tuning
     if tuning is None or tuning.path != target or not target.is_file():
@@ -293,7 +289,7 @@ def _write(made: TunePlan, trials: Trials, report: Report) -> None:
         trials.quantise(made.source, part, made.kind, tell)
         info = read_header(part)
         total = info.file_bytes
-        sha256 = files.check_file(
+        sha256 = records.check_file(
             part,
             None,
             made.name,
@@ -317,7 +313,7 @@ def _note(made: TunePlan, part: Path, sha256: str) -> None:
     record = _record_of(made)
     old = record.tuning.path if record.tuning is not None else None
     status = part.stat()
-    tuning = files.Tuning(
+    tuning = records.Tuning(
         path=made.target,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
@@ -326,7 +322,7 @@ def _note(made: TunePlan, part: Path, sha256: str) -> None:
         lossy=made.lossy,
         made_from=record.sha256,
     )
-    files.write_record(made.target.parent, replace(record, tuning=tuning))
+    records.write_record(made.target.parent, replace(record, tuning=tuning))
     if old is not None and old != made.target:
         old.unlink(missing_ok=True)
 
@@ -368,11 +364,11 @@ def _settle(outcome: Outcome, moment: datetime) -> None:
         date=moment.isoformat(timespec="seconds"),
         figures=summarise(outcome),
     )
-    files.write_record(outcome.plan.target.parent, replace(record, tuning=tuning))
+    records.write_record(outcome.plan.target.parent, replace(record, tuning=tuning))
     if not outcome.used:
         outcome.plan.target.unlink(missing_ok=True)
     elif outcome.busy == 0:
-        from ttc_cli.models.default import record_speed
+        from ttc_cli.models.fitting import record_speed
 
         record_speed(record.name, outcome.after[-1].one)
 
@@ -389,8 +385,8 @@ def summarise(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _record_of(made: TunePlan) -> files.Record:
-    record = files.read_record(made.target.parent)
+def _record_of(made: TunePlan) -> records.Record:
+    record = records.read_record(made.target.parent)
     if record is None:
         raise TtcError(f"{made.name} was removed meanwhile.", f"ttc models pull {made.name}")
     return record
@@ -398,9 +394,9 @@ def _record_of(made: TunePlan) -> files.Record:
 
 def _forget(made: TunePlan) -> None:
     """Take back a file that cannot be run."""
-    record = files.read_record(made.target.parent)
+    record = records.read_record(made.target.parent)
     if record is not None:
-        files.write_record(made.target.parent, replace(record, tuning=None))
+        records.write_record(made.target.parent, replace(record, tuning=None))
     made.target.unlink(missing_ok=True)
 
 

@@ -130,12 +130,13 @@ def remember_speed(model: Path, speed: Speed) -> None:
     Only for a quiet machine: what a busy one does says nothing about tomorrow. Does nothing for a
     file that is not one of ttc's own models, or with a cache that cannot be written.
     """
-    from ttc_cli.models import default, files
+    from ttc_cli.models.fitting import record_speed
+    from ttc_cli.models.records import list_records
 
-    for record in files.list_records():
+    for record in list_records():
         if record.used == model:
             with contextlib.suppress(OSError):
-                default.record_speed(record.name, speed.single)
+                record_speed(record.name, speed.single)
 
 
 def is_installed() -> bool:
