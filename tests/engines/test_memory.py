@@ -12,14 +12,11 @@ GIB = 2**30
 INFO = GgufInfo(
     path=Path("some.gguf"),
     file_bytes=GIB,
-    version=3,
     architecture="qwen2",
-    name=None,
     parameters=1_500_000_000,
     active_parameters=1_500_000_000,
     context_length=32_768,
     layers=28,
-    heads=12,
     kv_heads=2,
     key_length=128,
     value_length=128,
@@ -27,11 +24,8 @@ INFO = GgufInfo(
     vocab_size=151_936,
     chat_template=None,
     tensor_types={},
-    bos_token_id=None,
-    eos_token_id=None,
     bos_token=None,
     eos_token=None,
-    add_bos_token=None,
 )
 
 

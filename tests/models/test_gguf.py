@@ -25,14 +25,12 @@ def test_says_what_the_header_says(tmp_path: Path) -> None:
     )
     info = read(tmp_path, content)
     assert info.architecture == "llama"
-    assert info.name == "Tiny"
     assert info.parameters == 32 * 4 + 32 * 32
-    assert (info.layers, info.heads, info.kv_heads) == (2, 4, 2)
+    assert (info.layers, info.kv_heads) == (2, 2)
     assert (info.key_length, info.value_length) == (8, 8)
     assert (info.context_length, info.embedding_length, info.vocab_size) == (64, 32, 4)
     assert info.chat_template == TEMPLATE
     assert (info.bos_token, info.eos_token) == ("<s>", "</s>")
-    assert (info.bos_token_id, info.eos_token_id, info.add_bos_token) == (0, 1, True)
     assert info.tensor_types == {"F32": 2}
     assert info.file_bytes == len(content)
 
@@ -66,8 +64,7 @@ def test_defaults_and_per_layer_heads(tmp_path: Path) -> None:
     assert info.kv_heads == 3
     assert (info.key_length, info.value_length) == (16, 8)
     assert info.vocab_size == 4  # rows of the embedding table
-    assert (info.bos_token_id, info.bos_token) == (None, None)
-    assert (info.eos_token_id, info.eos_token) == (99, None)
+    assert (info.bos_token, info.eos_token) == (None, None)
     assert info.chat_template is None
 
 

@@ -21,7 +21,7 @@ from tiny_gguf import FIELDS, encode, gguf, text
 
 from ttc_cli.errors import ModelCorrupt, ModelError
 from ttc_cli.main import main
-from ttc_cli.models.fatal import MAX_EXPERTS, MAX_LAYERS
+from ttc_cli.models.ggml import MAX_EXPERTS, MAX_LAYERS
 from ttc_cli.models.gguf import GgufInfo, read_header
 
 ROOT = Path(__file__).resolve().parents[2]

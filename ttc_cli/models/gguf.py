@@ -21,8 +21,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from ttc_cli.errors import MemoryShort, ModelCorrupt, ModelMissing, ModelUnsupported
-from ttc_cli.models.fatal import find_fatal
-from ttc_cli.models.ggml import NO_GENERATOR, RECURRENT, RECURRENT_KEYS, TENSOR_TYPES
+from ttc_cli.models.ggml import (
+    NO_GENERATOR,
+    RECURRENT,
+    RECURRENT_KEYS,
+    TENSOR_TYPES,
+    find_fatal,
+)
 
 _MAX_HEADER = 64 << 20
 """Bytes. The largest real headers (256k tokens with merges) take some 20 MB."""
@@ -34,7 +39,6 @@ _MAX_KEY = 1 << 10
 _MAX_TENSOR_NAME = 63
 _KEPT_TEXTS = {
     "general.architecture": 1 << 10,
-    "general.name": 1 << 10,
     "general.type": 1 << 10,
     "tokenizer.chat_template": 2 << 20,
 }
@@ -65,14 +69,11 @@ class GgufInfo:
 
     path: Path
     file_bytes: int
-    version: int
     architecture: str
-    name: str | None
     parameters: int
     active_parameters: int
     context_length: int
     layers: int
-    heads: int
     kv_heads: int
     key_length: int
     value_length: int
@@ -80,11 +81,8 @@ class GgufInfo:
     vocab_size: int
     chat_template: str | None
     tensor_types: Mapping[str, int]
-    bos_token_id: int | None
-    eos_token_id: int | None
     bos_token: str | None
     eos_token: str | None
-    add_bos_token: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,8 @@ class _Cursor:
         self._file_bytes = file_bytes
         self.at = 0
 
-    def _advance(self, length: int) -> int:
+    def skip(self, length: int) -> int:
+        """Go on by ``length`` bytes; returns where they begin."""
         start = self.at
         if length > self._end - start:
             if length > self._file_bytes - start:
@@ -119,11 +118,11 @@ class _Cursor:
         return start
 
     def raw(self, length: int) -> bytes:
-        start = self._advance(length)
+        start = self.skip(length)
         return self._data[start : start + length]
 
     def scalar(self, layout: str) -> Any:
-        start = self._advance(struct.calcsize(layout))
+        start = self.skip(struct.calcsize(layout))
         return struct.unpack_from(layout, self._data, start)[0]
 
     def u32(self) -> int:
@@ -132,21 +131,18 @@ class _Cursor:
     def u64(self) -> int:
         return cast(int, self.scalar("<Q"))
 
-    def text(self, limit: int) -> str:
+    def name(self, limit: int) -> str:
+        """A text of at most ``limit`` bytes."""
         length = self.u64()
         if length > limit:
             raise _Damaged(f"it states a name of {length:,} bytes")
         return self.raw(length).decode("utf-8", "replace")
 
-    def kept_text(self, limit: int) -> str:
+    def text(self, limit: int) -> str:
         """A text, of which at most ``limit`` bytes are kept."""
         length = self.u64()
-        start = self._advance(length)
-        kept = self._data[start : start + min(length, limit)]
-        return kept.decode("utf-8", "replace")
-
-    def skip_string(self) -> None:
-        self._advance(self.u64())
+        start = self.skip(length)
+        return self._data[start : start + min(length, limit)].decode("utf-8", "replace")
 
     def skip_strings(self, count: int) -> None:
         if count > _MAX_ARRAY_STRINGS or count * 8 > self._end - self.at:
@@ -161,16 +157,13 @@ class _Cursor:
         if at > end:
             raise _Damaged("it ends in the middle of its header")
 
-    def skip_scalars(self, layout: str, count: int) -> None:
-        self._advance(struct.calcsize(layout) * count)
-
     def string_of(self, strings: _List, index: int) -> str | None:
         """The text at ``index`` of an array that was skipped before, or None."""
         if not 0 <= index < strings.count:
             return None
         self.at = strings.offset
         self.skip_strings(index)
-        return self.kept_text(_MAX_KEY)
+        return self.text(_MAX_KEY)
 
     def numbers_of(self, numbers: _List) -> list[int]:
         """The whole numbers of an array that was skipped before; empty where it holds others."""
@@ -237,7 +230,12 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
     tensor_count, pair_count = cursor.u64(), cursor.u64()
     if pair_count > _MAX_PAIRS or tensor_count > _MAX_TENSORS:
         raise _Damaged(f"it states {pair_count:,} fields and {tensor_count:,} tensors")
-    fields = _read_fields(cursor, pair_count)
+    fields: dict[str, object] = {}  # arrays only as a ``_List``, texts nobody asks for as None
+    for _ in range(pair_count):
+        key = cursor.name(_MAX_KEY)
+        if not key or key in fields:
+            raise _Damaged("one of its fields has no name or is there twice")
+        fields[key] = _read_value(cursor, key)
     architecture = _refuse_unsupported(path, fields)
     types, parameters, active, vocab_rows = _read_tensors(path, cursor, tensor_count, fields, size)
     if not types:
@@ -260,27 +258,21 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
     tokens = fields.get("tokenizer.ggml.tokens")
     strings = tokens if isinstance(tokens, _List) and tokens.kind == _STRING else None
 
-    def token(key: str) -> tuple[int | None, str | None]:
+    def token(key: str) -> str | None:
         value = fields.get(f"tokenizer.ggml.{key}_token_id")
-        if isinstance(value, bool) or not isinstance(value, int):
-            return None, None
-        return value, cursor.string_of(strings, value) if strings else None
+        if strings is None or isinstance(value, bool) or not isinstance(value, int):
+            return None
+        return cursor.string_of(strings, value)
 
-    bos, bos_text = token("bos")
-    eos, eos_text = token("eos")
-    add_bos = fields.get("tokenizer.ggml.add_bos_token")
-    name, template = fields.get("general.name"), fields.get("tokenizer.chat_template")
+    template = fields.get("tokenizer.chat_template")
     return GgufInfo(
         path=path,
         file_bytes=size,
-        version=version,
         architecture=architecture,
-        name=name if isinstance(name, str) else None,
         parameters=parameters,
         active_parameters=active,
         context_length=number("context_length"),
         layers=number("block_count"),
-        heads=heads,
         kv_heads=number("attention.head_count_kv", heads),
         key_length=number("attention.key_length", head_size),
         value_length=number("attention.value_length", head_size),
@@ -288,23 +280,9 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
         vocab_size=strings.count if strings else number("vocab_size", vocab_rows),
         chat_template=template if isinstance(template, str) else None,
         tensor_types=dict(types),
-        bos_token_id=bos,
-        eos_token_id=eos,
-        bos_token=bos_text,
-        eos_token=eos_text,
-        add_bos_token=add_bos if isinstance(add_bos, bool) else None,
+        bos_token=token("bos"),
+        eos_token=token("eos"),
     )
-
-
-def _read_fields(cursor: _Cursor, count: int) -> dict[str, object]:
-    """All fields by key; arrays only as a ``_List``, texts that nobody asks for as None."""
-    fields: dict[str, object] = {}
-    for _ in range(count):
-        key = cursor.text(_MAX_KEY)
-        if not key or key in fields:
-            raise _Damaged("one of its fields has no name or is there twice")
-        fields[key] = _read_value(cursor, key)
-    return fields
 
 
 def _read_value(cursor: _Cursor, key: str) -> object:
@@ -313,10 +291,10 @@ def _read_value(cursor: _Cursor, key: str) -> object:
         return cursor.scalar(_SCALARS[kind])
     if kind == _STRING:
         if key.endswith(".rope.scaling.type"):
-            return cursor.kept_text(_MAX_KEY)
+            return cursor.text(_MAX_KEY)
         if key in _KEPT_TEXTS:
-            return cursor.kept_text(_KEPT_TEXTS[key])
-        cursor.skip_string()
+            return cursor.text(_KEPT_TEXTS[key])
+        cursor.skip(cursor.u64())
         return None
     if kind != _ARRAY:
         raise _Damaged(f"a field has the unknown type {kind}")
@@ -325,7 +303,7 @@ def _read_value(cursor: _Cursor, key: str) -> object:
     if item == _STRING:
         cursor.skip_strings(count)
     elif item in _SCALARS:
-        cursor.skip_scalars(_SCALARS[item], count)
+        cursor.skip(struct.calcsize(_SCALARS[item]) * count)
     else:
         raise _Damaged(f"a list has elements of the unknown type {item}")
     return found
@@ -372,7 +350,7 @@ def _read_tensors(
     names: set[str] = set()
     parameters = embedding = vocab_rows = expected = end = 0
     for _ in range(count):
-        name = cursor.text(_MAX_TENSOR_NAME)
+        name = cursor.name(_MAX_TENSOR_NAME)
         if name in names:
             raise _Damaged("one of its tensors is there twice")
         names.add(name)

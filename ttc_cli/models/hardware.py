@@ -9,6 +9,7 @@ Not covered: NUMA, hybrid cores, GPU memory that is in use.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -23,31 +24,13 @@ from ttc_cli import children
 PROC = Path("/proc")
 SYS = Path("/sys")
 
-# Names as Linux reports them, in the field's own words where those differ.
 _FEATURES = {
-    "sse4_2": "sse42",
-    "avx": "avx",
-    "avx2": "avx2",
-    "avx_vnni": "avx_vnni",
-    "fma": "fma",
-    "f16c": "f16c",
-    "bmi2": "bmi2",
-    "avx512f": "avx512f",
-    "avx512bw": "avx512bw",
-    "avx512vbmi": "avx512_vbmi",
-    "avx512_vnni": "avx512_vnni",
-    "avx512_bf16": "avx512_bf16",
-    "amx_tile": "amx_tile",
-    "amx_int8": "amx_int8",
-    "amx_bf16": "amx_bf16",
-    "asimd": "neon",
-    "asimddp": "dotprod",
-    "i8mm": "i8mm",
-    "bf16": "bf16",
-    "sve": "sve",
-    "sve2": "sve2",
-    "sme": "sme",
-}
+    "sse4_2": "sse42", "avx512vbmi": "avx512_vbmi", "asimd": "neon", "asimddp": "dotprod",
+} | {name: name for name in (
+    "avx", "avx2", "avx_vnni", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512_vnni",
+    "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16", "i8mm", "bf16", "sve", "sve2", "sme",
+)}  # fmt: skip
+"""Instruction sets by the names that Linux has for them."""
 
 _APPLE_FEATURES = {
     "hw.optional.neon": "neon",
@@ -176,14 +159,14 @@ def read_cpu(proc: Path = PROC) -> Cpu:
     """The processor's name and the instruction sets that matter to llama.cpp."""
     architecture = platform.machine()
     if sys.platform == "darwin":
-        return Cpu(
-            _sysctl("machdep.cpu.brand_string") or architecture, architecture, _apple_features()
-        )
+        named = _sysctl("machdep.cpu.brand_string") or architecture
+        found = frozenset(each for name, each in _APPLE_FEATURES.items() if _sysctl(name) == "1")
+        return Cpu(named, architecture, found)
     text = _text(proc / "cpuinfo") or ""
     fields: dict[str, str] = {}
     for line in text.splitlines():
-        name, found, value = line.partition(":")
-        if found:
+        name, colon, value = line.partition(":")
+        if colon:
             fields.setdefault(name.strip().lower(), value.strip())
     flags = fields.get("flags", fields.get("features", "")).split()
     features = frozenset(_FEATURES[flag] for flag in flags if flag in _FEATURES)
@@ -219,42 +202,27 @@ def watch_contention(seconds: float = 0.5, least: float = 0.2) -> Contention:
     """
     import psutil
 
+    busy = []
     try:
-        return _watch(seconds, least)
+        own = psutil.Process()
+        spared = {own.pid, *(process.pid for process in own.parents())}
+        watched: list[tuple[psutil.Process, float]] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid not in spared and (process.nice() or 0) < 10:
+                    watched.append((process, sum(process.cpu_times()[:2])))  # user and system
+        # Blocking; reads all times before and after, so that ``steal`` is over the same span.
+        times = psutil.cpu_times_percent(interval=seconds)
+        for process, before in watched:
+            with contextlib.suppress(psutil.Error):
+                used = (sum(process.cpu_times()[:2]) - before) / seconds
+                if used >= least:
+                    busy.append(BusyProcess(process.pid, process.name(), round(used, 2)))
     except (psutil.Error, OSError):  # no /proc: nobody is seen
         return Contention((), 0.0)
-
-
-def _watch(seconds: float, least: float) -> Contention:
-    import psutil
-
-    own = psutil.Process()
-    spared = {own.pid, *(process.pid for process in own.parents())}
-    watched: list[tuple[psutil.Process, float]] = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid not in spared and (process.nice() or 0) < 10:
-                watched.append((process, _cpu_seconds(process)))
-        except psutil.Error:
-            continue
-    # Blocking; reads all times before and after, so that ``steal`` is over the same span.
-    times = psutil.cpu_times_percent(interval=seconds)
-    busy = []
-    for process, before in watched:
-        try:
-            used = (_cpu_seconds(process) - before) / seconds
-            if used >= least:
-                busy.append(BusyProcess(process.pid, process.name(), round(used, 2)))
-        except psutil.Error:
-            continue
     busy.sort(key=lambda process: -process.cores)
     stolen = getattr(times, "steal", 0.0) / 100 * (psutil.cpu_count() or 1)
     return Contention(tuple(busy), round(stolen if stolen >= 0.05 else 0.0, 2))
-
-
-def _cpu_seconds(process: object) -> float:
-    times = process.cpu_times()  # type: ignore[attr-defined]  # psutil.Process
-    return float(times.user + times.system)
 
 
 def _machine_memory(proc: Path) -> tuple[int, int]:
@@ -333,10 +301,6 @@ def _nvidia(proc: Path) -> Iterator[Accelerator]:
     for information in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
         named = re.search(r"^Model:\s*(.+)$", _text(information) or "", re.MULTILINE)
         yield Accelerator("cuda", named.group(1) if named else "NVIDIA GPU")
-
-
-def _apple_features() -> frozenset[str]:
-    return frozenset(feature for name, feature in _APPLE_FEATURES.items() if _sysctl(name) == "1")
 
 
 def _sysctl(name: str) -> str | None:
