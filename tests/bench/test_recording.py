@@ -16,6 +16,7 @@ from ttc_cli.engines.base import Engine, EngineInfo, Grow
 from ttc_cli.engines.scripted import Ask, Reply, Script, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
+from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.prompts import Chat, build_messages, hash_prompts
 from ttc_cli.types import AnswerType, Budget, Finish, Problem, Sampling
@@ -156,15 +157,11 @@ def test_simulated_runs_cost_what_live_runs_cost(tmp_path: Path, comparer: Compa
             recorded, QUESTIONS, comparer, strategy=strategy, samples=SAMPLES, parallel=4
         )
         engine = ScriptedEngine(say, yes=likes, parallel=4)
-        live = await runner.put(
+        live = await runner.solve_all(
             QUESTIONS,
-            engine,
-            Chat(engine.info, {}),
+            Stage(engine, Chat(engine.info, {}), sampling=SAMPLING),
+            SearchOptions(strategy, samples=SAMPLES, budget=Budget(tokens_per_candidate=80)),
             comparer,
-            strategy=strategy,
-            samples=SAMPLES,
-            max_tokens=80,
-            sampling=SAMPLING,
         )
         assert [outcome.flops for outcome in simulated] == [outcome.flops for outcome in live]
         return [o.tokens for o in simulated], [o.tokens for o in live]

@@ -76,9 +76,9 @@ def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -
     )
 
 
-def markdown(rows: Sequence[Row], *, seconds: str = "seconds") -> str:
-    """A Markdown table, a row a strategy; ``seconds`` heads the last column."""
-    head = ["", "accuracy", "95 % interval", "samples", "tokens", "TFLOPs", seconds]
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table, a row a strategy."""
+    head = ["", "accuracy", "95 % interval", "samples", "tokens", "TFLOPs", "seconds"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for row in rows:
         low, high = row.interval

@@ -23,7 +23,7 @@ from ttc_cli.paths import policies_dir, write_whole
 from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
-    from ttc_cli.bench.comparison import Comparison, Plan
+    from ttc_cli.bench.comparison import Bench, Comparison
     from ttc_cli.bench.pool import Pool
     from ttc_cli.bench.report import Outcome
     from ttc_cli.policy.table import Table
@@ -159,7 +159,7 @@ def run(
     how few FLOPs auto needs to match the best fixed strategy.
     """
     from ttc_cli.bench import contenders, curves
-    from ttc_cli.bench.comparison import write_outcomes, write_up
+    from ttc_cli.bench.comparison import write_outcomes
     from ttc_cli.settings.config import load_config
     from ttc_cli.solving import verifier_models
 
@@ -196,9 +196,10 @@ def run(
     wanted: Sequence[str | None] = _split(models or []) or [load_config().get("model", None)]
     documents, reports = [], []
     for name in wanted:
-        plan, pool, comparison, path, checked = _bench(asked, name, out)
-        facts = _describe(wish, pool, path, plan.table)
-        report = write_up(comparison, plan, facts, baseline)
+        bench, comparison, path, checked = _bench(asked, name, out)
+        pool = bench.pool
+        facts = _describe(wish, pool, path, bench.table)
+        report = bench.write_up(comparison, facts, baseline)
         reports.append(f"{report}\n{checked}" if checked else report)
         documents.append(_document(comparison, pool, path))
         if out_folder is not None:
@@ -226,12 +227,11 @@ def _split(given: Sequence[str]) -> list[str]:
     return [word.strip() for text in given for word in text.split(",") if word.strip()]
 
 
-def _bench(
-    asked: _Wanted, name: str | None, out: Output
-) -> tuple[Plan, Pool, Comparison, Path, str]:
+def _bench(asked: _Wanted, name: str | None, out: Output) -> tuple[Bench, Comparison, Path, str]:
     """Draw what is missing, run what is live, compare; last a table of the live check."""
     from ttc_cli.answers import Comparer
-    from ttc_cli.bench import comparison, contenders
+    from ttc_cli.bench import contenders
+    from ttc_cli.bench.comparison import Bench
     from ttc_cli.bench.traces import read_traces
     from ttc_cli.solving import choosing as planning
     from ttc_cli.solving import verifier_models
@@ -247,7 +247,7 @@ def _bench(
         theirs = [read_traces(trace, wish.questions, comparer) for trace in asked.traces]
         pool, file = pools.obtain_pool(wish, model, sampling, loader, out)
         table = _choose_table(asked.policy, pool)
-        plan = comparison.Plan(wish.questions, rivals, wish.samples, asked.runs, table=table)
+        bench = Bench(pool, wish.questions, rivals, comparer, wish.samples, asked.runs, table)
         progress = Ticker(out)
         live: dict[str, list[Outcome]] = {}
         checked = ""
@@ -258,29 +258,19 @@ def _bench(
                 progress.tell(f"{name}: {done} of {total} questions", last=done == total)
 
             engine = loader.load()
-            given = (
-                plan,
-                engine,
-                Chat(engine.info, model.entry.template_arguments),
-                comparer,
-                pool,
-            )
+            chat = Chat(engine.info, model.entry.template_arguments)
             kept = wish.place(model, sampling).with_suffix(
                 f".{pool.header.prompt_format[:8]}.live.jsonl"
             )
-            live = run_tasks(comparison.put_live(*given, kept, flight=asked.flight, told=tell))
+            live = run_tasks(bench.run_live(engine, chat, kept, flight=asked.flight, told=tell))
             if asked.live:
-                checked = run_tasks(comparison.check_live(*given, asked.live, tell))
+                checked = run_tasks(bench.check_live(engine, chat, asked.live, tell))
         loader.close()
-        found = run_tasks(
-            comparison.compare(
-                plan, pool, comparer, live, lambda what: progress.tell(f"simulating {what} …")
-            )
-        )
+        found = run_tasks(bench.compare(live, lambda what: progress.tell(f"simulating {what} …")))
         out.status("")
         for outcomes in theirs:
             _add(found, outcomes)
-    return plan, pool, found, file, checked
+    return bench, found, file, checked
 
 
 def _choose_table(name: str | None, pool: Pool) -> Table:
