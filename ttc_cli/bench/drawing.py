@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ttc_cli.bench.datasets import Question
@@ -19,23 +19,6 @@ if TYPE_CHECKING:
     from ttc_cli.prompts import Chat
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far drawing has come: questions, tokens of their samples, seconds since it began."""
-
-    done: int
-    total: int
-    tokens: int
-    seconds: float
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds to go, at the rate so far; None before there is one."""
-        if not self.done:
-            return None
-        return self.seconds / self.done * (self.total - self.done)
-
-
 async def draw(
     engine: Engine,
     chat: Chat,
@@ -46,7 +29,7 @@ async def draw(
     judge: Verifier | None = None,
     flight: int | None = None,
     states: bool = False,
-    told: Callable[[Progress], None] = lambda progress: None,
+    told: Callable[[int, int, int, float], None] = lambda done, total, tokens, seconds: None,
 ) -> None:
     """Draw what ``writer``'s pool lacks of ``samples`` samples of each of ``questions``.
 
@@ -60,7 +43,8 @@ async def draw(
         flight: questions at once; None is as many as fill the batch twice, so that it stays full
             while a question's last candidates end.
         states: also read hidden states, as ``record_question`` does.
-        told: called with the progress before the first and after each question.
+        told: called before the first and after each question with those that are done and all
+            that are to be drawn, the tokens drawn, and the seconds since the beginning.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``. What was written stays.
@@ -73,7 +57,7 @@ async def draw(
     )
     total, done, tokens = len(todo), 0, 0
     started = written = time.monotonic()
-    told(Progress(0, total, 0, 0.0))
+    told(0, total, 0, 0.0)
 
     async def work() -> None:
         nonlocal done, tokens, written
@@ -95,7 +79,7 @@ async def draw(
             writer.append(replace(drawn, seconds=now - written))
             written, done = now, done + 1
             tokens += sum(sample.recorded.tokens for sample in drawn.samples)
-            told(Progress(done, total, tokens, now - started))
+            told(done, total, tokens, now - started)
 
     flight = flight or max(1, -(-2 * engine.info.parallel // samples))
     async with asyncio.TaskGroup() as group:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import build_messages, hash_prompts, prompt_key
 from ttc_cli.search.mending import begin_at_slip
-from ttc_cli.search.sample import Start, derive_seed, read_answer
+from ttc_cli.search.sample import derive_seed, read_answer
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
 
@@ -37,16 +37,8 @@ def describe(
 ) -> PoolHeader:
     """The header of a pool that ``engine`` draws through ``chat``.
 
-    Args:
-        engine: the live engine.
-        chat: its chat template.
-        sha256: of the model file.
-        sampling: how tokens are drawn.
-        max_tokens: the limit of a candidate.
-        seed: of the pool.
-        build: the library and its version.
-        template_arguments: what ``chat`` was made with.
-        settings: what else a reader may want to know of the run.
+    ``sha256`` is of the model file, ``template_arguments`` are what ``chat`` was made with; the
+    others are as in ``PoolHeader``.
     """
     info = engine.info
     return PoolHeader(
@@ -112,14 +104,20 @@ async def record_question(
             [prompt_state, *states_read] = await session.read_states([session.root, *known])
             vectors = dict(zip(ends, states_read, strict=True))
         before = ledger.usage().generator.prompt_tokens
-        starts = [begin_at_slip(session, leaf) for leaf in leaves if leaf.candidate.answer]
-        mends = await _draw_on(
-            session,
-            [start for start in starts if start is not None],
-            lambda at: derive_seed(seed, id, "mend", at),
-            sampling,
-            max_tokens,
-        )
+        slips = [begin_at_slip(session, leaf) for leaf in leaves if leaf.candidate.answer]
+        # Labels are negative: no sample has such a one.
+        starts = {-1 - start.parent: start for start in slips if start is not None}
+        again = [
+            Grow(
+                start.branch,
+                start.limit(max_tokens),
+                sampling,
+                derive_seed(seed, id, "mend", start.parent),
+                label,
+            )
+            for label, start in starts.items()
+        ]
+        mends = [(starts[growth.label], growth) async for growth in session.grow(again)]
         read = ledger.usage().generator.prompt_tokens - before
         listener = _Listener(session, ledger)
         judged: dict[int, float] = {}
@@ -130,9 +128,9 @@ async def record_question(
                 for leaf, score in zip(answered, scores, strict=True)
                 if score is not None
             }
-            again = [_leaf(growth, problem.answer_type, start.written) for start, growth in mends]
-            if again := [leaf for leaf in again if leaf.candidate.answer]:
-                await judge.score(listener, problem, again)
+            regrown = [_leaf(growth, problem.answer_type, start.written) for start, growth in mends]
+            if regrown := [leaf for leaf in regrown if leaf.candidate.answer]:
+                await judge.score(listener, problem, regrown)
 
     def keep(index: int, growth: Growth) -> RecordedSample:
         return RecordedSample(
@@ -165,22 +163,6 @@ async def record_question(
         for request in requests
     )
     return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples, state=prompt_state or None)
-
-
-async def _draw_on(
-    session: Session,
-    starts: Sequence[Start],
-    seed: Callable[[int], int],
-    sampling: Sampling,
-    max_tokens: int,
-) -> list[tuple[Start, Growth]]:
-    """What follows at each of ``starts``. Labels are negative: no sample has such a one."""
-    ways = {-1 - start.parent: start for start in starts}
-    requests = [
-        Grow(start.branch, start.limit(max_tokens), sampling, seed(start.parent), label)
-        for label, start in ways.items()
-    ]
-    return [(ways[growth.label], growth) async for growth in session.grow(requests)]
 
 
 def _leaf(growth: Growth, answer_type: AnswerType, written: str = "") -> Leaf:
