@@ -1,4 +1,4 @@
-"""Draws a pool: several questions in flight, each on the disk as soon as it has ended."""
+"""Draws pools on a live engine: several questions in flight, each kept as soon as it has ended."""
 
 from __future__ import annotations
 
@@ -6,17 +6,61 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from ttc_cli.answers import resolve
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.pool import PoolWriter
-from ttc_cli.bench.recording import record_question
-from ttc_cli.engines.base import Engine
-from ttc_cli.verifiers.base import Verifier
+from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample, PoolWriter
+from ttc_cli.bench.samples import RecordedMend, RecordedSample, RecordedScore, row_key
+from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
+from ttc_cli.engines.wrapped import WrappedSession
+from ttc_cli.events import Grew
+from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import build_messages, hash_prompts, prompt_key
+from ttc_cli.search.mending import begin_at_slip
+from ttc_cli.search.sample import derive_seed, read_answer
+from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
+from ttc_cli.verifiers.base import Leaf, Verifier
 
 if TYPE_CHECKING:
-    from ttc_cli.prompts import Chat
+    from ttc_cli.prompts import Chat, Message
+
+
+def describe(
+    engine: Engine,
+    chat: Chat,
+    *,
+    sha256: str,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    build: str,
+    template_arguments: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> PoolHeader:
+    """The header of a pool that ``engine`` draws through ``chat``.
+
+    ``sha256`` is of the model file, ``template_arguments`` are what ``chat`` was made with; the
+    others are as in ``PoolHeader``.
+    """
+    info = engine.info
+    return PoolHeader(
+        model=info.model,
+        sha256=sha256,
+        parameters=info.parameters,
+        context=info.context,
+        parallel=info.parallel,
+        chat_template=info.chat_template,
+        control_tokens=dict(info.control_tokens),
+        template_arguments=template_arguments or {},
+        prompt_format=hash_prompts(chat),
+        sampling=sampling,
+        max_tokens=max_tokens,
+        seed=seed,
+        build=build,
+        settings=settings or {},
+    )
 
 
 async def draw(
@@ -85,3 +129,165 @@ async def draw(
     async with asyncio.TaskGroup() as group:
         for _ in range(min(flight, total)):
             group.create_task(work())
+
+
+async def record_question(
+    engine: Engine,
+    chat: Chat,
+    problem: Problem,
+    *,
+    id: str,
+    indices: Sequence[int],
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    judge: Verifier | None = None,
+    messages: Sequence[Message] | None = None,
+    states: bool = False,
+) -> PoolQuestion:
+    """Draw the samples ``indices`` of one question, and let ``judge`` score those that answer.
+
+    The seed of a sample follows from ``seed``, ``id`` and its index alone. ``seconds`` of the
+    result is 0: only the caller knows what else was drawn meanwhile. ``messages`` ask the question
+    in another way than ``solve`` does. ``states`` also reads the hidden states at the end of the
+    prompt and of each candidate that stated an answer. Those of them with a wrong sum are drawn on
+    from it with the right number, as ``auto`` may do.
+
+    Raises:
+        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
+    """
+    problem = resolve(problem)
+    prompt = chat.render(messages or build_messages(problem))
+    ledger, pieces = Ledger(Budget()), _Pieces()
+    async with await engine.open(prompt, ledger, pieces.add) as session:
+        usage = ledger.usage().generator
+        prompt_tokens = usage.prompt_tokens + usage.reused_tokens
+        requests = [
+            Grow(branch, max_tokens, sampling, derive_seed(seed, id, index), index)
+            for index, branch in zip(indices, session.fork(session.root, len(indices)), strict=True)
+        ]
+        growths = {growth.label: growth async for growth in session.grow(requests)}
+        leaves = [_leaf(growths[index], problem.answer_type) for index in indices]
+        ends = {leaf.candidate.id: leaf.branch for leaf in leaves if leaf.candidate.answer}
+        vectors: dict[int, tuple[float, ...]] = {}
+        prompt_state: tuple[float, ...] | None = None
+        if states:
+            known = [branch for branch in ends.values() if branch is not None]
+            [prompt_state, *states_read] = await session.read_states([session.root, *known])
+            vectors = dict(zip(ends, states_read, strict=True))
+        before = ledger.usage().generator.prompt_tokens
+        slips = [begin_at_slip(session, leaf) for leaf in leaves if leaf.candidate.answer]
+        # Labels are negative: no sample has such a one.
+        starts = {-1 - start.parent: start for start in slips if start is not None}
+        again = [
+            Grow(
+                start.branch,
+                start.limit(max_tokens),
+                sampling,
+                derive_seed(seed, id, "mend", start.parent),
+                label,
+            )
+            for label, start in starts.items()
+        ]
+        mends = [(starts[growth.label], growth) async for growth in session.grow(again)]
+        read = ledger.usage().generator.prompt_tokens - before
+        listener = _Listener(session, ledger)
+        judged: dict[int, float] = {}
+        if judge is not None and (answered := [leaf for leaf in leaves if leaf.candidate.answer]):
+            scores = await judge.score(listener, problem, answered)
+            judged = {
+                leaf.candidate.id: score.value
+                for leaf, score in zip(answered, scores, strict=True)
+                if score is not None
+            }
+            regrown = [_leaf(growth, problem.answer_type, start.written) for start, growth in mends]
+            if regrown := [leaf for leaf in regrown if leaf.candidate.answer]:
+                await judge.score(listener, problem, regrown)
+
+    def keep(index: int, growth: Growth) -> RecordedSample:
+        return RecordedSample(
+            index,
+            growth.text,
+            growth.tokens,
+            growth.finish,
+            pieces.of(growth),
+            growth.confidence,
+            listener.heard.get(growth.branch.id, {}),
+        )
+
+    # What is read for each is much alike: a number, and a piece of a word before it.
+    mended = {
+        start.parent: RecordedMend(
+            start.written, round(read / len(mends)), keep(start.parent, growth)
+        )
+        for start, growth in mends
+    }
+    samples = tuple(
+        PoolSample(
+            replace(
+                keep(request.label, growths[request.label]),
+                state=vectors.get(request.label) or None,
+                mended=mended.get(request.label),
+            ),
+            request.seed,
+            judged.get(request.label),
+        )
+        for request in requests
+    )
+    return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples, state=prompt_state or None)
+
+
+def _leaf(growth: Growth, answer_type: AnswerType, written: str = "") -> Leaf:
+    text = written + growth.text
+    answer = read_answer(text, growth.finish, answer_type)
+    candidate = Candidate(growth.label, text, growth.tokens, growth.finish, answer)
+    return Leaf(candidate, growth.branch)
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """The number of characters each token added, as the ``Grew`` events tell."""
+
+    lengths: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(self, event: Grew) -> None:
+        """Note what ``event`` tells of each label."""
+        for label, text in event.texts.items():
+            self.lengths.setdefault(label, []).append(len(text))
+
+    def of(self, growth: Growth) -> tuple[int, ...]:
+        """One number a token.
+
+        Engines need not tell of every token: the one that ends the turn spells nothing, and the
+        first, drawn from the prompt's own row, may be told of with the second. Characters that no
+        event told of are the last token's.
+        """
+        lengths = self.lengths.get(growth.label, [])[: growth.tokens]
+        if growth.finish is Finish.STOP and len(lengths) < growth.tokens:
+            lengths = [*lengths, 0]
+        lengths = [0] * (growth.tokens - len(lengths)) + lengths
+        if lengths:
+            lengths[-1] += len(growth.text) - sum(lengths)
+        return tuple(lengths)
+
+
+class _Listener(WrappedSession):
+    """A session that remembers what was scored and what reading it cost."""
+
+    def __init__(self, session: Session, ledger: Ledger) -> None:
+        super().__init__(session)
+        self._ledger = ledger
+        self.heard: dict[int, dict[str, RecordedScore]] = {}
+
+    async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
+        """As the session; each row is remembered under its branch."""
+        before = self._ledger.usage().verifier.prompt_tokens
+        found = await super().score(rows)
+        read = self._ledger.usage().verifier.prompt_tokens - before
+        # One verifier asks all candidates the same, so that the rows share the cost evenly.
+        each = round(read / len(rows)) if rows else 0
+        for row, probabilities in zip(rows, found, strict=True):
+            if probabilities:
+                told = self.heard.setdefault(row.branch.id, {})
+                told[row_key(row)] = RecordedScore(tuple(probabilities), each)
+        return found

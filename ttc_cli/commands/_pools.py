@@ -137,7 +137,7 @@ def obtain_pool(
     """
     from ttc_cli.bench import drawing
     from ttc_cli.bench import pool as pools
-    from ttc_cli.bench.recording import describe
+    from ttc_cli.bench.drawing import describe
     from ttc_cli.errors import TemplateError
     from ttc_cli.models.files import read_hash
     from ttc_cli.prompts import Chat
