@@ -10,8 +10,7 @@ import pytest
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import calibration, pool
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.drawing import draw
-from ttc_cli.bench.drawing import describe
+from ttc_cli.bench.drawing import describe, draw
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.file import Policy

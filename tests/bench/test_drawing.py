@@ -8,9 +8,9 @@ import pytest
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import pool, runner
 from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.drawing import describe, record_question
 from ttc_cli.bench.pool import PoolSample
 from ttc_cli.bench.recorded import RecordedEngine
-from ttc_cli.bench.drawing import describe, record_question
 from ttc_cli.bench.report import summarise
 from ttc_cli.engines.base import Engine, EngineInfo, Grow
 from ttc_cli.engines.scripted import Ask, Reply, Script, ScriptedEngine

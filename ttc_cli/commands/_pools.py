@@ -21,7 +21,6 @@ from ttc_cli.signals import run_aside, run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.datasets import Question
-    from ttc_cli.bench.drawing import Progress
     from ttc_cli.bench.pool import Pool
     from ttc_cli.engines.base import Engine
     from ttc_cli.models.files import Model
@@ -175,15 +174,12 @@ def obtain_pool(
         judge = None
     ticker = Ticker(out)
 
-    def tell(drawn: Progress) -> None:
-        if not drawn.total:
+    def tell(done: int, total: int, tokens: int, seconds: float) -> None:
+        if not total:
             return
-        rate = f", {drawn.tokens / drawn.seconds:.0f} tokens/s" if drawn.seconds else ""
-        left = "" if drawn.remaining is None else f", {words.seconds(drawn.remaining)} to go"
-        ticker.tell(
-            f"drawing: {drawn.done} of {drawn.total} questions{rate}{left}",
-            last=drawn.done == drawn.total,
-        )
+        rate = f", {tokens / seconds:.0f} tokens/s" if seconds else ""
+        left = f", {words.seconds(seconds / done * (total - done))} to go" if done else ""
+        ticker.tell(f"drawing: {done} of {total} questions{rate}{left}", last=done == total)
 
     with pools.write(file, header) as writer:
         run_tasks(
