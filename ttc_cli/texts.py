@@ -183,3 +183,8 @@ def parse_toml(data: bytes, where: str, hint: str | None = None) -> dict[str, An
         raise UsageError(f"{where} is nested too deeply.", hint) from None
     except ValueError as error:
         raise UsageError(f"{where} is not valid TOML: {error}.", hint) from error
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 vote``, ``2 votes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

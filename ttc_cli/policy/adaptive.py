@@ -41,6 +41,7 @@ from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, StrategyE
 from ttc_cli.search.mending import begin_at_slip, work_out_sums
 from ttc_cli.search.sample import Start, Wave, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import REACH, Weigh, discount_slips, rank, weigh_by_sureness
+from ttc_cli.texts import plural
 from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
 from ttc_cli.verifiers.base import Leaf
 
@@ -79,7 +80,7 @@ class _Run:
 
     async def vote_until_settled(self) -> SearchOutcome:
         size = min(self.row.probe, self.context.samples)
-        reason = f"probe: {_count(size, 'candidate')} to see how hard this is"
+        reason = f"probe: {plural(size, 'candidate')} to see how hard this is"
         if self._knows_kind():
             reason += f", by the policy {self.table.name}"
         while True:
@@ -93,7 +94,7 @@ class _Run:
     async def choose_freely(self) -> SearchOutcome:
         size = min(self.row.free, self.context.samples)
         kind = self._name_kind()
-        await self._grow(size, f"{kind}: {_count(size, 'candidate')} for the verifier to choose")
+        await self._grow(size, f"{kind}: {plural(size, 'candidate')} for the verifier to choose")
         finished = self.pool.answered
         if len(finished) > 1:
             await verify(self.context, self.pool, [each.id for each in finished])
@@ -142,7 +143,7 @@ class _Run:
         starts = starts[:left]
         if not starts:
             return
-        reason = f"{_count(len(starts), 'wrong sum')}: on from there with the right number"
+        reason = f"{plural(len(starts), 'wrong sum')}: on from there with the right number"
         self._decide("wave", reason)
         self.context.events.emit(WaveStarted(self.waves, "mend", len(starts), reason))
         await sample_wave(
@@ -276,13 +277,13 @@ class _Run:
             return self.pool.halted
         left = self.context.samples - self.context.ledger.samples
         if left <= 0:
-            return f"all {_count(self.context.samples, 'candidate')} of this budget are grown"
+            return f"all {plural(self.context.samples, 'candidate')} of this budget are grown"
         best = self._find_best_wave()
         if best.size == 0:
             leader, _ = self._lead()
             return (
                 f"{leader} of {self._count_heard()} agree; "
-                f"{_count(best.tried, 'further candidate')} would gain {best.gain:.3f}, below "
+                f"{plural(best.tried, 'further candidate')} would gain {best.gain:.3f}, below "
                 "their price: stop"
             )
         return None
@@ -402,7 +403,3 @@ class _Run:
 
 def _shift(candidate: Candidate, waves: int) -> Candidate:
     return replace(candidate, wave=candidate.wave + waves)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

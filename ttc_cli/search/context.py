@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ttc_cli.answers import Comparer
-from ttc_cli.engines.base import Session
-from ttc_cli.events import EventStream
+from ttc_cli.engines.base import Branch, Session
+from ttc_cli.events import CandidateEnded, EventStream, Spent
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Problem, Sampling
@@ -67,6 +67,21 @@ class SearchContext:
     def budget(self) -> Budget:
         """The level and the hard caps."""
         return self.ledger.budget
+
+    @property
+    def reads_branches(self) -> bool:
+        """Whether a verifier reads on from candidates' branches, which are then kept."""
+        return any(each.needs_branch for each in self.verifiers)
+
+    def show_spent(self) -> None:
+        """Emit what the run has spent so far."""
+        self.events.emit(Spent(self.ledger.usage()))
+
+    def book(self, pool: Pool, candidate: Candidate, branch: Branch | None) -> None:
+        """Add a candidate that ended to ``pool``, with its branch if that was kept; show it."""
+        pool.leaves[candidate.id] = Leaf(candidate, branch)
+        self.events.emit(CandidateEnded(candidate))
+        self.show_spent()
 
 
 @dataclass(frozen=True, slots=True)

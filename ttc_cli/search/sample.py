@@ -6,27 +6,26 @@ may look at each candidate that ends and cancel the others or lower their token 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.answers import extract, find_thought
 from ttc_cli.engines.base import Branch, Grow, Growth
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import (
-    CandidateEnded,
     CandidateStarted,
     Pruned,
     Scored,
-    Spent,
     Voted,
     Warned,
     WaveStarted,
 )
 from ttc_cli.search.context import Pool, SearchContext
 from ttc_cli.search.vote import Weigh, count_one, count_votes
-from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Finish, Sampling
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Finish, Sampling, Score
+from ttc_cli.verifiers.base import Leaf, Verifier
 
 Keep = Callable[[Candidate], bool]
 
@@ -105,6 +104,31 @@ def read_answer(
     return extract(said, answer_type, schema=schema)
 
 
+def book_end(context: SearchContext, pool: Pool, finish: Finish) -> None:
+    """Note in ``pool`` that nothing more can be grown, where ``finish`` says so."""
+    if finish is Finish.BUDGET:
+        pool.halted = context.ledger.exhausted() or "a cap was reached"
+    elif finish is Finish.CANCELLED:
+        pool.halted, pool.interrupted = "interrupted", True
+
+
+@contextlib.contextmanager
+def keeping_on(context: SearchContext, pool: Pool) -> Iterator[None]:
+    """Growth in here that fails ends the run with what it has, if any candidate has ended.
+
+    Raises:
+        EngineError: none has.
+    """
+    try:
+        yield
+    except EngineError as error:
+        if not pool.leaves:
+            raise
+        pool.halted = "the engine failed"
+        message = f"The engine failed; going on with what was grown: {error.message}"
+        context.events.emit(Warned(message))
+
+
 async def sample_wave(
     context: SearchContext,
     pool: Pool,
@@ -158,18 +182,12 @@ async def sample_wave(
     ]
     state = Wave(context, wave, growing, starts=begun, keep=keep)
     try:
-        async for growth in session.grow(requests):
-            growing.pop(growth.label)
-            candidate = _end(context, pool, state, growth)
-            events.emit(CandidateEnded(candidate))
-            events.emit(Spent(context.ledger.usage()))
-            if watch is not None:
-                await watch(state, candidate)
-    except EngineError as error:
-        if not pool.leaves:
-            raise
-        pool.halted = "the engine failed"
-        events.emit(Warned(f"The engine failed; going on with what was grown: {error.message}"))
+        with keeping_on(context, pool):
+            async for growth in session.grow(requests):
+                growing.pop(growth.label)
+                candidate = _end(context, pool, state, growth)
+                if watch is not None:
+                    await watch(state, candidate)
     finally:
         session.cancel(growing.values())
 
@@ -227,18 +245,14 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
         parent=start.parent if start is not None else None,
         thought=growth.thought or find_thought(text),
     )
-    if growth.finish is Finish.BUDGET:
-        pool.halted = context.ledger.exhausted() or "a cap was reached"
-    elif cancelled:
+    if cancelled:
         context.events.emit(Pruned(candidate.id, wave.cancelled or "", cancelled=True))
-    elif growth.finish is Finish.CANCELLED:
-        pool.halted, pool.interrupted = "interrupted", True
-    keep = wave.keep(candidate) or (
-        answer is not None and any(each.needs_branch for each in context.verifiers)
-    )
+    else:
+        book_end(context, pool, growth.finish)
+    keep = wave.keep(candidate) or (answer is not None and context.reads_branches)
     if not keep:
         context.session.drop([growth.branch])
-    pool.leaves[candidate.id] = Leaf(candidate, growth.branch if keep else None)
+    context.book(pool, candidate, growth.branch if keep else None)
     return candidate
 
 
@@ -257,14 +271,28 @@ async def verify(context: SearchContext, pool: Pool, ids: Iterable[int]) -> None
         ]
         if not leaves or (verifier.needs_branch and context.ledger.exhausted()):
             continue
-        try:
-            scores = await verifier.score(context.session, context.problem, leaves)
-        except (EngineError, UsageError) as error:
-            context.events.emit(Warned(f"Going on without {verifier.name}: {error.message}"))
+        found = await ask(context, verifier, leaves)
+        if found is None:
             continue
-        for leaf, score in zip(leaves, scores, strict=True):
-            if score is not None:
-                candidate = leaf.candidate.with_scores(score)
-                pool.leaves[candidate.id] = replace(leaf, candidate=candidate)
-                context.events.emit(Scored(candidate.id, score))
-        context.events.emit(Spent(context.ledger.usage()))
+        for leaf, score in found:
+            candidate = leaf.candidate.with_scores(score)
+            pool.leaves[candidate.id] = replace(leaf, candidate=candidate)
+            context.events.emit(Scored(candidate.id, score))
+        context.show_spent()
+
+
+async def ask(
+    context: SearchContext, verifier: Verifier, leaves: Sequence[Leaf], *, steps: bool = False
+) -> list[tuple[Leaf, Score]] | None:
+    """The scores that ``verifier`` gives to ``leaves``, of the whole or of their last ``steps``.
+
+    None where it fails, which is warned of.
+    """
+    score = verifier.score_steps if steps else verifier.score
+    try:
+        scores = await score(context.session, context.problem, leaves)
+    except (EngineError, UsageError) as error:
+        context.events.emit(Warned(f"Going on without {verifier.name}: {error.message}"))
+        return None
+    pairs = zip(leaves, scores, strict=True)
+    return [(leaf, given) for leaf, given in pairs if given is not None]

@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Until
-from ttc_cli.errors import EngineError, UsageError
+from ttc_cli.errors import UsageError
 from ttc_cli.events import (
-    CandidateEnded,
     CandidateStarted,
     Pruned,
     Scored,
-    Spent,
     Stepped,
-    Warned,
+    WaveStarted,
 )
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
-from ttc_cli.search.sample import derive_seed, read_answer, verify
+from ttc_cli.search.sample import ask, book_end, derive_seed, keeping_on, read_answer, verify
 from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
 from ttc_cli.verifiers.aggregate import Aggregate as Aggregate
 from ttc_cli.verifiers.aggregate import join_confidence, join_scores
@@ -68,6 +66,20 @@ class Partial:
     def length(self) -> int:
         """Tokens of the whole path."""
         return sum(step.tokens for step in self.steps)
+
+    def as_candidate(self, finish: Finish) -> Candidate:
+        """What it is so far, without an answer."""
+        return Candidate(
+            id=self.id,
+            text=self.text,
+            tokens=self.tokens,
+            finish=finish,
+            scores=self.scores,
+            wave=self.wave,
+            parent=self.parent,
+            steps=self.steps,
+            thought=self.thought,
+        )
 
 
 @dataclass(slots=True)
@@ -186,17 +198,41 @@ class Tree:
             left = max(1, limit - each.length)
             drawn = sampling or self.context.sampling
             requests.append(Grow(each.branch, left, drawn, seed, each.id, until))
-        try:
+        with keeping_on(self.context, self.pool):
             async for growth in self.context.session.grow(requests):
                 self._take(asked[growth.label], growth)
                 if grown is not None:
                     grown(asked[growth.label])
-        except EngineError as error:
-            if not self.pool.leaves:
-                raise
-            self.pool.halted = "the engine failed"
-            message = f"The engine failed; going on with what was grown: {error.message}"
-            self.context.events.emit(Warned(message))
+
+    async def grow_by_steps(
+        self,
+        name: str,
+        live: list[Partial],
+        depth: int,
+        describe: Callable[[int], str],
+        choose: Callable[[list[Partial], int], Awaitable[list[Partial]]],
+        *,
+        grow: Callable[[Sequence[Partial]], Awaitable[None]] | None = None,
+    ) -> None:
+        """Let ``live`` go on step by step, ``depth`` at most, and then to their end.
+
+        Args:
+            name: of the strategy, for ``WaveStarted``.
+            live: what goes on first.
+            depth: the most steps.
+            describe: says how many there are, in words.
+            choose: who goes on behind a step, and the number of the wave that then begins.
+            grow: what writes a step; None is ``advance``.
+        """
+        for wave in range(depth):
+            if not live or self.halted:
+                return
+            reason = f"step {wave + 1}: {describe(len(live))}"
+            self.context.events.emit(WaveStarted(wave, name, len(live), reason))
+            await (grow or self.advance)(live)
+            live = await choose(live, wave + 1)
+        if not self.halted:
+            await self.advance(live, until=Until.END)
 
     async def advance(self, partials: Sequence[Partial], *, until: Until = Until.STEP) -> None:
         """``grow``, then ``score``; where the context says so each is scored while others grow.
@@ -243,21 +279,16 @@ class Tree:
             ]
             if not new or (verifier.needs_branch and self.context.ledger.exhausted()):
                 continue
-            try:
-                scores = await verifier.score_steps(
-                    self.context.session, self.context.problem, [self._leaf(each) for each in new]
-                )
-            except (EngineError, UsageError) as error:
+            leaves = [self._leaf(each) for each in new]
+            found = await ask(self.context, verifier, leaves, steps=True)
+            if found is None:
                 self.failed.add(verifier.name)
-                message = f"Going on without {verifier.name}: {error.message}"
-                self.context.events.emit(Warned(message))
-                continue
-            for each, score in zip(new, scores, strict=True):
-                if score is not None:
-                    each.scores = (*each.scores, score)
-                    self.context.events.emit(Scored(each.id, score))
-                    self._update(each)
-        self.context.events.emit(Spent(self.context.ledger.usage()))
+            for leaf, score in found or ():
+                partial = self.partials[leaf.candidate.id]
+                partial.scores = (*partial.scores, score)
+                self.context.events.emit(Scored(partial.id, score))
+                self._update(partial)
+        self.context.show_spent()
 
     def value(self, partial: Partial) -> float | None:
         """One number for a path: its process scores, joined as ``aggregate`` says."""
@@ -356,55 +387,27 @@ class Tree:
                 )
             event = Stepped(partial.id, len(partial.steps) - 1, growth.text, growth.tokens)
             self.context.events.emit(event)
-            self.context.events.emit(Spent(self.context.ledger.usage()))
+            self.context.show_spent()
             return
-        if growth.finish is Finish.BUDGET:
-            self.pool.halted = self.context.ledger.exhausted() or "a cap was reached"
-        elif growth.finish is Finish.CANCELLED:
-            self.pool.halted, self.pool.interrupted = "interrupted", True
+        book_end(self.context, self.pool, growth.finish)
         self._end(partial, Finish.LENGTH if paused else growth.finish)
 
     def _end(self, partial: Partial, finish: Finish) -> None:
         partial.finish = finish
         kind, schema = self.context.problem.answer_type, self.context.problem.schema
         answer = read_answer(partial.text, finish, kind, partial.thought, schema, partial.value)
-        keep = answer is not None and any(each.needs_branch for each in self.context.verifiers)
+        keep = answer is not None and self.context.reads_branches
         if not keep and not self.keep_boundaries:
             self.context.session.drop([partial.branch])
-        candidate = Candidate(
-            id=partial.id,
-            text=partial.text,
-            tokens=partial.tokens,
-            finish=finish,
-            answer=answer,
-            confidence=join_confidence(partial.steps),
-            scores=partial.scores,
-            wave=partial.wave,
-            parent=partial.parent,
-            steps=partial.steps,
-            thought=partial.thought,
+        candidate = replace(
+            partial.as_candidate(finish), answer=answer, confidence=join_confidence(partial.steps)
         )
-        self.pool.leaves[partial.id] = Leaf(candidate, partial.branch if keep else None)
-        self.context.events.emit(CandidateEnded(candidate))
-        self.context.events.emit(Spent(self.context.ledger.usage()))
+        self.context.book(self.pool, candidate, partial.branch if keep else None)
 
     def _leaf(self, partial: Partial) -> Leaf:
         """``partial`` as a verifier sees it."""
         ended = self.pool.leaves.get(partial.id)
-        if ended is not None:
-            return ended
-        candidate = Candidate(
-            id=partial.id,
-            text=partial.text,
-            tokens=partial.tokens,
-            finish=Finish.STEP,
-            scores=partial.scores,
-            wave=partial.wave,
-            parent=partial.parent,
-            steps=partial.steps,
-            thought=partial.thought,
-        )
-        return Leaf(candidate, partial.branch)
+        return ended or Leaf(partial.as_candidate(Finish.STEP), partial.branch)
 
     def _update(self, partial: Partial) -> None:
         """Carry new scores over to the candidate, if ``partial`` has become one."""

@@ -49,9 +49,7 @@ class BacktrackKnobs:
             raise ValueError("temperature is at least 0")
 
 
-async def backtrack(
-    context: SearchContext, knobs: BacktrackKnobs = BacktrackKnobs()
-) -> SearchOutcome:
+async def backtrack(context: SearchContext, knobs: BacktrackKnobs) -> SearchOutcome:
     """``samples`` (N) candidates, drawn afresh and anew together; their values weigh the vote.
 
     Each round cuts the best attempt so far of each candidate; one whose weakest step reaches the

@@ -7,18 +7,11 @@ so that no more than N candidates are ever finished.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ttc_cli.engines.base import Until
-from ttc_cli.events import WaveStarted
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.tree import Aggregate, Partial, Tree
-
-Step = Callable[[Sequence[Partial]], Awaitable[None]]
-"""Lets beams write one step."""
-Appraise = Callable[[Sequence[Partial]], Awaitable[Mapping[int, float]]]
-"""Scores beams that wrote a step, and gives the values, by id, of those that go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +33,34 @@ class BeamKnobs:
             raise ValueError("width and depth are at least 1")
 
 
-async def beam(context: SearchContext, knobs: BeamKnobs = BeamKnobs()) -> SearchOutcome:
+async def beam(context: SearchContext, knobs: BeamKnobs) -> SearchOutcome:
     """``samples`` (N) beams; the answer is the one whose finished beams' values add up to the most.
 
     With no process score at all (a cap came first) the vote is unweighted.
     """
     tree = Tree(context, aggregate=knobs.aggregate)
 
-    async def appraise(beams: Sequence[Partial]) -> dict[int, float]:
-        return {each.id: tree.value(each) or 0.0 for each in beams if each.finish is None}
+    async def choose(beams: list[Partial], wave: int) -> list[Partial]:
+        paused = [each for each in beams if each.finish is None]
+        values = {each.id: tree.value(each) or 0.0 for each in paused}
+        return keep_best(tree, paused, values, knobs.width, wave)
 
-    await grow_beams(tree, "beam", knobs.width, knobs.depth, tree.advance, appraise)
+    beams = tree.plant(context.samples)
+    await tree.grow_by_steps("beam", beams, knobs.depth, lambda n: f"{n} beams", choose)
     return await tree.conclude(f"{context.samples} beams asked for")
 
 
-async def grow_beams(
-    tree: Tree, name: str, width: int, depth: int, grow: Step, appraise: Appraise
-) -> None:
-    """Grow N beams in ``tree`` until all have ended.
+def keep_best(
+    tree: Tree, paused: list[Partial], values: Mapping[int, float], width: int, wave: int
+) -> list[Partial]:
+    """The best of ``paused`` that have a value, one in ``width``, and forks of them.
 
-    ``grow`` lets them write a step, ``appraise`` says who is worth going on.
+    All of ``paused`` where the search is over.
     """
-    beams = tree.plant(tree.context.samples)
-    for wave in range(depth):
-        if not beams or tree.halted:
-            return
-        reason = f"step {wave + 1}: {len(beams)} beams"
-        tree.context.events.emit(WaveStarted(wave, name, len(beams), reason))
-        await grow(beams)
-        values = await appraise(beams)
-        if tree.halted:
-            return
-        paused = [each for each in beams if each.finish is None and each.id in values]
-        beams = select(tree, paused, values, max(1, len(paused) // width), wave + 1)
-    await tree.advance(beams, until=Until.END)
+    if tree.halted:
+        return paused
+    paused = [each for each in paused if each.finish is None and each.id in values]
+    return select(tree, paused, values, max(1, len(paused) // width), wave)
 
 
 def select(

@@ -11,54 +11,34 @@ on in the M − 1 others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ttc_cli.engines.base import Until
-from ttc_cli.events import WaveStarted
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
-from ttc_cli.search.strategies.beam import select
-from ttc_cli.search.tree import Aggregate, Partial, Tree
+from ttc_cli.search.strategies.beam import BeamKnobs, select
+from ttc_cli.search.tree import Partial, Tree
+from ttc_cli.texts import plural
 
 
-@dataclass(frozen=True, slots=True)
-class DvtsKnobs:
-    """How diverse verifier tree search branches.
-
-    Attributes:
-        width: M, the continuations of which one survives; N branches make N/M subtrees.
-        depth: the most steps of a path (40 in search-and-learn); then it grows to its end.
-        aggregate: how process scores along a path become one value.
-    """
-
-    width: int = 4
-    depth: int = 40
-    aggregate: Aggregate = "last"
-
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.depth < 1:
-            raise ValueError("width and depth are at least 1")
-
-
-async def dvts(context: SearchContext, knobs: DvtsKnobs = DvtsKnobs()) -> SearchOutcome:
+async def dvts(context: SearchContext, knobs: BeamKnobs) -> SearchOutcome:
     """``samples`` (N) branches in N/M subtrees; the answer is the vote weighted by their values."""
     tree = Tree(context, aggregate=knobs.aggregate)
     subtrees = _deal(tree.plant(context.samples), knobs.width)
-    count = len(subtrees)
-    for wave in range(knobs.depth):
-        if not subtrees or tree.halted:
-            break
-        branches = [each for subtree in subtrees for each in subtree]
-        reason = f"step {wave + 1}: {len(branches)} branches in {_tell(len(subtrees))}"
-        context.events.emit(WaveStarted(wave, "dvts", len(branches), reason))
-        await tree.advance(branches)
+    asked = plural(len(subtrees), "subtree")
+
+    async def choose(branches: list[Partial], wave: int) -> list[Partial]:
+        nonlocal subtrees
         if tree.halted:
-            break
-        further = [_keep_best(tree, subtree, wave + 1) for subtree in subtrees]
+            return branches
+        further = [_keep_best(tree, subtree, wave) for subtree in subtrees]
         subtrees = [subtree for subtree in further if subtree]
-    if not tree.halted:
-        branches = [each for subtree in subtrees for each in subtree]
-        await tree.advance(branches, until=Until.END)
-    return await tree.conclude(f"{_tell(count)} asked for")
+        return [each for subtree in subtrees for each in subtree]
+
+    await tree.grow_by_steps(
+        "dvts",
+        [each for subtree in subtrees for each in subtree],
+        knobs.depth,
+        lambda count: f"{count} branches in {plural(len(subtrees), 'subtree')}",
+        choose,
+    )
+    return await tree.conclude(f"{asked} asked for")
 
 
 def _deal(branches: list[Partial], width: int) -> list[list[Partial]]:
@@ -81,15 +61,11 @@ def _keep_best(tree: Tree, subtree: list[Partial], wave: int) -> list[Partial]:
     return select(tree, paused, values, 1, wave)
 
 
-def _tell(subtrees: int) -> str:
-    return f"{subtrees} subtree{'s' * (subtrees != 1)}"
-
-
 DVTS = StrategyEntry(
     "dvts",
     dvts,
     "N/M subtrees, in each the best of M continuations goes on",
-    knobs=DvtsKnobs,
+    knobs=BeamKnobs,
     verifies=True,
     steps=True,
 )

@@ -15,37 +15,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
-from ttc_cli.search.strategies.beam import grow_beams
-from ttc_cli.search.tree import Aggregate, Partial, Tree
+from ttc_cli.search.strategies.beam import BeamKnobs, keep_best
+from ttc_cli.search.tree import Partial, Tree
 from ttc_cli.types import Finish
 
 
 @dataclass(frozen=True, slots=True)
-class LookaheadKnobs:
+class LookaheadKnobs(BeamKnobs):
     """How a lookahead search branches and how far it looks.
 
     Attributes:
         lookahead: k, the steps of a roll-out; 0 is beam search. 1 and 3 in the paper.
-        width: M, how often a surviving beam goes on; N beams keep N/M.
-        depth: the most steps of a path (40 in search-and-learn); then it grows to its end.
+        width: as for beam search, and ``depth`` too.
         aggregate: how process scores along a path, its roll-out included, become one value.
     """
 
     lookahead: int = 1
-    width: int = 4
-    depth: int = 40
-    aggregate: Aggregate = "last"
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.depth < 1:
-            raise ValueError("width and depth are at least 1")
+        BeamKnobs.__post_init__(self)
         if self.lookahead < 0:
             raise ValueError("lookahead is at least 0")
 
 
-async def lookahead(
-    context: SearchContext, knobs: LookaheadKnobs = LookaheadKnobs()
-) -> SearchOutcome:
+async def lookahead(context: SearchContext, knobs: LookaheadKnobs) -> SearchOutcome:
     """``samples`` (N) beams; the answer is the one whose finished beams' values add up to the most.
 
     Roll-outs are forks of their beams and appear as candidates of their own, pruned when they have
@@ -53,17 +46,20 @@ async def lookahead(
     """
     tree = Tree(context, aggregate=knobs.aggregate)
 
-    async def appraise(beams: Sequence[Partial]) -> dict[int, float]:
+    async def choose(beams: list[Partial], wave: int) -> list[Partial]:
         paused = [each for each in beams if each.finish is None]
         looking = knobs.lookahead > 0 and len(paused) > 1
         # With ``last`` only the score at the end of the roll-out counts.
         spare = looking and knobs.aggregate == "last"
         await tree.score([each for each in beams if each.finish is not None or not spare])
-        if not looking:
-            return {each.id: tree.value(each) or 0.0 for each in paused}
-        return await _look_ahead(tree, paused, knobs)
+        if looking:
+            values = await _look_ahead(tree, paused, knobs)
+        else:
+            values = {each.id: tree.value(each) or 0.0 for each in paused}
+        return keep_best(tree, paused, values, knobs.width, wave)
 
-    await grow_beams(tree, "lookahead", knobs.width, knobs.depth, tree.grow, appraise)
+    beams, tell = tree.plant(context.samples), lambda n: f"{n} beams"
+    await tree.grow_by_steps("lookahead", beams, knobs.depth, tell, choose, grow=tree.grow)
     return await tree.conclude(f"{context.samples} beams asked for")
 
 

@@ -95,7 +95,7 @@ class Scale:
         return (value - self.low) / spread if spread > 0 else 0.5
 
 
-async def mcts(context: SearchContext, knobs: MctsKnobs = MctsKnobs()) -> SearchOutcome:
+async def mcts(context: SearchContext, knobs: MctsKnobs) -> SearchOutcome:
     """Search until ``samples`` (N) candidates have ended; the vote is weighted by their values.
 
     At most N branches grow at once, so that N / width leaves are expanded in one iteration.

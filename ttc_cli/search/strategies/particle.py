@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ttc_cli.engines.base import Until
-from ttc_cli.events import WaveStarted
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.search.tree import Aggregate, Partial, Tree
@@ -55,25 +53,21 @@ class ParticleKnobs:
             raise ValueError("depth is at least 1")
 
 
-async def particle(context: SearchContext, knobs: ParticleKnobs = ParticleKnobs()) -> SearchOutcome:
+async def particle(context: SearchContext, knobs: ParticleKnobs) -> SearchOutcome:
     """``samples`` (N) particles; the answer is the vote weighted by their values."""
     tree = Tree(context, aggregate=knobs.aggregate)
-    particles = tree.plant(context.samples)
-    for wave in range(knobs.depth):
-        if not particles or tree.halted:
-            break
-        reason = f"step {wave + 1}: {len(particles)} particles"
-        context.events.emit(WaveStarted(wave, "particle", len(particles), reason))
-        await tree.advance(particles)
+
+    async def choose(particles: list[Partial], wave: int) -> list[Partial]:
         if tree.halted:
-            break
+            return particles
         paused = [each for each in particles if each.finish is None]
         weights = weigh([tree.value(each) for each in paused], knobs.temperature)
-        draw = random.Random(derive_seed(context.seed, "resample", wave))
+        draw = random.Random(derive_seed(context.seed, "resample", wave - 1))
         counts = resample(weights, len(paused), draw, knobs.resampling)
-        particles = _go_on(tree, paused, counts, wave + 1)
-    if not tree.halted:
-        await tree.advance(particles, until=Until.END)
+        return _go_on(tree, paused, counts, wave)
+
+    particles = tree.plant(context.samples)
+    await tree.grow_by_steps("particle", particles, knobs.depth, lambda n: f"{n} particles", choose)
     return await tree.conclude(f"{context.samples} particles asked for")
 
 

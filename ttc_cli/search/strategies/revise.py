@@ -26,6 +26,7 @@ from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import Start, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import merit
+from ttc_cli.texts import plural
 from ttc_cli.types import AnswerType, Candidate, Finish
 
 
@@ -58,7 +59,7 @@ class Chain:
     requests: list[Prompt] = field(default_factory=list)
 
 
-async def revise(context: SearchContext, knobs: ReviseKnobs = ReviseKnobs()) -> SearchOutcome:
+async def revise(context: SearchContext, knobs: ReviseKnobs) -> SearchOutcome:
     """``samples`` (N) attempts in all, in P chains of about N/P.
 
     An attempt whose context is full ends its chain, with a warning.
@@ -89,7 +90,7 @@ class MixedKnobs:
             raise ValueError("window is not negative")
 
 
-async def mixed(context: SearchContext, knobs: MixedKnobs = MixedKnobs()) -> SearchOutcome:
+async def mixed(context: SearchContext, knobs: MixedKnobs) -> SearchOutcome:
     """``samples`` (N) attempts in P chains of L, P · L ≈ N and L / P ≈ ``ratio``."""
     chains = split_samples(context.samples, knobs.ratio)
     return await run_chains(context, chains, knobs.window, knobs.choose)
@@ -120,18 +121,20 @@ async def run_chains(
     if pool.halted is not None:
         reason = pool.halted
     elif pool.started < end:
-        reason = f"every chain filled its context, after {_count(round, 'attempt')} at most"
+        reason = f"every chain filled its context, after {plural(round, 'attempt')} at most"
     else:
-        reason = f"{_count(len(chains), 'chain')} of up to {_count(round, 'attempt')} asked for"
-    return await _conclude(context, pool, choose, reason)
+        reason = f"{plural(len(chains), 'chain')} of up to {plural(round, 'attempt')} asked for"
+    if choose == "verifier" or context.problem.answer_type is AnswerType.FREE:
+        return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
+    return await conclude_by_weight(context, pool, reason)
 
 
 async def _grow_round(
     context: SearchContext, pool: Pool, chains: list[Chain], window: int, round: int
 ) -> None:
     """One more attempt of each chain, in one batch, scored when all have ended."""
-    first = _count(len(chains), "first attempt")
-    what = f"revision {round} in {_count(len(chains), 'chain')}" if round else first
+    first = plural(len(chains), "first attempt")
+    what = f"revision {round} in {plural(len(chains), 'chain')}" if round else first
     context.events.emit(WaveStarted(round, "revise", len(chains), what))
     begin, before = pool.started, [chain.attempts[-1] for chain in chains if chain.attempts]
     starts = None
@@ -207,21 +210,6 @@ def _read_again(context: SearchContext, seen: list[Candidate], requests: list[Pr
     for attempt, request in zip(seen, requests, strict=True):
         text += [Span(attempt.text[attempt.thought :].strip()), *request]
     return context.session.append(context.session.root, tuple(text))
-
-
-async def _conclude(
-    context: SearchContext,
-    pool: Pool,
-    choose: Literal["vote", "verifier"],
-    reason: str,
-) -> SearchOutcome:
-    if choose == "verifier" or context.problem.answer_type is AnswerType.FREE:
-        return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
-    return await conclude_by_weight(context, pool, reason)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 REVISE = StrategyEntry(
