@@ -155,7 +155,7 @@ def test_two_writers_of_one_pool_are_refused(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (b"", "is empty"),
-        (b'{"a": 1}\n', "no pool"),
+        (b'{"a": 1}\n', "not a pool"),
         (b"[1]\n", "not a JSON object"),
         (b"\xff\xfe\n", "not JSON"),
         (b"[" * 100_000 + b"\n", "not JSON"),

@@ -80,10 +80,9 @@ def test_a_baseline_that_got_nothing_right_is_not_matched() -> None:
 def test_two_benches_are_compared_on_what_they_share() -> None:
     before = [o for n in range(6) for o in runs(f"q{n}", n < 2)]
     after = [o for n in range(4) for o in runs(f"q{n}", n < 3)]
-    found = tabulate_differences({"auto": (before, after)})
-    [row] = found.rows
+    [row], table = tabulate_differences({"auto": (before, after)})
     assert row["questions"] == 4
     assert row["accuracy"] == [0.5, 0.75]
     assert row["difference"] == pytest.approx(0.25)
     assert row["flops_ratio"] == 1.0
-    assert "| auto | 4 | 50.0% | 75.0% | +25.0 points" in found.markdown
+    assert "| auto | 4 | 50.0% | 75.0% | +25.0 points" in table

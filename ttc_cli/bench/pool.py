@@ -17,7 +17,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +99,21 @@ class Pool:
     header: PoolHeader
     questions: dict[str, PoolQuestion]
 
-    def recording(self, questions: dict[str, PoolQuestion] | None = None) -> Recording:
-        """What ``RecordedEngine`` serves: all questions, or only those given."""
-        chosen = self.questions if questions is None else questions
+    def add(self, question: PoolQuestion) -> None:
+        """Take in ``question``; samples of one that is known are joined with its own."""
+        known = self.questions.get(question.id)
+        if known is not None:
+            samples = {s.recorded.index: s for s in (*known.samples, *question.samples)}
+            question = replace(
+                question,
+                samples=tuple(samples[index] for index in sorted(samples)),
+                seconds=known.seconds + question.seconds,
+                state=question.state or known.state,
+            )
+        self.questions[question.id] = question
+
+    def recording(self) -> Recording:
+        """What ``RecordedEngine`` serves."""
         header = self.header
         info = EngineInfo(
             name="recorded",
@@ -113,13 +125,13 @@ class Pool:
             control_tokens=header.control_tokens,
         )
         served = {
-            question.prompt_key: RecordedQuestion(
-                question.prompt_key,
-                question.prompt_tokens,
-                tuple(sample.recorded for sample in question.samples),
-                question.state,
+            each.prompt_key: RecordedQuestion(
+                each.prompt_key,
+                each.prompt_tokens,
+                tuple(sample.recorded for sample in each.samples),
+                each.state,
             )
-            for question in chosen.values()
+            for each in self.questions.values()
         }
         return Recording(info, header.sampling, header.max_tokens, served)
 
@@ -143,18 +155,38 @@ def read(path: Path) -> Pool:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"The pool {path} cannot be read: {reason}.") from error
-    lines = data[: data.rfind(b"\n") + 1].splitlines()
-    if not lines:
+    return _parse(path, data[: data.rfind(b"\n") + 1])
+
+
+def _parse(path: Path, data: bytes) -> Pool:
+    """The pool in whole lines of ``path``."""
+    rows = (_read_row(path, number, line) for number, line in enumerate(data.splitlines(), 1))
+    first = next(rows, None)
+    if first is None:
         raise UsageError(f"{path} is empty: no pool was recorded there.")
-    header = _header(_row(path, 1, lines[0]), path)
-    questions: dict[str, PoolQuestion] = {}
-    for number, line in enumerate(lines[1:], start=2):
+    if first.pop("format", None) != FORMAT:
+        raise UsageError(f"{path} is not a pool of the format {FORMAT}.")
+    try:
+        header = PoolHeader(**{**first, "sampling": Sampling(**first["sampling"])})
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path}: the header is not a pool's ({error}).") from error
+    pool = Pool(header, {})
+    for number, row in enumerate(rows, 2):
         try:
-            question = _question(_row(path, number, line))
+            pool.add(_decode(row))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{path}, line {number}: not a pool question ({error}).") from error
-        questions[question.id] = _join(questions.get(question.id), question)
-    return Pool(header, questions)
+    return pool
+
+
+def _read_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}, line {number}: not JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise UsageError(f"{path}, line {number}: not a JSON object.")
+    return row
 
 
 class PoolWriter:
@@ -176,9 +208,8 @@ class PoolWriter:
         Raises:
             OSError: the line could not be written; what was written before stays valid.
         """
-        self._file.append(_encode(_question_row(question)))
-        known = self.pool.questions
-        known[question.id] = _join(known.get(question.id), question)
+        self._file.append(_to_line(_encode(question)))
+        self.pool.add(question)
 
 
 @contextmanager
@@ -192,120 +223,66 @@ def write(path: Path, header: PoolHeader) -> Iterator[PoolWriter]:
     with LineFile(path, UsageError(f"Another process is recording into {path}.")) as file:
         file.cut()
         if file.lines:
-            pool = read(path)
-            _refuse_other(pool.header, header, path)
+            pool = _parse(path, file.lines)
+            free = {"parallel", "settings", "context"}  # each is planned for the longest candidate
+            old, new = asdict(pool.header), asdict(header)
+            differing = [name for name in old if name not in free and old[name] != new[name]]
+            if differing:
+                raise UsageError(
+                    f"{path} was drawn in another way: {', '.join(differing)} differ.",
+                    hint="Name another file with --out, or draw with the same settings.",
+                )
         else:
             pool = Pool(header, {})
-            file.append(_encode({"format": FORMAT, **asdict(header)}))
+            file.append(_to_line({"format": FORMAT, **asdict(header)}))
         yield PoolWriter(file, pool)
 
 
-def _encode(row: dict[str, Any]) -> bytes:
+def _to_line(row: dict[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _refuse_other(found: PoolHeader, wanted: PoolHeader, path: Path) -> None:
-    free = {"parallel", "settings", "context"}  # each is planned to hold the longest candidate
-    old, new = asdict(found), asdict(wanted)
-    differing = [name for name in old if name not in free and old[name] != new[name]]
-    if differing:
-        raise UsageError(
-            f"{path} was drawn in another way: {', '.join(differing)} differ.",
-            hint="Name another file with --out, or draw with the same settings.",
-        )
-
-
-def _join(old: PoolQuestion | None, new: PoolQuestion) -> PoolQuestion:
-    if old is None:
-        return new
-    samples = {s.recorded.index: s for s in (*old.samples, *new.samples)}
-    return PoolQuestion(
-        new.id,
-        new.prompt_key,
-        new.prompt_tokens,
-        tuple(samples[index] for index in sorted(samples)),
-        old.seconds + new.seconds,
-        new.state or old.state,
-    )
-
-
-def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}, line {number}: not JSON ({error}).") from error
-    if not isinstance(row, dict):
-        raise UsageError(f"{path}, line {number}: not a JSON object.")
-    return row
-
-
-def _header(row: dict[str, Any], path: Path) -> PoolHeader:
-    if row.pop("format", None) != FORMAT:
-        raise UsageError(f"{path} is no pool of the format {FORMAT}.")
-    try:
-        return PoolHeader(**{**row, "sampling": Sampling(**row["sampling"])})
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"{path}: the header is not a pool's ({error}).") from error
-
-
-def _question_row(question: PoolQuestion) -> dict[str, Any]:
+def _encode(question: PoolQuestion) -> dict[str, Any]:
     return {
         "question": question.id,
         "prompt_key": question.prompt_key,
         "prompt_tokens": question.prompt_tokens,
         "seconds": round(question.seconds, 3),
         "state": _pack(question.state),
-        "samples": [_sample_row(sample) for sample in question.samples],
+        "samples": [
+            {"seed": each.seed, "judge": each.judge, **_encode_sample(each.recorded)}
+            for each in question.samples
+        ],
     }
 
 
-def _sample_row(sample: PoolSample) -> dict[str, Any]:
-    return {
-        "seed": sample.seed,
-        "judge": sample.judge,
-        **_recorded_row(sample.recorded),
-    }
-
-
-def _recorded_row(recorded: RecordedSample) -> dict[str, Any]:
+def _encode_sample(recorded: RecordedSample) -> dict[str, Any]:
     mended = recorded.mended
     return {
-        "index": recorded.index,
-        "tokens": recorded.tokens,
-        "finish": recorded.finish.value,
-        "confidence": asdict(recorded.confidence) if recorded.confidence else None,
+        **asdict(recorded),
         "scores": {
-            key: [list(score.probabilities), score.suffix_tokens]
+            key: [score.probabilities, score.suffix_tokens]
             for key, score in recorded.scores.items()
         },
-        "text": recorded.text,
-        "pieces": list(recorded.pieces),
         "state": _pack(recorded.state),
-        "mended": mended
-        and {
-            "written": mended.written,
-            "read": mended.read,
-            "sample": _recorded_row(mended.sample),
-        },
+        "mended": mended and {**asdict(mended), "sample": _encode_sample(mended.sample)},
     }
 
 
-def _question(row: dict[str, Any]) -> PoolQuestion:
+def _decode(row: dict[str, Any]) -> PoolQuestion:
     return PoolQuestion(
         row["question"],
         row["prompt_key"],
         row["prompt_tokens"],
-        tuple(_sample(sample) for sample in row["samples"]),
+        tuple(
+            PoolSample(_decode_sample(each), each["seed"], each["judge"]) for each in row["samples"]
+        ),
         row["seconds"],
         _unpack(row.get("state")),
     )
 
 
-def _sample(row: dict[str, Any]) -> PoolSample:
-    return PoolSample(_recorded(row), row["seed"], row["judge"])
-
-
-def _recorded(row: dict[str, Any]) -> RecordedSample:
+def _decode_sample(row: dict[str, Any]) -> RecordedSample:
     confidence, mended = row["confidence"], row.get("mended")
     return RecordedSample(
         row["index"],
@@ -319,7 +296,8 @@ def _recorded(row: dict[str, Any]) -> RecordedSample:
             for key, (probabilities, tokens) in row["scores"].items()
         },
         _unpack(row.get("state")),
-        mended and RecordedMend(mended["written"], mended["read"], _recorded(mended["sample"])),
+        mended
+        and RecordedMend(mended["written"], mended["read"], _decode_sample(mended["sample"])),
     )
 
 
@@ -327,11 +305,8 @@ def _pack(state: tuple[float, ...] | None) -> str | None:
     """Half-precision little-endian numbers in base64: a tenth of the digits, ten bits kept."""
     if state is None:
         return None
-    return base64.b64encode(struct.pack(f"<{len(state)}e", *map(_bound, state))).decode()
-
-
-def _bound(value: float) -> float:
-    return max(-65504.0, min(65504.0, value))
+    bounded = (max(-65504.0, min(65504.0, value)) for value in state)
+    return base64.b64encode(struct.pack(f"<{len(state)}e", *bounded)).decode()
 
 
 def _unpack(text: str | None) -> tuple[float, ...] | None:

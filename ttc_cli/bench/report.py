@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,26 +60,32 @@ def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -
         outcomes: one or more a question, at least one in all.
         oracle: count a question as right where any of its candidates was.
     """
-    by_question: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_question.setdefault(outcome.question, []).append(outcome)
-    groups = list(by_question.values())
+    groups = list(_group(outcomes).values())
     timed = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
+
+    def average(value: Callable[[Outcome], float]) -> float:
+        return _mean([_mean([value(each) for each in group]) for group in groups])
+
     return Row(
         name,
         len(groups),
-        _mean([_mean([float(o.oracle if oracle else o.right) for o in g]) for g in groups]),
-        _mean([_mean([o.samples for o in g]) for g in groups]),
-        _mean([_mean([o.tokens for o in g]) for g in groups]),
-        _mean([_mean([o.flops for o in g]) for g in groups]),
+        average(lambda each: float(each.oracle if oracle else each.right)),
+        average(lambda each: each.samples),
+        average(lambda each: each.tokens),
+        average(lambda each: each.flops),
         sum(timed) / len(timed) if len(timed) == len(outcomes) else None,
     )
+
+
+def _group(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    groups = _group(outcomes)
+    return groups
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """A Markdown table, a row a strategy."""
     head = ["", "accuracy", "95 % interval", "samples", "tokens", "TFLOPs", "seconds"]
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    lines = [head]
     for row in rows:
         low, high = row.interval
         lines.append(
@@ -101,17 +107,17 @@ def find_bins(single: Sequence[Outcome]) -> dict[str, int]:
 
     Labels tell it, as in Snell et al. 2024: it is for reports, no policy may look at it.
     """
-    rights: dict[str, list[bool]] = {}
-    for outcome in single:
-        rights.setdefault(outcome.question, []).append(outcome.right)
-    return {question: find_bin(sum(found) / len(found)) for question, found in rights.items()}
+    return {
+        question: find_bin(_mean([each.right for each in group]))
+        for question, group in _group(single).items()
+    }
 
 
 def tabulate_bins(found: Mapping[str, Sequence[Outcome]], bins: Mapping[str, int]) -> str:
     """A Markdown table: accuracy and tokens of each strategy by difficulty bin."""
     counts = {number: sum(each == number for each in bins.values()) for number in range(1, 6)}
     head = ["accuracy · tokens", *(f"bin {number} (n {count})" for number, count in counts.items())]
-    lines = [head, ["---"] + ["---:"] * 5]
+    lines = [head]
     for name, outcomes in found.items():
         cells = [name]
         for number in counts:
@@ -122,16 +128,15 @@ def tabulate_bins(found: Mapping[str, Sequence[Outcome]], bins: Mapping[str, int
     return _table(lines)
 
 
-def tabulate_pairs(found: Mapping[str, Sequence[Outcome]], baseline: str, run: int = 0) -> str:
-    """McNemar's test of each strategy against ``baseline``, by the run numbered ``run``."""
+def tabulate_pairs(found: Mapping[str, Sequence[Outcome]], baseline: str) -> str:
+    """McNemar's test of each strategy against ``baseline``, by their first runs."""
     sides = {
-        name: {o.question: o.right for o in outcomes if o.run == run}
+        name: {o.question: o.right for o in outcomes if o.run == 0}
         for name, outcomes in found.items()
     }
     reference = sides[baseline]
     lines = [
-        [f"against {baseline}", "only this right", f"only {baseline} right", "p (McNemar, exact)"],
-        ["---"] + ["---:"] * 3,
+        [f"against {baseline}", "only this right", f"only {baseline} right", "p (McNemar, exact)"]
     ]
     for name, rights in sides.items():
         common = [question for question in reference if question in rights]
@@ -142,20 +147,16 @@ def tabulate_pairs(found: Mapping[str, Sequence[Outcome]], baseline: str, run: i
     return _table(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """Two benches side by side: a row a strategy, and the same as a table."""
-
-    rows: list[dict[str, Any]]
-    markdown: str
-
-
 def tabulate_differences(
     pairs: Mapping[str, tuple[Sequence[Outcome], Sequence[Outcome]]],
-) -> Differences:
-    """What changed from A to B, by strategy, on the questions that both sides have."""
+) -> tuple[list[dict[str, Any]], str]:
+    """What changed from A to B, by strategy, on the questions that both sides have.
+
+    Returns:
+        A row a strategy, and the same as a table.
+    """
     head = ["", "questions", "A", "B", "B − A", "FLOPs B / A"]
-    lines = [head, ["---"] + ["---:"] * 5]
+    lines = [head]
     rows: list[dict[str, Any]] = []
     for name, sides in pairs.items():
         first, second = ({each.question for each in side} for side in sides)
@@ -179,14 +180,12 @@ def tabulate_differences(
         cells = [f"{a.accuracy:.1%}", f"{b.accuracy:.1%}", _word_points(interval)]
         told = "–" if ratio is None else f"{ratio:.2f}"
         lines.append([name, str(len(common)), *cells, told])
-    return Differences(rows, _table(lines))
+    return rows, _table(lines)
 
 
 def make_point(name: str, outcomes: Sequence[Outcome], questions: Sequence[str]) -> Point:
     """``outcomes`` as a point of a curve, in the order of ``questions``; runs are averaged."""
-    groups: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(outcome.question, []).append(outcome)
+    groups = _group(outcomes)
     return Point(
         name,
         tuple(_mean([float(o.right) for o in groups[question]]) for question in questions),
@@ -239,6 +238,9 @@ def _word_points(interval: Interval) -> str:
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:
+    """Markdown; the first of ``lines`` is the head."""
+    head, *rows = lines
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 

@@ -376,8 +376,8 @@ def compare(
     shared = [name for name in sides[0] if name in sides[1]]
     if not shared:
         raise UsageError("These two benches share no strategy.", "ttc bench DATA --out DIR")
-    table = tabulate_differences({name: (sides[0][name], sides[1][name]) for name in shared})
+    rows, table = tabulate_differences({name: (sides[0][name], sides[1][name]) for name in shared})
     if as_json:
-        Output().document({"v": 1, "strategies": table.rows})
+        Output().document({"v": 1, "strategies": rows})
     else:
-        Output().answer(table.markdown.rstrip())
+        Output().answer(table.rstrip())
