@@ -78,7 +78,9 @@ def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -
 
 
 def _group(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    groups = _group(outcomes)
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.question, []).append(outcome)
     return groups
 
 
