@@ -343,3 +343,13 @@ Jobs = Annotated[
         metavar="N",
     ),
 ]
+
+PrintJson = Annotated[bool, _output("--json", help="Print one JSON object.")]
+RunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Of the run, or how it begins; 'last' is the newest.",
+        autocompletion=completion.complete_run,
+    ),
+]

@@ -78,7 +78,7 @@ def take_up(ctx: typer.Context) -> Any:
             is given that it brings itself.
         RunDamaged, RunsUnavailable: the log cannot be read.
     """
-    from ttc_cli.commands.runs import open_runs
+    from ttc_cli.commands._runs import open_runs
     from ttc_cli.runs import resuming
     from ttc_cli.runs.store import LAST
     from ttc_cli.search import registry

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._completion import complete_run
 from ttc_cli.commands._help import show_examples
 from ttc_cli.errors import NoAnswer, UsageError
 from ttc_cli.output import Output, print_error, use_color
@@ -34,14 +33,7 @@ app = typer.Typer()
 
 @app.command(epilog=EPILOG)
 def replay(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="Of the run, or how it begins; 'last' is the newest.",
-            autocompletion=complete_run,
-        ),
-    ],
+    name: flags.RunId,
     speed: Annotated[
         float,
         typer.Option(
@@ -61,14 +53,14 @@ def replay(
     The tree of candidates grows on the terminal as it did, and its last state stays; without a
     terminal on stderr there are lines. The answer goes to stdout.
     """
-    from ttc_cli.commands.runs import open_runs
+    from ttc_cli.commands._runs import open_runs
     from ttc_cli.runs.playback import Playback, smooth
     from ttc_cli.settings.config import load_config
 
     config = load_config()
     out = Output(color=config.get("color", color, "auto"))
     if not math.isfinite(speed):
-        raise UsageError(f"--speed {speed} is no speed.", "ttc replay --speed 4 last")
+        raise UsageError(f"--speed {speed} is not a speed.", "ttc replay --speed 4 last")
     if step and not sys.stdin.isatty():
         raise UsageError("--step waits for a key, and stdin is no terminal.", "leave --step out")
     with open_runs() as store:

@@ -5,24 +5,23 @@ stdout carries the data (a table, words, JSON), stderr everything else.
 
 from __future__ import annotations
 
-import errno
 import re
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ttc_cli.commands import _completion as completion
+from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._dashes import TextCommand
+from ttc_cli.commands._files import may_delete, write_new
 from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
-from ttc_cli.errors import RunsUnavailable, UsageError
+from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
-from ttc_cli.paths import runs_path, write_whole
-from ttc_cli.sanitise import clean
+from ttc_cli.paths import runs_path
 
 if TYPE_CHECKING:
     from ttc_cli.runs.run import Run
@@ -43,15 +42,6 @@ app = typer.Typer(
     ),
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Id = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="Of the run, or the beginning of it, or 'last'.",
-        autocompletion=completion.complete_run,
-    ),
-]
 Limit = Annotated[
     int, typer.Option("--limit", "-n", help="At most so many; 0 is all.", min=0, metavar="N")
 ]
@@ -60,35 +50,21 @@ _UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _ANSWER_CHARS, _QUESTION_CHARS = 20, 48
 
 
-def open_runs() -> RunStore:
-    """The log of runs; only to be read where it cannot be written to.
-
-    Raises:
-        UsageError: there is none yet.
-        RunsUnavailable, RunDamaged: it cannot be read.
-    """
-    from ttc_cli.runs.database import is_refusal
-    from ttc_cli.runs.store import RunStore
-
-    path = runs_path()
-    if not path.is_file():
-        raise UsageError("No run is kept yet.", 'ttc solve "What is 17 * 23?"')
-    try:
-        return RunStore.open(path, Output().warn)
-    except RunsUnavailable as error:
-        if not is_refusal(error.__cause__):
-            raise
-        return RunStore.open_to_read(path)
-
-
 @app.command("list", epilog=show_examples("ttc runs list", "ttc runs list -n 0 --json"))
-def list_runs(limit: Limit = 20, as_json: Json = False) -> None:
+def list_runs(limit: Limit = 20, as_json: flags.PrintJson = False) -> None:
     """List the runs that are kept, newest first."""
-    runs: list[Run] = []
-    if runs_path().is_file():
-        with open_runs() as store:
-            runs = store.newest(limit or None)
+    runs = _read(lambda store: store.newest(limit or None))
     _print_runs(runs, as_json, "No run is kept yet.")
+
+
+def _read(select: Callable[[RunStore], list[Run]]) -> list[Run]:
+    """What ``select`` finds in the log; nothing where no run was ever kept."""
+    from ttc_cli.commands._runs import open_runs
+
+    if not runs_path().is_file():
+        return []
+    with open_runs() as store:
+        return select(store)
 
 
 @app.command(
@@ -98,32 +74,29 @@ def list_runs(limit: Limit = 20, as_json: Json = False) -> None:
 def search(
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be there.")],
     limit: Limit = 20,
-    as_json: Json = False,
+    as_json: flags.PrintJson = False,
 ) -> None:
     """Find runs by words of the question or of a solution, newest first."""
-    found: list[Run] = []
-    if runs_path().is_file():
-        with open_runs() as store:
-            found = store.search(" ".join(words), limit or None)
+    found = _read(lambda store: store.search(" ".join(words), limit or None))
     _print_runs(found, as_json, "No run has these words.")
 
 
 @app.command(epilog=show_examples("ttc runs show last", "ttc runs show last --verbose"))
 def show(
-    id: Id,
+    id: flags.RunId,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also every candidate's whole text.")
     ] = False,
-    as_json: Json = False,
+    as_json: flags.PrintJson = False,
 ) -> None:
     """Show one run: what was asked, what came of it and why, and how to go on with it."""
-    from ttc_cli.commands._run_words import describe_story, read_story, word_story
+    from ttc_cli.commands._runs import describe_story, open_runs, read_story, word_story
 
     with open_runs() as store:
         run = store.find(id)
         story = read_story(store, run)
     if as_json:
-        Output().document({"v": 1, "run": _row(run) | describe_story(story)})
+        Output().document({"v": 1, "run": describe_story(story)})
     else:
         Output().answer(word_story(story, whole=verbose))
 
@@ -136,7 +109,7 @@ def show(
     )
 )
 def export(
-    id: Id,
+    id: flags.RunId,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -157,19 +130,17 @@ def export(
     The page shows question, answer and why, every candidate with its scores, the vote and the
     spending over time, and what was decided.
     """
-    from ttc_cli.commands import _run_words as run_words
+    from ttc_cli.commands import _runs as kept
     from ttc_cli.views.jsonl import to_line
 
     if as_jsonl and as_html:
         raise UsageError("--jsonl and --html contradict each other.", "leave one out")
-    if file is not None and file.exists():
-        raise UsageError(f"{file} exists.", "Name another file.")
-    with open_runs() as store:
+    with kept.open_runs() as store:
         run = store.find(id)
         if as_jsonl:
-            text = "".join(run_words.describe_events(store, run))
+            text = "".join(kept.describe_events(store, run))
         elif as_html:
-            text = run_words.draw_page(store, run)
+            text = kept.draw_page(store, run)
         else:
             result = store.read_result(run.id)
             if result is None:
@@ -177,21 +148,16 @@ def export(
                     f"The run {run.id} has no result: it is {run.state.value}.",
                     f"ttc runs export {run.id} --jsonl writes what it got to",
                 )
-            value = run_words.describe_result(result, run)
+            value = kept.describe_result(result, run)
             if file is None:
                 Output().document(value)
                 return
             text = to_line(value)
     if file is None:
         Output().answer(text.removesuffix("\n"))
-        return
-    try:
-        write_whole(file, text)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UsageError(f"{file} cannot be written: {error.strerror}.", "Name another.") from error
-    Output().say(f"written: {file}")
+    else:
+        write_new(file, text)
+        Output().say(f"written: {file}")
 
 
 @app.command(epilog=show_examples("ttc runs rm last --yes", "ttc runs rm --older-than 30d --yes"))
@@ -213,6 +179,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete runs and all that they hold. One that is running stays."""
+    from ttc_cli.commands._runs import open_runs
     from ttc_cli.runs.run import State
 
     if sum((bool(ids), everything, older_than is not None)) != 1:
@@ -230,13 +197,13 @@ def rm(
         found = [run for run in found if run.state is not State.RUNNING]
         if not found:
             out.say("nothing to delete")
-        elif _is_sure(found, yes):
+        elif may_delete(_count(found), yes=yes):
             store.remove([run.id for run in found])
             out.say(f"deleted: {_count(found)}")
 
 
 @app.command(epilog=show_examples("ttc runs stats", "ttc runs stats --json"))
-def stats(as_json: Json = False) -> None:
+def stats(as_json: flags.PrintJson = False) -> None:
     """What 'auto' spent and saved, by predicted difficulty.
 
     A run is held against all samples of its budget, each as long as its own candidates were on
@@ -244,22 +211,14 @@ def stats(as_json: Json = False) -> None:
     cost. Verifiers count in what was spent alone. Runs that were taken up count once, with all
     that they took; those that did not end and those of a fixed strategy are left out.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, astuple
 
     from ttc_cli.runs.spending import Bin, sum_up
     from ttc_cli.views import words
 
-    runs: list[Run] = []
-    if runs_path().is_file():
-        with open_runs() as store:
-            runs = store.newest()
+    runs = _read(lambda store: store.newest())
     bins = sum_up(runs)
-    total = Bin(
-        *(
-            sum(getattr(each, name) for each in bins.values())
-            for name in ("runs", "tokens", "flops", "full_tokens", "full_flops")
-        )
-    )
+    total = Bin(*map(sum, zip(*map(astuple, bins.values()), strict=True)))
     if as_json:
         rows = [{"difficulty": level, **asdict(each)} for level, each in bins.items()]
         Output().document({"v": 1, "kept": len(runs), "bins": rows, "total": asdict(total)})
@@ -317,10 +276,11 @@ def _switch(wanted: str) -> None:
 
 
 def _print_runs(runs: Sequence[Run], as_json: bool, none: str) -> None:
+    from ttc_cli.commands._runs import describe_row
     from ttc_cli.views import words
 
     if as_json:
-        Output().document({"v": 1, "runs": [_row(run) for run in runs]})
+        Output().document({"v": 1, "runs": [describe_row(run) for run in runs]})
         return
     if not runs:
         Output().say(none)
@@ -343,46 +303,12 @@ def _print_runs(runs: Sequence[Run], as_json: bool, none: str) -> None:
     print_table(lines)
 
 
-def _row(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started)),
-        "state": run.state.value,
-        "resumes": run.parent,
-        "question": run.question,
-        "model": run.model,
-        "strategy": run.strategy,
-        "budget": run.level,
-        "answer": run.answer,
-        "difficulty": run.difficulty,
-        "candidates": run.candidates,
-        "tokens": run.tokens,
-        "flops": run.flops,
-        "seconds": run.seconds,
-        "note": run.note,
-    }
-
-
 def _read_age(text: str) -> float:
-    """Seconds.
-
-    Raises:
-        UsageError: no number of hours, days or weeks.
-    """
+    """Seconds; a ``UsageError`` where ``text`` is not a number of hours, days or weeks."""
     found = re.fullmatch(r"(\d{1,6})([hdw])", text.strip())
     if found is None:
-        raise UsageError(f"{text!r} is no age.", "ttc runs rm --older-than 30d (or 12h, 8w)")
+        raise UsageError(f"{text!r} is not an age.", "ttc runs rm --older-than 30d (or 12h, 8w)")
     return int(found[1]) * _UNITS[found[2]]
-
-
-def _is_sure(runs: Sequence[Run], yes: bool) -> bool:
-    if yes:
-        return True
-    if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
-        raise UsageError(f"This would delete {_count(runs)}.", "repeat it with --yes")
-    sys.stderr.write(clean(f"Delete {_count(runs)}? [y/N] "))
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _count(runs: Sequence[Run]) -> str:

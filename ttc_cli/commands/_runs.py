@@ -1,4 +1,4 @@
-"""One kept run as words, and as JSON: from its row and its events."""
+"""The runs that are kept: their log opened, and one run as words, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ttc_cli import events
+from ttc_cli.errors import RunsUnavailable, UsageError
+from ttc_cli.output import Output
+from ttc_cli.paths import runs_path
+from ttc_cli.runs.database import is_refusal
 from ttc_cli.runs.resuming import word_command
 from ttc_cli.runs.run import Run, State
 from ttc_cli.runs.store import RunStore
@@ -16,6 +20,24 @@ from ttc_cli.types import Candidate, Result
 from ttc_cli.views import jsonl, plain, words
 
 _TAIL_CHARS = 100
+
+
+def open_runs() -> RunStore:
+    """The log of runs; to be read alone where it cannot be written to.
+
+    Raises:
+        UsageError: there is none yet.
+        RunsUnavailable, RunDamaged: it cannot be read.
+    """
+    path = runs_path()
+    if not path.is_file():
+        raise UsageError("No run is kept yet.", 'ttc solve "What is 17 * 23?"')
+    try:
+        return RunStore.open(path, Output().warn)
+    except RunsUnavailable as error:
+        if not is_refusal(error.__cause__):
+            raise
+        return RunStore.open_to_read(path)
 
 
 @dataclass(slots=True)
@@ -66,6 +88,27 @@ def read_story(store: RunStore, run: Run) -> Story:
     return story
 
 
+def describe_row(run: Run) -> dict[str, Any]:
+    """A run as the lists of ``--json`` hold it."""
+    return {
+        "id": run.id,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started)),
+        "state": run.state.value,
+        "resumes": run.parent,
+        "question": run.question,
+        "model": run.model,
+        "strategy": run.strategy,
+        "budget": run.level,
+        "answer": run.answer,
+        "difficulty": run.difficulty,
+        "candidates": run.candidates,
+        "tokens": run.tokens,
+        "flops": run.flops,
+        "seconds": run.seconds,
+        "note": run.note,
+    }
+
+
 def word_story(story: Story, *, whole: bool) -> str:
     """The run for people; ``whole`` with every candidate's text."""
     run, result = story.run, story.result
@@ -99,10 +142,10 @@ def word_story(story: Story, *, whole: bool) -> str:
 
 
 def describe_story(story: Story) -> dict[str, Any]:
-    """What ``ttc runs show --json`` adds to the row of a list."""
+    """The object that ``ttc runs show --json`` prints."""
     run, result = story.run, story.result
     ended = [events.CandidateEnded(each) for each in story.candidates.values()]
-    return {
+    return describe_row(run) | {
         "question": run.request["question"],
         "command": word_command(run),
         "result": None if result is None else describe_result(result, run),

@@ -1,0 +1,57 @@
+"""What is written only where nothing is yet, and deleted only when the user agrees."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+
+from ttc_cli.errors import UsageError
+from ttc_cli.paths import write_whole
+from ttc_cli.sanitise import clean
+
+
+def write_new(file: Path, content: str | bytes) -> None:
+    """Write ``content`` to ``file``, which must not exist.
+
+    Raises:
+        UsageError: it does, or cannot be written.
+        OSError: the disk is full.
+    """
+    if file.exists():
+        raise UsageError(f"{file} exists.", "Name another file.")
+    try:
+        write_whole(file, content)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UsageError(f"{file} cannot be written: {error.strerror}.", "Name another.") from error
+
+
+def is_somebody_there() -> bool:
+    """Whether there is a terminal to ask on."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def ask(question: str, *, default: bool) -> bool:
+    """Whether the user says yes to ``question``; an empty line means ``default``."""
+    sys.stderr.write(f"{clean(question)} {'[Y/n]' if default else '[y/N]'} ")
+    sys.stderr.flush()
+    reply = sys.stdin.readline()
+    if not reply:  # the end of input means no; what comes next starts on a line of its own
+        sys.stderr.write("\n")
+        return False
+    return default if reply == "\n" else reply.strip().lower() in ("y", "yes")
+
+
+def may_delete(what: str, *, yes: bool) -> bool:
+    """Whether the user agrees to delete ``what``, with ``--yes`` or when asked.
+
+    Raises:
+        UsageError: neither was possible.
+    """
+    if not yes and not is_somebody_there():
+        raise UsageError(
+            f"This would delete {what}, and there is no terminal to ask on.", "repeat it with --yes"
+        )
+    return yes or ask(f"Delete {what}?", default=False)
