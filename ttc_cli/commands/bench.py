@@ -275,15 +275,14 @@ def _bench(asked: _Wanted, name: str | None, out: Output) -> tuple[Bench, Compar
 
 def _choose_table(name: str | None, pool: Pool) -> Table:
     """The table that ``name`` asks for, or the one that ``ttc solve`` would use."""
-    from ttc_cli.commands import policies
-    from ttc_cli.policy.file import find_policy
+    from ttc_cli.policy.file import find_named, find_policy
     from ttc_cli.policy.table import SHIPPED
 
     header = pool.header
     if name == "none":
         return SHIPPED
     if name is not None:
-        _, policy = policies.find(name)
+        _, policy = find_named(name)
         if policy.sha256 != header.sha256:
             raise UsageError(
                 f"The policy {policy.name} is for {policy.model}, not for {header.model}.",

@@ -79,7 +79,8 @@ def calibrate(
     """
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import calibration
-    from ttc_cli.commands import policies
+    from ttc_cli.commands._policy_words import word_policy
+    from ttc_cli.policy.file import check_name
     from ttc_cli.settings.config import load_config
     from ttc_cli.solving import choosing as planning
 
@@ -100,7 +101,7 @@ def calibrate(
     chosen = planning.choose_model(load_config().get("model", model))
     chosen = replace(chosen, path=planning.obtain_model(chosen, yes=yes, ask=None))
     name = name or f"{planning.label_model(chosen)}-{wish.data}"
-    policies.check_name(name)
+    check_name(name)
     sampling = planning.choose_sampling(chosen, temperature)
     with Comparer() as comparer, pools.Loader(wish, chosen, out) as loader:
         pool, _ = pools.obtain_pool(wish, chosen, sampling, loader, out)
@@ -128,7 +129,7 @@ def calibrate(
     if as_json:
         out.document({"v": 1, "file": str(file), "policy": asdict(policy)})
     else:
-        out.answer(policies.word_policy(policy))
+        out.answer(word_policy(policy))
     if own_labels:
         out.warn(
             "fitted to the majority of its own samples, not to labels: it learns when the vote "

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli.errors import UsageError
-from ttc_cli.paths import write_whole
+from ttc_cli.errors import UsageError, suggest
+from ttc_cli.paths import policies_dir, write_whole
 from ttc_cli.policy.table import Table, find_fault
 from ttc_cli.texts import decode_utf8, read_utf8
 
@@ -27,6 +30,7 @@ SHIPPED_FOLDER = Path(__file__).with_name("shipped")
 """Policies that come with ttc, made by ``ttc calibrate`` like any other."""
 ACTIVE = "active.json"
 """Which policy was chosen for which model, beside the policies."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,59 @@ def list_policies(folder: Path) -> Iterator[tuple[Path, Policy]]:
                 yield path, load_policy(path)
             except UsageError:
                 continue
+
+
+def check_name(name: str) -> None:
+    """Make sure that a policy called ``name`` can have a file of that name.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(name) or f"{name}.json".lower() == ACTIVE:
+        raise UsageError(
+            f"{name!r} cannot be the name of a policy.",
+            "Use letters, digits, dots, dashes and underscores: --name maths",
+        )
+
+
+def find_named(name: str) -> tuple[Path, Policy]:
+    """The user's or shipped policy called ``name``, else that in the file ``name``, with its file.
+
+    Raises:
+        UsageError: there is none, or it is damaged.
+    """
+    known = list(list_policies(policies_dir()))
+    for path, policy in known:
+        if policy.name == name:
+            return path, policy
+    own = policies_dir() / f"{name}.json"
+    if _NAME.fullmatch(name) and own.is_file():
+        return own, load_policy(own)  # damaged, and says how
+    path = Path(os.path.expanduser(name))
+    if os.path.isfile(path):  # unlike Path's own, no error for a name that no system takes
+        return path, load_policy(path)
+    names = [policy.name for _, policy in known]
+    hint = suggest(name, names, f"There is: {', '.join(names) or 'none yet'}")
+    raise UsageError(f"There is no policy called {name!r}.", hint)
+
+
+def adopt_policy(path: Path, policy: Policy) -> None:
+    """Keep ``policy``, read from ``path``, with the user's own, unless it is there or shipped.
+
+    Raises:
+        UsageError: its name cannot be a file's, or another policy of the user's has it.
+    """
+    check_name(policy.name)  # a file says what it likes
+    if path.resolve().parent in (policies_dir().resolve(), SHIPPED_FOLDER.resolve()):
+        return
+    own = policies_dir() / f"{policy.name}.json"
+    if own.exists() and load_policy(own) != policy:
+        raise UsageError(
+            f"You have another policy called {policy.name}: {own}.",
+            f"mv {shlex.quote(str(own))} {shlex.quote(f'{policy.name}.json.old')} puts it away, or "
+            "change the name in the file",
+        )
+    policy.save(own)
 
 
 def find_policy(sha256: str, prompt_format: str | None, folder: Path) -> Policy | None:

@@ -1,0 +1,111 @@
+"""A policy as words and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ttc_cli.commands._tables import align, word_number
+from ttc_cli.policy.belief import Belief, describe_vote
+from ttc_cli.policy.difficulty import estimate
+from ttc_cli.policy.file import Matched, Policy
+from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
+from ttc_cli.policy.table import Table
+from ttc_cli.types import Answer, AnswerClass, AnswerType
+
+_VOTES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
+"""Of leader and runner-up, at which the decision is told."""
+
+
+def word_policy(policy: Policy) -> str:
+    """All of ``policy``, for people."""
+    source, table = policy.source, policy.table
+    labels = "" if source.labels == "given" else ", labelled by the majority of the samples"
+    lines = [
+        f"{policy.name}: for {policy.model}, fitted {policy.date}",
+        f"on {source.questions} questions of {source.data} × {source.samples} samples (T "
+        f"{source.temperature:g}, at most {source.max_tokens} tokens, seed {source.seed}{labels})",
+    ]
+    if source.questions < 100:
+        lines.append("few questions: take it as a beginning")
+    slip = f", × {table.slip:g} with a wrong sum in it" if table.slip != 1.0 else ""
+    lines.append(
+        f"a vote weighs exp({table.sureness:g} × nats that its candidate ended surer than others)"
+        f"{slip}"
+    )
+    if table.belief is not None:
+        if table.belief.types:
+            lines.append(f"it speaks of answers of the kind {', '.join(table.belief.types)}")
+        lines += ["", "What it believes and does at budget normal, by votes of the two leaders:"]
+        lines += _indent(list(_tell_decisions(table, table.belief)))
+    lines += ["", "Each budget on questions its half of the fit had not seen, and before:"]
+    lines += _indent(list(_tell_levels(policy)))
+    if policy.matched is not None:
+        lines += ["", _word_match(policy.matched)]
+    if policy.reliability:
+        lines += ["", "Scores of its candidates: AUC, and within a question [95 %]:"]
+        verdicts = {True: "", False: "no better than chance", None: "too few to tell"}
+        rows = []
+        for each in policy.reliability:
+            within, low, high = map(word_number, (each.auc_within, each.low, each.high))
+            auc, verdict = word_number(each.auc), verdicts[each.trusted]
+            rows.append((each.verifier, auc, f"{within} [{low}, {high}]", verdict))
+        lines += _indent(rows)
+    return "\n".join(lines)
+
+
+def _tell_levels(policy: Policy) -> Iterator[tuple[str, ...]]:
+    yield ("BUDGET", "FIRST WAVE", "STOP AT", "PRICE", "ACCURACY", "TFLOPS", "CANDIDATES", "BEFORE")
+    for each in policy.expected:
+        row = policy.table.rows[each.level]
+        yield (
+            each.level,
+            str(row.probe),
+            word_number(row.threshold),
+            f"{row.price:g}",
+            f"{each.accuracy:.1%}",
+            f"{each.flops / 1e12:.2f}",
+            f"{each.samples:.1f}",
+            f"{each.before:.1%}, {each.before_flops / 1e12:.2f} TFLOPs",
+        )
+
+
+def _word_match(found: Matched) -> str:
+    base = f"{found.baseline} ({found.accuracy:.1%}, {found.flops / 1e12:.2f} TFLOPs)"
+    if found.share is None:
+        return (
+            f"It does not match {base} at any price (in {found.reached:.0%} of resamples it does)."
+        )
+    bounds = ", ".join("–" if each is None else f"{each:.0%}" for each in (found.low, found.high))
+    return (
+        f"It matches {base} at {found.share:.0%} [{bounds}] of its FLOPs on questions its "
+        f"half had not seen (in {found.reached:.0%} of resamples)."
+    )
+
+
+def _tell_decisions(table: Table, belief: Belief) -> Iterator[tuple[str, ...]]:
+    """A line a vote at budget normal, where nobody scattered and nothing is known but the votes."""
+    row = table.rows["normal"]
+    yield ("VOTES", "DIFFICULTY", "P(RIGHT)", "SETTLED", "4 MORE GAIN", "DECISION")
+    for leader, runner_up in _VOTES:
+        classes = [
+            AnswerClass(Answer(name, name, AnswerType.TEXT), tuple(range(count)), float(count))
+            for name, count in (("a", leader), ("b", runner_up))
+            if count
+        ]
+        heard = leader + runner_up
+        sizes = [size for size in WAVE_SIZES if size <= row.cap - heard]
+        wave = choose_wave(leader, runner_up, heard, sizes, row.price)
+        settled = settle(leader, runner_up)
+        over = row.threshold is not None and settled >= row.threshold
+        yield (
+            f"{leader} to {runner_up}",
+            str(estimate(classes, heard, table.prior).difficulty),
+            f"{belief.rate(describe_vote(classes, (), heard)):.2f}",
+            f"{settled:.2f}",
+            f"{expect_gain(leader, runner_up, heard, 4):.3f}",
+            "stop" if over or not wave.size else "go on",
+        )
+
+
+def _indent(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"  {line}" for line in align(rows)]
