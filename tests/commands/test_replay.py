@@ -12,14 +12,14 @@ from test_cli_pty import Terminal
 from ttc_cli import paths
 from ttc_cli.main import main
 from ttc_cli.runs.recorder import Recorder
-from ttc_cli.runs.store import FILE, RunStore
+from ttc_cli.runs.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("bare_home")
 
 
 def keep(name):
     """Put a story into the log; returns its id."""
-    store = RunStore.open(paths.data_dir() / FILE, pytest.fail)
+    store = RunStore.open(paths.runs_path(), pytest.fail)
     id = store.begin(
         question=story.QUESTION,
         model="qwen2.5-coder-1.5b",
