@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ttc_cli.answers import resolve
+from ttc_cli.bench import pool as pools
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample, PoolWriter
+from ttc_cli.bench.pool import Pool, PoolHeader, PoolQuestion, PoolSample, PoolWriter
 from ttc_cli.bench.samples import RecordedMend, RecordedSample, RecordedScore, row_key
 from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.engines.wrapped import WrappedSession
+from ttc_cli.errors import TemplateError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
-from ttc_cli.prompts import build_messages, hash_prompts, prompt_key
+from ttc_cli.paths import write_whole
+from ttc_cli.prompts import Chat, Message, build_messages, hash_prompts, prompt_key
 from ttc_cli.search.mending import begin_at_slip
 from ttc_cli.search.sample import derive_seed, read_answer
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
-
-if TYPE_CHECKING:
-    from ttc_cli.prompts import Chat, Message
+from ttc_cli.verifiers.judge import JudgeVerifier
 
 
 def describe(
@@ -61,6 +64,59 @@ def describe(
         build=build,
         settings=settings or {},
     )
+
+
+def read_whole(file: Path, questions: Sequence[Question], samples: int) -> tuple[Pool, Path] | None:
+    """The pool in ``file``, or packed beside it, and where it is; None where some must be drawn.
+
+    A pool of other prompts than today's does not count. A packed one that lacks something is
+    unpacked, to be added to.
+
+    Raises:
+        UsageError: the pool is damaged.
+    """
+    packed = file.with_name(f"{file.name}.gz")  # as pools are published
+    there = file if file.is_file() else packed
+    if not there.is_file():
+        return None
+    pool = pools.read(there)
+    header = pool.header
+    asked = hash_prompts(Chat(pool.recording().info, header.template_arguments))
+    if asked != header.prompt_format:
+        return None
+    have = pool.questions
+    if all(each.id in have and len(have[each.id].samples) >= samples for each in questions):
+        return pool, there
+    if there is packed:
+        write_whole(file, gzip.decompress(packed.read_bytes()))
+    return None
+
+
+async def fill(
+    file: Path,
+    header: PoolHeader,
+    engine: Engine,
+    chat: Chat,
+    questions: Sequence[Question],
+    samples: int,
+    told: Callable[[int, int, int, float], None],
+) -> Pool:
+    """Draw what the pool in ``file`` lacks, as ``header`` says; otherwise as ``draw``.
+
+    Raises:
+        UsageError: the pool was drawn in another way, or another process writes it.
+        PromptTooLong, EngineError: as ``draw``.
+    """
+    try:
+        judge = JudgeVerifier(chat)
+    except TemplateError:  # it can be asked once, but not asked back
+        judge = None
+    states = bool(engine.info.states)
+    with pools.write(file, header) as writer:
+        await draw(
+            engine, chat, questions, writer, samples=samples, judge=judge, states=states, told=told
+        )
+        return writer.pool
 
 
 async def draw(

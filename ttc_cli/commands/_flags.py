@@ -353,3 +353,31 @@ RunId = Annotated[
         autocompletion=completion.complete_run,
     ),
 ]
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A JSONL, CSV or Parquet file of labelled questions, or one of gsm8k, gsm8k-train, "
+        "math500, aime, arc, mmlu from the hub.",
+    ),
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first N questions.", min=1, metavar="N")]
+Part = Annotated[
+    str | None, typer.Option(help="Questions of the data, as 0:50.", metavar="START:STOP")
+]
+Drawn = Annotated[int, typer.Option(help="Samples drawn for a question.", min=2, metavar="N")]
+DrawnAt = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", help="Of the samples.  [default: the model's own]", min=0.0, metavar="T"
+    ),
+]
+Longest = Annotated[int, typer.Option("--max-tokens", help="Limit of a sample.", min=1)]
+PoolSeed = Annotated[int, typer.Option("--seed", help="Of the samples.", min=0)]
+Pools = Annotated[
+    Path | None,
+    typer.Option(
+        "--pools", help="Folder of the pools.  [default: pools in ttc's data folder]", metavar="DIR"
+    ),
+]

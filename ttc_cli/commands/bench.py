@@ -5,8 +5,8 @@ stdout carries the report (Markdown, or JSON), stderr everything else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,6 @@ import typer.core
 
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands import _pools as pools
 from ttc_cli.commands._help import show_examples
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output, Ticker
@@ -24,23 +23,23 @@ from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.comparison import Bench, Comparison
+    from ttc_cli.bench.contenders import Contender
     from ttc_cli.bench.pool import Pool
     from ttc_cli.bench.report import Outcome
+    from ttc_cli.commands._pools import PoolRequest
     from ttc_cli.policy.table import Table
 
-EPILOG = """\
-\b
-Examples:
-  ttc bench questions.jsonl
-  ttc bench gsm8k --limit 50 --models qwen2.5-coder-0.5b --out report/
-  ttc bench questions.csv --strategies majority,weighted,auto:quick,auto:deep,beam@8
-  ttc bench questions.jsonl --traces other-tool.jsonl
-  ttc bench compare before/rows.jsonl after/rows.jsonl
-
-N samples of each question are drawn once, into a pool on the disk; stop it at any time, the same
-command goes on. Strategies on independent candidates and auto all run on that pool, so that they
-are compared on the same samples; greedy and step-wise ones run on the model. See docs/bench.md.
-"""
+EPILOG = show_examples(
+    "ttc bench questions.jsonl",
+    "ttc bench gsm8k --limit 50 --models qwen2.5-coder-0.5b --out report/",
+    "ttc bench questions.csv --strategies majority,weighted,auto:quick,auto:deep,beam@8",
+    "ttc bench questions.jsonl --traces other-tool.jsonl",
+    "ttc bench compare before/rows.jsonl after/rows.jsonl",
+    more="N samples of each question are drawn once, into a pool on the disk; stop it at any time, "
+    "the same command goes on. Strategies on independent candidates and auto all run on that pool, "
+    "so that they are compared on the same samples; greedy and step-wise ones run on the model. "
+    "See docs/bench.md.",
+)
 
 
 class _RunByDefault(typer.core.TyperGroup):
@@ -68,25 +67,12 @@ app = typer.Typer(
 STRATEGIES = "majority,weighted,best-of-n,auto:quick,auto:normal,auto:deep"
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the flags ask for, the same for every model."""
-
-    wish: pools.Wish
-    strategies: tuple[str, ...]
-    runs: int
-    flight: int
-    live: int
-    yes: bool
-    traces: Sequence[Path]
-    policy: str | None
-
-
 @app.command("run", epilog=EPILOG)
 def run(
-    data: pools.Data,
-    limit: pools.Limit = None,
-    part: pools.Part = None,
+    ctx: typer.Context,
+    data: flags.Data,
+    limit: flags.Limit = None,
+    part: flags.Part = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,14 +92,14 @@ def run(
             autocompletion=completion.complete_strategies,
         ),
     ] = None,
-    samples: pools.Samples = 16,
+    samples: flags.Drawn = 16,
     runs: Annotated[
         int, typer.Option(help="Orders of the samples that auto is averaged over.", min=1)
     ] = 20,
-    temperature: pools.Temperature = None,
-    max_tokens: pools.MaxTokens = 512,
-    seed: pools.Seed = 0,
-    folder: pools.Folder = None,
+    temperature: flags.DrawnAt = None,
+    max_tokens: flags.Longest = 512,
+    seed: flags.PoolSeed = 0,
+    folder: flags.Pools = None,
     out_folder: Annotated[
         Path | None,
         typer.Option(
@@ -150,8 +136,8 @@ def run(
     threads: flags.Threads = None,
     gpu_layers: flags.GpuLayers = None,
     parallel: flags.Parallel = None,
-    as_json: pools.Json = False,
-    quiet: pools.Quiet = False,
+    as_json: flags.PrintJson = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Compare strategies on labelled questions, everything counted.
 
@@ -160,60 +146,35 @@ def run(
     """
     from ttc_cli.bench import contenders, curves
     from ttc_cli.bench.comparison import write_outcomes
+    from ttc_cli.commands._pools import read_request
     from ttc_cli.settings.config import load_config
     from ttc_cli.solving import verifier_models
 
-    names = _split(strategies or [STRATEGIES])
-    for rival in contenders.parse(names, samples):
+    rivals = contenders.parse(_split(strategies or [STRATEGIES]), samples)
+    for rival in rivals:
         verifier_models.refuse_foreign(rival.verifiers, "a bench")
     if out_folder is not None:
         curves.require_plotting()
         out_folder.mkdir(parents=True, exist_ok=True)
-    wish = pools.make_wish(
-        data,
-        limit,
-        part,
-        samples=samples,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        seed=seed,
-        folder=folder,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        parallel=parallel,
-    )
-    asked = _Wanted(
-        wish=wish,
-        strategies=tuple(names),
-        runs=runs,
-        flight=flight,
-        live=min(live, len(wish.questions)),
-        yes=yes,
-        traces=tuple(traces or ()),
-        policy=policy,
-    )
+    request = read_request(ctx.params)
     out = Output(quiet)
     wanted: Sequence[str | None] = _split(models or []) or [load_config().get("model", None)]
     documents, reports = [], []
     for name in wanted:
-        bench, comparison, path, checked = _bench(asked, name, out)
+        bench, file, found, checked = _bench(name, rivals, request, ctx.params, out)
         pool = bench.pool
-        facts = _describe(wish, pool, path, bench.table)
-        report = bench.write_up(comparison, facts, baseline)
+        title = f"{pool.header.model}, {len(request.questions)} questions of {request.data}"
+        report = bench.write_up(found, _describe(title, bench, file), baseline)
         reports.append(f"{report}\n{checked}" if checked else report)
-        documents.append(_document(comparison, pool, path))
+        documents.append(_document(found, pool, file))
         if out_folder is not None:
             label = f"-{pool.header.model}" if len(wanted) > 1 else ""
-            points = [row for row in comparison.rows if row.name not in _on_lines(comparison)]
-            curves.draw_curves(
-                comparison.lines, points, _title(wish, pool), out_folder, f"curves{label}"
-            )
-            curves.draw_bins(
-                comparison.lines_by_bin, _title(wish, pool), out_folder, f"curves-by-bin{label}"
-            )
-            write_outcomes(
-                out_folder / "rows.jsonl", pool.header.model, comparison, first=len(documents) == 1
-            )
+            on_lines = {row.name for rows in found.lines.values() for row in rows}
+            points = [row for row in found.rows if row.name not in on_lines]
+            curves.draw_curves(found.lines, points, title, out_folder, f"curves{label}")
+            curves.draw_bins(found.lines_by_bin, title, out_folder, f"curves-by-bin{label}")
+            first = len(documents) == 1
+            write_outcomes(out_folder / "rows.jsonl", pool.header.model, found, first=first)
             write_whole(out_folder / "report.md", "\n\n".join(reports))
     if as_json:
         out.document({"v": 1, "data": data, "models": documents})
@@ -227,50 +188,56 @@ def _split(given: Sequence[str]) -> list[str]:
     return [word.strip() for text in given for word in text.split(",") if word.strip()]
 
 
-def _bench(asked: _Wanted, name: str | None, out: Output) -> tuple[Bench, Comparison, Path, str]:
-    """Draw what is missing, run what is live, compare; last a table of the live check."""
+def _bench(
+    name: str | None,
+    rivals: Sequence[Contender],
+    request: PoolRequest,
+    asked: Mapping[str, Any],
+    out: Output,
+) -> tuple[Bench, Path, Comparison, str]:
+    """Draw what is missing, run what is live, compare; last a table of the live check.
+
+    ``asked`` holds the flags.
+    """
     from ttc_cli.answers import Comparer
-    from ttc_cli.bench import contenders
     from ttc_cli.bench.comparison import Bench
     from ttc_cli.bench.traces import read_traces
-    from ttc_cli.solving import choosing as planning
-    from ttc_cli.solving import verifier_models
+    from ttc_cli.commands._pools import PoolModel
+    from ttc_cli.verifiers.registry import wants_certainty
 
-    wish = asked.wish
-    model = planning.choose_model(name)
-    model = replace(model, path=planning.obtain_model(model, yes=asked.yes, ask=None))
-    sampling = planning.choose_sampling(model, wish.temperature)
-    rivals = contenders.parse(asked.strategies, wish.samples)
-    guides = [verifier for each in rivals for verifier in each.verifiers]
-    certainty = verifier_models.wants_certainty(guides)
-    with Comparer() as comparer, pools.Loader(wish, model, out, certainty=certainty) as loader:
-        theirs = [read_traces(trace, wish.questions, comparer) for trace in asked.traces]
-        pool, file = pools.obtain_pool(wish, model, sampling, loader, out)
-        table = _choose_table(asked.policy, pool)
-        bench = Bench(pool, wish.questions, rivals, comparer, wish.samples, asked.runs, table)
-        progress = Ticker(out)
+    certainty = wants_certainty([verifier for each in rivals for verifier in each.verifiers])
+    ticker = Ticker(out)
+
+    def tell(what: str, done: int, total: int) -> None:
+        ticker.tell(f"{what}: {done} of {total} questions", last=done == total)
+
+    with (
+        Comparer() as comparer,
+        PoolModel(request, name, out, yes=asked["yes"], certainty=certainty) as model,
+    ):
+        theirs = [
+            read_traces(trace, request.questions, comparer) for trace in asked["traces"] or ()
+        ]
+        pool, file = model.obtain_pool()
+        table = _choose_table(asked["policy"], pool)
+        bench = Bench(
+            pool, request.questions, rivals, comparer, request.samples, asked["runs"], table
+        )
         live: dict[str, list[Outcome]] = {}
         checked = ""
-        if asked.live or any(each.live for each in rivals):
-            from ttc_cli.prompts import Chat
-
-            def tell(name: str, done: int, total: int) -> None:
-                progress.tell(f"{name}: {done} of {total} questions", last=done == total)
-
-            engine = loader.load()
-            chat = Chat(engine.info, model.entry.template_arguments)
-            kept = wish.place(model, sampling).with_suffix(
-                f".{pool.header.prompt_format[:8]}.live.jsonl"
-            )
-            live = run_tasks(bench.run_live(engine, chat, kept, flight=asked.flight, told=tell))
-            if asked.live:
-                checked = run_tasks(bench.check_live(engine, chat, asked.live, tell))
-        loader.close()
-        found = run_tasks(bench.compare(live, lambda what: progress.tell(f"simulating {what} …")))
+        count = min(asked["live"], len(request.questions))
+        if count or any(each.live for each in rivals):
+            engine, chat = model.load()
+            kept = model.file.with_suffix(f".{pool.header.prompt_format[:8]}.live.jsonl")
+            live = run_tasks(bench.run_live(engine, chat, kept, flight=asked["flight"], told=tell))
+            if count:
+                checked = run_tasks(bench.check_live(engine, chat, count, tell))
+        model.close()
+        found = run_tasks(bench.compare(live, lambda what: ticker.tell(f"simulating {what} …")))
         out.status("")
-        for outcomes in theirs:
-            _add(found, outcomes)
-    return bench, found, file, checked
+    for outcomes in theirs:
+        _add(found, outcomes)
+    return bench, file, found, checked
 
 
 def _choose_table(name: str | None, pool: Pool) -> Table:
@@ -302,29 +269,21 @@ def _add(found: Comparison, theirs: dict[str, list[Outcome]]) -> None:
         found.rows.append(summarise(name, outcomes))
 
 
-def _title(wish: pools.Wish, pool: Pool) -> str:
-    return f"{pool.header.model}, {len(wish.questions)} questions of {wish.data}"
-
-
-def _describe(wish: pools.Wish, pool: Pool, path: Path, table: Table) -> str:
+def _describe(title: str, bench: Bench, file: Path) -> str:
     """What it was measured on."""
-    header = pool.header
+    header = bench.pool.header
     drawn = [
         sample
-        for question in wish.questions
-        for sample in pool.questions[question.id].samples[: wish.samples]
+        for question in bench.questions
+        for sample in bench.pool.questions[question.id].samples[: bench.samples]
     ]
     finished = sum(sample.recorded.finish == "stop" for sample in drawn) / len(drawn)
     return (
-        f"## {_title(wish, pool)}\n\n{wish.samples} samples a question, temperature "
+        f"## {title}\n\n{bench.samples} samples a question, temperature "
         f"{header.sampling.temperature:g}, at most {header.max_tokens} tokens a candidate, seed "
         f"{header.seed}, {header.build}; {finished:.1%} of the samples finished. Intervals are "
-        f"95 %, over questions. Policy of auto: {table.name}. Pool: {path.name}\n"
+        f"95 %, over questions. Policy of auto: {bench.table.name}. Pool: {file.name}\n"
     )
-
-
-def _on_lines(comparison: Comparison) -> set[str]:
-    return {row.name for rows in comparison.lines.values() for row in rows}
 
 
 def _document(comparison: Comparison, pool: Pool, path: Path) -> dict[str, Any]:
@@ -361,7 +320,7 @@ def _document(comparison: Comparison, pool: Pool, path: Path) -> dict[str, Any]:
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="rows.jsonl of one bench.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="rows.jsonl of another.")],
-    as_json: pools.Json = False,
+    as_json: flags.PrintJson = False,
 ) -> None:
     """Compare two benches on the questions and strategies that they share.
 

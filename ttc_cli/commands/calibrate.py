@@ -5,7 +5,7 @@ stdout carries what was fitted (words, or JSON), stderr everything else.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -13,32 +13,29 @@ from typing import Annotated
 import typer
 
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands import _pools as pools
-from ttc_cli.commands._help import PanelCommand
+from ttc_cli.commands._help import PanelCommand, show_examples
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import policies_dir
 from ttc_cli.signals import run_tasks
 
-EPILOG = """\
-\b
-Examples:
-  ttc calibrate questions.jsonl
-  ttc calibrate gsm8k-train --limit 200 --model qwen2.5-coder-0.5b --name maths
-  ttc calibrate questions.jsonl --self
-  ttc policy show maths
-
-Samples go into the same pool as those of 'ttc bench': stop it at any time, the same command goes
-on. Do not judge a policy by the questions it was fitted to. See docs/policy.md.
-"""
+EPILOG = show_examples(
+    "ttc calibrate questions.jsonl",
+    "ttc calibrate gsm8k-train --limit 200 --model qwen2.5-coder-0.5b --name maths",
+    "ttc calibrate questions.jsonl --self",
+    "ttc policy show maths",
+    more="Samples go into the same pool as those of 'ttc bench': stop it at any time, the same "
+    "command goes on. Do not judge a policy by the questions it was fitted to. See docs/policy.md.",
+)
 
 app = typer.Typer()
 
 
 @app.command(cls=PanelCommand, epilog=EPILOG)
 def calibrate(
-    data: pools.Data,
-    limit: pools.Limit = None,
-    part: pools.Part = None,
+    ctx: typer.Context,
+    data: flags.Data,
+    limit: flags.Limit = None,
+    part: flags.Part = None,
     model: flags.Model = None,
     name: Annotated[
         str | None,
@@ -48,14 +45,14 @@ def calibrate(
         bool,
         typer.Option("--self", help="No labels: the majority of all samples stands for them."),
     ] = False,
-    samples: pools.Samples = 16,
+    samples: flags.Drawn = 16,
     runs: Annotated[
         int, typer.Option(help="Orders of the samples that a setting is tried over.", min=1)
     ] = 4,
-    temperature: pools.Temperature = None,
-    max_tokens: pools.MaxTokens = 512,
-    seed: pools.Seed = 0,
-    folder: pools.Folder = None,
+    temperature: flags.DrawnAt = None,
+    max_tokens: flags.Longest = 512,
+    seed: flags.PoolSeed = 0,
+    folder: flags.Pools = None,
     out_file: Annotated[
         Path | None,
         typer.Option(
@@ -69,8 +66,8 @@ def calibrate(
     threads: flags.Threads = None,
     gpu_layers: flags.GpuLayers = None,
     parallel: flags.Parallel = None,
-    as_json: pools.Json = False,
-    quiet: pools.Quiet = False,
+    as_json: flags.PrintJson = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Fit to labelled questions when this model should think harder, and when it is in vain.
 
@@ -80,43 +77,29 @@ def calibrate(
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import calibration
     from ttc_cli.commands._policy_words import word_policy
+    from ttc_cli.commands._pools import PoolModel, read_request
     from ttc_cli.policy.file import check_name
     from ttc_cli.settings.config import load_config
-    from ttc_cli.solving import choosing as planning
 
     out = Output(quiet)
-    wish = pools.make_wish(
-        data,
-        limit,
-        part,
-        samples=samples,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        seed=seed,
-        folder=folder,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        parallel=parallel,
-    )
-    chosen = planning.choose_model(load_config().get("model", model))
-    chosen = replace(chosen, path=planning.obtain_model(chosen, yes=yes, ask=None))
-    name = name or f"{planning.label_model(chosen)}-{wish.data}"
-    check_name(name)
-    sampling = planning.choose_sampling(chosen, temperature)
-    with Comparer() as comparer, pools.Loader(wish, chosen, out) as loader:
-        pool, _ = pools.obtain_pool(wish, chosen, sampling, loader, out)
-        loader.close()
+    request = read_request(ctx.params)
+    chosen = load_config().get("model", model)
+    with Comparer() as comparer, PoolModel(request, chosen, out, yes=yes) as drawing:
+        name = name or f"{drawing.label}-{request.data}"
+        check_name(name)
+        pool, _ = drawing.obtain_pool()
+        drawing.close()
         ticker = Ticker(out)
-        labelled = list(wish.questions)
+        labelled = list(request.questions)
         if own_labels:
-            labelled = calibration.label_by_majority(pool, wish.questions, comparer)
+            labelled = calibration.label_by_majority(pool, request.questions, comparer)
         policy = run_tasks(
             calibration.calibrate(
                 pool,
                 labelled,
                 comparer,
                 name=name,
-                data=wish.data,
+                data=request.data,
                 date=date.today().isoformat(),
                 labels="majority" if own_labels else "given",
                 runs=runs,

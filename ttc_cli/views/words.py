@@ -84,6 +84,13 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
+def progress(done: int, total: int, tokens: int, passed: float) -> str:
+    """How far questions have come: ``3 of 8 questions, 41 tokens/s, 2 min 5 s to go``."""
+    rate = f", {tokens / passed:.0f} tokens/s" if passed else ""
+    left = passed / done * (total - done) if done else 0.0
+    return f"{done} of {total} questions{rate}{f', {seconds(left)} to go' if left else ''}"
+
+
 def wave_words(event: WaveStarted) -> str:
     """A wave (counted from 0 in events, from 1 for people) and why it is grown.
 

@@ -64,10 +64,7 @@ class Tally:
 
     def word_progress(self) -> str:
         """``3 of 8 questions, 41 tokens/s, 2 min 5 s to go``."""
-        rate = f", {self.tokens / self.seconds:.0f} tokens/s" if self.seconds else ""
-        left = self.seconds / self.done * (self.total - self.done) if self.done else None
-        wait = f", {words.seconds(left)} to go" if left else ""
-        return f"{self.done} of {self.total} questions{rate}{wait}"
+        return words.progress(self.done, self.total, self.tokens, self.seconds)
 
     def word_summary(self, before: int) -> str:
         """The last line: outcomes of all, ``before`` of which were there, and this run's cost."""
