@@ -128,7 +128,7 @@ def test_step_needs_a_keyboard(kept):
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [(["zz"], "There is no run"), (["last", "--speed", "inf"], "no speed")],
+    [(["zz"], "There is no run"), (["last", "--speed", "inf"], "not a speed")],
 )
 def test_what_cannot_be_shown_is_an_error(kept, capsys, arguments, word):
     assert main(["replay", *arguments]) == 2
