@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ttc_cli.engines.llamacpp.memory import Wish, plan_memory, plan_together
+from ttc_cli.engines.llamacpp.memory import Settings, plan, plan_all
 from ttc_cli.errors import MemoryShort
 from ttc_cli.models.gguf import GgufInfo
 
@@ -29,75 +29,69 @@ INFO = GgufInfo(
 )
 
 
-def plan(free: float, **wanted: object):
-    settings = {"parallel": 16, "path": 4096, "answer": 768} | wanted
-    return plan_memory(Wish(INFO, **settings), int(free * GIB))  # type: ignore[arg-type]
+USUAL = Settings(parallel=16, context=4096)
+FIXED = replace(USUAL, kv_type="f16")
+BOTH = [(INFO, USUAL), (replace(INFO, path=Path("judge.gguf")), USUAL)]
+
+
+def plan_alone(free: float, settings: Settings = USUAL, info: GgufInfo = INFO):
+    return plan(info, settings, int(free * GIB))
 
 
 def test_the_kv_cache_is_counted_in_layers_heads_and_bytes():
-    made = plan(8)
+    made = plan_alone(8)
     assert made.cells >= 16 * 768 + 4096 - 768
     assert made.kv == made.cells * 28 * 2 * (128 + 128) * 2
     assert made.total == made.weights + made.kv + made.compute
 
 
 def test_a_short_machine_gets_fewer_branches_then_a_smaller_cache():
-    roomy, short = plan(8), plan(1.5)
+    roomy, short = plan_alone(8), plan_alone(1.5)
     assert (roomy.parallel, roomy.kv_type) == (16, "f16")
     assert short.parallel < 16
     assert short.total <= 1.5 * GIB
     long = replace(INFO, layers=200)
-    tight = plan_memory(Wish(long, parallel=16, path=4096, answer=768), int(2.15 * GIB))
+    tight = plan_alone(2.15, info=long)
     assert tight.kv_type == "q8_0"
     assert tight.total <= 2.15 * GIB
 
 
 def test_what_cannot_fit_says_so_with_sizes_and_a_way_out():
     with pytest.raises(MemoryShort, match=r"1\.0 GiB of weights") as caught:
-        plan(0.5)
+        plan_alone(0.5)
     assert caught.value.exit_code == 5
     assert "ttc models list" in (caught.value.hint or "")
 
 
 def test_what_the_user_fixed_is_not_changed_behind_their_back():
     with pytest.raises(MemoryShort, match="64 branches"):
-        plan(1.8, parallel=64, fixed=True)
+        plan_alone(1.8, replace(FIXED, parallel=64))
 
 
 def test_the_split_layout_gives_every_sequence_a_whole_path():
-    made = plan(16, unified=False, parallel=8)
+    made = plan_alone(16, replace(USUAL, kv_unified=False, parallel=8))
     assert made.cells == 4096 * made.sequences
 
 
 def test_models_that_are_used_together_are_planned_together():
-    wishes = [
-        Wish(INFO, parallel=16, path=4096, answer=768),
-        Wish(replace(INFO, path=Path("judge.gguf")), parallel=16, path=4096, answer=768),
-    ]
-    alone = plan_memory(wishes[0], 4 * GIB)
-    roomy = plan_together(wishes, 2 * alone.total)
+    alone = plan_alone(4)
+    roomy = plan_all(BOTH, 2 * alone.total)
     assert [made.parallel for made in roomy] == [16, 16]
     assert [made.free for made in roomy] == [alone.total, alone.total]
-    tight = plan_together(wishes, 2 * alone.total - 1)
+    tight = plan_all(BOTH, 2 * alone.total - 1)
     assert max(made.parallel for made in tight) < 16
     assert sum(made.total for made in tight) < 2 * alone.total
 
 
 def test_models_that_cannot_be_together_are_all_named_before_any_is_loaded():
-    wishes = [
-        Wish(INFO, parallel=16, path=4096, answer=768),
-        Wish(replace(INFO, path=Path("judge.gguf")), parallel=16, path=4096, answer=768),
-    ]
-    plan_memory(wishes[0], int(1.8 * GIB))
+    plan_alone(1.8)
     with pytest.raises(MemoryShort, match=r"some\.gguf .*judge\.gguf .*together .* free") as caught:
-        plan_together(wishes, int(1.8 * GIB))
+        plan_all(BOTH, int(1.8 * GIB))
     assert "--verifier judge" in (caught.value.hint or "")
 
 
 def test_what_is_fixed_of_one_model_stays_while_the_other_shrinks():
-    fixed = Wish(INFO, parallel=16, path=4096, answer=768, fixed=True)
-    other = replace(fixed, fixed=False)
-    alone = plan_memory(fixed, 4 * GIB).total
-    held, shrunk = plan_together([fixed, other], 2 * alone - GIB // 8)
+    alone = plan_alone(4, FIXED).total
+    held, shrunk = plan_all([(INFO, FIXED), (INFO, USUAL)], 2 * alone - GIB // 8)
     assert (held.parallel, held.kv_type) == (16, "f16")
     assert shrunk.parallel < 16

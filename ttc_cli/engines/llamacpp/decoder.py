@@ -35,7 +35,7 @@ from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, Model, Row
 from ttc_cli.engines.trace import repeats
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
-from ttc_cli.types import Finish, Role
+from ttc_cli.types import EngineInfo, Finish, Role
 
 LOOP_STRIDE = 32
 """Tokens between two looks for repetition."""
@@ -47,20 +47,19 @@ class Decoder:
     Args:
         model: vocabulary and size.
         context: the KV cache.
-        parallel: branches that may grow at once.
-        path_limit: longest path in tokens, prompt included.
-        parameters: weights that every token is multiplied with.
+        info: how many branches may grow at once, the longest path in tokens, the weights that
+            every token is multiplied with.
+        certainty: note the self-certainty of every draw.
     """
 
     def __init__(
-        self, model: Model, context: Context, parallel: int, path_limit: int, parameters: int
+        self, model: Model, context: Context, info: EngineInfo, *, certainty: bool
     ) -> None:
         self.model = model
         self.context = context
         self.cache = Cache(context)
-        self.parallel = parallel
-        self.path_limit = path_limit
-        self.flops_per_token = 2.0 * parameters
+        self.info = info
+        self.certainty = certainty
         self.accounts: list[Account] = []
         self.readings: list[Reading] = []
         self.scorings: list[Scoring] = []
@@ -68,13 +67,9 @@ class Decoder:
         self.waiting: deque[Growing] = deque()
         self.growing: list[Growing] = []
         self.interrupted = False
-        self.certainty = False
         self.deadline = math.inf
-        self._room = parallel
-
-    def should_abort(self) -> bool:
-        """Asked by the library in the middle of a decode."""
-        return self.interrupted or time.monotonic() > self.deadline
+        self._room = info.parallel
+        context.stop_when(lambda: self.interrupted or time.monotonic() > self.deadline)
 
     def has_work(self) -> bool:
         """Whether a step would do anything."""
@@ -98,7 +93,15 @@ class Decoder:
         """Free what ``node`` holds."""
         self.cache.unseat(node)
         node.logits = None
-        self._room = self.parallel
+        self._room = self.info.parallel
+
+    def leave(self, account: Account) -> None:
+        """Forget what a session that closes still wanted to know."""
+        self.scorings = [row for row in self.scorings if row.account is not account]
+        self.readings = [reading for reading in self.readings if reading.account is not account]
+        self.states = [state for state in self.states if state.account is not account]
+        if account in self.accounts:
+            self.accounts.remove(account)
 
     # -- one step --------------------------------------------------------------------------
 
@@ -162,7 +165,7 @@ class Decoder:
 
     def _admit(self) -> None:
         fresh: list[tuple[Growing, Row]] = []
-        while self.waiting and len(self.growing) < min(self.parallel, self._room):
+        while self.waiting and len(self.growing) < min(self.info.parallel, self._room):
             job = self.waiting[0]
             seated_before = job.node.seat >= 0
             reused = self.cache.seat(job.node)
@@ -178,9 +181,7 @@ class Decoder:
         for job, row in fresh:
             self._draw([job], row.reshape(1, -1))
 
-    def _assemble(
-        self,
-    ) -> list[Feed]:
+    def _assemble(self) -> list[Feed]:
         """What the next batch holds: owner, node, tokens to feed, whether its row is wanted."""
         room, rows = self.context.batch, self.context.outputs
         feeds: list[Feed] = []
@@ -360,7 +361,7 @@ class Decoder:
                 self._finish(job, Finish.STEP)
             elif job.drawn >= job.limit:
                 self._finish(job, Finish.LENGTH)
-            elif len(job.node.tokens) >= self.path_limit:
+            elif len(job.node.tokens) >= self.info.context:
                 self._finish(job, Finish.CONTEXT)
             elif job.drawn % LOOP_STRIDE == 0 and repeats(job.node.tokens[job.start :]):
                 self._finish(job, Finish.LOOP)
@@ -378,7 +379,7 @@ class Decoder:
             job.node.jobs -= 1
         elif job in self.waiting:  # not where a signal came between its making and its queueing
             self.waiting.remove(job)
-        self._room = self.parallel
+        self._room = self.info.parallel
         job.sampler.close()
         if job.grammar is not None:
             job.grammar.close()
@@ -387,7 +388,7 @@ class Decoder:
             job.text.append(rest)
         job.ended.append(
             Growth(
-                branch=job.branch,
+                branch=job.request.branch,
                 label=job.request.label,
                 text="".join(job.text),
                 tokens=job.drawn,
@@ -455,7 +456,7 @@ class Decoder:
                         generated_tokens=generated,
                         reused_tokens=reused,
                         decode_calls=1 if rows else 0,
-                        flops=self.flops_per_token * rows,
+                        flops=2.0 * self.info.parameters * rows,
                     )
             account.generated = 0
             if account.texts and account.observe is not None:

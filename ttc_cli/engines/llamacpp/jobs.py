@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ttc_cli.engines.base import Branch, Grow, Growth, Meter
+from ttc_cli.engines.base import Grow, Growth, Meter
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.trace import ConfidenceTrace
@@ -46,7 +46,6 @@ class Growing:
 
     account: Account
     node: Node
-    branch: Branch
     request: Grow
     ended: deque[Growth]
     sampler: Sampler

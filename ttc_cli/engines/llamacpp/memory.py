@@ -11,25 +11,70 @@ that are used together, a generator and its verifier, are planned together.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ttc_cli.errors import MemoryShort
-from ttc_cli.models.gguf import GgufInfo
 
-ELEMENT_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
-"""Bytes an element of a KV cache takes, block scales included (ggml-common.h)."""
+if TYPE_CHECKING:
+    from ttc_cli.models.gguf import GgufInfo
+
+PARALLEL = 16
+"""Branches at once by default: on a CPU speed hardly grows beyond, and probes rarely want more."""
+
+CONTEXT = 4096
+"""Default longest path: room for a long question and its answer, cheap enough to plan for."""
+
+BATCH = 512
+"""Tokens of one physical batch."""
+
+MOST_SEQUENCES = 256
+"""The library's limit (LLAMA_MAX_SEQ)."""
 
 FEWEST = 4
 """Branches below which a quantised cache is preferred to fewer still."""
 
-SLACK = 64 << 20
+ELEMENT_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+"""Bytes an element of a KV cache takes, block scales included (ggml-common.h)."""
+
+_SLACK = 64 << 20
 
 SAYS_SHORT = re.compile(
     r"out of memory|insufficient memory|(failed|unable) to allocate|mem_buffer|bad_alloc",
     re.IGNORECASE,
 )
 """What llama.cpp says where an allocation failed, on the processor or on a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a model is loaded. None means: chosen for this machine.
+
+    ``context`` is the longest path in tokens (prompt and answer), ``answer`` the longest answer:
+    each branch needs that many cells of its own. ``parallel`` branches grow at once.
+    ``gpu_layers`` −1 is all of them. ``kv_type`` is a key of ``ELEMENT_BYTES``. ``certainty`` notes
+    the self-certainty of every draw, which takes two passes over each row of logits.
+    """
+
+    threads: int | None = None
+    gpu_layers: int | None = None
+    parallel: int | None = None
+    context: int | None = None
+    answer: int = 768
+    kv_type: str | None = None
+    kv_unified: bool = True
+    certainty: bool = False
+
+    def shrink(self, parallel: int, kv_type: str | None) -> Settings:
+        """The same with at most ``parallel`` branches and that cache, unless both were chosen."""
+        if self.parallel is not None and self.kv_type is not None:
+            return self
+        return replace(
+            self,
+            parallel=min(parallel, self.parallel or PARALLEL),
+            kv_type=kv_type or self.kv_type,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +90,6 @@ class MemoryPlan:
     parallel: int
     path: int
     kv_type: str
-    batch: int
     unified: bool
 
     @property
@@ -54,55 +98,14 @@ class MemoryPlan:
         return self.weights + self.kv + self.compute
 
 
-def count_sequences(parallel: int, *, unified: bool, most: int) -> int:
-    """Sequences for ``parallel`` branches; those at rest keep seats until they are scored."""
-    wanted = max(64, 4 * parallel) if unified else parallel + max(2, parallel // 4)
-    return min(wanted, most)
+def plan(info: GgufInfo, settings: Settings, free_bytes: int) -> MemoryPlan:
+    """What loading this model under ``settings`` would take, as ``plan_all``."""
+    return plan_all([(info, settings)], free_bytes)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What one model is to be loaded with.
-
-    Args:
-        info: the file's header.
-        parallel: branches wanted at once.
-        path: longest path in tokens, prompt and answer.
-        answer: longest answer in tokens; each branch needs that many cells of its own.
-        kv_type: key of ``ELEMENT_BYTES``.
-        unified: cache layout.
-        batch: tokens of one physical batch.
-        most_sequences: the library's limit.
-        fixed: the caller chose ``parallel`` and ``kv_type``: do not change them.
-    """
-
-    info: GgufInfo
-    parallel: int
-    path: int
-    answer: int
-    kv_type: str = "f16"
-    unified: bool = True
-    batch: int = 512
-    most_sequences: int = 256
-    fixed: bool = False
-
-    def shrink(self, parallel: int, kv_type: str) -> Wish:
-        """The same with at most ``parallel`` branches and that cache, unless it is fixed."""
-        if self.fixed:
-            return self
-        return replace(self, parallel=min(parallel, self.parallel), kv_type=kv_type)
-
-
-def plan_memory(wish: Wish, free_bytes: int) -> MemoryPlan:
-    """The largest search that fits into ``free_bytes``.
-
-    Raises:
-        MemoryShort: not even the smallest search fits.
-    """
-    return plan_together([wish], free_bytes)[0]
-
-
-def plan_together(wishes: Sequence[Wish], free_bytes: int) -> tuple[MemoryPlan, ...]:
+def plan_all(
+    wanted: Sequence[tuple[GgufInfo, Settings]], free_bytes: int
+) -> tuple[MemoryPlan, ...]:
     """The largest search that fits into ``free_bytes`` with all these models loaded.
 
     ``free`` of each plan is what the others leave it.
@@ -110,79 +113,73 @@ def plan_together(wishes: Sequence[Wish], free_bytes: int) -> tuple[MemoryPlan, 
     Raises:
         MemoryShort: not even the smallest search fits; names every model and its size.
     """
-    plans = _measure_all(wishes, free_bytes)
-    if _fits(plans, free_bytes):
-        return plans
-    most = max(wish.parallel for wish in wishes)
-    for kind, fewest in ((None, FEWEST), ("q8_0", 1)):
+    most = max(settings.parallel or PARALLEL for _, settings in wanted)
+    plans: list[MemoryPlan] = []
+    for parallel, kv_type in _shrink_step_by_step(most):
+        plans = [_measure(info, settings.shrink(parallel, kv_type)) for info, settings in wanted]
+        total = sum(plan.total for plan in plans)
+        if total <= free_bytes:
+            return tuple(replace(plan, free=free_bytes - (total - plan.total)) for plan in plans)
+    raise _word_shortage([info for info, _ in wanted], plans, free_bytes)
+
+
+def _shrink_step_by_step(most: int) -> Iterator[tuple[int, str | None]]:
+    """Ever fewer branches, then a smaller cache with ever fewer; None is the cache as wanted."""
+    yield most, None
+    for kv_type, fewest in ((None, FEWEST), ("q8_0", 1)):
         count = most
         while count >= fewest:
-            smaller = [wish.shrink(count, kind or wish.kv_type) for wish in wishes]
-            plans = _measure_all(smaller, free_bytes)
-            if _fits(plans, free_bytes):
-                return plans
+            yield count, kv_type
             count //= 2
-    least = _measure_all([wish.shrink(1, "q8_0") for wish in wishes], free_bytes)
-    raise MemoryShort(_word_shortage(wishes, least, free_bytes), hint=_suggest(wishes))
 
 
-def _measure_all(wishes: Sequence[Wish], free_bytes: int) -> tuple[MemoryPlan, ...]:
-    plans = [_measure(wish) for wish in wishes]
-    total = sum(plan.total for plan in plans)
-    return tuple(replace(plan, free=free_bytes - (total - plan.total)) for plan in plans)
-
-
-def _fits(plans: Sequence[MemoryPlan], free_bytes: int) -> bool:
-    return sum(plan.total for plan in plans) <= free_bytes
-
-
-def _word_shortage(wishes: Sequence[Wish], plans: Sequence[MemoryPlan], free_bytes: int) -> str:
+def _word_shortage(
+    infos: Sequence[GgufInfo], plans: Sequence[MemoryPlan], free_bytes: int
+) -> MemoryShort:
     parts = [
-        f"{wish.info.path.name} needs {_gib(plan.total)} ({_gib(plan.weights)} of weights, "
+        f"{info.path.name} needs {_gib(plan.total)} ({_gib(plan.weights)} of weights, "
         f"{_gib(plan.kv)} of KV cache for {plan.parallel} branches, {_gib(plan.compute)} to "
         "compute)"
-        for wish, plan in zip(wishes, plans, strict=True)
+        for info, plan in zip(infos, plans, strict=True)
     ]
     together = ""
+    hint = "close other programs, or choose a smaller model: ttc models list"
     if len(plans) > 1:
         together = f", together {_gib(sum(plan.total for plan in plans))}"
-    return f"{', and '.join(parts)}{together}; {_gib(free_bytes)} is free."
-
-
-def _suggest(wishes: Sequence[Wish]) -> str:
-    if len(wishes) > 1:
-        return (
+        hint = (
             "let the model judge itself: --verifier judge; or choose a smaller one: ttc models list"
         )
-    return "close other programs, or choose a smaller model: ttc models list"
+    return MemoryShort(f"{', and '.join(parts)}{together}; {_gib(free_bytes)} is free.", hint=hint)
 
 
-def _measure(wish: Wish) -> MemoryPlan:
-    """What ``wish`` takes as it is."""
-    info, parallel, path = wish.info, wish.parallel, wish.path
-    sequences = count_sequences(parallel, unified=wish.unified, most=wish.most_sequences)
-    if wish.unified:
-        prompt = max(256, path - wish.answer)
-        cells = max(path, prompt + parallel * wish.answer)
+def _measure(info: GgufInfo, settings: Settings) -> MemoryPlan:
+    """What a model takes under ``settings`` as they are."""
+    parallel = settings.parallel or PARALLEL
+    kv_type = settings.kv_type or "f16"
+    window = info.context_length or CONTEXT
+    path = min(settings.context or max(CONTEXT, 2 * settings.answer), window)
+    answer = min(settings.answer, path)
+    if settings.kv_unified:  # branches at rest keep their seats until they are scored
+        sequences = min(max(64, 4 * parallel), MOST_SEQUENCES)
+        cells = max(path, max(256, path - answer) + parallel * answer)
     else:
+        sequences = min(parallel + max(2, parallel // 4), MOST_SEQUENCES)
         cells = path * sequences
     cells = -(-cells // 256) * 256
     per_cell = info.layers * info.kv_heads * (info.key_length + info.value_length)
-    rows = max(sequences, 2 * parallel)
-    activations = wish.batch * info.embedding_length * 4 * 24
-    logits = 2 * rows * info.vocab_size * 4
+    activations = BATCH * info.embedding_length * 4 * 24
+    logits = 2 * max(sequences, 2 * parallel) * info.vocab_size * 4
     return MemoryPlan(
         weights=info.file_bytes,
-        kv=int(cells * per_cell * ELEMENT_BYTES[wish.kv_type]),
-        compute=activations + logits + SLACK,
+        kv=int(cells * per_cell * ELEMENT_BYTES[kv_type]),
+        compute=activations + logits + _SLACK,
         free=0,
         cells=cells,
         sequences=sequences,
         parallel=parallel,
         path=path,
-        kv_type=wish.kv_type,
-        batch=wish.batch,
-        unified=wish.unified,
+        kv_type=kv_type,
+        unified=settings.kv_unified,
     )
 
 

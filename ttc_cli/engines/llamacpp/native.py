@@ -14,7 +14,7 @@ import importlib.metadata
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttc_cli.engines.llamacpp.bindings import lib
-from ttc_cli.engines.llamacpp.memory import SAYS_SHORT
+from ttc_cli.engines.llamacpp.memory import BATCH, SAYS_SHORT
 from ttc_cli.errors import EngineError, MemoryShort, ModelCorrupt, ModelUnsupported
 
 log = logging.getLogger("ttc.native")
@@ -32,7 +32,7 @@ Row = npt.NDArray[np.float32]
 KV_TYPES: dict[str, int] = {"f16": 1, "q8_0": 8, "q4_0": 2, "f32": 0, "bf16": 30}
 """KV cache types by name, with ggml's numbers (ggml.h, ``enum ggml_type``)."""
 
-FLASH: dict[str, int] = {"auto": -1, "off": 0, "on": 1}
+_FLASH_AUTO, _FLASH_ON = -1, 1
 
 FILE_TYPES: dict[str, int] = {
     "BF16": 32, "F16": 1, "Q8_0": 7, "Q6_K": 18, "Q4_K_M": 15, "Q4_0": 2,
@@ -96,20 +96,9 @@ def library_version() -> str:
     return f"{binding} (llama.cpp {lib.llama_version().decode()})"
 
 
-def library_files() -> list[Path]:
-    """The shared libraries of this build; their bytes identify it."""
-    folder = Path(lib.__file__).parent / "lib"
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
-
-
 def offloads() -> bool:
     """Whether the build can put layers on a GPU."""
     return bool(lib.llama_supports_gpu_offload())
-
-
-def max_sequences() -> int:
-    """The most sequences one context may hold (LLAMA_MAX_SEQ)."""
-    return int(lib.llama_max_parallel_sequences())
 
 
 def last_words() -> str:
@@ -144,16 +133,13 @@ def quantise(source: Path, target: Path, kind: str, *, threads: int) -> None:
 
 
 class Model:
-    """Loaded weights with their vocabulary."""
+    """Loaded weights with their vocabulary; ``handle`` and ``vocabulary`` are the library's."""
 
     def __init__(
         self,
         path: Path,
         *,
         gpu_layers: int = -1,
-        main_gpu: int = 0,
-        tensor_split: Sequence[float] = (),
-        progress: Callable[[float], bool] | None = None,
         vocab_only: bool = False,
     ) -> None:
         """Load ``path``.
@@ -161,9 +147,6 @@ class Model:
         Args:
             path: a GGUF file that ``models.gguf`` has found sound.
             gpu_layers: layers to offload; negative means all. Without a GPU build it has no effect.
-            main_gpu: index of the GPU that holds what is not split.
-            tensor_split: share of the model for each GPU; empty lets the library choose.
-            progress: called with 0…1; returning False stops the load.
             vocab_only: no weights; the file may be one that holds none.
 
         Raises:
@@ -174,18 +157,10 @@ class Model:
         start()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
-        params.main_gpu = main_gpu
         params.vocab_only = vocab_only
-        if tensor_split:
-            shares = (ctypes.c_float * int(lib.llama_max_devices()))(*tensor_split)
-            params.tensor_split = shares
-        if progress is not None:
-            report = progress
-            callback = lib.llama_progress_callback(lambda done, _data: report(float(done)))
-            params.progress_callback = callback
         recent.clear()
-        self._model: Any = lib.llama_model_load_from_file(str(path).encode(), params)
-        if not self._model and SAYS_SHORT.search(last_words()):
+        self.handle: Any = lib.llama_model_load_from_file(str(path).encode(), params)
+        if not self.handle and SAYS_SHORT.search(last_words()):
             offloaded = gpu_layers != 0 and offloads()
             raise MemoryShort(
                 f"{path.name} does not fit {'the GPU' if offloaded else 'memory'}.{last_words()}",
@@ -193,7 +168,7 @@ class Model:
                 if offloaded
                 else "close other programs, or choose a smaller model: ttc models list",
             )
-        if not self._model:
+        if not self.handle:
             raise ModelCorrupt(
                 f"llama.cpp could not load {path.name}.{last_words()}",
                 hint=f"ttc models verify {path}",
@@ -204,45 +179,35 @@ class Model:
             (lib.llama_model_is_diffusion, "diffusion"),
             (lib.llama_model_has_encoder, "encoder-decoder"),
         ):
-            if refuses(self._model):
+            if refuses(self.handle):
                 self.close()
                 raise ModelUnsupported(
                     f"{path.name} is a {kind} model: its memory cannot be forked and cut, "
                     "so tree search cannot use it.",
                     hint="ttc models list",
                 )
-        self._vocab: Any = lib.llama_model_get_vocab(self._model)
-        self.n_vocab = int(lib.llama_vocab_n_tokens(self._vocab))
-        self.width = int(lib.llama_model_n_embd(self._model))
+        self.vocabulary: Any = lib.llama_model_get_vocab(self.handle)
+        self.n_vocab = int(lib.llama_vocab_n_tokens(self.vocabulary))
+        self.width = int(lib.llama_model_n_embd(self.handle))
         self._pieces: dict[int, bytes] = {}
         self._spelt: dict[str, int] = {}
         self._lead: list[int] | None = None
         self._ends: dict[int, bool] = {}
         self._buffer = ctypes.create_string_buffer(256)
 
-    @property
-    def handle(self) -> Any:
-        """The library's pointer, for ``Context``."""
-        return self._model
-
-    @property
-    def vocabulary(self) -> Any:
-        """The library's pointer to its vocabulary, for ``Grammar``."""
-        return self._vocab
-
     def chat_template(self) -> str | None:
         """The chat template stored in the file, or None."""
-        text = lib.llama_model_chat_template(self._model, None)
+        text = lib.llama_model_chat_template(self.handle, None)
         return text.decode("utf-8", "replace") if text else None
 
     def control_text(self) -> dict[str, str]:
         """``bos_token`` and ``eos_token`` written out, where the vocabulary has them."""
         named = {
-            "bos_token": lib.llama_vocab_bos(self._vocab),
-            "eos_token": lib.llama_vocab_eos(self._vocab),
+            "bos_token": lib.llama_vocab_bos(self.vocabulary),
+            "eos_token": lib.llama_vocab_eos(self.vocabulary),
         }
         return {
-            name: lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
+            name: lib.llama_vocab_get_text(self.vocabulary, token).decode("utf-8", "replace")
             for name, token in named.items()
             if token >= 0
         }
@@ -255,7 +220,7 @@ class Model:
         data = text.encode("utf-8", "replace")
         size = len(data) + 16
         tokens = (lib.llama_token * size)()
-        count = lib.llama_tokenize(self._vocab, data, len(data), tokens, size, False, control)
+        count = lib.llama_tokenize(self.vocabulary, data, len(data), tokens, size, False, control)
         if count < 0:
             raise EngineError(f"the tokeniser refused a text of {len(data)} bytes")
         return list(tokens[:count])
@@ -275,31 +240,31 @@ class Model:
     def spells(self, token: int) -> bool:
         """Whether ``token`` stands for text: it is no control token."""
         special = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
-        return not int(lib.llama_vocab_get_attr(self._vocab, token)) & int(special)
+        return not int(lib.llama_vocab_get_attr(self.vocabulary, token)) & int(special)
 
     def find_piece(self, spelt: str) -> int | None:
         """The token that the vocabulary itself spells ``spelt`` (``▁ки``), or None."""
         if not self._spelt:
             for token in range(self.n_vocab):
-                text = lib.llama_vocab_get_text(self._vocab, token)
+                text = lib.llama_vocab_get_text(self.vocabulary, token)
                 self._spelt.setdefault(text.decode("utf-8", "replace"), token)
         return self._spelt.get(spelt)
 
     def begin_token(self) -> int | None:
         """The BOS token, if this vocabulary wants one in front of every prompt."""
-        if not lib.llama_vocab_get_add_bos(self._vocab):
+        if not lib.llama_vocab_get_add_bos(self.vocabulary):
             return None
-        token = int(lib.llama_vocab_bos(self._vocab))
+        token = int(lib.llama_vocab_bos(self.vocabulary))
         return token if token >= 0 else None
 
     def piece(self, token: int) -> bytes:
         """The bytes that ``token`` stands for; control tokens stand for none."""
         known = self._pieces.get(token)
         if known is None:
-            count = lib.llama_token_to_piece(self._vocab, token, self._buffer, 256, 0, False)
+            count = lib.llama_token_to_piece(self.vocabulary, token, self._buffer, 256, 0, False)
             if count < 0:
                 larger = ctypes.create_string_buffer(-count)
-                count = lib.llama_token_to_piece(self._vocab, token, larger, -count, 0, False)
+                count = lib.llama_token_to_piece(self.vocabulary, token, larger, -count, 0, False)
                 known = larger.raw[:count]
             else:
                 known = self._buffer.raw[:count]
@@ -310,15 +275,15 @@ class Model:
         """Whether ``token`` ends generation."""
         known = self._ends.get(token)
         if known is None:
-            known = bool(lib.llama_vocab_is_eog(self._vocab, token))
+            known = bool(lib.llama_vocab_is_eog(self.vocabulary, token))
             self._ends[token] = known
         return known
 
     def close(self) -> None:
         """Free the weights."""
-        if self._model:
-            lib.llama_model_free(self._model)
-            self._model = None
+        if self.handle:
+            lib.llama_model_free(self.handle)
+            self.handle = None
 
 
 class Context:
@@ -330,53 +295,39 @@ class Context:
         *,
         cells: int,
         sequences: int,
-        batch: int = 512,
+        threads: int,
+        batch: int = BATCH,
         outputs: int = 0,
-        threads: int = 2,
-        threads_batch: int | None = None,
         kv_type: str = "f16",
         unified: bool = True,
-        flash_attention: str = "auto",
-        offload_kv: bool = True,
-        abort: Callable[[], bool] | None = None,
     ) -> None:
         """Make a context.
 
         Args:
             model: the weights.
             cells: tokens the KV cache holds, over all sequences.
-            sequences: how many sequences may exist at once (≤ ``max_sequences()``).
+            sequences: how many sequences may exist at once (≤ ``memory.MOST_SEQUENCES``).
+            threads: threads of every decode.
             batch: tokens one ``decode`` may carry, and one physical batch.
             outputs: rows of logits one ``decode`` may return; at least ``sequences``.
-            threads: threads for single-token decodes.
-            threads_batch: threads for prompts; ``threads`` where None.
             kv_type: a name in ``KV_TYPES``; quantised values need flash attention.
             unified: one buffer for all sequences, or one each of ``cells / sequences`` cells.
-            flash_attention: a name in ``FLASH``.
-            offload_kv: keep the KV cache on the GPU.
-            abort: asked during a decode (CPU and Metal); True stops it.
 
         Raises:
             MemoryShort: the cache or the compute buffers could not be allocated.
         """
         params = lib.llama_context_default_params()
         params.n_ctx = cells
-        batch = min(batch, cells)  # the library cuts it so, and aborts on a larger one
+        batch = min(batch, cells)  # the library aborts on a larger one
         params.n_batch = params.n_ubatch = batch
         params.n_seq_max = sequences
         params.n_outputs_max = min(batch, max(outputs, sequences))
-        params.n_threads = threads
-        params.n_threads_batch = threads_batch or threads
+        params.n_threads = params.n_threads_batch = threads
         params.type_k = params.type_v = KV_TYPES[kv_type]
         params.kv_unified = unified
-        params.flash_attn_type = FLASH[flash_attention]
-        params.offload_kqv = offload_kv
+        params.flash_attn_type = _FLASH_ON if kv_type.startswith("q") else _FLASH_AUTO
         params.swa_full = True  # sliding-window caches cannot be forked otherwise
         params.no_perf = True
-        if abort is not None:
-            asked = abort
-            self._abort = lib.ggml_abort_callback(lambda _data: asked())
-            params.abort_callback = self._abort
         recent.clear()
         self._ctx: Any = lib.llama_init_from_model(model.handle, params)
         if not self._ctx:
@@ -411,6 +362,11 @@ class Context:
         self._batch.seq_id = ctypes.cast(self._pointers, ctypes.POINTER(id_pointer))
         self._batch.logits = self._logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
 
+    def stop_when(self, ask: Callable[[], bool]) -> None:
+        """Ask ``ask`` during every decode (CPU and Metal); True stops it."""
+        self._abort = lib.ggml_abort_callback(lambda _data: ask())  # must outlive the context
+        lib.llama_set_abort_callback(self._ctx, self._abort, None)
+
     def decode(
         self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]
     ) -> int:
@@ -418,7 +374,7 @@ class Context:
 
         Returns:
             0 done; ``NO_SLOT``: the KV cache has no room, nothing was processed; ``ABORTED``:
-            stopped by ``abort``, trim every sequence before going on.
+            stopped (``stop_when``), trim every sequence before going on.
 
         Raises:
             EngineError: the library failed.

@@ -11,27 +11,28 @@ import numpy.typing as npt
 from ttc_cli.engines.llamacpp.bindings import lib
 from ttc_cli.engines.llamacpp.native import Model, Row, last_words, recent, start
 from ttc_cli.errors import UsageError
+from ttc_cli.types import Sampling
 
 
 class Sampler:
     """One candidate's sampler chain: top-k, top-p, min-p, temperature, then a seeded draw."""
 
-    def __init__(
-        self, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
-    ) -> None:
-        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        if temperature <= 0:
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
+    def __init__(self, sampling: Sampling, seed: int) -> None:
+        links: list[Any] = []
+        if sampling.temperature <= 0:
+            links.append(lib.llama_sampler_init_greedy())
         else:
-            if top_k > 0:
-                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_k(top_k))
-            if top_p < 1:
-                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(top_p, 1))
-            if min_p > 0:
-                lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_min_p(min_p, 1))
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(temperature))
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_dist(seed & 0xFFFFFFFF))
-        self._chain: Any = chain
+            if sampling.top_k > 0:
+                links.append(lib.llama_sampler_init_top_k(sampling.top_k))
+            if sampling.top_p < 1:
+                links.append(lib.llama_sampler_init_top_p(sampling.top_p, 1))
+            if sampling.min_p > 0:
+                links.append(lib.llama_sampler_init_min_p(sampling.min_p, 1))
+            links.append(lib.llama_sampler_init_temp(sampling.temperature))
+            links.append(lib.llama_sampler_init_dist(seed & 0xFFFFFFFF))
+        self._chain: Any = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        for link in links:
+            lib.llama_sampler_chain_add(self._chain, link)
 
     def draw(self, tokens: npt.NDArray[np.int64], logits: Row) -> int:
         """Draw one of ``tokens`` by their ``logits`` (both of shape (n,))."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ttc_cli.engines.base import Prompt
+from ttc_cli.engines.base import Prompt, Span
 from ttc_cli.engines.llamacpp.native import Model
 from ttc_cli.errors import UsageError
 
@@ -11,7 +11,7 @@ class Tokeniser:
     """The vocabulary of ``model``; ``name`` is what errors call it."""
 
     def __init__(self, model: Model, name: str) -> None:
-        self._model = model
+        self.model = model
         self._name = name
         self._labels: dict[tuple[str, ...], list[int]] = {}
 
@@ -29,11 +29,30 @@ class Tokeniser:
             last = tokens[-1] if tokens else after
             if span.piece:
                 tokens.append(self._find_piece(span.text))
-            elif not span.control and last is not None and self._model.spells(last):
-                tokens += self._model.tokenise_on(span.text)
+            elif not span.control and last is not None and self.model.spells(last):
+                tokens += self.model.tokenise_on(span.text)
             else:
-                tokens += self._model.tokenise(span.text, control=span.control)
+                tokens += self.model.tokenise(span.text, control=span.control)
         return tokens
+
+    def cut(self, tokens: list[int], mark: str, start: int) -> list[int]:
+        """``tokens`` up to where ``mark`` last begins, behind the first ``start`` of them.
+
+        What the token that holds the mark's first byte spells before it is read again as text.
+
+        Raises:
+            UsageError: nothing behind ``start`` spells ``mark``.
+        """
+        wanted, tail = mark.encode(), b""
+        for place in range(len(tokens) - 1, start - 1, -1):
+            tail = self.model.piece(tokens[place]) + tail
+            found = tail.rfind(wanted)
+            if found >= 0:
+                kept = tokens[:place]
+                head = tail[:found].decode("utf-8", "ignore")
+                rest = self.tokenise((Span(head),), kept[-1] if kept else None) if head else []
+                return [*kept, *rest]
+        raise UsageError(f"nothing that was written here spells {mark!r}.")
 
     def find_labels(self, pieces: tuple[str, ...]) -> list[int]:
         """Ids of those ``pieces`` that are one token each.
@@ -43,10 +62,10 @@ class Tokeniser:
         """
         known = self._labels.get(pieces)
         if known is None:
-            ids = [self._model.tokenise(piece, control=False) for piece in pieces]
+            ids = [self.model.tokenise(piece, control=False) for piece in pieces]
             singles = {found[0] for found in ids if len(found) == 1}
             if not singles:
-                spelt = (self._model.find_piece(piece) for piece in pieces)
+                spelt = (self.model.find_piece(piece) for piece in pieces)
                 singles = {token for token in spelt if token is not None}
             known = sorted(singles)
             if not known:
@@ -59,9 +78,9 @@ class Tokeniser:
         return known
 
     def _find_piece(self, spelt: str) -> int:
-        token = self._model.find_piece(spelt)
+        token = self.model.find_piece(spelt)
         if token is None:
-            found = self._model.tokenise(spelt, control=False)
+            found = self.model.tokenise(spelt, control=False)
             if len(found) != 1:
                 raise UsageError(
                     f"{spelt!r} is no single token of {self._name}: it cannot be used with "
