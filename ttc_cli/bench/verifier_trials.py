@@ -13,8 +13,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ttc_cli.bench import datasets
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.solutions import (
     TOGETHER,
@@ -27,9 +29,11 @@ from ttc_cli.engines.base import Engine, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.search.sample import read_answer
+from ttc_cli.tables import read_jsonl
+from ttc_cli.texts import read_utf8
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Score, Step
 from ttc_cli.verifiers.base import Leaf, Verifier
-from ttc_cli.verifiers.planted import Planted
+from ttc_cli.verifiers.planted import PLANTED, Planted, load_planted
 from ttc_cli.verifiers.separation import (
     Bin,
     bootstrap_auc,
@@ -126,6 +130,83 @@ def separate(trial: Trial) -> Separation:
         table=tabulate(rated),
         trusted=trusted,
     )
+
+
+async def try_verifiers(
+    engine: Engine,
+    chat: Chat,
+    verifiers: Sequence[Verifier],
+    draws: Sequence[bool],
+    comparer: Comparer,
+    *,
+    data: Path | None,
+    part: str | None,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    told: Callable[[str], None],
+) -> list[Separation]:
+    """Test ``verifiers`` on planted solutions, or on drawn ones where ``draws`` says so.
+
+    Args:
+        engine: the loaded model.
+        chat: its chat template.
+        verifiers: made for it.
+        draws: for each, whether planted text tells nothing about it.
+        comparer: grades drawn solutions.
+        data: planted solutions, or labelled questions, all of which are drawn for; None is what
+            comes with ttc.
+        part: of the questions, as ``datasets.load`` takes it.
+        samples: drawn for a question.
+        sampling: how tokens are drawn.
+        max_tokens: the limit of a sample.
+        seed: of the samples.
+        told: called with a line of progress.
+
+    Raises:
+        UsageError: ``data`` cannot be read.
+        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
+    """
+    planted: Sequence[Planted] = PLANTED
+    questions: list[Question] = []
+    if data is not None and _holds_planted(data):
+        planted = load_planted(data)
+    elif data is not None:
+        questions = datasets.load(data, part)
+    pairs = list(zip(verifiers, draws, strict=True))
+    readers = [verifier for verifier, draw in pairs if not draw and not questions]
+    drawers = [verifier for verifier, draw in pairs if draw or questions]
+    trials: list[Trial] = []
+    if readers:
+        total = len(planted)
+        trials += await try_planted(
+            engine, chat, readers, planted, lambda n: told(f"planted solutions: {n} of {total}")
+        )
+    if drawers:
+        questions = questions or as_questions(planted)
+        trials += await try_sampled(
+            engine,
+            chat,
+            drawers,
+            questions,
+            comparer,
+            samples=samples,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            seed=seed,
+            done=lambda n: told(f"drawn solutions: {n} of {len(questions)} questions"),
+        )
+    return [separate(trial) for trial in trials]
+
+
+def _holds_planted(path: Path) -> bool:
+    """Whether the first row of ``path`` holds solutions."""
+    try:
+        first = next(read_jsonl(read_utf8(path, str(path)), str(path)), None)
+    except UsageError:
+        return False  # what reads it says what is wrong with it
+    return first is not None and {"right", "wrong"} <= set(first.columns)
 
 
 async def try_planted(

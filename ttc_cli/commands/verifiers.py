@@ -6,7 +6,7 @@ stdout carries the data (a table, JSON), stderr everything else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,6 @@ from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table, word_number
-from ttc_cli.commands._verifier_trials import describe, print_report
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.paths import verdicts_path
@@ -25,23 +24,21 @@ from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
-    from ttc_cli.commands._verifier_trials import Setting
+    from ttc_cli.commands._verifier_trials import LoadedVerifiers
     from ttc_cli.models.files import Model
     from ttc_cli.verifiers.verdicts import Verdict
 
-EPILOG = """\
-\b
-Examples:
-  ttc verifiers list
-  ttc verifiers test judge confidence
-  ttc verifiers test judge:2 generative --model qwen2.5-coder-1.5b --json
-  ttc verifiers test judge confidence --data questions.jsonl --part 0:50
-  ttc verifiers fit questions.jsonl --out probe.json
-  ttc solve --verifier probe=probe.json "What is 17 * 23?"
-
-A verifier that a test found unable to tell right from wrong gets no weight in 'ttc solve' with
-that model, until a later test says otherwise or 'ttc verifiers forget'. See docs/verifiers.md.
-"""
+EPILOG = show_examples(
+    "ttc verifiers list",
+    "ttc verifiers test judge confidence",
+    "ttc verifiers test judge:2 generative --model qwen2.5-coder-1.5b --json",
+    "ttc verifiers test judge confidence --data questions.jsonl --part 0:50",
+    "ttc verifiers fit questions.jsonl --out probe.json",
+    'ttc solve --verifier probe=probe.json "What is 17 * 23?"',
+    more="A verifier that a test found unable to tell right from wrong gets no weight in "
+    "'ttc solve' with that model, until a later test says otherwise or 'ttc verifiers forget'. "
+    "See docs/verifiers.md.",
+)
 
 app = typer.Typer(
     help="List verifiers, test whether they tell right from wrong, fit a probe.",
@@ -50,25 +47,12 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
-Seed = Annotated[int, typer.Option(help="Same seed, machine and flags: same text.", min=0)]
-Temperature = Annotated[
-    float | None,
-    typer.Option(help="Of drawn solutions.  [default: the model's own]", min=0.0, metavar="T"),
-]
-Part = Annotated[
-    str | None, typer.Option(help="Questions of the file, as 0:50.", metavar="START:STOP")
-]
-MaxTokens = Annotated[int, typer.Option(help="The longest drawn solution.", min=1, metavar="N")]
-
-
 USEFUL = 0.6
 """Held-out AUC below which a probe is not worth its file."""
 
 
 @app.command("list", epilog=show_examples("ttc verifiers list", "ttc verifiers list --json"))
-def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
+def list_verifiers(model: flags.Model = None, as_json: flags.PrintJson = False) -> None:
     """List the verifiers: what each scores, what it costs, whether the model can use it."""
     from ttc_cli.settings.config import load_config
     from ttc_cli.solving import choosing as planning
@@ -98,13 +82,10 @@ def list_verifiers(model: flags.Model = None, as_json: Json = False) -> None:
         model_name = planning.label_model(chosen)
         Output().document({"v": 1, "model": model_name, "verifiers": rows})
         return
-    head = ("NAME", "SCORES", "COST", "USABLE", "WHAT IT IS")
-    print_table(
-        [
-            head,
-            *((r["name"], r["scores"], r["cost"], _word_usable(r), r["summary"]) for r in rows),
-        ]
-    )
+    lines = [("NAME", "SCORES", "COST", "USABLE", "WHAT IT IS")]
+    for row in rows:
+        lines.append((row["name"], row["scores"], row["cost"], _word_usable(row), row["summary"]))
+    print_table(lines)
     Output().say(f"usable: with {planning.label_model(chosen)}; tested: ttc verifiers test NAME")
 
 
@@ -164,7 +145,8 @@ def _verdicts_of(model: Model) -> dict[str, Verdict]:
 
 
 @app.command("test", epilog=EPILOG)
-def try_verifiers(
+def run_test(
+    ctx: typer.Context,
     names: Annotated[
         list[str],
         typer.Argument(
@@ -182,16 +164,14 @@ def try_verifiers(
             metavar="FILE",
         ),
     ] = None,
-    part: Part = None,
+    part: flags.Part = None,
     sampled: Annotated[
         bool, typer.Option("--sampled", help="Test all on solutions the model draws itself.")
     ] = False,
-    samples: Annotated[
-        int, typer.Option(help="Solutions drawn for a question.", min=2, metavar="N")
-    ] = 4,
-    max_tokens: MaxTokens = 512,
-    temperature: Temperature = None,
-    seed: Seed = 0,
+    samples: flags.Drawn = 4,
+    max_tokens: flags.Longest = 512,
+    temperature: flags.DrawnAt = None,
+    seed: flags.Seed = 0,
     check: flags.Check = None,
     remember: Annotated[
         bool,
@@ -200,8 +180,8 @@ def try_verifiers(
     yes: flags.Yes = False,
     threads: flags.Threads = None,
     gpu_layers: flags.GpuLayers = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: flags.PrintJson = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Test whether verifiers tell right from wrong solutions.
 
@@ -209,80 +189,73 @@ def try_verifiers(
     of right and of wrong ones, calibration, and the tokens it took. A verifier whose interval
     reaches down to 0.5 is refused weight from now on.
     """
-    from ttc_cli.commands._verifier_trials import Setting, run_trials
+    from ttc_cli.answers import Comparer
+    from ttc_cli.bench.verifier_trials import try_verifiers
+    from ttc_cli.commands._verifier_trials import describe, load_verifiers, print_report
     from ttc_cli.verifiers import registry
 
     wanted = [word for name in names for word in split_names(name)]
     wanted += [f"check={check}"] if check else []
-    specs = [registry.parse(each) for each in wanted]
+    entries = [registry.find(registry.parse(each).name) for each in wanted]
     out = Output(quiet)
-    with Setting.make(
-        wanted, model, yes=yes, threads=threads, gpu_layers=gpu_layers, out=out
-    ) as setting:
+    with Comparer() as comparer, load_verifiers(wanted, ctx.params, out) as loaded:
         found = run_tasks(
-            run_trials(
-                setting,
-                [registry.find(spec.name).reads == "sampling" for spec in specs],
-                data,
-                part,
-                sampled=sampled,
+            try_verifiers(
+                loaded.engine,
+                loaded.chat,
+                loaded.verifiers,
+                [sampled or entry.reads == "sampling" for entry in entries],
+                comparer,
+                data=data,
+                part=part,
                 samples=samples,
+                sampling=loaded.sampling,
                 max_tokens=max_tokens,
-                temperature=temperature,
                 seed=seed,
-                status=out.status,
+                told=out.status,
             )
         )
         out.status("")
         if remember:
-            _remember(setting, found)
+            _remember(found, loaded)
     if as_json:
-        out.document({"v": 1, "model": setting.label, "tests": [describe(each) for each in found]})
+        out.document({"v": 1, "model": loaded.label, "tests": [describe(each) for each in found]})
     else:
         print_report(found)
-    _speak_out(setting, found, out, remembered=remember)
+    _speak_out(found, loaded.label, out, remembered=remember)
 
 
-def _remember(setting: Setting, found: Sequence[Separation]) -> None:
-    from ttc_cli.verifiers.verdicts import read_verdicts, write_verdicts
-
-    fresh = {each.verifier: each for each in map(_judge(setting.label), found) if each is not None}
-    if not fresh:
-        return
-    path, sha256 = verdicts_path(), setting.fingerprint()
-    known = read_verdicts(path)
-    write_verdicts(path, known | {(sha256, name): each for name, each in fresh.items()})
-
-
-def _judge(model: str) -> Callable[[Separation], Verdict | None]:
-    """What is to be kept of a trial of whole solutions; None where it decides nothing."""
+def _remember(found: Sequence[Separation], loaded: LoadedVerifiers) -> None:
+    """Keep what was found of whole solutions, where it decides anything."""
     from datetime import date
 
-    from ttc_cli.verifiers.verdicts import Verdict
+    from ttc_cli.verifiers.verdicts import Verdict, read_verdicts, write_verdicts
 
-    def judge(found: Separation) -> Verdict | None:
-        numbers = (found.auc_within, found.low, found.high)
-        if found.trial.part == "step" or found.trusted is None or None in numbers:
-            return None
-        auc, low, high = (float(number or 0.0) for number in numbers)
-        return Verdict(
-            verifier=found.trial.verifier,
-            model=model,
-            trusted=found.trusted,
+    fresh: dict[str, Verdict] = {}
+    for each in found:
+        trial, auc, low, high = each.trial, each.auc_within, each.low, each.high
+        if trial.part == "step" or each.trusted is None:
+            continue
+        if auc is None or low is None or high is None:
+            continue
+        fresh[trial.verifier] = Verdict(
+            verifier=trial.verifier,
+            model=loaded.label,
+            trusted=each.trusted,
             auc=auc,
             low=low,
             high=high,
-            questions=found.compared,
-            on=found.trial.on,
+            questions=each.compared,
+            on=trial.on,
             date=date.today().isoformat(),
         )
+    if fresh:
+        path, sha256 = verdicts_path(), loaded.fingerprint()
+        known = read_verdicts(path)
+        write_verdicts(path, known | {(sha256, name): each for name, each in fresh.items()})
 
-    return judge
 
-
-def _speak_out(
-    setting: Setting, found: Sequence[Separation], out: Output, *, remembered: bool
-) -> None:
+def _speak_out(found: Sequence[Separation], model: str, out: Output, *, remembered: bool) -> None:
     for each in found:
         if each.trial.failure:
             out.warn(f"{each.trial.verifier} failed: {each.trial.failure}")
@@ -291,12 +264,13 @@ def _speak_out(
             out.warn(
                 f"{each.trial.verifier} cannot tell right from wrong solutions (AUC within a "
                 f"question {word_number(each.auc_within)}, which may be as low as {each.low:.2f}): "
-                f"{then} {setting.label}"
+                f"{then} {model}"
             )
 
 
 @app.command(epilog=EPILOG)
 def fit(
+    ctx: typer.Context,
     questions: Annotated[
         Path, typer.Argument(metavar="QUESTIONS", help="Labelled questions (JSONL).")
     ],
@@ -304,18 +278,18 @@ def fit(
         Path, typer.Option("--out", "-o", help="Where the probe is written.", metavar="FILE")
     ],
     model: flags.Model = None,
-    part: Part = None,
+    part: flags.Part = None,
     samples: Annotated[
-        int, typer.Option(help="Solutions drawn for a question.", min=1, metavar="N")
+        int, typer.Option(help="Samples drawn for a question.", min=1, metavar="N")
     ] = 8,
-    max_tokens: MaxTokens = 512,
-    temperature: Temperature = None,
-    seed: Seed = 0,
+    max_tokens: flags.Longest = 512,
+    temperature: flags.DrawnAt = None,
+    seed: flags.Seed = 0,
     yes: flags.Yes = False,
     threads: flags.Threads = None,
     gpu_layers: flags.GpuLayers = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: flags.PrintJson = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Fit a probe on the model's hidden states to its right and wrong solutions.
 
@@ -326,19 +300,30 @@ def fit(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from datetime import date
 
+    from ttc_cli.answers import Comparer
     from ttc_cli.bench import datasets
-    from ttc_cli.commands._verifier_trials import Setting, draw_states
+    from ttc_cli.bench.solutions import draw_examples
+    from ttc_cli.commands._verifier_trials import load_verifiers
     from ttc_cli.verifiers.probe import Head, Probe, fit_head
 
     labelled = datasets.load(questions, part)
+    total = len(labelled)
     out = Output(quiet)
-    with Setting.make(
-        (), model, yes=yes, threads=threads, gpu_layers=gpu_layers, out=out
-    ) as setting:
+    with Comparer() as comparer, load_verifiers((), ctx.params, out) as loaded:
         whole, steps = run_tasks(
-            draw_states(setting, labelled, samples, max_tokens, temperature, seed, out.status)
+            draw_examples(
+                loaded.engine,
+                loaded.chat,
+                labelled,
+                comparer,
+                samples=samples,
+                sampling=loaded.sampling,
+                max_tokens=max_tokens,
+                seed=seed,
+                done=lambda n: out.status(f"drawn solutions: {n} of {total} questions"),
+            )
         )
-        sha256 = setting.fingerprint()
+        sha256 = loaded.fingerprint()
     out.status("fitting …")
     step: Head | None
     try:
@@ -346,9 +331,9 @@ def fit(
     except UsageError:  # too few steps; the whole decides whether there is enough at all
         step = None
     probe = Probe(
-        model=setting.label,
+        model=loaded.label,
         sha256=sha256,
-        width=setting.engine.info.states,
+        width=loaded.engine.info.states,
         date=date.today().isoformat(),
         whole=fit_head(whole),
         step=step,
@@ -358,7 +343,7 @@ def fit(
     if as_json:
         heads = {"whole": probe.whole, "step": probe.step}
         told = {name: None if head is None else _tell(head) for name, head in heads.items()}
-        out.document({"v": 1, "model": setting.label, "file": str(out_file), **told})
+        out.document({"v": 1, "model": loaded.label, "file": str(out_file), **told})
         return
     for name, head in (("whole", probe.whole), ("step", probe.step)):
         if head is None:
