@@ -345,6 +345,7 @@ Jobs = Annotated[
 ]
 
 PrintJson = Annotated[bool, _output("--json", help="Print one JSON object.")]
+Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 RunId = Annotated[
     str,
     typer.Argument(

@@ -13,37 +13,23 @@ from ttc_cli.models.registry import Entry
 from ttc_cli.models.sources import describe
 
 
-def summarise(entry: Entry, record: Record | None, default: str) -> dict[str, Any]:
-    """A row of the list for a model of the registry.
+def summarise(
+    name: str, entry: Entry | None, record: Record | None, default: str
+) -> dict[str, Any]:
+    """A row of the list: what the registry says of a model, and what is here of it.
 
-    Args:
-        entry: what the registry says of it.
-        record: of the file that is here, if any.
-        default: the name of the default model.
+    ``default`` is the name of the default model.
     """
+    tuned = record.tuned if record is not None else None
     return {
-        "name": entry.name,
-        "kind": entry.kind,
-        "tier": entry.tier,
-        "license": entry.license,
-        "bytes": entry.size,
+        "name": name,
+        "kind": entry.kind if entry is not None else "generator",
+        "tier": entry.tier if entry is not None else "own",
+        "license": entry.license if entry is not None else "unknown",
+        "bytes": entry.size if entry is not None else record and record.size,
         "status": _status(entry, record),
-        "default": entry.name == default,
-        **_tuned(record),
-    }
-
-
-def summarise_own(record: Record) -> dict[str, Any]:
-    """A row of the list for a model that is in no registry."""
-    return {
-        "name": record.name,
-        "kind": "generator",
-        "tier": "own",
-        "license": "unknown",
-        "bytes": record.size,
-        "status": _status(None, record),
-        "default": False,
-        **_tuned(record),
+        "default": entry is not None and name == default,
+        "tuned": None if tuned is None else tuned.kind,
     }
 
 
@@ -54,12 +40,6 @@ def _status(entry: Entry | None, record: Record | None) -> str:
     if entry is not None and entry.sha256 not in (None, record.sha256):
         return "outdated"
     return "here" if record.unchanged else "changed"
-
-
-def _tuned(record: Record | None) -> dict[str, Any]:
-    """The type that is used in place of the model's own, or None."""
-    tuned = record.tuned if record is not None else None
-    return {"tuned": None if tuned is None else tuned.kind}
 
 
 def describe_model(model: Model) -> dict[str, Any]:

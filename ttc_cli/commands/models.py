@@ -5,17 +5,25 @@ stdout carries the data (a table, a path, JSON), stderr everything else.
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
+from ttc_cli.commands import _flags as flags
+from ttc_cli.commands import _model_facts as model_facts
 from ttc_cli.commands._completion import complete_model
+from ttc_cli.commands._files import ask, is_somebody_there, may_delete
 from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
+from ttc_cli.models import cleaning, files, own, records
+from ttc_cli.models.fitting import choose_default
+from ttc_cli.models.progress import format_bytes, show_progress
+from ttc_cli.models.pull import pull as download
+from ttc_cli.models.pull import verify as check
+from ttc_cli.models.registry import load_registry, user_file
 from ttc_cli.output import Output
-from ttc_cli.sanitise import clean
+from ttc_cli.settings.default_model import find_default, set_default
 
 app = typer.Typer(
     help="List, download, check and remove models.",
@@ -43,41 +51,27 @@ MaybeName = Annotated[
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 
 
 @app.command("list", epilog=show_examples("ttc models list --all", "ttc models list --json"))
 def list_models(
-    as_json: Json = False,
+    as_json: flags.PrintJson = False,
     everything: Annotated[
         bool, typer.Option("--all", "-a", help="Also those that only serve tests.")
     ] = False,
 ) -> None:
     """List the models ttc knows, and which of them are here."""
-    from ttc_cli.commands import _model_facts as model_facts
-    from ttc_cli.models.records import list_records
-    from ttc_cli.models.registry import load_registry
-    from ttc_cli.settings.default_model import find_default
-
     default = find_default().name
-    records = {record.name: record for record in list_records()}
+    here = {record.name: record for record in records.list_records()}
     rows: list[dict[str, Any]] = []
     for entry in load_registry().entries.values():
-        record = records.pop(entry.name, None)
+        record = here.pop(entry.name, None)
         if entry.tier != "test" or everything or record is not None:
-            rows.append(model_facts.summarise(entry, record, default))
-    rows += [model_facts.summarise_own(record) for record in records.values()]
+            rows.append(model_facts.summarise(entry.name, entry, record, default))
+    rows += [model_facts.summarise(name, None, record, default) for name, record in here.items()]
     if as_json:
         Output().document({"v": 1, "models": rows})
         return
-    _print_table(rows)
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from ttc_cli.models.progress import format_bytes
-
     cells = [("  NAME", "KIND", "TIER", "SIZE", "STATUS", "LICENCE")]
     for row in rows:
         size = format_bytes(row["bytes"]) if row["bytes"] else "?"
@@ -94,11 +88,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         "ttc models show qwen2.5-coder-0.5b", "ttc models show qwen3-1.7b --json | jq .license"
     )
 )
-def show(model: Name, as_json: Json = False) -> None:
+def show(model: Name, as_json: flags.PrintJson = False) -> None:
     """Show all that is known of a model; of a file that is here, also its header."""
-    from ttc_cli.commands import _model_facts as model_facts
-    from ttc_cli.models import files
-
     details = model_facts.describe_model(files.resolve(model))
     if as_json:
         Output().document({"v": 1, **details})
@@ -122,19 +113,14 @@ def show(model: Name, as_json: Json = False) -> None:
 )
 def pull(
     model: MaybeName = None,
-    yes: Yes = False,
+    yes: flags.Sure = False,
     force: Annotated[
         bool,
         typer.Option("--force", help="Also if it is here already, or does not fit the memory."),
     ] = False,
-    quiet: Quiet = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Download a model, or the default one for this machine. A stopped download goes on."""
-    from ttc_cli.models.fitting import choose_default
-    from ttc_cli.models.progress import format_bytes, show_progress
-    from ttc_cli.models.pull import pull as download
-    from ttc_cli.models.registry import load_registry
-
     out = Output(quiet)
     if model is None:
         chosen = choose_default(here=False)
@@ -142,7 +128,9 @@ def pull(
         size = load_registry().require(model).size
         out.say(f"Default for this machine: {model} ({chosen.reason}).")
         if size and not force and not yes and not _is_here(model):
-            _confirm(f"Download {model} ({format_bytes(size)})?", in_script=True)
+            question = f"Download {model} ({format_bytes(size)})?"
+            if is_somebody_there() and not ask(question, default=True):
+                raise typer.Abort
     with show_progress(quiet=quiet) as report:
         path = download(model, report=report, force=force)
     out.say(f"Ready: {model} ({format_bytes(path.stat().st_size)}, checked).")
@@ -150,31 +138,14 @@ def pull(
 
 
 def _is_here(name: str) -> bool:
-    from ttc_cli.models.records import find_record
 
-    record = find_record(name)
+    record = records.find_record(name)
     return record is not None and record.path.is_file()
 
 
-def _confirm(question: str, *, in_script: bool) -> None:
-    """Ask on a terminal; elsewhere, ``in_script`` is the answer.
-
-    Raises:
-        UsageError: nobody is there to ask, and that means no.
-        typer.Abort: no.
-    """
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm(clean(question), default=in_script, abort=True, err=True)
-    elif not in_script:
-        raise UsageError(f"{question} There is no terminal to ask on.", "repeat it with --yes")
-
-
 @app.command("rm", epilog=show_examples("ttc models rm qwen2.5-coder-0.5b --yes"))
-def remove(model: Name, yes: Yes = False) -> None:
+def remove(model: Name, yes: flags.Sure = False) -> None:
     """Delete a model's file, and your own entry of it. Files that lie elsewhere stay."""
-    from ttc_cli.models import cleaning, files, own, records
-    from ttc_cli.models.progress import format_bytes
-
     known = files.resolve_unchecked(model)
     if known.path is not None:
         raise UsageError(f"{model} is a file of yours: ttc does not delete it.", f"rm {model}")
@@ -183,8 +154,8 @@ def remove(model: Name, yes: Yes = False) -> None:
     if not folder.is_dir() and not registered:
         raise ModelMissing(f"{known.name} is not on this machine.", "ttc models list")
     size = cleaning.measure(folder) if folder.is_dir() else 0
-    if not yes:
-        _confirm(f"Delete {known.name} ({format_bytes(size)})?", in_script=False)
+    if not may_delete(f"{known.name} ({format_bytes(size)})", yes=yes):
+        raise typer.Abort
     record = records.read_record(folder)
     if folder.is_dir():
         cleaning.remove(known.name)
@@ -199,14 +170,10 @@ def remove(model: Name, yes: Yes = False) -> None:
 @app.command(epilog=show_examples("ttc models verify", "ttc models verify qwen2.5-coder-0.5b -q"))
 def verify(
     model: MaybeName = None,
-    quiet: Quiet = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Hash a model's file again (all of them without a name) and compare."""
-    from ttc_cli.models.progress import show_progress
-    from ttc_cli.models.pull import verify as check
-    from ttc_cli.models.records import list_records
-
-    names = [model] if model is not None else [record.name for record in list_records()]
+    names = [model] if model is not None else [record.name for record in records.list_records()]
     out = Output(quiet)
     failed: list[TtcError] = []
     with show_progress(quiet=quiet) as report:
@@ -257,10 +224,7 @@ def add(
     ] = False,
 ) -> None:
     """Add a model of your own to the registry, pinned to its hash."""
-    from ttc_cli.models.own import add_entry
-    from ttc_cli.models.registry import user_file
-
-    entry = add_entry(
+    entry = own.add_entry(
         reference, name=name, sha256=sha256, verifier_format=verifier_format, thinks=thinks
     )
     out = Output()
@@ -271,9 +235,6 @@ def add(
 @app.command(epilog=show_examples("ttc models default", "ttc models default qwen2.5-coder-0.5b"))
 def default(model: MaybeName = None) -> None:
     """Show which model is used when none is named, or set it."""
-    from ttc_cli.models.files import resolve_unchecked
-    from ttc_cli.settings.default_model import find_default, set_default
-
     out = Output()
     if model is not None:
         name = set_default(model, out.warn)
@@ -281,7 +242,7 @@ def default(model: MaybeName = None) -> None:
         current = find_default()
         if current.name != name:
             out.warn(f"{current.name} is still used here: {current.reason}.")
-        elif resolve_unchecked(name).path is None and not _is_here(name):
+        elif files.resolve_unchecked(name).path is None and not _is_here(name):
             out.say(f"It is not on this machine yet: ttc models pull {name}")
         return
     found = find_default()
@@ -292,22 +253,16 @@ def default(model: MaybeName = None) -> None:
 @app.command(epilog=show_examples("ttc models path qwen2.5-coder-0.5b"))
 def path(model: Name) -> None:
     """Print the path of a model's file."""
-    from ttc_cli.models.files import resolve
-
-    Output().answer(str(resolve(model).require_path()))
+    Output().answer(str(files.resolve(model).require_path()))
 
 
 @app.command(epilog=show_examples("ttc models prune --dry-run", "ttc models prune --yes"))
 def prune(
-    yes: Yes = False,
+    yes: flags.Sure = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Delete unfinished downloads and superseded files."""
-    from ttc_cli.models.cleaning import find_leftovers
-    from ttc_cli.models.cleaning import prune as delete
-    from ttc_cli.models.progress import format_bytes
-
-    leftovers = find_leftovers()
+    leftovers = cleaning.find_leftovers()
     out = Output()
     for leftover in leftovers:
         out.answer(f"{format_bytes(leftover.bytes):>9}  {leftover.path}  ({leftover.reason})")
@@ -316,10 +271,10 @@ def prune(
         return
     if dry_run:
         return
-    if not yes:
-        total = format_bytes(sum(leftover.bytes for leftover in leftovers))
-        _confirm(f"Delete {total}?", in_script=False)
-    out.say(f"Freed {format_bytes(delete(leftovers))}.")
+    total = format_bytes(sum(leftover.bytes for leftover in leftovers))
+    if not may_delete(total, yes=yes):
+        raise typer.Abort
+    out.say(f"Freed {format_bytes(cleaning.prune(leftovers))}.")
 
 
 @app.command(
@@ -348,15 +303,14 @@ def tune(
     undo: Annotated[
         bool, typer.Option("--undo", help="Go back to the original; delete the new file.")
     ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: flags.PrintJson = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Write a model anew in a type that suits this processor; use it if it proves faster.
 
     Both files are measured in turn (a minute or two), and held against each other for what they
     say. The original stays.
     """
-    from ttc_cli.models.progress import format_bytes, show_progress
     from ttc_cli.tuning import tune as tuning
     from ttc_cli.tuning import tuned
 

@@ -176,7 +176,7 @@ def rm(
         str | None,
         typer.Option(help="Those begun longer ago: hours, days or weeks.", metavar="30d"),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: flags.Sure = False,
 ) -> None:
     """Delete runs and all that they hold. One that is running stays."""
     from ttc_cli.commands._runs import open_runs
