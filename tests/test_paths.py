@@ -146,7 +146,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 
 ELSEWHERE = {
     "paths.py",
-    "streams.py",  # descriptors
+    "output.py",  # descriptors
     "views/tree.py",
     "verifiers/checking/cells.py",  # in a folder that was just made for it
     "verifiers/checking/confine.py",  # below /proc

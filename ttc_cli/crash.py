@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ttc_cli import children, paths
+from ttc_cli.signals import restore_cursor
 
-SHOW_CURSOR = "\x1b[?25h"
 _KEPT = 5
 _WAIT = """
 read -r ended && exit 0
@@ -42,31 +42,33 @@ def watched() -> Iterator[None]:
     where no note can be written.
     """
     note = folder() / f"{os.getpid()}.txt"
-    if faulthandler.is_enabled():
-        yield
-        return
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        file = paths.open_in_place(note, "wb", buffering=0)
-    except OSError:
-        yield
-        return
-    with file, _told(note):
-        faulthandler.enable(file)
-        try:
-            yield
-        finally:
-            faulthandler.disable()
+    with contextlib.ExitStack() as stack:
+        if not faulthandler.is_enabled():
             with contextlib.suppress(OSError):
-                note.unlink()
+                note.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(paths.open_in_place(note, "wb", buffering=0))
+                stack.enter_context(_told(note))
+                stack.callback(_forget, note)
+                stack.callback(faulthandler.disable)
+                faulthandler.enable(file)
+        yield
+
+
+def _forget(note: Path) -> None:
+    with contextlib.suppress(OSError):
+        note.unlink()
 
 
 @contextlib.contextmanager
 def _told(note: Path) -> Iterator[None]:
     """A shell outlives this process by a moment and says what came of it."""
+    words = (
+        "error: llama.cpp crashed and took ttc with it. Nothing that was on the disk is lost.\n"
+        f"hint: {advise()}; {report(note)}"
+    )
     try:
         shell = children.start(
-            ["/bin/sh", "-c", _WAIT, "sh", str(note), _cursor(), describe(note)],
+            ["/bin/sh", "-c", _WAIT, "sh", str(note), restore_cursor(), words],
             stdin=children.PIPE,
             stdout=children.DEVNULL,
             new_session=True,  # a Ctrl-C is not for it
@@ -79,20 +81,6 @@ def _told(note: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             shell.communicate(b"ended\n")
-
-
-def _cursor() -> str:
-    with contextlib.suppress(OSError):
-        return SHOW_CURSOR if os.isatty(2) else ""
-    return ""
-
-
-def describe(note: Path) -> str:
-    """What to say of a crash: an error and its hint."""
-    return (
-        "error: llama.cpp crashed and took ttc with it. Nothing that was on the disk is lost.\n"
-        f"hint: {advise()}; {report(note)}"
-    )
 
 
 def report(note: Path) -> str:

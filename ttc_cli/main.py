@@ -14,7 +14,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -24,9 +23,8 @@ import typer.main
 from ttc_cli import __version__
 from ttc_cli.commands._shells import COMPLETING, mend_completion
 from ttc_cli.errors import DiskFull, MemoryShort, TtcError, UsageError
-from ttc_cli.output import print_error, silence
+from ttc_cli.output import fill_closed, print_error, silence
 from ttc_cli.signals import Terminated, raise_on_termination
-from ttc_cli.streams import fill_closed
 
 # The parent of everything typer raises about a wrong command line has no public name of its own.
 _CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -64,28 +62,22 @@ Examples:
   ttc doctor"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """Where a command lives; ``summary`` is its line in ``ttc --help``."""
-
-    module: str
-    attribute: str
-    summary: str
-
-
 _COMMANDS = {
-    "solve": _Entry("solve", "app", "Answer a question, thinking harder where it pays."),
-    "models": _Entry("models", "app", "List, download, check and remove models."),
-    "verifiers": _Entry("verifiers", "app", "List verifiers, test them, fit a probe."),
-    "runs": _Entry("runs", "app", "List, show, search, export and delete the runs that are kept."),
-    "replay": _Entry("replay", "app", "Show a run that was kept again, without a model."),
-    "bench": _Entry("bench", "app", "Compare strategies on labelled questions."),
-    "calibrate": _Entry("calibrate", "app", "Fit to labelled questions when to think harder."),
-    "policy": _Entry("policies", "app", "List, show, choose and export policies."),
-    "config": _Entry("config", "app", "List, read and change settings; list presets."),
-    "plugins": _Entry("plugins", "app", "List what other packages add to ttc."),
-    "doctor": _Entry("doctor", "app", "Check build, processor, memory, disk and models."),
+    "solve": "Answer a question, thinking harder where it pays.",
+    "models": "List, download, check and remove models.",
+    "verifiers": "List verifiers, test them, fit a probe.",
+    "runs": "List, show, search, export and delete the runs that are kept.",
+    "replay": "Show a run that was kept again, without a model.",
+    "bench": "Compare strategies on labelled questions.",
+    "calibrate": "Fit to labelled questions when to think harder.",
+    "policy": "List, show, choose and export policies.",
+    "config": "List, read and change settings; list presets.",
+    "plugins": "List what other packages add to ttc.",
+    "doctor": "Check build, processor, memory, disk and models.",
 }
+"""The commands and their lines in ``ttc --help``. Each is the ``app`` of the module of its name in
+``commands``, but for those in ``_MODULES``."""
+_MODULES = {"policy": "policies"}
 
 
 class _LazyGroup(typer.core.TyperGroup):
@@ -104,13 +96,12 @@ class _LazyGroup(typer.core.TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.summary) for name, entry in _COMMANDS.items()])
+            formatter.write_dl(list(_COMMANDS.items()))
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         # A stand-in: names and lines of help are known here, and imports take the user's time.
         commands: dict[str, Any] = {
-            name: typer.core.TyperCommand(name, help=entry.summary)
-            for name, entry in _COMMANDS.items()
+            name: typer.core.TyperCommand(name, help=summary) for name, summary in _COMMANDS.items()
         }
         ctx.command = typer.core.TyperGroup(name=self.name, params=self.params, commands=commands)
         return ctx.command.shell_complete(ctx, incomplete)
@@ -118,8 +109,7 @@ class _LazyGroup(typer.core.TyperGroup):
 
 def load_command(name: str) -> Any:
     """The command ``name`` with its module imported; help is plain text."""
-    entry = _COMMANDS[name]
-    app = getattr(importlib.import_module(f"ttc_cli.commands.{entry.module}"), entry.attribute)
+    app = importlib.import_module(f"ttc_cli.commands.{_MODULES.get(name, name)}").app
     app.rich_markup_mode = None
     app._add_completion = False
     command = typer.main.get_command(app)
@@ -177,7 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         with raise_on_termination():
-            code = _invoke(arguments)
+            returned = command_line().main(arguments, prog_name="ttc", standalone_mode=False)
+            code = returned if isinstance(returned, int) else 0
         sys.stdout.flush()
     except BaseException as error:
         code = _report(error)
@@ -186,11 +177,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError:
         silence(sys.stdout)
     return code
-
-
-def _invoke(arguments: list[str]) -> int:
-    returned = command_line().main(arguments, prog_name="ttc", standalone_mode=False)
-    return returned if isinstance(returned, int) else 0
 
 
 def _report(error: BaseException) -> int:

@@ -52,6 +52,27 @@ def _label(word: str, code: str, color: bool) -> str:
     return f"\x1b[1;{code}m{word}:\x1b[0m" if color else f"{word}:"
 
 
+def fill_closed() -> bool:
+    """Put a stream that leads nowhere in place of each closed one; whether stdout was closed.
+
+    The next file that is opened would get the number of the closed stream (``ttc … 1>&-``), and
+    whatever is then said on it would go into that file.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free: ``number``
+    closed = sys.stdout is None
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    return closed
+
+
 def silence(stream: TextIO) -> None:
     """Send what ``stream`` still buffers nowhere, so that Python's own flush at exit succeeds."""
     try:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
-_SHOW_CURSOR = b"\x1b[?25h"
 _UNWIND_SECONDS = 5.0
 _T = TypeVar("_T")
 _Handler = Callable[[int, FrameType | None], Any]
@@ -27,18 +26,22 @@ class Terminated(SystemExit):
     """SIGTERM or SIGHUP arrived; ``code`` is 128 + its number."""
 
 
+def restore_cursor() -> str:
+    """What makes the cursor visible again; empty where stderr is not a terminal."""
+    with contextlib.suppress(OSError):
+        return "\x1b[?25h" if os.isatty(2) else ""
+    return ""
+
+
 def leave(code: int) -> None:
     """End the process now: no unwinding, no waiting for threads; only the cursor is restored."""
     with contextlib.suppress(OSError):
-        if os.isatty(2):
-            os.write(2, _SHOW_CURSOR)
+        os.write(2, restore_cursor().encode())
     os._exit(code)
 
 
 @contextlib.contextmanager
-def handle(
-    handlers: dict[signal.Signals, _Handler],
-) -> Iterator[None]:
+def handle(handlers: dict[signal.Signals, _Handler]) -> Iterator[None]:
     """Install ``handlers`` and put the old ones back at the end.
 
     A signal that the parent process ignores (``nohup``, a background job) stays ignored, and
@@ -82,13 +85,8 @@ class Interruption:
 
     def installed(self) -> contextlib.AbstractContextManager[None]:
         """Handle SIGINT, SIGTERM and SIGHUP while a search runs."""
-        return handle(
-            {
-                signal.SIGINT: self._interrupt,
-                signal.SIGTERM: self._terminate,
-                signal.SIGHUP: self._terminate,
-            }
-        )
+        end = self._terminate
+        return handle({signal.SIGINT: self._interrupt, signal.SIGTERM: end, signal.SIGHUP: end})
 
     def rest(self) -> None:
         """The search is over: a first Ctrl-C now may not cost the answer about to be printed."""
@@ -96,15 +94,16 @@ class Interruption:
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """As ``run_tasks``, where a termination also asks the search to ``stop``."""
-        return _run(work, self._lend)
 
-    @contextlib.contextmanager
-    def _lend(self, cancel: _Handler) -> Iterator[None]:
-        self._cancel = cancel
-        try:
-            yield
-        finally:
-            self._cancel = None
+        @contextlib.contextmanager
+        def lend(cancel: _Handler) -> Iterator[None]:
+            self._cancel = cancel
+            try:
+                yield
+            finally:
+                self._cancel = None
+
+        return _run(work, lend)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.stop is None or self.happened:
