@@ -126,7 +126,7 @@ FILL = textwrap.dedent(
         "verifiers": lambda: verdicts.write_verdicts(known, {("b" * 64, "judge"): verdict}),
         "default": lambda: main(["models", "default", "qwen2.5-coder-0.5b"]),
         "add": lambda: main(["models", "add", str(model), "--name", "second"]),
-        "forget": lambda: own.forget_entry("first") and 0,
+        "forget": lambda: own.forget_entry("first", print),
         "speed": lambda: fitting.record_speed("first", 2.0),
         "record": lambda: records.record_file("first", model, "b" * 64, None) and 0,
         "policy": lambda: use_policy("b" * 64, "other", home / "data" / "policies"),

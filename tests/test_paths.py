@@ -17,8 +17,8 @@ from ttc_cli.bench import comparison, pool
 from ttc_cli.models import own
 from ttc_cli.models.registry import user_file
 from ttc_cli.paths import open_in_place, write_whole
-from ttc_cli.settings.edit import change
 from ttc_cli.solving.batch.answers import open_answers
+from ttc_cli.toml_files import change
 
 PACKAGE = Path(ttc_cli.__file__).parent
 
@@ -49,9 +49,9 @@ def config(path: Path) -> None:
 def models(path: Path) -> None:
     user_file().parent.mkdir(parents=True, exist_ok=True)
     user_file().write_text(
-        f'[models.m]\nbytes = 1\nsources = [{{ type = "file", path = "{path}" }}]'
+        f'# mine\nmodels.m = {{ sources = [{{ type = "file", path = "{path}" }}] }}'
     )
-    own.forget_entry("m")
+    own.forget_entry("m", lambda told: None)
 
 
 def outcomes(path: Path) -> None:

@@ -17,7 +17,8 @@ from ttc_cli.errors import UsageError
 from ttc_cli.policy.file import SHIPPED_FOLDER, load_policy
 from ttc_cli.solving.prompt_templates import read_template as read_prompt_template
 from ttc_cli.solving.serving import read_template
-from ttc_cli.texts import decode, read_toml, split_lines, to_utf8
+from ttc_cli.texts import decode, split_lines, to_utf8
+from ttc_cli.toml_files import read_toml
 from ttc_cli.verifiers.planted import load_planted
 
 MARKED = ["utf-8-sig", "utf-16", "utf-32"]

@@ -1,15 +1,11 @@
-"""Text that people bring: its encoding, where its lines end, and TOML within bounds."""
+"""Text that people bring: bytes in the encoding that they are marked with, and where lines end."""
 
 from __future__ import annotations
 
 import codecs
 import io
-import os
 import shlex
-import stat
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from ttc_cli.errors import UsageError
 
@@ -26,10 +22,6 @@ _MARKS = (
 )
 _HEAD = 4096
 """Bytes that are looked at where there is no mark."""
-_MAX_TOML = 1 << 20
-"""Bytes of a file of settings."""
-_MAX_DOTS = 200
-"""In one line of TOML: the time that a dotted key takes grows with the square of its parts."""
 
 
 def read_utf8(source: Path | int, name: str, what: str = "The file") -> bytes:
@@ -144,45 +136,6 @@ def split_lines(text: str) -> list[str]:
     Bytes have no such signs: ``bytes.splitlines`` is right.
     """
     return list(io.StringIO(text, newline=""))
-
-
-def read_toml(path: Path, hint: str | None = "ttc config edit") -> dict[str, Any]:
-    """The tables of a TOML file; empty where there is none. ``hint`` is for where it is not TOML.
-
-    Raises:
-        UsageError: it cannot be read, is not a regular file, or as ``parse_toml``.
-    """
-    try:
-        # Non-blocking, for a pipe that nobody writes to.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as f:
-            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
-                raise UsageError(f"{path} is no regular file.")
-            data = f.read(_MAX_TOML + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
-    return parse_toml(data, str(path), hint)
-
-
-def parse_toml(data: bytes, where: str, hint: str | None = None) -> dict[str, Any]:
-    """``data`` as TOML; ``where`` and ``hint`` are for the error.
-
-    Raises:
-        UsageError: it is not text, not TOML, too large, or nested too deeply.
-    """
-    if len(data) > _MAX_TOML:
-        raise UsageError(f"{where} is larger than {_MAX_TOML >> 20} MiB: it holds no settings.")
-    text = decode(data, where, where)
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.count(".") > _MAX_DOTS:
-            raise UsageError(f"{where}: line {number} has more than {_MAX_DOTS} dots.", hint)
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise UsageError(f"{where} is nested too deeply.", hint) from None
-    except ValueError as error:
-        raise UsageError(f"{where} is not valid TOML: {error}.", hint) from error
 
 
 def plural(number: int, noun: str) -> str:

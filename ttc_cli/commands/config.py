@@ -26,7 +26,7 @@ from ttc_cli.settings import config as settings
 from ttc_cli.settings import presets as kept
 from ttc_cli.settings.keys import KEYS, find_rule, parse_value
 from ttc_cli.settings.trust import require_own_hand
-from ttc_cli.texts import read_toml
+from ttc_cli.toml_files import read_toml
 
 app = typer.Typer(
     help="List, read and change settings; list presets.",
@@ -157,14 +157,14 @@ def set_value(
 
     The rest of the file stays as it is, comments included.
     """
-    from ttc_cli.settings.edit import change
+    from ttc_cli.toml_files import change
 
     parsed = _check(key, parse_value(key, value, "ttc config set"))
     path = _choose_file(project)
     if project:
         require_own_hand(key, parsed, str(path))
     out = Output()
-    change(path, (key,), parsed, out.warn)
+    change(path, (key,), parsed, out.warn, follow=not project)
     out.say(f"{key} = {parsed} in {path}")
     _tell_winner(key, path, out)
 
@@ -232,7 +232,7 @@ def unset(
     project: Project = False,
 ) -> None:
     """Take a setting, or a preset, out of your config.toml or the project's ttc.toml."""
-    from ttc_cli.settings.edit import change
+    from ttc_cli.toml_files import change
 
     path = _choose_file(project)
     content = read_toml(path)
@@ -243,7 +243,7 @@ def unset(
         raise UsageError(f"{key} is not set in {path}.", hint)
     table, _, name = key.partition(".")
     out = Output()
-    change(path, (table, name) if name else (key,), None, out.warn)
+    change(path, (table, name) if name else (key,), None, out.warn, follow=not project)
     out.say(f"{key} is gone from {path}")
     if not name:
         _tell_winner(key, path, out)

@@ -160,7 +160,7 @@ def remove(model: Name, yes: flags.Sure = False) -> None:
     if folder.is_dir():
         cleaning.remove(known.name)
     if registered:
-        own.forget_entry(known.name)
+        own.forget_entry(known.name, Output().warn)
     out = Output()
     out.say(f"Deleted {known.name}: {format_bytes(size)}.")
     if record is not None and record.path.parent != folder and record.path.is_file():
@@ -224,10 +224,15 @@ def add(
     ] = False,
 ) -> None:
     """Add a model of your own to the registry, pinned to its hash."""
-    entry = own.add_entry(
-        reference, name=name, sha256=sha256, verifier_format=verifier_format, thinks=thinks
-    )
     out = Output()
+    entry = own.add_entry(
+        reference,
+        name=name,
+        sha256=sha256,
+        verifier_format=verifier_format,
+        thinks=thinks,
+        warn=out.warn,
+    )
     out.say(f"Added to {user_file()}; next: ttc solve --model {entry.name} …")
     out.answer(entry.name)
 

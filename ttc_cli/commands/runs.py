@@ -263,7 +263,7 @@ def on() -> None:
 
 def _switch(wanted: str) -> None:
     from ttc_cli.settings.config import load_config, user_file
-    from ttc_cli.settings.edit import change
+    from ttc_cli.toml_files import change
 
     out = Output()
     change(user_file(), ("keep_runs",), wanted, out.warn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,7 @@ from ttc_cli.models.registry import (
     load_registry,
     user_file,
 )
-from ttc_cli.paths import write_whole
-from ttc_cli.texts import decode, read_toml
+from ttc_cli.toml_files import change
 
 VERIFIER_FORMATS = ("rlhflow", "math-shepherd", "versaprm")
 
@@ -33,11 +33,12 @@ def add_entry(
     sha256: str | None = None,
     verifier_format: str | None = None,
     thinks: bool = False,
-    hub: Hub | None = None,
+    warn: Callable[[str], None] = lambda told: None,
 ) -> Entry:
     """Add a file of this machine, or ``user/repo:quant`` of the hub, to the user's registry.
 
-    The entry is pinned: to the file's hash, or to the hash that the hub states.
+    The entry is pinned: to the file's hash, or to the hash that the hub states. ``warn`` as for
+    ``toml_files.change``.
 
     Raises:
         UsageError: no such reference, the name is taken, or an unknown format.
@@ -62,7 +63,7 @@ def add_entry(
         suggested = path.stem
     elif parsed is not None:
         picked, listed = sources.pick_file(
-            hub or Hub.from_environment(), parsed.repo, parsed.wanted, parsed.revision
+            Hub.from_environment(), parsed.repo, parsed.wanted, parsed.revision
         )
         source = picked
         pinned = sha256 or listed.sha256
@@ -85,40 +86,12 @@ def add_entry(
     if thinks:
         values["thinks"] = True
     entry = check_entry(name, values, "ttc models add")
-    _append(name, values)
+    change(user_file(), ("models", name), values, warn)
     if isinstance(source, FileSource):
         records.record_file(name, path, values["sha256"], source)
     return entry
 
 
-def _append(name: str, values: dict[str, Any]) -> None:
-    """Put an entry at the end of the file, leaving what the user wrote there as it is."""
-    import tomli_w
-
-    path = user_file()
-    before = decode(path.read_bytes(), f"The file {path}", str(path)) if path.is_file() else ""
-    table = tomli_w.dumps({"models": {name: values}})
-    _replace(path, f"{before.rstrip()}\n\n{table}".lstrip())
-
-
-def forget_entry(name: str) -> bool:
-    """Take ``name`` out of the user's file; whether it was there.
-
-    The file is written anew, without its comments; the old one stays beside it as ``.bak``.
-    """
-    import tomli_w
-
-    path = user_file()
-    content = read_toml(path, hint=None)
-    if name not in content.get("models", {}):
-        return False
-    # Copied: a full disk costs neither.
-    write_whole(path.with_suffix(".toml.bak"), path.read_bytes(), like=path)
-    del content["models"][name]
-    _replace(path, tomli_w.dumps(content))
-    return True
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text)
+def forget_entry(name: str, warn: Callable[[str], None]) -> None:
+    """Take ``name`` out of the user's file; ``warn`` as for ``toml_files.change``."""
+    change(user_file(), ("models", name), None, warn)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from ttc_cli import paths
 from ttc_cli.errors import TtcError, UsageError, find_near
-from ttc_cli.texts import read_toml
+from ttc_cli.toml_files import read_toml
 from ttc_cli.types import Sampling
 
 Tier = Literal["test", "starter", "small", "medium", "large", "xl", "own"]

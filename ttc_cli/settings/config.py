@@ -18,7 +18,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.settings.keys import KEYS, RENAMED, parse_value
 from ttc_cli.settings.trust import belongs_to_user, require_own_hand
-from ttc_cli.texts import read_toml
+from ttc_cli.toml_files import read_toml
 
 PROJECT_FILE = "ttc.toml"
 PRESETS = "presets"

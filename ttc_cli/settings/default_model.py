@@ -26,13 +26,13 @@ def find_default() -> Default:
 def set_default(name: str, warn: Callable[[str], None] = lambda text: None) -> str:
     """Store ``name`` as the user's default; returns the name as it is stored.
 
-    ``warn`` as for ``edit.change``.
+    ``warn`` as for ``toml_files.change``.
 
     Raises:
         UsageError: no such model, or a settings file that is not TOML.
         ModelMissing: a path without a file.
     """
-    from ttc_cli.settings.edit import change
+    from ttc_cli.toml_files import change
 
     model = resolve_unchecked(name)
     if model.entry.kind != "generator":

@@ -17,7 +17,7 @@ from ttc_cli.errors import UsageError, suggest
 from ttc_cli.settings.config import PRESETS, find_project_file, user_file
 from ttc_cli.settings.keys import PRESET_KEYS, parse_value, show_value
 from ttc_cli.settings.trust import require_own_hand
-from ttc_cli.texts import read_toml
+from ttc_cli.toml_files import read_toml
 
 _LISTS = ("verifier", "option")
 """Keys of flags that may be repeated: their value may be a list."""
@@ -83,13 +83,13 @@ def find_preset(name: str, folder: Path | None = None) -> Preset:
 
 
 def save_preset(name: str, values: Mapping[str, Any], warn: Callable[[str], None]) -> None:
-    """Keep ``values`` as ``name`` in the user's file; ``warn`` as for ``edit.change``.
+    """Keep ``values`` as ``name`` in the user's file; ``warn`` as for ``toml_files.change``.
 
     Raises:
         UsageError: the name cannot be one, there is nothing to keep, or the file cannot be
             written.
     """
-    from ttc_cli.settings.edit import change
+    from ttc_cli.toml_files import change
 
     if not _NAME.fullmatch(name):
         raise UsageError(

@@ -20,7 +20,8 @@ from ttc_cli.settings.config import Setting, read_settings
 from ttc_cli.settings.keys import show_value
 from ttc_cli.solving import question
 from ttc_cli.solving.question import Parts, read_file
-from ttc_cli.texts import decode, parse_toml, split_lines
+from ttc_cli.texts import decode, split_lines
+from ttc_cli.toml_files import parse_toml
 from ttc_cli.types import AnswerType
 
 if TYPE_CHECKING:

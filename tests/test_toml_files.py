@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttc_cli.errors import UsageError
-from ttc_cli.settings.edit import change
+from ttc_cli.toml_files import change
 
 FILE = """\
 # mine
@@ -122,7 +122,7 @@ def test_a_link_that_came_with_a_project_is_not_followed(tmp_path, target):
     (tmp_path / "there.toml").write_text("a = 1\n")
     (tmp_path / "ttc.toml").symlink_to(tmp_path / target)
     with pytest.raises(UsageError, match="is a link to"):
-        change(tmp_path / "ttc.toml", ("threads",), 4, refuse)
+        change(tmp_path / "ttc.toml", ("threads",), 4, refuse, follow=False)
     assert (tmp_path / "there.toml").read_text() == "a = 1\n"
     assert not (tmp_path / "missing.toml").exists()
 

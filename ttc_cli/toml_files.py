@@ -1,6 +1,6 @@
-"""Changes one place in a TOML file of settings and leaves the rest as its owner wrote it.
+"""TOML files that people write: read within bounds, and changed in one place.
 
-tomli-w writes tables and cannot keep comments. So the change is made in the lines themselves, and
+tomli-w writes tables and cannot keep comments. So a change is made in the lines themselves, and
 what came of it is read back: only where that is not the wanted content (a value over several
 lines, a table written inline) is the whole file written anew.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,29 +17,76 @@ from typing import Any
 
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
-from ttc_cli.settings.config import PROJECT_FILE
-from ttc_cli.texts import decode, read_toml, split_lines
+from ttc_cli.texts import decode, split_lines
 
-BACKUP = ".bak"
-"""Added to the name of a file that was written anew without its comments."""
+_MAX_BYTES = 1 << 20
+_MAX_DOTS = 200
+"""In one line: the time that a dotted key takes grows with the square of its parts."""
 
 
-def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str], None]) -> None:
+def read_toml(path: Path, hint: str | None = "ttc config edit") -> dict[str, Any]:
+    """The tables of a TOML file; empty where there is none. ``hint`` is for where it is not TOML.
+
+    Raises:
+        UsageError: it cannot be read, is not a regular file, or as ``parse_toml``.
+    """
+    try:
+        # Non-blocking, for a pipe that nobody writes to.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as f:
+            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+                raise UsageError(f"{path} is no regular file.")
+            data = f.read(_MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+    return parse_toml(data, str(path), hint)
+
+
+def parse_toml(data: bytes, where: str, hint: str | None = None) -> dict[str, Any]:
+    """``data`` as TOML; ``where`` and ``hint`` are for the error.
+
+    Raises:
+        UsageError: it is not text, not TOML, too large, or nested too deeply.
+    """
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"{where} is larger than {_MAX_BYTES >> 20} MiB: it holds no settings.")
+    text = decode(data, where, where)
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MAX_DOTS:
+            raise UsageError(f"{where}: line {number} has more than {_MAX_DOTS} dots.", hint)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise UsageError(f"{where} is nested too deeply.", hint) from None
+    except ValueError as error:
+        raise UsageError(f"{where} is not valid TOML: {error}.", hint) from error
+
+
+def change(
+    path: Path,
+    place: tuple[str, ...],
+    value: Any,
+    warn: Callable[[str], None],
+    *,
+    follow: bool = True,
+) -> None:
     """Put ``value`` at ``place`` of the file, whole or not at all; None takes out what is there.
 
     Args:
-        path: the file; it and its folder are made where they are missing, a link stays one, but
-            a project's is refused.
+        path: the file; it and its folder are made where they are missing.
         place: ``(key,)``, or ``(table, name)`` of a table within a table.
         value: a TOML value; for a table a mapping.
-        warn: told where the file could not be changed without losing its comments.
+        warn: told where the file could not be changed without losing its comments, which a copy
+            beside it then keeps.
+        follow: write to what a link at ``path`` leads to; False refuses links.
 
     Raises:
-        UsageError: the file cannot be read or written, or is no TOML.
+        UsageError: the file cannot be read or written, or is not TOML.
     """
     import tomli_w
 
-    if path.name == PROJECT_FILE and path.is_symlink():  # it may have come with the folder
+    if not follow and path.is_symlink():
         raise UsageError(
             f"{path} is a link to {os.readlink(path)}, and nothing was written there.",
             "change that file itself, or put a file in place of the link",
@@ -51,10 +99,10 @@ def change(path: Path, place: tuple[str, ...], value: Any, warn: Callable[[str],
     edit = _edit_value if len(place) == 1 else _edit_table
     text = "".join(edit(lines, place, value))
     copy = None
-    if not _reads_as(text, wanted):
+    if _parse(text) != wanted:
         text = tomli_w.dumps(wanted)
         if "#" in before:
-            copy = path.with_name(path.name + BACKUP)
+            copy = path.with_name(f"{path.name}.bak")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if copy is not None:
@@ -81,19 +129,16 @@ def _put(content: Mapping[str, Any], place: tuple[str, ...], value: Any) -> dict
     return changed
 
 
-def _reads_as(text: str, wanted: Mapping[str, Any]) -> bool:
+def _parse(text: str) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(text) == wanted
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        return False
+        return None
 
 
 def _read_line(line: str) -> dict[str, Any]:
     """The line on its own as TOML; empty where it says nothing or is a part of something."""
-    try:
-        return tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
-        return {}
+    return _parse(line) or {}
 
 
 def _edit_value(lines: list[str], place: tuple[str, ...], value: Any) -> list[str]:
@@ -117,9 +162,8 @@ def _edit_value(lines: list[str], place: tuple[str, ...], value: Any) -> list[st
 def _comment_of(line: str) -> str:
     """The comment at the end of a line with a value, and the blanks before it."""
     value = _read_line(line)
-    starts = (n for n, letter in enumerate(line) if letter == "#")
-    for start in starts:
-        if _read_line(line[:start]) == value:
+    for start, letter in enumerate(line):
+        if letter == "#" and _read_line(line[:start]) == value:
             return line[len(line[:start].rstrip()) :].rstrip("\r\n")
     return ""
 
