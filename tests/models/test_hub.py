@@ -29,8 +29,7 @@ from ttc_cli.models import hub as hub_module
 from ttc_cli.models.download import download
 from ttc_cli.models.hub import Hub
 from ttc_cli.models.progress import Phase, Progress
-from ttc_cli.models.pull import ensure, pull
-from ttc_cli.models.sources import pick_file
+from ttc_cli.models.pull import ensure, pick_file, pull
 
 Start = Callable[..., subprocess.Popen[str]]
 REFERENCE = "user/tiny-GGUF:Q4_K_M"

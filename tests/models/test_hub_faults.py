@@ -29,7 +29,7 @@ from ttc_cli.errors import (
 )
 from ttc_cli.models import download as download_module
 from ttc_cli.models import hub as hub_module
-from ttc_cli.models import records, sources
+from ttc_cli.models import records
 from ttc_cli.models.hub import Hub, HubSource
 from ttc_cli.models.pull import pull
 
@@ -45,12 +45,12 @@ LOGIN = b"<html><body>Log in to the network of this hotel</body></html>"
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were asked for; none is made."""
     pauses: list[float] = []
-    original = sources.download
+    original = download_module.download
 
     def download(*arguments: object) -> str:
         return original(*arguments, pauses.append)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sources, "download", download)
+    monkeypatch.setattr("ttc_cli.models.pull.download", download)
     return pauses
 
 

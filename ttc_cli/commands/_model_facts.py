@@ -10,7 +10,6 @@ from ttc_cli.models.files import Model
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.records import Record
 from ttc_cli.models.registry import Entry
-from ttc_cli.models.sources import describe
 
 
 def summarise(
@@ -64,7 +63,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "template": entry.template_note,
         "format": entry.format,
         "note": entry.note,
-        "sources": [describe(source) for source in entry.sources],
+        "sources": [str(source) for source in entry.sources],
         "path": None if model.path is None else str(model.path),
     }
     if model.path is not None:

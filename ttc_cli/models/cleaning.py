@@ -73,17 +73,14 @@ def prune(leftovers: list[Leftover]) -> int:
     """Delete ``leftovers``, but none of a model that is being downloaded; returns the bytes."""
     freed = 0
     for leftover in leftovers:
-        folder = next(p for p in (leftover.path, *leftover.path.parents) if _is_top(p))
+        inside = leftover.path.relative_to(paths.models_dir())
+        folder = paths.models_dir() / inside.parts[0]
         with contextlib.suppress(TtcError), lock(folder.name):
             delete(leftover.path)
             freed += leftover.bytes
             with contextlib.suppress(OSError):
                 folder.rmdir()  # if that was the last thing in it
     return freed
-
-
-def _is_top(path: Path) -> bool:
-    return path.parent == paths.models_dir()
 
 
 def list_unfinished(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ttc_cli.errors import DiskFull, ModelCorrupt, NetworkError, Unreachable
-from ttc_cli.models.hub import Hub, RemoteFile, refusal
+from ttc_cli.models.hub import RETRY_STATUS, Hub, RemoteFile, read_wait, refusal
 from ttc_cli.models.progress import format_bytes
 from ttc_cli.models.records import CHUNK
 from ttc_cli.paths import open_in_place
@@ -139,9 +139,8 @@ class _Transfer:
         status = response.status_code
         if self._done and status in (200, 416):
             raise _Restart
-        if status in (408, 429, 500, 502, 503, 504):
-            wish = response.headers.get("Retry-After", "")
-            return min(float(wish), 30.0) if wish.isdigit() else 1.0
+        if status in RETRY_STATUS:
+            return read_wait(response, 1.0, most=30.0)
         if status not in (200, 206):
             raise refusal(self._hub.endpoint, self._remote.name, status)
         if self._done and not response.headers.get("Content-Range", "").startswith(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ttc_cli.errors import (
     AccessDenied,
@@ -36,7 +36,7 @@ PROBE_SECONDS = 2.0
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0
 _ATTEMPTS = 3
-_RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _T = TypeVar("_T")
@@ -203,15 +203,17 @@ class Hub:
 
     def _ask(self, repo: str, question: Callable[[], _T]) -> _T:
         import httpx2
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
 
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return question()
             except HfHubHTTPError as error:
-                if error.response.status_code not in _RETRY_STATUS or attempt == _ATTEMPTS:
-                    self._refuse(repo, error)
-                time.sleep(_wait(error.response, attempt))
+                status = error.response.status_code
+                if status not in RETRY_STATUS or attempt == _ATTEMPTS:
+                    denied = isinstance(error, GatedRepoError)
+                    raise refusal(self.endpoint, repo, 401 if denied else status) from error
+                time.sleep(read_wait(error.response, 0.5 * attempt, most=5.0))
             except (httpx2.HTTPError, OSError) as error:
                 if attempt == _ATTEMPTS:
                     raise Unreachable(
@@ -230,13 +232,6 @@ class Hub:
                     "open a browser and log in to the network, or check HF_ENDPOINT",
                 ) from error
         raise AssertionError("unreachable")
-
-    def _refuse(self, repo: str, error: Exception) -> NoReturn:
-        from huggingface_hub import errors
-
-        status: int = error.response.status_code  # type: ignore[attr-defined]
-        denied = status in (401, 403) or isinstance(error, errors.GatedRepoError)
-        raise refusal(self.endpoint, repo, 401 if denied else status) from error
 
 
 def refusal(endpoint: str, repo: str, status: int) -> NetworkError | ModelMissing:
@@ -261,7 +256,7 @@ def refusal(endpoint: str, repo: str, status: int) -> NetworkError | ModelMissin
     return NetworkError(f"The hub failed (HTTP {status}).", "repeat the command later")
 
 
-def _wait(response: httpx2.Response, attempt: int) -> float:
-    """Seconds to wait before asking again: the hub's own wish, if it is short."""
-    wish = response.headers.get("Retry-After", "")
-    return min(float(wish), 5.0) if wish.isdigit() else 0.5 * attempt
+def read_wait(response: httpx2.Response, otherwise: float, *, most: float) -> float:
+    """Seconds until the hub wants to be asked again, at most ``most``; else ``otherwise``."""
+    stated = response.headers.get("Retry-After", "")
+    return min(float(stated), most) if stated.isdigit() else otherwise

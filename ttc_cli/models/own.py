@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.errors import UsageError
-from ttc_cli.models import files, records, sources
+from ttc_cli.models import files, records
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hub import Hub
+from ttc_cli.models.pull import pick_file
 from ttc_cli.models.registry import (
     Entry,
     FileSource,
@@ -62,7 +63,7 @@ def add_entry(
         values |= {"sha256": found, "bytes": info.file_bytes, "context": info.context_length}
         suggested = path.stem
     elif parsed is not None:
-        picked, listed = sources.pick_file(
+        picked, listed = pick_file(
             Hub.from_environment(), parsed.repo, parsed.wanted, parsed.revision
         )
         source = picked

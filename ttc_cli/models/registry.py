@@ -64,6 +64,9 @@ class HubSource:
         if not is_plain_path(self.file):
             raise ValueError(f"{self.file!r} is no file name inside a repository")
 
+    def __str__(self) -> str:
+        return f"hub {self.repo}/{self.file}@{self.revision[:12]}"
+
 
 @dataclass(frozen=True, slots=True)
 class MirrorSource:
@@ -88,6 +91,10 @@ class MirrorSource:
         if not re.fullmatch(r"[0-9][\w.+!-]*", self.version):
             raise ValueError(f"{self.version!r} is no package version")
 
+    def __str__(self) -> str:
+        more = f" and {self.parts - 1} more" if self.parts > 1 else ""
+        return f"package mirror {self.package_of(1)}{more} {self.version}"
+
     def package_of(self, part: int) -> str:
         """The package that holds ``part`` (from 1)."""
         return _number(self.package, part)
@@ -104,6 +111,9 @@ class FileSource:
     path: str
     type: Literal["file"] = "file"
     __pydantic_config__: ClassVar[Any] = _NO_EXTRA
+
+    def __str__(self) -> str:
+        return f"file {self.path}"
 
 
 Source: TypeAlias = HubSource | MirrorSource | FileSource
