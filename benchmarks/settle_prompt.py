@@ -53,6 +53,11 @@ EXAMPLES = (
 )
 
 
+def _ask_in_one_turn(problem: Problem) -> list[Message]:
+    instruction, question = build_messages(problem)
+    return [Message("user", f"{question.content}\n\n{instruction.content}")]
+
+
 def _ask_as_qwen(problem: Problem) -> list[Message]:
     instruction = r"Please reason step by step, and put your final answer within \boxed{}."
     return [Message("user", f"{problem.text}\n\n{instruction}")]
@@ -73,7 +78,7 @@ def _ask_with_examples(count: int) -> Callable[[Problem], list[Message]]:
 
 PROMPTS: dict[str, Callable[[Problem], list[Message]]] = {
     "system": build_messages,
-    "user": lambda problem: build_messages(problem, "user"),
+    "user": _ask_in_one_turn,
     "qwen": _ask_as_qwen,
     "example1": _ask_with_examples(1),
     "example2": _ask_with_examples(2),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ttc_cli.engines.base import EngineInfo, Prompt
 from ttc_cli.errors import TemplateError
-from ttc_cli.prompts import Chat, Message, build_messages, format_hash, instructions
+from ttc_cli.prompts import Chat, Message, build_messages, instructions
 from ttc_cli.types import AnswerType, Problem
 
 TEMPLATES = Path(__file__).parent / "data" / "templates"
@@ -113,12 +113,6 @@ def test_any_contents_come_through_whole(name: str, system: str, user: str) -> N
 def test_without_a_system_text_the_template_writes_its_own() -> None:
     assert "You are Qwen" in written(stored("qwen2.5-coder").render([ASKED[1]]))
     assert "named SmolLM" in written(stored("smollm2").render([Message("system", ""), ASKED[1]]))
-
-
-def test_without_a_generation_prompt() -> None:
-    assert written(stored("chatml").render(ASKED, add_generation_prompt=False)).endswith(
-        "What is 2+2?<|im_end|>\n"
-    )
 
 
 def test_blanks_before_a_content_belong_to_its_span() -> None:
@@ -358,28 +352,16 @@ def test_instructions_for_code_and_json_ask_for_a_fenced_block(type: AnswerType)
 
 def test_the_schema_is_part_of_the_instruction() -> None:
     problem = Problem("Who is it?", AnswerType.JSON, schema='{"type": "string"}')
-    for place in ("system", "user"):
-        (asked,) = [
-            each for each in build_messages(problem, place) if "JSON Schema" in each.content
-        ]
-        assert asked.role == place
-        assert asked.content.endswith('this JSON Schema:\n{"type": "string"}')
+    (asked,) = [each for each in build_messages(problem) if "JSON Schema" in each.content]
+    assert asked.role == "system"
+    assert asked.content.endswith('this JSON Schema:\n{"type": "string"}')
 
 
-def test_messages_carry_the_instruction_where_they_are_told_to() -> None:
+def test_the_system_turn_carries_the_instruction() -> None:
     problem = Problem("2+2?", AnswerType.NUMBER, system="You are a clerk.")
     asked = instructions(AnswerType.NUMBER)
-    assert build_messages(problem, "system") == [
+    assert build_messages(problem) == [
         Message("system", f"You are a clerk.\n\n{asked}"),
         Message("user", "2+2?"),
     ]
-    assert build_messages(problem, "user") == [
-        Message("system", "You are a clerk."),
-        Message("user", f"2+2?\n\n{asked}"),
-    ]
     assert build_messages(Problem("A poem", AnswerType.FREE)) == [Message("user", "A poem")]
-
-
-def test_the_format_has_a_stable_hash_of_its_own() -> None:
-    assert format_hash() == format_hash("system") != format_hash("user")
-    assert len(format_hash()) == 16

@@ -15,16 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ttc_cli.errors import TemplateError
 from ttc_cli.types import AnswerType, EngineInfo, Problem, Prompt, Span
 
 if TYPE_CHECKING:
     from ttc_cli.templates import Template
-
-Place = Literal["system", "user"]
-"""Which turn carries the answer-format instruction."""
 
 JUDGE_QUESTION = "Is the answer above correct? Check it and reply with one word, Yes or No."
 JUDGE_STEP_QUESTION = (
@@ -100,29 +97,17 @@ def request_revision(type: AnswerType, *, rating: float | None, cut_off: bool) -
     return _join(" ".join(seen), instructions(type))
 
 
-def build_messages(problem: Problem, place: Place = "system") -> list[Message]:
-    """The conversation that asks ``problem``; its answer type should be resolved.
+def build_messages(problem: Problem) -> list[Message]:
+    """The conversation that asks ``problem``, whose answer type should be resolved.
 
-    Args:
-        problem: its own ``system`` text comes before the instruction.
-        place: the turn that the instruction is written into.
+    The system turn carries the problem's own ``system`` text and then the instruction.
     """
-    system, user = problem.system or "", problem.text
     instruction = instructions(problem.answer_type)
     if problem.schema is not None:
         instruction = _join(instruction, f"It conforms to this JSON Schema:\n{problem.schema}")
-    if place == "system":
-        system = _join(system, instruction)
-    else:
-        user = _join(user, instruction)
+    system = _join(problem.system or "", instruction)
     turns = [Message("system", system)] if system else []
-    return [*turns, Message("user", user)]
-
-
-def format_hash(place: Place = "system") -> str:
-    """A hash of the instructions and the judge's question: policies hold for one format."""
-    texts = [place, JUDGE_QUESTION, *(f"{type}={text}" for type, text in _INSTRUCTIONS.items())]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+    return [*turns, Message("user", problem.text)]
 
 
 class Chat:
@@ -163,7 +148,7 @@ class Chat:
         self._now = now
         self._follow_up = functools.lru_cache(maxsize=32)(self._write_follow_up)
 
-    def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> Prompt:
+    def render(self, messages: Sequence[Message]) -> Prompt:
         """The prompt for ``messages``: contents as plain spans, all else as control spans.
 
         Every content is in it. A template without a system role gets the system text at the head
@@ -176,13 +161,13 @@ class Chat:
         merged = _merge_system(messages)
         both = [messages, merged] if merged != messages else [messages]
         lost = ""
-        for turns, text in self._write_forms(both, _mark, add_generation_prompt):
+        for turns, text in self._write_forms(both, _mark):
             missing = _find_missing(text, turns)
             if not missing:
                 return _split(text, turns)
             lost = lost or " and ".join(dict.fromkeys(_LOST[turns[each].role] for each in missing))
         # A template that changes contents: none of it may spell a control token.
-        for turns, text in self._write_forms(both, _neutralise, add_generation_prompt):
+        for turns, text in self._write_forms(both, _neutralise):
             prompt = _find_contents(text, _neutralise(turns))
             if prompt is not None:
                 return prompt
@@ -206,7 +191,7 @@ class Chat:
     def _write_follow_up(self, text: str) -> Prompt:
         turns = [Message("user", "?"), Message("assistant", "!"), Message("user", text)]
         shown = False
-        for _, rendered in self._write_forms([turns], _mark, True):
+        for _, rendered in self._write_forms([turns], _mark):
             _, found, after = rendered.rpartition(_placeholder(1))
             shown = shown or bool(found)
             if found and (not text.strip() or _placeholder(2) in after):
@@ -221,7 +206,6 @@ class Chat:
         self,
         conversations: Sequence[Sequence[Message]],
         prepare: Callable[[Sequence[Message]], Sequence[Message]],
-        add: bool,
     ) -> Iterator[tuple[Sequence[Message], str]]:
         """Each conversation as the template writes it, in each form that contents may have.
 
@@ -236,7 +220,7 @@ class Chat:
         for turns in conversations:
             for form in _FORMS:
                 try:
-                    text = self._write(prepare(turns), form, add)
+                    text = self._write(prepare(turns), form)
                 except TemplateError as error:
                     failure = error
                     if time.thread_time() > until:
@@ -248,11 +232,11 @@ class Chat:
         if failure is not None and not written:
             raise failure
 
-    def _write(self, messages: Sequence[Message], form: Callable[[Message], Any], add: bool) -> str:
+    def _write(self, messages: Sequence[Message], form: Callable[[Message], Any]) -> str:
         variables = {
             **self._variables,
             "messages": [{"role": each.role, "content": form(each)} for each in messages],
-            "add_generation_prompt": add,
+            "add_generation_prompt": True,
         }
         return self._template.render(variables, self._now)
 
@@ -281,19 +265,15 @@ _DUMPED = "ttc-part-as-it-is"
 """Shows where a template writes out a list of parts as it is."""
 
 
-def _as_text(message: Message) -> Any:
-    return message.content
-
-
 def _as_parts(message: Message) -> Any:
     return [{"type": "text", "text": message.content, "": _DUMPED}]
 
 
-def _as_both(message: Message) -> Any:
-    return (_as_text if message.role == "system" else _as_parts)(message)
-
-
-_FORMS = (_as_text, _as_parts, _as_both)
+_FORMS: tuple[Callable[[Message], Any], ...] = (
+    lambda message: message.content,
+    _as_parts,
+    lambda message: message.content if message.role == "system" else _as_parts(message),
+)
 """What the ``content`` of a message is to a template: a text, or a list of parts, as to those of
 models that also see or hear."""
 
