@@ -43,7 +43,7 @@ def draw_curves(
     title: str,
     folder: Path,
     name: str = "curves",
-) -> list[Path]:
+) -> None:
     """Write ``name``.png and ``name``.svg into ``folder``: a panel for each kind of cost.
 
     Args:
@@ -52,35 +52,21 @@ def draw_curves(
         title: above the panels.
         folder: where to; it exists.
         name: of the files.
-
-    Returns:
-        The files.
     """
     timed = all(row.seconds is not None for rows in lines.values() for row in rows)
     axes = _AXES if timed else _AXES[:2]
-    return _draw_panels([(axis, "", lines) for axis in axes], points, title, folder, name)
+    _draw_panels([(axis, "", lines) for axis in axes], points, title, folder, name)
 
 
 def draw_bins(
     bins: Mapping[int, Mapping[str, Sequence[Row]]], title: str, folder: Path, name: str
-) -> list[Path]:
-    """Write ``name``.png and ``name``.svg into ``folder``: a panel for each difficulty bin.
-
-    Args:
-        bins: as ``lines`` of ``draw_curves``, of the questions of a bin; at least one.
-        title: above the panels.
-        folder: where to; it exists.
-        name: of the files.
-
-    Returns:
-        The files.
-    """
-    panels = [(_AXES[1], _head_bin(number, bins[number]), bins[number]) for number in sorted(bins)]
-    return _draw_panels(panels, [], title, folder, name)
-
-
-def _head_bin(number: int, lines: Mapping[str, Sequence[Row]]) -> str:
-    return f"bin {number} (n {next(iter(lines.values()))[0].questions})"
+) -> None:
+    """As ``draw_curves``, a panel for each difficulty bin: ``lines`` of its questions alone."""
+    panels = []
+    for number, lines in sorted(bins.items()):
+        questions = next(iter(lines.values()))[0].questions
+        panels.append((_AXES[1], f"bin {number} (n {questions})", lines))
+    _draw_panels(panels, [], title, folder, name)
 
 
 def _draw_panels(
@@ -89,7 +75,7 @@ def _draw_panels(
     title: str,
     folder: Path,
     name: str,
-) -> list[Path]:
+) -> None:
     """A panel for each (axis, heading, lines); ``points`` stand in all of them."""
     require_plotting()
     import matplotlib
@@ -97,20 +83,15 @@ def _draw_panels(
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
-    figure, grid = pyplot.subplots(
-        1,
-        len(wanted),
-        figsize=(4.4 * len(wanted) + 1.4, 4.2),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    size = (4.4 * len(wanted) + 1.4, 4.2)
+    figure, [panels] = pyplot.subplots(
+        1, len(wanted), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
-    panels = grid[0]
     for panel, ((cost, label, unit), heading, lines) in zip(panels, wanted, strict=True):
-        for number, (line, rows) in enumerate(lines.items()):
-            _draw(panel, rows, cost, unit, _COLOURS[number % len(_COLOURS)], line, joined=True)
-        for number, row in enumerate(points, start=len(lines)):
-            _draw(panel, [row], cost, unit, _COLOURS[number % len(_COLOURS)], row.name)
+        drawn = [(line, rows, True) for line, rows in lines.items()]
+        drawn += [(row.name, [row], False) for row in points]
+        for number, (line, rows, joined) in enumerate(drawn):
+            _draw(panel, rows, cost, unit, _COLOURS[number % len(_COLOURS)], line, joined)
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
         panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
@@ -123,16 +104,11 @@ def _draw_panels(
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, loc="outside right center")
     figure.suptitle(title, fontsize=10)
-    files = [folder / f"{name}.png", folder / f"{name}.svg"]
     with matplotlib.rc_context({"svg.hashsalt": "ttc"}):  # the same data, the same bytes
-        for file in files:
-            kind = file.suffix.removeprefix(".")
-            with replacing(file) as fresh:
-                figure.savefig(
-                    fresh, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {}
-                )
+        for kind, metadata in (("png", {}), ("svg", {"Date": None})):
+            with replacing(folder / f"{name}.{kind}") as fresh:
+                figure.savefig(fresh, format=kind, dpi=150, metadata=metadata)
     pyplot.close(figure)
-    return files
 
 
 def _draw(
@@ -142,8 +118,7 @@ def _draw(
     unit: float,
     colour: str,
     label: str,
-    *,
-    joined: bool = False,
+    joined: bool,
 ) -> None:
     known = [row for row in rows if getattr(row, cost) is not None]
     if not known:
@@ -151,7 +126,7 @@ def _draw(
     known.sort(key=lambda row: getattr(row, cost))
     x = [getattr(row, cost) / unit for row in known]
     y = [row.accuracy for row in known]
-    low, high = ([row.interval[side] for row in known] for side in (0, 1))
+    low, high = zip(*(row.interval for row in known), strict=True)
     if joined:
         panel.plot(x, y, color=colour, marker="o", markersize=4, linewidth=1.6, label=label)
         panel.fill_between(x, low, high, color=colour, alpha=0.06, linewidth=0)
