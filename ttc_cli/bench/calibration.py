@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING
 
 from ttc_cli.answers import resolve
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.matching import Match, match, pick_baseline
-from ttc_cli.bench.pool import Pool, PoolSample
+from ttc_cli.bench.matching import match, pick_baseline
+from ttc_cli.bench.pool import Pool
 from ttc_cli.bench.report import summarise
 from ttc_cli.bench.settings import Trials
 from ttc_cli.bench.verifier_trials import Rating, Trial, separate
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.belief import Belief, describe_vote
-from ttc_cli.policy.difficulty import find_slipped
 from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import count_heard
@@ -72,9 +71,30 @@ class State:
 
 def grade(pool: Pool, questions: Sequence[Question], comparer: Comparer) -> list[Graded]:
     """The samples of ``pool`` as candidates, graded by the labels of ``questions``."""
-    return [
-        _grade(question, pool.questions[question.id].samples, comparer) for question in questions
-    ]
+    found = []
+    for question in questions:
+        answer_type = resolve(question.problem).answer_type
+        candidates = tuple(
+            Candidate(
+                id=sample.recorded.index,
+                text="",
+                tokens=sample.recorded.tokens,
+                finish=sample.recorded.finish,
+                answer=sample.read_answer(answer_type),
+                confidence=sample.recorded.confidence,
+                scores=(_check_sums(sample.recorded.text),),
+            )
+            for sample in pool.questions[question.id].samples
+        )
+        right = frozenset(
+            each.id for each in candidates if comparer.grade(each.answer, question.answer)
+        )
+        found.append(Graded(question.id, candidates, right))
+    return found
+
+
+def _check_sums(text: str) -> Score:
+    return Score(ARITHMETIC, float(find_first(text) is None), weight=0)
 
 
 def label_by_majority(
@@ -100,26 +120,6 @@ def label_by_majority(
     return labelled
 
 
-def _grade(question: Question, samples: Sequence[PoolSample], comparer: Comparer) -> Graded:
-    answer_type = resolve(question.problem).answer_type
-    candidates = tuple(
-        Candidate(
-            id=sample.recorded.index,
-            text="",
-            tokens=sample.recorded.tokens,
-            finish=sample.recorded.finish,
-            answer=sample.read_answer(answer_type),
-            confidence=sample.recorded.confidence,
-            scores=(Score(ARITHMETIC, float(find_first(sample.recorded.text) is None), weight=0),),
-        )
-        for sample in samples
-    )
-    right = frozenset(
-        each.id for each in candidates if comparer.grade(each.answer, question.answer)
-    )
-    return Graded(question.id, candidates, right)
-
-
 def choose_slip(graded: Sequence[Graded]) -> float:
     """What is left of the vote of a candidate with a wrong sum: ``SHIPPED.slip``.
 
@@ -140,31 +140,18 @@ def choose_slip(graded: Sequence[Graded]) -> float:
 
 
 def walk(
-    graded: Graded,
-    comparer: Comparer,
-    sureness: float,
-    slip: float = SHIPPED.slip,
-    orders: int = ORDERS,
-    seed: int = 0,
+    graded: Graded, comparer: Comparer, sureness: float, slip: float = SHIPPED.slip
 ) -> list[State]:
-    """The votes of ``graded`` at all ``SIZES``, over several orders of its samples.
+    """The votes of ``graded`` at all ``SIZES``, over ``ORDERS`` orders of its samples.
 
-    Args:
-        graded: a question.
-        comparer: groups its answers.
-        sureness: as ``Table.sureness``.
-        slip: as ``Table.slip``.
-        orders: of the samples.
-        seed: of the orders.
+    ``sureness`` and ``slip`` are as in ``Table``.
     """
     states: list[State] = []
-    draw = random.Random(f"{seed}:{graded.id}")
+    draw = random.Random(f"0:{graded.id}")
     everyone = list(graded.candidates)
-    for _ in range(orders):
+    for _ in range(ORDERS):
         draw.shuffle(everyone)
-        for size in SIZES:
-            if size > len(everyone):
-                break
+        for size in (each for each in SIZES if each <= len(everyone)):
             part = everyone[:size]
             # Numbered by place: of equal votes the one that came first leads, as in a run.
             placed = [replace(each, id=place) for place, each in enumerate(part)]
@@ -221,31 +208,34 @@ def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliabili
 
     Over the candidates that answered.
     """
-    scores: dict[str, list[Rating]] = {}
+    ratings: dict[str, list[Rating]] = {}
     for question in graded:
-        slipped = find_slipped(question.candidates)
-        answered = {each.id for each in question.candidates if each.answer is not None}
-        for sample in pool.questions[question.id].samples:
-            recorded = sample.recorded
-            if recorded.index not in answered:
+        samples = pool.questions[question.id].samples
+        for candidate, sample in zip(question.candidates, samples, strict=True):
+            if candidate.answer is None:
                 continue
-            right = recorded.index in question.right
-            sums = float(recorded.index not in slipped)
-            scores.setdefault(ARITHMETIC, []).append(Rating(question.id, right, sums))
+            scores = {ARITHMETIC: float(not candidate.slipped)}
             if sample.judge is not None:
-                scores.setdefault("judge", []).append(Rating(question.id, right, sample.judge))
-            if recorded.confidence is not None:
+                scores["judge"] = sample.judge
+            if candidate.confidence is not None:
                 for name in ("mean_logprob", "tail_logprob", "lowest_group", "tail_group"):
-                    value = getattr(recorded.confidence, name)
                     key = f"confidence ({name.replace('_', ' ')})"
-                    scores.setdefault(key, []).append(Rating(question.id, right, value))
-    return tuple(_rate(name, ratings) for name, ratings in scores.items())
-
-
-def _rate(name: str, ratings: Sequence[Rating]) -> Reliability:
-    found = separate(Trial(name, "sampled", "whole", tuple(ratings)))
-    return Reliability(
-        name, found.auc, found.auc_within, found.low, found.high, found.compared, found.trusted
+                    scores[key] = getattr(candidate.confidence, name)
+            for key, value in scores.items():
+                rating = Rating(question.id, candidate.id in question.right, value)
+                ratings.setdefault(key, []).append(rating)
+    found = [separate(Trial(name, "sampled", "whole", tuple(r))) for name, r in ratings.items()]
+    return tuple(
+        Reliability(
+            each.trial.verifier,
+            each.auc,
+            each.auc_within,
+            each.low,
+            each.high,
+            each.compared,
+            each.trusted,
+        )
+        for each in found
     )
 
 
@@ -308,38 +298,33 @@ async def calibrate(
         expected.append(
             Expected(level, now.accuracy, now.flops, now.samples, before.accuracy, before.flops)
         )
+    share, baseline = found.share, found.baseline
     types = tuple(sorted({resolve(question.problem).answer_type for question in questions}))
-    source = Source(
-        data=data,
-        questions=len(questions),
-        samples=samples,
-        seed=header.seed,
-        temperature=header.sampling.temperature,
-        max_tokens=header.max_tokens,
-        labels=labels,
-    )
     return Policy(
         name=name,
         model=header.model,
         sha256=header.sha256,
         prompt_format=header.prompt_format,
         date=date,
-        source=source,
+        source=Source(
+            data=data,
+            questions=len(questions),
+            samples=samples,
+            seed=header.seed,
+            temperature=header.sampling.temperature,
+            max_tokens=header.max_tokens,
+            labels=labels,
+        ),
         table=replace(table, name=name, belief=replace(fit_belief(states), types=types)),
         reliability=reliability,
         expected=tuple(expected),
-        matched=_describe_match(found),
-    )
-
-
-def _describe_match(found: Match) -> Matched:
-    share, baseline = found.share, found.baseline
-    return Matched(
-        baseline.name,
-        baseline.accuracy,
-        baseline.cost,
-        None if share is None else share.value,
-        None if share is None else share.low,
-        None if share is None else share.high,
-        found.reached,
+        matched=Matched(
+            baseline.name,
+            baseline.accuracy,
+            baseline.cost,
+            None if share is None else share.value,
+            None if share is None else share.low,
+            None if share is None else share.high,
+            found.reached,
+        ),
     )
