@@ -7,9 +7,10 @@ can pick for themselves without running anything again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 from ttc_cli.bench import runner
@@ -76,13 +77,9 @@ class Trials:
                 row = replace(row, cap=priced.cap)
             if not frontier or frontier[-1][1] != row:
                 frontier.append((worth, row))
+        steps = tuple(frontier)
         return Table(
-            "fitted",
-            rows,
-            tilt=self.tilt,
-            sureness=sureness,
-            slip=self.slip,
-            frontier=tuple(frontier),
+            "fitted", rows, tilt=self.tilt, sureness=sureness, slip=self.slip, frontier=steps
         )
 
     async def judge(self) -> tuple[dict[str, list[Outcome]], list[Point]]:
@@ -124,18 +121,15 @@ class Trials:
             points.append(make_point(name, outcomes, ids))
         return points
 
-    async def run(self, level: str, table: Table) -> list[Outcome]:
-        """``auto`` at ``level`` of ``table`` on all questions."""
-        return await self._simulate(level, self._cap(level), table)
-
-    async def _simulate(self, level: str, cap: int, table: Table) -> list[Outcome]:
+    async def run(self, level: str, table: Table, cap: int | None = None) -> list[Outcome]:
+        """``auto`` at ``level`` of ``table`` on all questions; ``cap`` is else the level's own."""
         return await runner.simulate(
             self.pool,
             self.questions,
             self.comparer,
             strategy="auto",
             level=level,
-            samples=cap,
+            samples=self._cap(level) if cap is None else cap,
             trajectories=self.runs,
             table=table,
         )
@@ -151,10 +145,12 @@ class Trials:
 
     async def _find(self, cap: int) -> dict[float, list[Setting]]:
         """All settings with ``cap``, by sureness, each tried."""
-        found: dict[float, list[Setting]] = {}
-        for setting in _list_settings(cap):
-            await self._try(setting)
-            found.setdefault(setting.sureness, []).append(setting)
+        found: dict[float, list[Setting]] = {sureness: [] for sureness in SURENESS}
+        for sureness, probe, threshold, price in product(SURENESS, PROBES, THRESHOLDS, PRICES):
+            if probe <= cap:
+                setting = Setting(sureness, probe, threshold, price, cap)
+                await self._try(setting)
+                found[sureness].append(setting)
         return found
 
     async def _try_shipped(self, row: Row, sureness: float, cap: int) -> Setting:
@@ -177,7 +173,7 @@ class Trials:
         table = Table(
             "tried", {level: row}, tilt=self.tilt, sureness=setting.sureness, slip=self.slip
         )
-        outcomes = await self._simulate(level, setting.cap, table)
+        outcomes = await self.run(level, table, setting.cap)
         sums = {question.id: [0.0, 0.0] for question in self.questions}
         for each in outcomes:
             sums[each.question][0] += each.right / self.runs
@@ -211,14 +207,10 @@ class Trials:
         return best if _is_better(found, before) else usual
 
     def _best(self, settings: Sequence[Setting], places: Sequence[int], worth: float) -> Setting:
-        return max(settings, key=lambda each: self._value(each, places, worth))
-
-    def _value(self, setting: Setting, places: Sequence[int], worth: float) -> float:
-        """The share of right answers, less what was spent, in candidates, times their worth."""
-        return math.fsum(self._values(setting, places, worth)) / len(places)
+        return max(settings, key=lambda each: math.fsum(self._values(each, places, worth)))
 
     def _values(self, setting: Setting, places: Sequence[int], worth: float) -> list[float]:
-        """The same by question."""
+        """By question, the share of right answers, less the candidates spent times their worth."""
         price = worth / self._flops_a_candidate
         kept = (self._sums[setting][place] for place in places)
         return [right - price * flops for right, flops in kept]
@@ -227,14 +219,6 @@ class Trials:
     def _flops_a_candidate(self) -> float:
         drawn = [s.recorded.tokens for q in self.pool.questions.values() for s in q.samples]
         return 2.0 * self.pool.header.parameters * sum(drawn) / len(drawn)
-
-
-def _list_settings(cap: int) -> Iterator[Setting]:
-    for sureness in SURENESS:
-        for probe in (each for each in PROBES if each <= cap):
-            for threshold in THRESHOLDS:
-                for price in PRICES:
-                    yield Setting(sureness, probe, threshold, price, cap)
 
 
 def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
@@ -250,9 +234,5 @@ def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
 
 
 def _make_row(setting: Setting, level: str) -> Row:
-    return replace(
-        SHIPPED.row(level),
-        probe=setting.probe,
-        threshold=setting.threshold,
-        price=setting.price,
-    )
+    probe, threshold, price = setting.probe, setting.threshold, setting.price
+    return replace(SHIPPED.row(level), probe=probe, threshold=threshold, price=price)
