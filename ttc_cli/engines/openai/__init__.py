@@ -1,8 +1,8 @@
 """The engine protocol over an OpenAI-compatible server: vLLM, SGLang, llama-server, Ollama.
 
 ``address`` is where the server is and who may ask, ``wire`` what a reply says, ``transport`` asks
-and asks again, ``probe`` finds out what the server can do, ``work`` is what is asked, ``engine``
-serves sessions. ``connect`` puts them together.
+and asks again, ``probe`` finds out what the server can do, ``work`` is what is asked,
+``dispatcher`` asks it for every ``session``. ``connect`` puts them together.
 
 Prompts are rendered here and sent to ``/v1/completions`` as text, because a chat endpoint cannot
 portably continue half a turn. A branch is its text: forking, appending and dropping cost nothing
@@ -20,43 +20,14 @@ and share nothing. What that means:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from ttc_cli.engines.openai.address import Settings, read_address
 
 if TYPE_CHECKING:
     from ttc_cli.engines.openai.engine import OpenAIEngine
 
-__all__ = ["PARALLEL", "Settings", "connect"]
-
-PARALLEL = 16
-"""Requests in flight by default, where the server does not say how many it serves at once."""
-
-CONTEXT = 4096
-"""What is assumed of a context window that the server does not tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Where a server is and how it is used. None means: what the server says, or a default.
-
-    ``model`` is the server's name for it. ``template`` is a chat template's text and ``tokens``
-    the spellings of its ``bos_token`` and ``eos_token``. ``parameters`` reckons FLOPs. ``patience``
-    is how many seconds a request may say nothing, ``tries`` how often one is made. ``grammars``
-    looks whether it holds completions to a JSON Schema, which takes up to five requests more.
-    ``seconds`` are what finding out may take in all.
-    """
-
-    url: str
-    model: str | None = None
-    template: str | None = None
-    tokens: Mapping[str, str] = field(default_factory=dict)
-    parameters: int | None = None
-    parallel: int | None = None
-    context: int | None = None
-    patience: float = 300.0
-    tries: int = 5
-    grammars: bool = False
-    seconds: float | None = None
+__all__ = ["Settings", "connect"]
 
 
 def connect(settings: Settings, environ: Mapping[str, str] | None = None) -> OpenAIEngine:
@@ -73,7 +44,6 @@ def connect(settings: Settings, environ: Mapping[str, str] | None = None) -> Ope
         NetworkError: it failed.
         NoAnswer: ``settings.seconds`` are over before it is known.
     """
-    from ttc_cli.engines.openai.address import read_address
     from ttc_cli.engines.openai.engine import OpenAIEngine
     from ttc_cli.engines.openai.probe import probe
 

@@ -1,4 +1,4 @@
-"""Where a server is, the key it may want, and what its refusals mean."""
+"""Where a server is and how it is used, the key it may want, and what its refusals mean."""
 
 from __future__ import annotations
 
@@ -24,6 +24,37 @@ from ttc_cli.errors import (
 OWN_KEY, COMMON_KEY = "TTC_API_KEY", "OPENAI_API_KEY"
 _SHORTEST_KEY = 8
 _TOO_LONG = re.compile(r"context|too long|max_model_len|maximum.{0,20}(length|tokens)", re.I)
+
+
+PARALLEL = 16
+"""Requests in flight by default, where the server does not say how many it serves at once."""
+
+CONTEXT = 4096
+"""What is assumed of a context window that the server does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where a server is and how it is used. None means: what the server says, or a default.
+
+    ``model`` is the server's name for it. ``template`` is a chat template's text and ``tokens``
+    the spellings of its ``bos_token`` and ``eos_token``. ``parameters`` reckons FLOPs. ``patience``
+    is how many seconds a request may say nothing, ``tries`` how often one is made. ``grammars``
+    looks whether it holds completions to a JSON Schema, which takes up to five requests more.
+    ``seconds`` are what finding out may take in all.
+    """
+
+    url: str
+    model: str | None = None
+    template: str | None = None
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    parameters: int | None = None
+    parallel: int | None = None
+    context: int | None = None
+    patience: float = 300.0
+    tries: int = 5
+    grammars: bool = False
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ttc_cli.engines.openai import Settings
-from ttc_cli.engines.openai.address import Address, explain
+from ttc_cli.engines.openai.address import Address, Settings, explain
 from ttc_cli.engines.openai.grammars import FORMS, TRIAL, obeys
 from ttc_cli.engines.openai.transport import Broken, Refused, Transport
 from ttc_cli.engines.openai.wire import Chunk, read_count, read_text

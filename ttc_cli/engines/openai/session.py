@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Iterable, Sequence
 
-from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Then
+from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
 from ttc_cli.engines.openai.address import explain
+from ttc_cli.engines.openai.dispatcher import Dispatcher
 from ttc_cli.engines.openai.transport import Refused
-from ttc_cli.engines.openai.wire import Count
-from ttc_cli.engines.openai.work import Batch, Job, Path, add_labels, disarm, spell
+from ttc_cli.engines.openai.work import Account, Job, Path, add_labels, disarm, spell
 from ttc_cli.errors import EngineError, NetworkError, ServerFailed, UsageError
-from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role
-
-if TYPE_CHECKING:
-    from ttc_cli.engines.openai.engine import OpenAIEngine
 
 
 class OpenAISession:
     """One prompt on an ``OpenAIEngine``; see ``engines.base.Session``."""
 
-    def __init__(
-        self,
-        engine: OpenAIEngine,
-        prompt: str,
-        meter: Meter,
-        observe: Callable[[Grew], None] | None,
-        role: Role,
-    ) -> None:
-        self._engine = engine
-        self._meter = meter
-        self._observe = observe
-        self._role = role
-        self._root = Branch(0)
-        self._paths = {self._root: Path(prompt, len(prompt))}
-        self._jobs: dict[Branch, Job] = {}
-        self.batches: dict[Job, Batch] = {}
-        self._scores: set[asyncio.Task[tuple[float, ...]]] = set()
+    def __init__(self, dispatcher: Dispatcher, account: Account, prompt: str) -> None:
+        self.root = Branch(0)
+        self.meter = account.meter
+        self._dispatcher = dispatcher
+        self._account = account
+        self._paths = {self.root: Path(prompt, len(prompt))}
         self._count = 0
         self._closed = False
-
-    @property
-    def root(self) -> Branch:
-        """The prompt."""
-        return self._root
-
-    @property
-    def meter(self) -> Meter:
-        """Where it books."""
-        return self._meter
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches with the text of ``branch``."""
@@ -92,19 +66,19 @@ class OpenAISession:
                     self._submit(then(growth), ended, jobs)
                 yield growth
         finally:
-            await self._stop(jobs)
+            await self._dispatcher.stop(jobs)
 
     def cancel(self, branches: Iterable[Branch]) -> None:
         """Close the requests of these."""
         for job in self._growing(branches):
-            self._engine.end(job, Finish.CANCELLED)
+            self._dispatcher.end(job, Finish.CANCELLED)
 
     def limit(self, branches: Iterable[Branch], max_tokens: int) -> None:
         """Lower the token limit of what still grows."""
         for job in self._growing(branches):
             job.limit = min(job.limit, max(1, max_tokens))
             if job.drawn >= job.limit:
-                self._engine.end(job, Finish.LENGTH)
+                self._dispatcher.end(job, Finish.LENGTH)
 
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
         """One drawn token for each row, and the labels among its likeliest tokens.
@@ -113,21 +87,21 @@ class OpenAISession:
         draws is charged too.
         """
         self._check_open()
-        if not self._engine.info.scores:
+        if not self._dispatcher.info.scores:
             raise UsageError(
-                f"The server {self._engine.address.url} gives no log-probabilities, which this "
+                f"The server {self._dispatcher.address.url} gives no log-probabilities, which this "
                 "verifier needs.",
                 "Use a strategy of whole answers: --strategy majority.",
             )
         tasks = [asyncio.get_running_loop().create_task(self._score(row)) for row in rows]
-        self._scores |= set(tasks)
+        self._account.scores |= set(tasks)
         try:
-            async with asyncio.timeout(self._meter.remaining_seconds()):
+            async with asyncio.timeout(self.meter.remaining_seconds()):
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         except TimeoutError:
             pass
         finally:
-            self._scores -= set(tasks)
+            self._account.scores -= set(tasks)
             for task in tasks:
                 task.cancel()
             found = await asyncio.gather(*tasks, return_exceptions=True)
@@ -148,47 +122,26 @@ class OpenAISession:
         gone = list(branches)
         self.cancel(gone)
         for branch in gone:
-            if branch is not self._root:
+            if branch is not self.root:
                 self._paths.pop(branch, None)
-                self._jobs.pop(branch, None)
+                self._account.jobs.pop(branch, None)
 
     async def close(self) -> None:
         """Close what is under way."""
         if self._closed:
             return
         self._closed = True
-        for task in self._scores:
+        for task in self._account.scores:
             task.cancel()
-        await self._stop(list(self.batches))
+        await self._dispatcher.stop(list(self._account.batches))
         self._paths.clear()
-        await self._engine.leave(self)
+        await self._dispatcher.leave(self._account)
 
     async def __aenter__(self) -> OpenAISession:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
-
-    # What follows is for this module's engine.
-
-    def charge(self, count: Count, *, calls: int = 1) -> None:
-        """Book a part of a request on this session's role."""
-        self._engine.charge(self._meter, self._role, count, calls=calls)
-
-    def report(self, job: Job, tokens: int, gained: str) -> None:
-        """Book and announce what ``job`` gained."""
-        if tokens:
-            self.charge(Count(0, tokens), calls=0)
-        if self._observe is not None and (tokens or gained):
-            live, queued = self._engine.count_running(self)
-            self._observe(Grew({job.request.label: gained}, live, queued, kv_used=0, kv_cells=0))
-
-    def end_all(self, finish: Finish) -> None:
-        """End everything that grows, waits or is scored."""
-        for job in list(self._jobs.values()):
-            self._engine.end(job, finish)
-        for task in self._scores:
-            task.cancel()
 
     def _keep(self, path: Path) -> Branch:
         self._count += 1
@@ -203,33 +156,32 @@ class OpenAISession:
             if any(job.request.branch == request.branch for job in fresh):
                 raise UsageError("A branch can only grow once at a time.")
             fresh.append(self._make_job(request, ended))
-        self._jobs |= {job.request.branch: job for job in fresh}
+        self._account.jobs |= {job.request.branch: job for job in fresh}
         jobs += fresh
-        for batch in self._engine.submit(fresh):
-            self.batches |= dict.fromkeys(batch.jobs, batch)
+        self._dispatcher.submit(fresh)
 
     def _make_job(self, request: Grow, ended: asyncio.Queue[Job]) -> Job:
         path = self._path(request.branch)
         if self._growing([request.branch]):
             raise UsageError("A branch can only grow once at a time.")
-        if request.floor is not None and not self._engine.info.scores:
+        if request.floor is not None and not self._dispatcher.info.scores:
             raise UsageError("The server gives no log-probabilities to tell confidence by.")
-        if request.grammar is not None and not self._engine.info.grammars:
+        if request.grammar is not None and not self._dispatcher.info.grammars:
             raise UsageError("The server does not hold what it writes to a schema.")
-        return Job(self, request, path, request.max_tokens, ended)
+        return Job(self._account, request, path, request.max_tokens, ended)
 
     async def _next(self, ended: asyncio.Queue[Job]) -> Job:
         """The next job to end; when the time is up, all do."""
         while True:
             try:
-                async with asyncio.timeout(self._meter.remaining_seconds()):
+                async with asyncio.timeout(self.meter.remaining_seconds()):
                     return await ended.get()
             except TimeoutError:
-                self.end_all(Finish.BUDGET)
+                self._dispatcher.end_all(self._account, Finish.BUDGET)
 
     def _growth(self, job: Job) -> Growth:
         assert job.finish is not None
-        text = self._engine.address.hide_secret("".join(job.text))  # it may come in pieces
+        text = self._dispatcher.address.hide_secret("".join(job.text))  # it may come in pieces
         if job.request.branch in self._paths and job.drawn:
             path = Path(job.path.text + disarm(text), job.path.root)
             self._paths[job.request.branch] = path
@@ -242,41 +194,29 @@ class OpenAISession:
             job.trace.summarise(),
         )
 
-    async def _stop(self, jobs: Iterable[Job]) -> None:
-        """Cancel what of ``jobs`` still grows, and wait until its requests are closed."""
-        jobs = list(jobs)
-        for job in jobs:
-            if job.failure is None:
-                self._engine.end(job, Finish.CANCELLED)
-        tasks = {batch.task for job in jobs if (batch := self.batches.pop(job, None)) is not None}
-        waiting = [
-            task for task in tasks if task is not None and task is not asyncio.current_task()
-        ]
-        await asyncio.gather(*waiting, return_exceptions=True)
-
     async def _score(self, row: ScoreRow) -> tuple[float, ...]:
-        engine = self._engine
+        server = self._dispatcher
         prompt = self._path(row.branch).text + spell(row.suffix)
-        async with engine.scoring():
-            if engine.interrupted or self._meter.exhausted():
+        async with server.scoring:
+            if server.interrupted or self.meter.exhausted():
                 return ()
-            await engine.require_labels(row.labels, self._meter)
+            await server.require_labels(row.labels, self.meter)
             body = {
-                "model": engine.abilities.served.model,
+                "model": server.abilities.served.model,
                 "prompt": prompt,
                 "max_tokens": 1,
                 "temperature": 0.0,
-                "logprobs": engine.abilities.logprobs,
+                "logprobs": server.abilities.logprobs,
             }
             try:
-                reply = await engine.transport.complete(body)
+                reply = await server.transport.complete(body)
             except Refused as refusal:
-                raise explain(refusal.status, refusal.body, engine.address) from None
+                raise explain(refusal.status, refusal.body, server.address) from None
             except NetworkError as error:
                 if isinstance(error, EngineError):
                     raise
                 raise ServerFailed(error.message, error.hint) from None
-        engine.charge(self._meter, Role.VERIFIER, engine.believe(reply.count, prompt, 1))
+        server.charge(self.meter, Role.VERIFIER, server.believe(reply.count, prompt, 1))
         draws = reply.pieces[0].draws if reply.pieces else ()
         return add_labels(draws[0], row.labels) if draws else ()
 
@@ -291,5 +231,5 @@ class OpenAISession:
         return self._paths[branch]
 
     def _growing(self, branches: Iterable[Branch]) -> list[Job]:
-        jobs = (self._jobs.get(branch) for branch in branches)
+        jobs = (self._account.jobs.get(branch) for branch in branches)
         return [job for job in jobs if job is not None and not job.over]

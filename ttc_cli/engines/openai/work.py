@@ -9,21 +9,20 @@ of the turn alike) the text is watched as it comes, and the request is closed at
 from __future__ import annotations
 
 import asyncio
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ttc_cli.engines.base import Grow, Prompt, Until
+from ttc_cli.engines.base import Branch, Grow, Meter, Prompt, Until
 from ttc_cli.engines.openai.grammars import FORMS
 from ttc_cli.engines.openai.probe import Abilities, extra_fields
 from ttc_cli.engines.openai.wire import LONGEST_TOKEN, Draw, Piece
 from ttc_cli.engines.trace import MARGIN, TOP, ConfidenceTrace, repeats
 from ttc_cli.errors import UsageError
-from ttc_cli.types import Finish
-
-if TYPE_CHECKING:
-    from ttc_cli.engines.openai.session import OpenAISession
+from ttc_cli.events import Grew
+from ttc_cli.types import Finish, Role
 
 BLANK_LINE = "\n\n"
 _MOST_STOPS = 4
@@ -82,6 +81,18 @@ def disarm(text: str) -> str:
 
 
 @dataclass(slots=True, eq=False)
+class Account:
+    """Who pays and who watches, one per session, and what the session has under way."""
+
+    meter: Meter
+    observe: Callable[[Grew], None] | None
+    role: Role
+    jobs: dict[Branch, Job] = field(default_factory=dict)
+    batches: dict[Job, Batch] = field(default_factory=dict)
+    scores: set[asyncio.Task[tuple[float, ...]]] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
 class Job:
     """One branch that waits or grows. ``ended`` receives it once it is over.
 
@@ -92,7 +103,7 @@ class Job:
     with another request. ``elsewhere``: where the server wrote instead.
     """
 
-    session: OpenAISession
+    account: Account
     request: Grow
     path: Path
     limit: int
@@ -304,9 +315,7 @@ def _note(trace: ConfidenceTrace, draw: Draw) -> None:
 
 def add_labels(draw: Draw, labels: Iterable[Iterable[str]]) -> tuple[float, ...]:
     """The probability of each group of texts among the likeliest tokens of ``draw``."""
-    from math import exp
-
-    likely = [(_plain(token), exp(value)) for token, value in draw.top]
+    likely = [(_plain(token), math.exp(value)) for token, value in draw.top]
     groups = [set(group) for group in labels]
     return tuple(
         min(1.0, sum(share for token, share in likely if token in group)) for group in groups
