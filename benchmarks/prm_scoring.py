@@ -28,7 +28,8 @@ from ttc_cli.models import gguf, hardware
 from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Role, Sampling, Step
 from ttc_cli.verifiers.base import Leaf
-from ttc_cli.verifiers.prm import FORMATS, Format, PrmVerifier, find_format
+from ttc_cli.verifiers.prm.formats import FORMATS, Format, find_format
+from ttc_cli.verifiers.prm.verifier import PrmVerifier
 
 
 class Bench:

@@ -24,7 +24,7 @@ STRATEGIES: Mapping[str, str] = {
 VERIFIERS: Mapping[str, str] = {
     "judge": "ttc_cli.verifiers.judge:JUDGE",
     "confidence": "ttc_cli.verifiers.confidence:CONFIDENCE",
-    "prm": "ttc_cli.verifiers.prm.asking:PRM",
+    "prm": "ttc_cli.verifiers.prm.verifier:PRM",
     "probe": "ttc_cli.verifiers.probe:PROBE",
     "generative": "ttc_cli.verifiers.generative:GENERATIVE",
     "check": "ttc_cli.verifiers.checking.command:CHECK_COMMAND",

@@ -16,7 +16,8 @@ from ttc_cli.solving.verifier_models import choose_verifier_models, open_engines
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Step
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import Leaf, VerifierContext, share_of_first
-from ttc_cli.verifiers.prm import PrmVerifier, find_format
+from ttc_cli.verifiers.prm.formats import find_format
+from ttc_cli.verifiers.prm.verifier import PrmVerifier
 
 pytestmark = pytest.mark.live
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -57,7 +58,8 @@ class Bench:
         self.critic = ScriptedEngine(say, yes=rate)
         self.ledger = Ledger(Budget())
         chat = Chat(self.critic.info)
-        self.verifier = GenerativeVerifier(self.critic, chat, FORMATS[format], tokens=tokens)
+        asked = FORMATS[format] if tokens is None else replace(FORMATS[format], tokens=tokens)
+        self.verifier = GenerativeVerifier(self.critic, chat, asked)
 
     def run(self, *calls: tuple[str, Sequence[Leaf]]) -> list[list[Score | None]]:
         async def work():

@@ -13,9 +13,9 @@ from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Score, Step
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import Leaf, VerifierContext, split_steps
-from ttc_cli.verifiers.prm import PrmVerifier, find_format, read_request
-from ttc_cli.verifiers.prm.formats import MathShepherdFormat, VersaPrmFormat
+from ttc_cli.verifiers.prm.formats import MATH_SHEPHERD, VERSAPRM, find_format
 from ttc_cli.verifiers.prm.trie import SPARE
+from ttc_cli.verifiers.prm.verifier import PrmVerifier, read_request
 
 PROBLEM = Problem(" How many apples? ")
 
@@ -227,7 +227,7 @@ def test_finished_candidates_hold_no_branch() -> None:
 
 def test_questions_are_kept_apart_and_leaving_closes() -> None:
     engine = ScriptedEngine(yes=lambda text: 0.9 if "first" in text else 0.2)
-    verifier = PrmVerifier(engine, VersaPrmFormat())
+    verifier = PrmVerifier(engine, VERSAPRM)
     ledger = Ledger(Budget())
 
     async def work():
@@ -264,7 +264,7 @@ def test_engines_that_cannot_score_are_refused() -> None:
     engine = ScriptedEngine()
     engine._info = replace(engine.info, scores=False)
     with pytest.raises(UsageError, match="reads no label tokens"):
-        PrmVerifier(engine, VersaPrmFormat())
+        PrmVerifier(engine, VERSAPRM)
 
 
 class Narrow(ScriptedEngine):
@@ -283,8 +283,8 @@ class Narrow(ScriptedEngine):
 
 def test_a_vocabulary_without_the_labels_is_refused_before_anything_is_scored() -> None:
     with pytest.raises(UsageError, match="cannot be asked in the format math-shepherd"):
-        PrmVerifier(Narrow(), MathShepherdFormat())
-    assert PrmVerifier(Narrow(), VersaPrmFormat()).name == "prm=script"
+        PrmVerifier(Narrow(), MATH_SHEPHERD)
+    assert PrmVerifier(Narrow(), VERSAPRM).name == "prm=script"
 
 
 @pytest.mark.parametrize(

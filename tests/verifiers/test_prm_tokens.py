@@ -17,7 +17,7 @@ from ttc_cli.engines.llamacpp.native import Model
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
 from ttc_cli.errors import UsageError
 from ttc_cli.prompts import Chat
-from ttc_cli.verifiers.prm.formats import MathShepherdFormat, RlhflowFormat, VersaPrmFormat
+from ttc_cli.verifiers.prm.formats import MATH_SHEPHERD, VERSAPRM, RlhflowFormat
 
 NAMES = ("rlhflow-llama3", "versaprm-llama3", "versaprm-qwen2", "math-shepherd-mistral")
 TEMPLATES = vocabularies.DATA.parent / "templates"
@@ -35,7 +35,7 @@ def make_format(name: str):
             control_tokens={"bos_token": "<|begin_of_text|>"},
         )
         return RlhflowFormat(Chat(info, now=lambda: datetime(2024, 7, 26)))
-    return MathShepherdFormat() if name == "math-shepherd" else VersaPrmFormat()
+    return MATH_SHEPHERD if name == "math-shepherd" else VERSAPRM
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -103,9 +103,9 @@ def test_a_vocabulary_without_the_tags_is_refused(tmp_path):
     model = Model(vocabularies.write(content["vocabulary"], tmp_path / "a.gguf"), vocab_only=True)
     tokeniser = Tokeniser(model, "a model")
     with pytest.raises(UsageError, match="single token of a model"):
-        tokeniser.tokenise((Span(MathShepherdFormat().tags[0], piece=True),))
+        tokeniser.tokenise((Span(MATH_SHEPHERD.tags[0], piece=True),))
     with pytest.raises(UsageError, match="single token of a model"):
-        tokeniser.find_labels((MathShepherdFormat().good,))
+        tokeniser.find_labels((MATH_SHEPHERD.good,))
     model.close()
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.engines.llamacpp.memory import MemoryPlan
     from ttc_cli.models.files import Model
-    from ttc_cli.verifiers.prm import PrmRequest
+    from ttc_cli.verifiers.prm.verifier import PrmRequest
 
 Open = Callable[..., "Engine"]
 """Loads a file under settings and a name, within a plan where there is one."""
@@ -215,7 +215,8 @@ def _critic_of(verifier: str, argument: str | None) -> str:
 def _complete(argument: str | None) -> tuple[PrmRequest, Model]:
     """``argument`` of ``prm=`` with its format, and the model."""
     from ttc_cli.models import files
-    from ttc_cli.verifiers.prm import FORMATS, read_request
+    from ttc_cli.verifiers.prm.formats import FORMATS
+    from ttc_cli.verifiers.prm.verifier import read_request
 
     request = read_request(argument)
     model = files.resolve(request.model)

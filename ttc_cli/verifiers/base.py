@@ -6,11 +6,12 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
-from ttc_cli.engines.base import Branch, Engine, Session
+from ttc_cli.engines.base import Branch, Engine, Prompt, Session
+from ttc_cli.errors import PromptTooLong, UsageError
 from ttc_cli.prompts import Chat
-from ttc_cli.types import Candidate, Problem, Score
+from ttc_cli.types import Candidate, Problem, Role, Score
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
@@ -73,6 +74,47 @@ class StatelessVerifier:
 
     async def leave(self, session: Session) -> None:
         """Nothing is held."""
+
+
+class OpenedForQuestion(Protocol):
+    """What a verifier keeps for one question."""
+
+    @property
+    def session(self) -> Session:
+        """The verifier's own."""
+
+
+T = TypeVar("T", bound=OpenedForQuestion)
+
+
+class OpeningVerifier(Generic[T]):
+    """For verifiers that read on ``engine``, in a session of their own for each question.
+
+    ``opened`` is what they keep, by the session that grew the candidates.
+    """
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine = engine
+        self.name = name
+        self.opened: dict[Session, T] = {}
+
+    async def open_own(self, session: Session, prompt: Prompt) -> Session:
+        """A session on ``prompt``, booked on the meter of ``session``.
+
+        Raises:
+            UsageError: the prompt is too long.
+        """
+        try:
+            return await self.engine.open(prompt, session.meter, role=Role.VERIFIER)
+        except PromptTooLong as error:
+            message = f"The question is too long for {self.name}: {error.message}"
+            raise UsageError(message) from error
+
+    async def leave(self, session: Session) -> None:
+        """Close what was opened for ``session``."""
+        opened = self.opened.pop(session, None)
+        if opened is not None:
+            await opened.session.close()
 
 
 class WholeVerifier(StatelessVerifier):

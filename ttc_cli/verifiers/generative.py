@@ -12,10 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, ScoreRow, Session, Span
-from ttc_cli.errors import PromptTooLong, UsageError
+from ttc_cli.errors import UsageError
 from ttc_cli.prompts import Chat, Message
-from ttc_cli.types import Finish, Problem, Role, Score
-from ttc_cli.verifiers.base import Leaf, VerifierEntry, share_of_first, split_steps
+from ttc_cli.types import Finish, Problem, Score
+from ttc_cli.verifiers.base import (
+    Leaf,
+    OpeningVerifier,
+    VerifierEntry,
+    share_of_first,
+    split_steps,
+    to_scores,
+    to_step_scores,
+)
 from ttc_cli.verifiers.critiques import (
     ASKED,
     GENPRM_END,
@@ -45,7 +53,7 @@ class _Conversation:
     grown: int = 0
 
 
-class GenerativeVerifier:
+class GenerativeVerifier(OpeningVerifier[_Conversation]):
     """Scores candidates by the verdict of a critique that ``engine`` writes.
 
     Args:
@@ -53,7 +61,6 @@ class GenerativeVerifier:
         chat: its chat template.
         format: how it is asked.
         name: in scores and events.
-        tokens: how long a critique may be; None is the format's own.
     """
 
     needs_branch = False
@@ -66,18 +73,15 @@ class GenerativeVerifier:
         format: CritiqueFormat,
         *,
         name: str = "generative",
-        tokens: int | None = None,
     ) -> None:
         if not (engine.info.scores and engine.info.steps):
             raise UsageError(
                 f"The engine {engine.info.name} cannot read the verdict of a critique.",
                 "Use --verifier confidence, or a critic on this machine.",
             )
-        self.name = name
-        self._engine = engine
+        super().__init__(engine, name)
         self._chat = chat
-        self._format = format if tokens is None else replace(format, tokens=tokens)
-        self._open: dict[Session, _Conversation] = {}
+        self._format = format
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
@@ -88,10 +92,7 @@ class GenerativeVerifier:
         """
         paths = [split_steps(leaf.candidate) for leaf in leaves]
         conversation = await self._judge(session, problem, paths)
-        return [
-            None if (value := self._whole(conversation, path)) is None else Score(self.name, value)
-            for path in paths
-        ]
+        return to_scores(self.name, [self._whole(conversation, path) for path in paths])
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
@@ -99,18 +100,8 @@ class GenerativeVerifier:
         """The verdict on the last step (``genprm``), or on all up to it."""
         paths = [split_steps(leaf.candidate) if leaf.candidate.steps else () for leaf in leaves]
         conversation = await self._judge(session, problem, paths)
-        found: list[Score | None] = []
-        for leaf, path in zip(leaves, paths, strict=True):
-            value = conversation.values.get(path) if path else None
-            place = len(leaf.candidate.steps) - 1
-            found.append(None if value is None else Score(self.name, value, place))
-        return found
-
-    async def leave(self, session: Session) -> None:
-        """Close what was opened for ``session``."""
-        conversation = self._open.pop(session, None)
-        if conversation is not None:
-            await conversation.session.close()
+        values = [conversation.values.get(path) if path else None for path in paths]
+        return to_step_scores(self.name, values, leaves)
 
     def _whole(self, conversation: _Conversation, path: Path) -> float | None:
         if not path or not self._format.turns:
@@ -123,9 +114,11 @@ class GenerativeVerifier:
         self, session: Session, problem: Problem, paths: Sequence[Path]
     ) -> _Conversation:
         """Judge what is new of ``paths``: all of a level in one batch."""
-        conversation = self._open.get(session)
+        conversation = self.opened.get(session)
         if conversation is None:
-            conversation = await self._begin(session, problem)
+            shared, _ = self._halves(problem)
+            conversation = _Conversation(await self.open_own(session, shared))
+            self.opened[session] = conversation
         if not self._format.turns:
             new = [path for path in dict.fromkeys(paths) if path]
             await self._criticise(
@@ -198,17 +191,6 @@ class GenerativeVerifier:
             return ()
         # Cut off or gone astray: a verdict is asked for only where some step has one.
         return (Span(f"\n{ASKED}"),) if read_labels(growth.text) else None
-
-    async def _begin(self, session: Session, problem: Problem) -> _Conversation:
-        head, _ = self._halves(problem)
-        try:
-            opened = await self._engine.open(head, session.meter, role=Role.VERIFIER)
-        except PromptTooLong as error:
-            raise UsageError(
-                f"The question is too long for {self.name}: {error.message}"
-            ) from error
-        conversation = self._open[session] = _Conversation(opened)
-        return conversation
 
     def _halves(self, problem: Problem, path: Path = ("?",)) -> tuple[Prompt, Prompt]:
         """The first turn, cut behind the question: read once, and read for each solution."""

@@ -11,56 +11,44 @@ spells ``<|eot_id|>`` stays a step.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 from ttc_cli.engines.base import EngineInfo, Prompt, Span
 from ttc_cli.errors import UsageError, suggest
+from ttc_cli.prompts import Chat, Message
 from ttc_cli.verifiers.aggregate import Aggregate
 
-if TYPE_CHECKING:
-    from ttc_cli.prompts import Chat
 
-
-class Format(Protocol):
+class Format(ABC):
     """One way to put a question and the steps of a solution to a process reward model.
 
-    Labels and tags are spelt as the vocabulary spells them, one token each; ``aggregate`` follows
-    the publishers of such models.
+    ``good`` and ``bad`` are the labels of a step, ``tags`` further tokens that the format writes:
+    all spelt as the vocabulary spells them, one token each. ``aggregate`` joins the scores of steps
+    as the publishers of such models do.
     """
 
-    @property
-    def name(self) -> str:
-        """What it is called."""
+    name: str
+    good: str
+    bad: str
+    tags: tuple[str, ...]
+    aggregate: Aggregate
 
-    @property
-    def good(self) -> str:
-        """The label of a right step."""
-
-    @property
-    def bad(self) -> str:
-        """The label of a wrong one."""
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Further single tokens that it writes."""
-
-    @property
-    def aggregate(self) -> Aggregate:
-        """How scores of steps are joined."""
-
+    @abstractmethod
     def open(self, question: str) -> Prompt:
         """What is read before any step."""
 
+    @abstractmethod
     def begin(self, question: str, step: str) -> Prompt:
         """What the first step adds."""
 
+    @abstractmethod
     def go_on(self, step: str) -> Prompt:
         """What a further step adds behind the one before it."""
 
 
-class RlhflowFormat:
+class RlhflowFormat(Format):
     """A conversation: the user says a step, the assistant says ``+`` or ``-``.
 
     The first user turn is ``question + " " + step``, each later one a step, and every assistant
@@ -75,10 +63,7 @@ class RlhflowFormat:
         chat: of the process reward model itself.
     """
 
-    name = "rlhflow"
-    good = "+"
-    bad = "-"
-    tags: tuple[str, ...] = ()
+    name, good, bad, tags = "rlhflow", "+", "-", ()
     aggregate: Aggregate = "last"
 
     def __init__(self, chat: Chat) -> None:
@@ -97,8 +82,6 @@ class RlhflowFormat:
         return (Span("+"), *self._chat.follow_up(step))
 
     def _cut(self, question: str) -> tuple[Prompt, Prompt]:
-        from ttc_cli.prompts import Message
-
         prompt = self._chat.render([Message("user", question)])
         contents = [place for place, span in enumerate(prompt) if not span.control]
         end = contents[-1] + 1 if contents else len(prompt)
@@ -106,77 +89,59 @@ class RlhflowFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class MathShepherdFormat:
-    """Plain text: ``question + " " + solution``, where each step ends in the tag `` ки``.
+class TextFormat(Format):
+    """Plain text, where each step ends in a tag: the first of ``tags``, at which its label is read.
 
-    Lines of the solution are separated by a newline behind the tag, as in the published data; the
-    label is read at the tag itself (for Mistral's first vocabulary: 12902; labels 648, 387). Tag
-    and labels are pieces of a SentencePiece vocabulary, whose blank is ``▁``.
-
-    Source: model card of peiyi9979/math-shepherd-mistral-7b-prm (Wang et al. 2024, arXiv
-    2312.08935, which takes the least score); huggingface/search-and-learn, ``MathShepherd``.
+    ``behind`` stands behind the question, ``before`` before the first step, ``between`` before each
+    further one.
     """
 
-    name: str = "math-shepherd"
-    good: str = "▁+"
-    bad: str = "▁-"
-    tags: tuple[str, ...] = ("▁ки",)
-    aggregate: Aggregate = "min"
+    name: str
+    good: str
+    bad: str
+    tags: tuple[str, ...]
+    aggregate: Aggregate
+    behind: str = ""
+    before: str = ""
+    between: str = ""
 
     def open(self, question: str) -> Prompt:
         """The question."""
-        return (Span(question),)
+        return (Span(question + self.behind),)
 
     def begin(self, question: str, step: str) -> Prompt:
-        """A blank, the step, the tag."""
-        return (Span(f" {step}"), Span(self.tags[0], piece=True))
+        """The first step and the tag."""
+        return (Span(self.before + step), Span(self.tags[0], piece=True))
 
     def go_on(self, step: str) -> Prompt:
-        """A newline, the step, the tag."""
-        return (Span(f"\n{step}"), Span(self.tags[0], piece=True))
+        """The step and the tag."""
+        return (Span(self.between + step), Span(self.tags[0], piece=True))
 
 
-@dataclass(frozen=True, slots=True)
-class VersaPrmFormat:
-    r"""Plain text: ``question + " \n\n"``, then ``step + " \n\n\n\n"`` for each step.
+MATH_SHEPHERD = TextFormat("math-shepherd", "▁+", "▁-", ("▁ки",), "min", before=" ", between="\n")
+"""``question + " " + solution``, where each step ends in the tag `` ки``.
 
-    The label is read at the token of the four newlines (for Llama 3: 23535, for Qwen 2: 22701;
-    labels ``+`` 10 and ``-`` 12 in both).
+Lines of the solution are separated by a newline behind the tag, as in the published data (for
+Mistral's first vocabulary the tag is 12902, the labels 648 and 387). Tag and labels are pieces of a
+SentencePiece vocabulary, whose blank is ``▁``.
 
-    Source: UW-Madison-Lee-Lab's VersaPRM (Zeng et al. 2025, arXiv 2502.06737), model cards and
-    mtzig/MultiDomainPRM, evaluation/prm_models/prm_llama.py and prm_qwen.py, which offer min, max,
-    mean, prod and last and prefer none; the least is our choice.
-    """
+Source: model card of peiyi9979/math-shepherd-mistral-7b-prm (Wang et al. 2024, arXiv 2312.08935,
+which takes the least score); huggingface/search-and-learn, ``MathShepherd``."""
 
-    name: str = "versaprm"
-    good: str = "+"
-    bad: str = "-"
-    tags: tuple[str, ...] = (" \n\n\n\n",)
-    aggregate: Aggregate = "min"
+VERSAPRM = TextFormat("versaprm", "+", "-", (" \n\n\n\n",), "min", behind=" \n\n")
+r"""``question + " \n\n"``, then ``step + " \n\n\n\n"`` for each step.
 
-    def open(self, question: str) -> Prompt:
-        """The question and a blank line."""
-        return (Span(f"{question} \n\n"),)
+The label is read at the token of the four newlines (for Llama 3: 23535, for Qwen 2: 22701; labels
+``+`` 10 and ``-`` 12 in both).
 
-    def begin(self, question: str, step: str) -> Prompt:
-        """The step and four newlines."""
-        return self.go_on(step)
-
-    def go_on(self, step: str) -> Prompt:
-        """The step and four newlines."""
-        return (Span(step), Span(self.tags[0], piece=True))
-
-
-def _make_rlhflow(info: EngineInfo) -> Format:
-    from ttc_cli.prompts import Chat
-
-    return RlhflowFormat(Chat(info))
-
+Source: UW-Madison-Lee-Lab's VersaPRM (Zeng et al. 2025, arXiv 2502.06737), model cards and
+mtzig/MultiDomainPRM, evaluation/prm_models/prm_llama.py and prm_qwen.py, which offer min, max,
+mean, prod and last and prefer none; the least is our choice."""
 
 FORMATS: Mapping[str, Callable[[EngineInfo], Format]] = {
-    "rlhflow": _make_rlhflow,
-    "math-shepherd": lambda info: MathShepherdFormat(),
-    "versaprm": lambda info: VersaPrmFormat(),
+    "rlhflow": lambda info: RlhflowFormat(Chat(info)),
+    "math-shepherd": lambda info: MATH_SHEPHERD,
+    "versaprm": lambda info: VERSAPRM,
 }
 """By name: what makes the format for a model."""
 

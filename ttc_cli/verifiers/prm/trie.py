@@ -18,21 +18,21 @@ SPARE = 32
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class StepNode:
     """The end of one step. ``score`` is None until it is read; ``branch`` None when given back."""
 
     step: str
-    parent: Node | None
+    parent: StepNode | None
     branch: Branch | None = None
     score: float | None = None
     asked: int = 0
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, StepNode] = field(default_factory=dict)
 
     @property
-    def path(self) -> list[Node]:
+    def path(self) -> list[StepNode]:
         """From the first step to this one."""
-        nodes: list[Node] = []
-        node: Node | None = self
+        nodes: list[StepNode] = []
+        node: StepNode | None = self
         while node is not None and node.parent is not None:
             nodes.append(node)
             node = node.parent
@@ -46,8 +46,8 @@ class Trie:
         self.session = session
         self._format = format
         self._question = question
-        self._root = Node("", None, session.root)
-        self._held: list[Node] = []
+        self._root = StepNode("", None, session.root)
+        self._held: list[StepNode] = []
         self._clock = 0
 
     @property
@@ -55,16 +55,16 @@ class Trie:
         """Branches that are kept."""
         return len(self._held)
 
-    def find(self, steps: Iterable[str]) -> Node:
+    def find(self, steps: Iterable[str]) -> StepNode:
         """The node behind ``steps``, made where it is new."""
         node = self._root
         for step in steps:
             if step not in node.children:
-                node.children[step] = Node(step, node)
+                node.children[step] = StepNode(step, node)
             node = node.children[step]
         return node
 
-    def stand(self, node: Node) -> Branch:
+    def stand(self, node: StepNode) -> Branch:
         """The branch that ends with this node's step; whatever is missing before it is made.
 
         Nothing is read by this: the engine reads what is new when the branch is scored.
@@ -81,7 +81,7 @@ class Trie:
             self._held.append(node)
         return node.branch
 
-    def release(self, asked: Iterable[Node], ended: Iterable[Node]) -> None:
+    def release(self, asked: Iterable[StepNode], ended: Iterable[StepNode]) -> None:
         """Give back what is not needed any more.
 
         Args:

@@ -1,17 +1,33 @@
-"""The process reward verifier: scores step by step, each step's tokens read once."""
+"""The process reward verifier: scores step by step, each step's tokens read once.
+
+And how ``--verifier prm=MODEL[@FORMAT][@AGGREGATE]`` is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ttc_cli.engines.base import Engine, Prompt, ScoreRow, Session, Span
-from ttc_cli.errors import PromptTooLong, UsageError
-from ttc_cli.types import Finish, Problem, Role, Score
+from ttc_cli.errors import UsageError, find_near
+from ttc_cli.types import Finish, Problem, Score
 from ttc_cli.verifiers.aggregate import Aggregate, join_scores
-from ttc_cli.verifiers.base import Leaf, share_of_first, split_steps
-from ttc_cli.verifiers.prm.formats import Format
-from ttc_cli.verifiers.prm.trie import Node, Trie
+from ttc_cli.verifiers.base import (
+    Leaf,
+    OpeningVerifier,
+    VerifierEntry,
+    share_of_first,
+    split_steps,
+    to_scores,
+    to_step_scores,
+)
+from ttc_cli.verifiers.prm.formats import FORMATS, Format, find_format
+from ttc_cli.verifiers.prm.trie import StepNode, Trie
+
+AGGREGATES: tuple[Aggregate, ...] = typing.get_args(Aggregate)
+_EXAMPLE = "ttc solve --verifier prm=rlhflow-prm-8b …"
 
 
 @runtime_checkable
@@ -25,7 +41,7 @@ class Vocabulary(Protocol):
         """Ids of those that are one token each; ``UsageError`` if none is."""
 
 
-class PrmVerifier:
+class PrmVerifier(OpeningVerifier[Trie]):
     """Scores steps by a process reward model on ``engine``, in the format it was trained for.
 
     The first question about a session opens another on ``engine``, booked on the same meter as
@@ -53,12 +69,10 @@ class PrmVerifier:
         aggregate: Aggregate | None = None,
         name: str | None = None,
     ) -> None:
-        self.name = name or f"prm={engine.info.model}"
+        super().__init__(engine, name or f"prm={engine.info.model}")
         self.format = format
         self.aggregate: Aggregate = aggregate or format.aggregate
-        self._engine = engine
         self._labels = ((format.good,), (format.bad,))
-        self._tries: dict[Session, Trie] = {}
         self._check_vocabulary()
 
     async def score_steps(
@@ -67,12 +81,8 @@ class PrmVerifier:
         """The score of the last step of each; steps before it are scored too where they are new."""
         paths = [split_steps(leaf.candidate) if leaf.candidate.steps else () for leaf in leaves]
         nodes = await self._read(session, problem, leaves, paths)
-        return [
-            None
-            if not path or node.score is None
-            else Score(self.name, node.score, len(leaf.candidate.steps) - 1)
-            for leaf, path, node in zip(leaves, paths, nodes, strict=True)
-        ]
+        values = [node.score if path else None for path, node in zip(paths, nodes, strict=True)]
+        return to_step_scores(self.name, values, leaves)
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
@@ -83,35 +93,30 @@ class PrmVerifier:
         """
         paths = [split_steps(leaf.candidate) for leaf in leaves]
         nodes = await self._read(session, problem, leaves, paths)
-        return [self._join(node) if path else None for path, node in zip(paths, nodes, strict=True)]
-
-    async def leave(self, session: Session) -> None:
-        """Close what was opened for ``session``."""
-        trie = self._tries.pop(session, None)
-        if trie is not None:
-            await trie.session.close()
+        pairs = zip(paths, nodes, strict=True)
+        return to_scores(self.name, [self._join(node) if path else None for path, node in pairs])
 
     def held(self, session: Session) -> int:
         """Branches that this verifier keeps for ``session``."""
-        return self._tries[session].held if session in self._tries else 0
+        return self.opened[session].held if session in self.opened else 0
 
     def _check_vocabulary(self) -> None:
-        if not self._engine.info.scores or not self._engine.info.steps:
+        if not self.engine.info.scores or not self.engine.info.steps:
             raise UsageError(
-                f"The engine {self._engine.info.name} reads no label tokens of {self.name}.",
+                f"The engine {self.engine.info.name} reads no label tokens of {self.name}.",
                 "Load the process reward model on this machine: --verifier prm=FILE.gguf@FORMAT",
             )
-        if not isinstance(self._engine, Vocabulary):
+        if not isinstance(self.engine, Vocabulary):
             return  # it says so when it is first asked
         for piece in (self.format.good, self.format.bad, *self.format.tags):
             try:
                 if piece in self.format.tags:
-                    self._engine.tokenise((Span(piece, piece=True),))
+                    self.engine.tokenise((Span(piece, piece=True),))
                 else:
-                    self._engine.find_labels((piece,))
+                    self.engine.find_labels((piece,))
             except UsageError as error:
                 raise UsageError(
-                    f"{self._engine.info.model} cannot be asked in the format {self.format.name}: "
+                    f"{self.engine.info.model} cannot be asked in the format {self.format.name}: "
                     f"its vocabulary has no single token {piece!r}.",
                     "Name the format that it was trained with: --verifier prm=MODEL@FORMAT",
                 ) from error
@@ -122,7 +127,7 @@ class PrmVerifier:
         problem: Problem,
         leaves: Sequence[Leaf],
         paths: Sequence[Sequence[str]],
-    ) -> list[Node]:
+    ) -> list[StepNode]:
         """The nodes at the ends of ``paths``, all on them scored as far as the budget goes."""
         trie = await self._open(session, problem)
         nodes = [trie.find(path) for path in paths]
@@ -157,21 +162,14 @@ class PrmVerifier:
         return nodes
 
     async def _open(self, session: Session, problem: Problem) -> Trie:
-        trie = self._tries.get(session)
+        trie = self.opened.get(session)
         if trie is None:
             question = problem.text.strip()
-            try:
-                opened = await self._engine.open(
-                    self.format.open(question), session.meter, role=Role.VERIFIER
-                )
-            except PromptTooLong as error:
-                raise UsageError(
-                    f"The question is too long for {self.name}: {error.message}"
-                ) from (error)
-            trie = self._tries[session] = Trie(opened, self.format, question)
+            own = await self.open_own(session, self.format.open(question))
+            trie = self.opened[session] = Trie(own, self.format, question)
         return trie
 
-    def _join(self, node: Node) -> Score | None:
+    def _join(self, node: StepNode) -> float | None:
         steps = [
             Score(self.name, each.score, place)
             for place, each in enumerate(node.path)
@@ -179,5 +177,80 @@ class PrmVerifier:
         ]
         if len(steps) < len(node.path):
             return None
-        value = join_scores(steps, self.aggregate)
-        return None if value is None else Score(self.name, value)
+        return join_scores(steps, self.aggregate)
+
+
+@dataclass(frozen=True, slots=True)
+class PrmRequest:
+    """``model`` is a registry name, a file or a hub reference. None: as the registry says."""
+
+    model: str
+    format: str | None = None
+    aggregate: Aggregate | None = None
+
+    @property
+    def text(self) -> str:
+        """As it is written behind ``prm=``."""
+        return "@".join(part for part in (self.model, self.format, self.aggregate) if part)
+
+
+def read_request(argument: str | None) -> PrmRequest:
+    """Read ``MODEL[@FORMAT][@AGGREGATE]``; the words behind ``@`` may come in any order.
+
+    Words that are neither format nor aggregate belong to the model: ``user/repo:Q4_K_M@v2``.
+
+    Raises:
+        UsageError: no model, or two formats or aggregates.
+    """
+    model = argument or ""
+    format: str | None = None
+    aggregate: Aggregate | None = None
+    while "@" in model:
+        before, _, word = model.rpartition("@")
+        if word in FORMATS and format is None:
+            format = word
+        elif word in AGGREGATES and aggregate is None:
+            aggregate = word
+        elif word in FORMATS or word in AGGREGATES:
+            raise UsageError(f"--verifier prm={argument}: one format and one aggregate.", _EXAMPLE)
+        elif near := find_near(word, (*FORMATS, *AGGREGATES), 0.8):
+            raise UsageError(
+                f"--verifier prm={argument}: {word!r} is neither a format nor an aggregate.",
+                f"Did you mean {near}?",
+            )
+        else:
+            break
+        model = before
+    if not model:
+        raise UsageError("--verifier prm needs the name of a model.", _EXAMPLE)
+    return PrmRequest(model, format, aggregate)
+
+
+def make_prm(argument: str | None, load: Callable[[str], Engine] | None) -> PrmVerifier:
+    """The verifier that ``prm=argument`` asks for, on the engine that ``load`` gives.
+
+    Raises:
+        UsageError: no model or format, or one that does not fit the model's vocabulary.
+        TemplateError: the format needs a chat template that can be used.
+    """
+    request = read_request(argument)
+    if request.format is None:
+        raise UsageError(
+            f"It is not known how {request.model} is asked.",
+            f"Say it with --verifier prm={request.model}@FORMAT, one of {', '.join(FORMATS)}.",
+        )
+    if load is None:
+        raise UsageError("No second model can be loaded here.", "Use --verifier judge.")
+    engine = load(request.model)
+    return PrmVerifier(engine, find_format(request.format, engine.info), request.aggregate)
+
+
+PRM = VerifierEntry(
+    "prm",
+    lambda context, argument: make_prm(argument, context.load),
+    "a process reward model",
+    "steps and whole",
+    "each step's tokens, by the other model",
+    "MODEL[@FORMAT]",
+    check=read_request,
+)
