@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from ttc_cli.policy.belief import FEATURES, Belief, describe_vote
+from ttc_cli.policy.estimate import FEATURES, Belief, describe_vote
 from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Confidence, Finish
 
 

@@ -7,7 +7,7 @@ import pytest
 from ttc_cli.bench import pool
 from ttc_cli.errors import UsageError
 from ttc_cli.models.registry import load_registry
-from ttc_cli.policy.belief import Belief
+from ttc_cli.policy.estimate import Belief
 from ttc_cli.policy.file import (
     SHIPPED_FOLDER,
     Expected,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttc_cli.policy.difficulty import estimate, estimate_pass_rate, find_bin
+from ttc_cli.policy.estimate import estimate, estimate_pass_rate, find_bin
 from ttc_cli.policy.stopping import (
     cannot_change,
     count_votes_to_settle,

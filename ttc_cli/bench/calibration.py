@@ -27,7 +27,7 @@ from ttc_cli.bench.report import summarise
 from ttc_cli.bench.settings import Trials
 from ttc_cli.bench.verifier_trials import Rating, Trial, separate
 from ttc_cli.errors import UsageError
-from ttc_cli.policy.belief import Belief, describe_vote
+from ttc_cli.policy.estimate import Belief, describe_vote
 from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import count_heard

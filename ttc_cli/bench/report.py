@@ -8,7 +8,7 @@ from typing import Any
 
 from ttc_cli.bench.matching import Interval, Match, Point
 from ttc_cli.bench.statistics import bootstrap_mean, compare_pairs, wilson
-from ttc_cli.policy.difficulty import find_bin
+from ttc_cli.policy.estimate import find_bin
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ttc_cli.commands._tables import align, word_number
-from ttc_cli.policy.belief import Belief, describe_vote
-from ttc_cli.policy.difficulty import estimate
+from ttc_cli.policy.estimate import Belief, describe_vote, estimate
 from ttc_cli.policy.file import Matched, Policy
 from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
 from ttc_cli.policy.table import Table

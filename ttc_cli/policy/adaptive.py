@@ -12,6 +12,7 @@ read is booked like everything else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, exp
 
@@ -23,8 +24,7 @@ from ttc_cli.events import (
     EventStream,
     WaveStarted,
 )
-from ttc_cli.policy.belief import describe_vote
-from ttc_cli.policy.difficulty import count_leading, estimate, find_slipped
+from ttc_cli.policy.estimate import count_leading, describe_vote, estimate, find_slipped
 from ttc_cli.policy.stopping import (
     WAVE_SIZES,
     NextWave,
@@ -39,7 +39,16 @@ from ttc_cli.search.checked import grow_until_passed
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.mending import begin_at_slip, work_out_sums
-from ttc_cli.search.sample import Start, Wave, count_pool, sample_wave, show_vote, verify
+from ttc_cli.search.sample import (
+    Keep,
+    Start,
+    Watcher,
+    Wave,
+    count_pool,
+    sample_wave,
+    show_vote,
+    verify,
+)
 from ttc_cli.search.vote import REACH, Weigh, discount_slips, rank, weigh_by_sureness
 from ttc_cli.texts import plural
 from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
@@ -93,8 +102,14 @@ class _Run:
 
     async def choose_freely(self) -> SearchOutcome:
         size = min(self.row.free, self.context.samples)
-        kind = self._name_kind()
-        await self._grow(size, f"{kind}: {plural(size, 'candidate')} for the verifier to choose")
+        kind = "code" if self.context.problem.answer_type is AnswerType.CODE else "free-form"
+
+        async def watch(wave: Wave, ended: Candidate) -> None:
+            if wave.growing:
+                self._cut_runaways(wave)
+
+        reason = f"{kind}: {plural(size, 'candidate')} for the verifier to choose"
+        await self._sample("sample", size, reason, watch)
         finished = self.pool.answered
         if len(finished) > 1:
             await verify(self.context, self.pool, [each.id for each in finished])
@@ -102,31 +117,38 @@ class _Run:
         self._decide("stop", reason)
         return conclude_by_verifier(self.context, self.pool, (), reason)
 
-    def _is_chosen(self) -> bool:
-        return is_chosen(self.context.problem.answer_type)
-
-    def _name_kind(self) -> str:
-        return "code" if self.context.problem.answer_type is AnswerType.CODE else "free-form"
+    async def _sample(
+        self,
+        name: str,
+        size: int,
+        reason: str,
+        watch: Watcher,
+        starts: Sequence[Start] | None = None,
+        keep: Keep = lambda candidate: False,
+    ) -> None:
+        """A wave of ``size`` independent candidates, or of those that begin at ``starts``."""
+        self._decide("wave", reason)
+        self.context.events.emit(WaveStarted(self.waves, name, size, reason))
+        await sample_wave(
+            self.context,
+            self.pool,
+            size,
+            wave=self.waves,
+            max_tokens=self.tokens,
+            watch=watch,
+            starts=starts,
+            keep=keep,
+        )
+        self.waves += 1
 
     async def _grow(self, size: int, reason: str) -> None:
         strategy = self._choose_strategy()
-        if strategy is not None:
-            reason = f"{reason}, by {strategy.name} (difficulty {self._estimate().difficulty})"
-        self._decide("wave", reason)
         if strategy is None:
-            self.context.events.emit(WaveStarted(self.waves, "sample", size, reason))
-            await sample_wave(
-                self.context,
-                self.pool,
-                size,
-                wave=self.waves,
-                max_tokens=self.tokens,
-                watch=self._watch,
-                keep=self._may_be_mended,
-            )
-        else:
-            await self._run(strategy, size)
-        self.waves += 1
+            await self._sample("sample", size, reason, self._watch, keep=self._may_be_mended)
+            return
+        difficulty = self._estimate().difficulty
+        self._decide("wave", f"{reason}, by {strategy.name} (difficulty {difficulty})")
+        await self._run(strategy, size)
 
     async def _mend(self) -> None:
         """Draw on those that wrote a wrong sum from there, with the right number in its place.
@@ -141,33 +163,20 @@ class _Run:
         starts = [start for start in found if start is not None]
         self.context.session.drop(each.branch for each in starts[left:])
         starts = starts[:left]
-        if not starts:
-            return
-        reason = f"{plural(len(starts), 'wrong sum')}: on from there with the right number"
-        self._decide("wave", reason)
-        self.context.events.emit(WaveStarted(self.waves, "mend", len(starts), reason))
-        await sample_wave(
-            self.context,
-            self.pool,
-            len(starts),
-            wave=self.waves,
-            max_tokens=self.tokens,
-            watch=self._watch,
-            starts=starts,
-        )
-        self.waves += 1
+        if starts:
+            reason = f"{plural(len(starts), 'wrong sum')}: on from there with the right number"
+            await self._sample("mend", len(starts), reason, self._watch, starts)
 
     def _may_be_mended(self, candidate: Candidate) -> bool:
         """Whether it goes on from its wrong sum, should it have one."""
-        wanted = self.table.mend and self.table.slip < 1.0 and not self._is_chosen()
+        wanted = self.table.mend and self.table.slip < 1.0
         whole = candidate.answer is not None and candidate.parent is None and not candidate.thought
         return wanted and whole
 
     def _begin_anew(self, leaf: Leaf) -> Start | None:
         candidate = leaf.candidate
-        if not self._may_be_mended(candidate) or not candidate.slipped:
-            return None
-        if candidate.id in self.mended:
+        may_be = self._may_be_mended(candidate) and candidate.id not in self.mended
+        if not may_be or not candidate.slipped:
             return None
         self.mended.add(candidate.id)
         start = begin_at_slip(self.context.session, leaf)
@@ -176,10 +185,8 @@ class _Run:
 
     def _give_back(self, id: int) -> None:
         """Free the branch of candidate ``id`` unless a verifier may read on from it."""
-        leaf = self.pool.leaves[id]
-        if leaf.branch is not None and not any(v.needs_branch for v in self.context.verifiers):
-            self.context.session.drop([leaf.branch])
-            self.pool.leaves[id] = replace(leaf, branch=None)
+        if not self.context.reads_branches:
+            self.context.free(self.pool, id)
 
     async def _run(self, strategy: StrategyEntry, size: int) -> None:
         """Let ``strategy`` add to the pool; its waves count on from those before."""
@@ -201,14 +208,14 @@ class _Run:
         for id, leaf in self.pool.leaves.items():
             if id not in known:
                 self.pool.leaves[id] = replace(leaf, candidate=_shift(leaf.candidate, first))
-        self.waves = last
+        self.waves = last + 1
         for id in set(self.pool.leaves) - known:
             await self._work_out_sums(id)
         self.classes = await show_vote(self.context, self.pool, self._weigh())
 
     def _choose_strategy(self) -> StrategyEntry | None:
         """What the table says for questions this hard; None: independent candidates."""
-        if not self.pool.leaves or self._is_chosen():
+        if not self.pool.leaves:
             return None
         name = self.table.waves.get(self._estimate().difficulty)
         if name is None:
@@ -219,11 +226,8 @@ class _Run:
 
     async def _watch(self, wave: Wave, ended: Candidate) -> None:
         """Look at a candidate that ended: is the matter settled, is a sibling running away?"""
-        if self._is_chosen():
-            self.classes = ()
-        else:
-            await self._work_out_sums(ended.id)
-            self.classes = await show_vote(self.context, self.pool, self._weigh())
+        await self._work_out_sums(ended.id)
+        self.classes = await show_vote(self.context, self.pool, self._weigh())
         if not wave.growing or wave.cancelled is not None:
             return
         settled = self._find_settled()

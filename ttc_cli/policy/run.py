@@ -11,7 +11,7 @@ from ttc_cli.errors import TemplateError, UsageError
 from ttc_cli.events import EventStream, RunEnded, RunStarted, Warned
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.adaptive import solve_adaptively
-from ttc_cli.policy.difficulty import estimate
+from ttc_cli.policy.estimate import estimate
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import Table
 from ttc_cli.prompts import build_messages

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.errors import UsageError
-from ttc_cli.policy.belief import FEATURES, Belief
+from ttc_cli.policy.estimate import FEATURES, Belief
 from ttc_cli.policy.stopping import count_votes_to_settle
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ttc_cli.answers import Comparer
@@ -76,6 +76,13 @@ class SearchContext:
     def show_spent(self) -> None:
         """Emit what the run has spent so far."""
         self.events.emit(Spent(self.ledger.usage()))
+
+    def free(self, pool: Pool, id: int) -> None:
+        """Drop the branch of a candidate of ``pool``, if it was kept."""
+        leaf = pool.leaves[id]
+        if leaf.branch is not None:
+            self.session.drop([leaf.branch])
+            pool.leaves[id] = replace(leaf, branch=None)
 
     def book(self, pool: Pool, candidate: Candidate, branch: Branch | None) -> None:
         """Add a candidate that ended to ``pool``, with its branch if that was kept; show it."""

@@ -15,7 +15,7 @@ at some ratio between.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ttc_cli.engines.base import Branch, Prompt, Span
@@ -148,22 +148,14 @@ async def _grow_round(
     ended = range(begin, pool.started)
     for chain, id in zip(chains, ended, strict=False):
         chain.attempts.append(id)
-    _let_go(context, pool, before)
+    for id in before:  # they lent their KV to the next and are scored already
+        context.free(pool, id)
     await show_vote(context, pool)
     await verify(
         context,
         pool,
         [id for id in ended if id in pool.leaves and pool.leaves[id].candidate.answer is not None],
     )
-
-
-def _let_go(context: SearchContext, pool: Pool, ids: list[int]) -> None:
-    """Drop the branches of attempts that lent their KV to the next and are scored already."""
-    for id in ids:
-        leaf = pool.leaves[id]
-        if leaf.branch is not None:
-            context.session.drop([leaf.branch])
-            pool.leaves[id] = replace(leaf, branch=None)
 
 
 def _goes_on(context: SearchContext, pool: Pool, chain: Chain, chains: list[Chain]) -> bool:
