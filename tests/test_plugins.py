@@ -22,12 +22,12 @@ from ttc_cli.search.context import StrategyEntry
 from ttc_cli.search.strategies.plain import majority
 from ttc_cli.search.sample import sample_all
 async def fail(context):
-    await sample_all(context, context.pool)
+    await sample_all(context)
     raise ZeroDivisionError("by nothing")
 async def fail_early(context):
     raise ZeroDivisionError("by nothing")
 async def give_nothing(context):
-    await sample_all(context, context.pool)
+    await sample_all(context)
 own = StrategyEntry("own", majority, "as majority")
 late = StrategyEntry("late", fail, "fails late")
 early = StrategyEntry("early", fail_early, "fails at once")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ttc_cli.search.conclude import conclude_by_verifier
-from ttc_cli.search.context import Pool, StrategyEntry
+from ttc_cli.search.context import StrategyEntry
 from ttc_cli.search.sample import count_pool, sample_all, verify
 from ttc_cli.types import Score
 from ttc_cli.verifiers.base import VerifierEntry, WholeVerifier
@@ -23,12 +23,11 @@ class Brevity(WholeVerifier):
 
 async def shortest_of_n(context):
     """``samples`` independent candidates; the shortest that stated an answer wins."""
-    pool = context.pool or Pool()
-    await sample_all(context, pool)
+    await sample_all(context)
     brief = replace(context, verifiers=(Brevity(),))
-    await verify(brief, pool, [each.id for each in pool.answered])
-    reason = pool.halted or f"{context.samples} candidates asked for"
-    return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
+    await verify(brief, [each.id for each in context.pool.answered])
+    reason = context.pool.halted or f"{context.samples} candidates asked for"
+    return conclude_by_verifier(context, await count_pool(context), reason)
 
 
 SHORTEST = StrategyEntry("shortest-of-n", shortest_of_n, "N candidates, the shortest one")

@@ -62,7 +62,7 @@ def is_chosen(type: AnswerType) -> bool:
 
 async def solve_adaptively(context: SearchContext, table: Table) -> SearchOutcome:
     """Spend on the question what it is worth under the budget's row of ``table``."""
-    run = _Run(context, table, table.row(context.budget.level), Pool())
+    run = _Run(context, table, table.row(context.budget.level), context.pool)
     if not is_chosen(context.problem.answer_type):
         return await run.vote_until_settled()
     if any(each.name == CHECK for each in context.verifiers):
@@ -112,10 +112,10 @@ class _Run:
         await self._sample("sample", size, reason, watch)
         finished = self.pool.answered
         if len(finished) > 1:
-            await verify(self.context, self.pool, [each.id for each in finished])
+            await verify(self.context, [each.id for each in finished])
         reason = self.pool.halted or f"{kind}: no vote to settle, {len(finished)} finished"
         self._decide("stop", reason)
-        return conclude_by_verifier(self.context, self.pool, (), reason)
+        return conclude_by_verifier(self.context, (), reason)
 
     async def _sample(
         self,
@@ -131,7 +131,6 @@ class _Run:
         self.context.events.emit(WaveStarted(self.waves, name, size, reason))
         await sample_wave(
             self.context,
-            self.pool,
             size,
             wave=self.waves,
             max_tokens=self.tokens,
@@ -186,7 +185,7 @@ class _Run:
     def _give_back(self, id: int) -> None:
         """Free the branch of candidate ``id`` unless a verifier may read on from it."""
         if not self.context.reads_branches:
-            self.context.free(self.pool, id)
+            self.context.free(id)
 
     async def _run(self, strategy: StrategyEntry, size: int) -> None:
         """Let ``strategy`` add to the pool; its waves count on from those before."""
@@ -204,14 +203,14 @@ class _Run:
 
         events.subscribe(pass_on)
         run = registry.prepare(strategy, {})
-        await run(replace(self.context, samples=size, pool=self.pool, events=events))
+        await run(replace(self.context, samples=size, events=events))
         for id, leaf in self.pool.leaves.items():
             if id not in known:
                 self.pool.leaves[id] = replace(leaf, candidate=_shift(leaf.candidate, first))
         self.waves = last + 1
         for id in set(self.pool.leaves) - known:
             await self._work_out_sums(id)
-        self.classes = await show_vote(self.context, self.pool, self._weigh())
+        self.classes = await show_vote(self.context, self._weigh())
 
     def _choose_strategy(self) -> StrategyEntry | None:
         """What the table says for questions this hard; None: independent candidates."""
@@ -227,7 +226,7 @@ class _Run:
     async def _watch(self, wave: Wave, ended: Candidate) -> None:
         """Look at a candidate that ended: is the matter settled, is a sibling running away?"""
         await self._work_out_sums(ended.id)
-        self.classes = await show_vote(self.context, self.pool, self._weigh())
+        self.classes = await show_vote(self.context, self._weigh())
         if not wave.growing or wave.cancelled is not None:
             return
         settled = self._find_settled()
@@ -337,20 +336,19 @@ class _Run:
         contested = self._find_contested()
         if contested and self.context.verifiers:
             ids = [id for each in contested for id in each.members]
-            await verify(self.context, self.pool, ids)
+            await verify(self.context, ids)
             places = rank([self.pool.leaves[id].candidate for id in ids])
             tilt = self.table.tilt
             weigh = self._weigh()
             self.classes = await count_pool(
                 self.context,
-                self.pool,
                 lambda each: weigh(each) * (1.0 + tilt * places.get(each.id, 0.0)),
             )
             reason = f"{reason}; {len(contested)} answers close enough for the verifier to tell"
         elif contested:
             reason = f"{reason}; {len(contested)} answers tied, the first one taken"
         self._decide("stop", reason)
-        outcome = conclude_by_vote(self.context, self.pool, self.classes, reason)
+        outcome = conclude_by_vote(self.context, self.classes, reason)
         leader, _ = self._lead()
         return replace(
             outcome, estimate=self._estimate(), heard=self._count_heard(), agreeing=leader
@@ -366,7 +364,7 @@ class _Run:
         """Note whether candidate ``id`` wrote a sum that is wrong, and so may be mended."""
         if self.table.slip == 1.0 or self.pool.leaves[id].candidate.answer is None:
             return
-        await work_out_sums(self.context, self.pool, id)
+        await work_out_sums(self.context, id)
         if not self.pool.leaves[id].candidate.slipped:
             self._give_back(id)
 

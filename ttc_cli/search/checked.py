@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ttc_cli.events import Decided, WaveStarted
 from ttc_cli.search.conclude import conclude_by_verifier
-from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
+from ttc_cli.search.context import SearchContext, SearchOutcome
 from ttc_cli.search.sample import Wave, sample_wave, verify
 from ttc_cli.types import CHECK, Candidate
 
@@ -23,7 +23,7 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
     Where none passes, the verifiers choose among those that were finished. Later waves are as
     large as the engine grows at once.
     """
-    pool = Pool()
+    pool = context.pool
     checks = tuple(each for each in context.verifiers if each.name == CHECK)
     checking = replace(context, verifiers=checks)
 
@@ -32,7 +32,7 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
             return
         if _says_nothing([each for each in pool.answered if each.id != ended.id]):
             return
-        await verify(checking, pool, [ended.id])
+        await verify(checking, [ended.id])
         if pool.leaves[ended.id].candidate.passed and wave.growing:
             reason = f"#{ended.id} passes the check: cancel {len(wave.growing)} still growing"
             context.events.emit(Decided("cancel", reason))
@@ -47,15 +47,15 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
             reason = f"probe: {count} to see whether one passes the check"
         context.events.emit(Decided("wave", reason))
         context.events.emit(WaveStarted(number, "sample", count, reason))
-        await sample_wave(context, pool, count, wave=number, watch=watch)
-        stop = _find_reason_to_stop(context, pool)
+        await sample_wave(context, count, wave=number, watch=watch)
+        stop = _find_reason_to_stop(context)
         if stop is not None:
             break
         number, size = number + 1, max(size, context.parallel)
     if not any(each.passed for each in pool.candidates):
-        await verify(context, pool, [each.id for each in pool.answered])
+        await verify(context, [each.id for each in pool.answered])
     context.events.emit(Decided("stop", stop))
-    return conclude_by_verifier(context, pool, (), stop)
+    return conclude_by_verifier(context, (), stop)
 
 
 def _says_nothing(answered: Sequence[Candidate]) -> bool:
@@ -63,7 +63,8 @@ def _says_nothing(answered: Sequence[Candidate]) -> bool:
     return bool(answered) and all(each.passed is None for each in answered)
 
 
-def _find_reason_to_stop(context: SearchContext, pool: Pool) -> str | None:
+def _find_reason_to_stop(context: SearchContext) -> str | None:
+    pool = context.pool
     passed = [each.id for each in pool.candidates if each.passed]
     if passed:
         return f"#{passed[0]} passes the check: stop"

@@ -6,60 +6,58 @@ import math
 from collections.abc import Sequence
 
 from ttc_cli.events import Voted
-from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
+from ttc_cli.search.context import SearchContext, SearchOutcome
 from ttc_cli.search.sample import count_pool
 from ttc_cli.search.vote import merit, represent
 from ttc_cli.types import AnswerClass, Candidate, Finish
 
 
 def conclude_by_vote(
-    context: SearchContext, pool: Pool, classes: Sequence[AnswerClass], stop_reason: str
+    context: SearchContext, classes: Sequence[AnswerClass], stop_reason: str
 ) -> SearchOutcome:
     """The class of greatest weight wins; its best member speaks for it.
 
     A free-form question has no classes: the first candidate that ended by itself wins.
     """
-    winner = represent(pool.answered) if pool.answered else None
+    winner = represent(context.pool.answered) if context.pool.answered else None
     if classes:
-        context.events.emit(Voted(tuple(classes), len(pool.leaves)))
-        winner = represent([pool.leaves[id].candidate for id in classes[0].members])
-    decided_by = "single" if pool.started == 1 else "vote"
-    return _conclude(pool, classes, winner, decided_by, stop_reason)
+        context.events.emit(Voted(tuple(classes), len(context.pool.leaves)))
+        winner = represent([context.pool.leaves[id].candidate for id in classes[0].members])
+    return _conclude(context, classes, winner, "vote", stop_reason)
 
 
-async def conclude_by_weight(context: SearchContext, pool: Pool, stop_reason: str) -> SearchOutcome:
+async def conclude_by_weight(context: SearchContext, stop_reason: str) -> SearchOutcome:
     """The answer whose candidates' scores add up to the most wins (best-of-N weighted).
 
     A candidate that no verifier scored weighs as much as the average of the others; without any
     score the vote is unweighted.
     """
-    scores = [score for each in pool.answered if (score := merit(each)) is not None]
+    scores = [score for each in context.pool.answered if (score := merit(each)) is not None]
     average = math.fsum(scores) / len(scores) if scores else 1.0
 
     def weigh(candidate: Candidate) -> float:
         score = merit(candidate)
         return average if score is None else score
 
-    classes = await count_pool(context, pool, weigh)
-    return conclude_by_vote(context, pool, classes, stop_reason)
+    classes = await count_pool(context, weigh)
+    return conclude_by_vote(context, classes, stop_reason)
 
 
 def conclude_by_verifier(
-    context: SearchContext, pool: Pool, classes: Sequence[AnswerClass], stop_reason: str
+    context: SearchContext, classes: Sequence[AnswerClass], stop_reason: str
 ) -> SearchOutcome:
     """The best scored candidate that stated an answer wins.
 
     Where nothing was scored (the budget ran out first, or the engine reads no logits), the vote
     decides, and in a free-form question the first candidate that ended by itself.
     """
-    scored = [each for each in pool.answered if merit(each) is not None]
+    scored = [each for each in context.pool.answered if merit(each) is not None]
     if not scored and classes:
-        return conclude_by_vote(context, pool, classes, f"{stop_reason}; nothing was scored")
-    winner = represent(scored or pool.answered) if pool.answered else None
+        return conclude_by_vote(context, classes, f"{stop_reason}; nothing was scored")
+    winner = represent(scored or context.pool.answered) if context.pool.answered else None
     if classes:
-        context.events.emit(Voted(tuple(classes), len(pool.leaves)))
-    decided_by = "single" if pool.started == 1 else "verifier"
-    return _conclude(pool, classes, winner, decided_by, stop_reason)
+        context.events.emit(Voted(tuple(classes), len(context.pool.leaves)))
+    return _conclude(context, classes, winner, "verifier", stop_reason)
 
 
 def count_heard(candidates: Sequence[Candidate]) -> int:
@@ -75,17 +73,18 @@ def count_heard(candidates: Sequence[Candidate]) -> int:
 
 
 def _conclude(
-    pool: Pool,
+    context: SearchContext,
     classes: Sequence[AnswerClass],
     winner: Candidate | None,
     decided_by: str,
     stop_reason: str,
 ) -> SearchOutcome:
+    pool = context.pool
     return SearchOutcome(
         candidates=pool.candidates,
         classes=tuple(classes),
         winner=winner,
-        decided_by=decided_by,
+        decided_by="single" if pool.started == 1 else decided_by,
         stop_reason=pool.halted if pool.interrupted and pool.halted else stop_reason,
         interrupted=pool.interrupted,
     )

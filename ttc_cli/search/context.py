@@ -44,9 +44,9 @@ class SearchContext:
 
     ``problem.answer_type`` is resolved. ``samples`` is the N of a fixed strategy and the cap of an
     adaptive one; ``parallel`` is how many branches the engine grows at once. ``chat`` words what
-    is said to the model after its turn; None where a search never does. ``pool`` holds the
-    candidates of earlier waves, which a strategy adds to; None: it starts with none. ``overlaps``:
-    scoring beside growing is faster than after it, as it is on two processors.
+    is said to the model after its turn; None where a search never does. ``overlaps``: scoring
+    beside growing is faster than after it, as it is on two processors. ``pool`` holds the
+    candidates of the run, which a strategy adds to.
     """
 
     problem: Problem
@@ -60,7 +60,7 @@ class SearchContext:
     samples: int
     parallel: int
     chat: Chat | None = None
-    pool: Pool | None = None
+    pool: Pool = field(default_factory=Pool)
     overlaps: bool = False
 
     @property
@@ -77,16 +77,16 @@ class SearchContext:
         """Emit what the run has spent so far."""
         self.events.emit(Spent(self.ledger.usage()))
 
-    def free(self, pool: Pool, id: int) -> None:
-        """Drop the branch of a candidate of ``pool``, if it was kept."""
-        leaf = pool.leaves[id]
+    def free(self, id: int) -> None:
+        """Drop the branch of a candidate of the pool, if it was kept."""
+        leaf = self.pool.leaves[id]
         if leaf.branch is not None:
             self.session.drop([leaf.branch])
-            pool.leaves[id] = replace(leaf, branch=None)
+            self.pool.leaves[id] = replace(leaf, branch=None)
 
-    def book(self, pool: Pool, candidate: Candidate, branch: Branch | None) -> None:
-        """Add a candidate that ended to ``pool``, with its branch if that was kept; show it."""
-        pool.leaves[candidate.id] = Leaf(candidate, branch)
+    def book(self, candidate: Candidate, branch: Branch | None) -> None:
+        """Add a candidate that ended to the pool, with its branch if that was kept; show it."""
+        self.pool.leaves[candidate.id] = Leaf(candidate, branch)
         self.events.emit(CandidateEnded(candidate))
         self.show_spent()
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ttc_cli.engines.base import Session, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.events import Scored
-from ttc_cli.search.context import Pool, SearchContext
+from ttc_cli.search.context import SearchContext
 from ttc_cli.search.sample import Start
 from ttc_cli.types import ARITHMETIC
 from ttc_cli.verifiers.arithmetic.sums import find_first
@@ -23,16 +23,16 @@ _SUMS: Verifier = WeightedVerifier(ArithmeticVerifier(), 0.0)
 """What works out the sums where nobody asked for it: it is shown, and weighs nothing as a score."""
 
 
-async def work_out_sums(context: SearchContext, pool: Pool, id: int) -> None:
+async def work_out_sums(context: SearchContext, id: int) -> None:
     """Note whether candidate ``id`` wrote a sum that is wrong.
 
     As the user's own ``--verifier arithmetic`` if there is one; else only wrong ones are told.
     """
-    leaf = pool.leaves[id]
+    leaf = context.pool.leaves[id]
     asked = next((each for each in context.verifiers if each.name == ARITHMETIC), _SUMS)
     (score,) = await asked.score(context.session, context.problem, [leaf])
     if score is not None and (asked is not _SUMS or score.value < 1.0):
-        pool.leaves[id] = replace(leaf, candidate=leaf.candidate.with_scores(score))
+        context.pool.leaves[id] = replace(leaf, candidate=leaf.candidate.with_scores(score))
         context.events.emit(Scored(id, score))
 
 

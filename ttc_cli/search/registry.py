@@ -18,7 +18,7 @@ from ttc_cli.builtin import STRATEGIES
 from ttc_cli.errors import TtcError, UsageError, suggest
 from ttc_cli.events import Warned
 from ttc_cli.search.conclude import conclude_by_vote
-from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, Strategy, StrategyEntry
+from ttc_cli.search.context import SearchContext, SearchOutcome, Strategy, StrategyEntry
 from ttc_cli.search.sample import count_pool
 
 
@@ -55,20 +55,19 @@ def _guard(
     """
 
     async def run_guarded(context: SearchContext, **knobs: Any) -> SearchOutcome:
-        pool = context.pool or Pool()
         try:
-            outcome = await run(replace(context, pool=pool), **knobs)
+            outcome = await run(context, **knobs)
             if not isinstance(outcome, SearchOutcome):
                 raise TypeError(f"it returned {type(outcome).__name__}, no SearchOutcome")
         except TtcError:
             raise
         except Exception as error:  # whatever another's code does
             message = f"{owner} failed: {type(error).__name__}: {error}"
-            if not pool.answered:
+            if not context.pool.answered:
                 raise TtcError(message, "use another --strategy, or tell its author") from error
             context.events.emit(Warned(f"{message}; going by the vote of what it had grown."))
-            classes = await count_pool(context, pool)
-            return conclude_by_vote(context, pool, classes, "the strategy failed")
+            classes = await count_pool(context)
+            return conclude_by_vote(context, classes, "the strategy failed")
         return outcome
 
     return run_guarded

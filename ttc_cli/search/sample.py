@@ -1,7 +1,7 @@
 """Growing whole candidates from the prompt: what all sampling strategies share.
 
-A ``Pool`` holds the candidates of a run; ``sample_wave`` adds some. While a wave grows, a watcher
-may look at each candidate that ends and cancel the others or lower their token limit.
+``context.pool`` holds the candidates of a run; ``sample_wave`` adds some. While a wave grows, a
+watcher may look at each candidate that ends and cancel the others or lower their token limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ttc_cli.events import (
     Warned,
     WaveStarted,
 )
-from ttc_cli.search.context import Pool, SearchContext
+from ttc_cli.search.context import SearchContext
 from ttc_cli.search.vote import Weigh, count_one, count_votes
 from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Finish, Sampling, Score
 from ttc_cli.verifiers.base import Leaf, Verifier
@@ -104,8 +104,9 @@ def read_answer(
     return extract(said, answer_type, schema=schema)
 
 
-def book_end(context: SearchContext, pool: Pool, finish: Finish) -> None:
-    """Note in ``pool`` that nothing more can be grown, where ``finish`` says so."""
+def book_end(context: SearchContext, finish: Finish) -> None:
+    """Note that nothing more can be grown, where ``finish`` says so."""
+    pool = context.pool
     if finish is Finish.BUDGET:
         pool.halted = context.ledger.exhausted() or "a cap was reached"
     elif finish is Finish.CANCELLED:
@@ -113,7 +114,7 @@ def book_end(context: SearchContext, pool: Pool, finish: Finish) -> None:
 
 
 @contextlib.contextmanager
-def keeping_on(context: SearchContext, pool: Pool) -> Iterator[None]:
+def keeping_on(context: SearchContext) -> Iterator[None]:
     """Growth in here that fails ends the run with what it has, if any candidate has ended.
 
     Raises:
@@ -122,16 +123,15 @@ def keeping_on(context: SearchContext, pool: Pool) -> Iterator[None]:
     try:
         yield
     except EngineError as error:
-        if not pool.leaves:
+        if not context.pool.leaves:
             raise
-        pool.halted = "the engine failed"
+        context.pool.halted = "the engine failed"
         message = f"The engine failed; going on with what was grown: {error.message}"
         context.events.emit(Warned(message))
 
 
 async def sample_wave(
     context: SearchContext,
-    pool: Pool,
     count: int,
     *,
     wave: int = 0,
@@ -141,7 +141,7 @@ async def sample_wave(
     starts: Sequence[Start] | None = None,
     keep: Keep = _never,
 ) -> None:
-    """Grow up to ``count`` further candidates into ``pool``, as many as the ledger admits.
+    """Grow up to ``count`` further candidates, as many as the ledger admits.
 
     Candidate ids go on from those of the pool; the seed of each follows from its id alone, so
     that two strategies with the same run seed see the same candidates. They start at the prompt,
@@ -151,6 +151,7 @@ async def sample_wave(
     Raises:
         EngineError: the engine failed before any candidate of the run had ended.
     """
+    pool = context.pool
     granted = context.ledger.admit(count)
     if granted < count:
         pool.halted = context.ledger.exhausted() or "sample cap reached"
@@ -182,49 +183,45 @@ async def sample_wave(
     ]
     state = Wave(context, wave, growing, starts=begun, keep=keep)
     try:
-        with keeping_on(context, pool):
+        with keeping_on(context):
             async for growth in session.grow(requests):
                 growing.pop(growth.label)
-                candidate = _end(context, pool, state, growth)
+                candidate = _end(context, state, growth)
                 if watch is not None:
                     await watch(state, candidate)
     finally:
         session.cancel(growing.values())
 
 
-async def sample_all(context: SearchContext, pool: Pool) -> None:
+async def sample_all(context: SearchContext) -> None:
     """The one wave of a strategy with a fixed number of candidates; shows the vote as it grows."""
     size = context.samples
     context.events.emit(WaveStarted(0, "sample", size, f"{size} independent candidates"))
 
     async def watch(wave: Wave, candidate: Candidate) -> None:
-        await show_vote(context, pool)
+        await show_vote(context)
 
-    await sample_wave(context, pool, size, watch=watch)
+    await sample_wave(context, size, watch=watch)
 
 
-async def count_pool(
-    context: SearchContext, pool: Pool, weigh: Weigh = count_one
-) -> tuple[AnswerClass, ...]:
-    """The vote of ``pool``; a free-form question has none."""
+async def count_pool(context: SearchContext, weigh: Weigh = count_one) -> tuple[AnswerClass, ...]:
+    """The vote of all candidates; a free-form question has none."""
     if context.problem.answer_type is AnswerType.FREE:
         return ()
     seconds = context.ledger.remaining_seconds()
-    return await count_votes(pool.answered, context.comparer, weigh, seconds)
+    return await count_votes(context.pool.answered, context.comparer, weigh, seconds)
 
 
-async def show_vote(
-    context: SearchContext, pool: Pool, weigh: Weigh = count_one
-) -> tuple[AnswerClass, ...]:
+async def show_vote(context: SearchContext, weigh: Weigh = count_one) -> tuple[AnswerClass, ...]:
     """Emit the vote as it stands, and return it."""
-    classes = await count_pool(context, pool, weigh)
+    classes = await count_pool(context, weigh)
     if classes:
-        context.events.emit(Voted(classes, len(pool.leaves)))
+        context.events.emit(Voted(classes, len(context.pool.leaves)))
     return classes
 
 
-def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Candidate:
-    """Book one growth as a candidate of ``pool``."""
+def _end(context: SearchContext, wave: Wave, growth: Growth) -> Candidate:
+    """Book one growth as a candidate."""
     cancelled = growth.finish is Finish.CANCELLED and wave.cancelled is not None
     kind, schema = context.problem.answer_type, context.problem.schema
     start = wave.starts.get(growth.label)
@@ -248,20 +245,20 @@ def _end(context: SearchContext, pool: Pool, wave: Wave, growth: Growth) -> Cand
     if cancelled:
         context.events.emit(Pruned(candidate.id, wave.cancelled or "", cancelled=True))
     else:
-        book_end(context, pool, growth.finish)
+        book_end(context, growth.finish)
     keep = wave.keep(candidate) or (answer is not None and context.reads_branches)
     if not keep:
         context.session.drop([growth.branch])
-    context.book(pool, candidate, growth.branch if keep else None)
+    context.book(candidate, growth.branch if keep else None)
     return candidate
 
 
-async def verify(context: SearchContext, pool: Pool, ids: Iterable[int]) -> None:
+async def verify(context: SearchContext, ids: Iterable[int]) -> None:
     """Let every verifier score those of ``ids`` that it has not scored, unless a cap is reached.
 
     A verifier that fails is warned of and left out: the candidates are worth more than it.
     """
-    wanted = sorted(ids)
+    pool, wanted = context.pool, sorted(ids)
     for verifier in context.verifiers:
         leaves = [
             leaf

@@ -4,7 +4,7 @@
 verifiers for process scores of what is new, ``Tree.fork`` and ``Tree.prune`` shape the tree. A
 pause costs nothing: a branch that survives goes on in its own KV, at temperature 0 token for token
 as if it had never stopped (above, each step draws with a seed of its own). What ends is a candidate
-of ``Tree.pool`` like any other; so is what was pruned, without a voice in the vote.
+of the pool like any other; so is what was pruned, without a voice in the vote.
 """
 
 from __future__ import annotations
@@ -97,14 +97,11 @@ class Tree:
     context: SearchContext
     aggregate: Aggregate = "last"
     keep_boundaries: bool = False
-    pool: Pool = field(default_factory=Pool)
     partials: dict[int, Partial] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     """Verifiers that could not score, and are not asked again."""
 
     def __post_init__(self) -> None:
-        if self.context.pool is not None:
-            self.pool = self.context.pool
         if any(each.grades_steps for each in self.context.verifiers):
             return
         names = ", ".join(each.name for each in self.context.verifiers) or "nothing"
@@ -112,6 +109,11 @@ class Tree:
             f"A step-wise search is guided by scores of single steps, and {names} gives none.",
             "Add --verifier judge, or use --strategy best-of-n, which scores whole candidates.",
         )
+
+    @property
+    def pool(self) -> Pool:
+        """What has ended."""
+        return self.context.pool
 
     @property
     def paused(self) -> list[Partial]:
@@ -198,7 +200,7 @@ class Tree:
             left = max(1, limit - each.length)
             drawn = sampling or self.context.sampling
             requests.append(Grow(each.branch, left, drawn, seed, each.id, until))
-        with keeping_on(self.context, self.pool):
+        with keeping_on(self.context):
             async for growth in self.context.session.grow(requests):
                 self._take(asked[growth.label], growth)
                 if grown is not None:
@@ -321,8 +323,8 @@ class Tree:
         self._carry_values()
         reason = ending or reason
         if self.context.problem.answer_type is AnswerType.FREE:
-            return conclude_by_verifier(self.context, self.pool, (), reason)
-        return await conclude_by_weight(self.context, self.pool, reason)
+            return conclude_by_verifier(self.context, (), reason)
+        return await conclude_by_weight(self.context, reason)
 
     async def _finish_best(self) -> str:
         """Spend what is left of a cap that runs out on one answer; why, where that was so."""
@@ -389,7 +391,7 @@ class Tree:
             self.context.events.emit(event)
             self.context.show_spent()
             return
-        book_end(self.context, self.pool, growth.finish)
+        book_end(self.context, growth.finish)
         self._end(partial, Finish.LENGTH if paused else growth.finish)
 
     def _end(self, partial: Partial, finish: Finish) -> None:
@@ -402,7 +404,7 @@ class Tree:
         candidate = replace(
             partial.as_candidate(finish), answer=answer, confidence=join_confidence(partial.steps)
         )
-        self.context.book(self.pool, candidate, partial.branch if keep else None)
+        self.context.book(candidate, partial.branch if keep else None)
 
     def _leaf(self, partial: Partial) -> Leaf:
         """``partial`` as a verifier sees it."""
@@ -421,7 +423,7 @@ class Tree:
         whole = tuple(each for each in self.context.verifiers if not each.grades_steps)
         if whole and not self.pool.interrupted:
             ids = [each.id for each in self.pool.answered]
-            await verify(replace(self.context, verifiers=whole), self.pool, ids)
+            await verify(replace(self.context, verifiers=whole), ids)
 
     def _carry_values(self) -> None:
         """Give each candidate with an answer its value as a score of the whole."""

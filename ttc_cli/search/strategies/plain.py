@@ -12,28 +12,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, conclude_by_weight
-from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, StrategyEntry
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import count_pool, sample_all, sample_wave, verify
 
 
 async def greedy(context: SearchContext) -> SearchOutcome:
     """One candidate at temperature 0. ``samples`` and the other sampling settings are ignored."""
-    pool = context.pool or Pool()
-    await sample_wave(context, pool, 1, sampling=replace(context.sampling, temperature=0.0))
-    classes = await count_pool(context, pool)
-    return conclude_by_vote(context, pool, classes, pool.halted or "one candidate asked for")
+    await sample_wave(context, 1, sampling=replace(context.sampling, temperature=0.0))
+    classes = await count_pool(context)
+    return conclude_by_vote(context, classes, context.pool.halted or "one candidate asked for")
 
 
 async def majority(context: SearchContext) -> SearchOutcome:
     """``samples`` (N) independent candidates; the most frequent answer."""
-    pool, reason = await _sample(context)
-    return conclude_by_vote(context, pool, await count_pool(context, pool), reason)
+    reason = await _sample(context)
+    return conclude_by_vote(context, await count_pool(context), reason)
 
 
 async def best_of_n(context: SearchContext) -> SearchOutcome:
     """``samples`` (N) independent candidates; the one the verifiers score highest on average."""
-    pool, reason = await _sample(context, scored=True)
-    return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
+    reason = await _sample(context, scored=True)
+    return conclude_by_verifier(context, await count_pool(context), reason)
 
 
 async def weighted(context: SearchContext) -> SearchOutcome:
@@ -41,17 +40,16 @@ async def weighted(context: SearchContext) -> SearchOutcome:
 
     A candidate that no verifier scored weighs as much as the average of the others.
     """
-    pool, reason = await _sample(context, scored=True)
-    return await conclude_by_weight(context, pool, reason)
+    reason = await _sample(context, scored=True)
+    return await conclude_by_weight(context, reason)
 
 
-async def _sample(context: SearchContext, *, scored: bool = False) -> tuple[Pool, str]:
-    """All candidates, and why there are no more."""
-    pool = context.pool or Pool()
-    await sample_all(context, pool)
+async def _sample(context: SearchContext, *, scored: bool = False) -> str:
+    """Draw all candidates; why there are no more."""
+    await sample_all(context)
     if scored:
-        await verify(context, pool, [each.id for each in pool.answered])
-    return pool, pool.halted or f"{context.samples} candidates asked for"
+        await verify(context, [each.id for each in context.pool.answered])
+    return context.pool.halted or f"{context.samples} candidates asked for"
 
 
 GREEDY = StrategyEntry("greedy", greedy, "one candidate, the likeliest token each time")

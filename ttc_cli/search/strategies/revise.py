@@ -23,7 +23,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.events import Warned, WaveStarted
 from ttc_cli.prompts import request_revision
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
-from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, StrategyEntry
+from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import Start, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import merit
 from ttc_cli.texts import plural
@@ -111,12 +111,12 @@ async def run_chains(
     """
     if context.chat is None:
         raise UsageError("Revision needs the model's chat template, and there is none here.")
-    pool, chains = context.pool or Pool(), [Chain() for _ in range(min(count, context.samples))]
+    pool, chains = context.pool, [Chain() for _ in range(min(count, context.samples))]
     live, round, end = chains, 0, pool.started + context.samples
     while live and pool.started < end and pool.halted is None:
         live = live[: end - pool.started]
-        await _grow_round(context, pool, live, window, round)
-        live = [each for each in live if _goes_on(context, pool, each, chains)]
+        await _grow_round(context, live, window, round)
+        live = [each for each in live if _goes_on(context, each, chains)]
         round += 1
     if pool.halted is not None:
         reason = pool.halted
@@ -125,42 +125,36 @@ async def run_chains(
     else:
         reason = f"{plural(len(chains), 'chain')} of up to {plural(round, 'attempt')} asked for"
     if choose == "verifier" or context.problem.answer_type is AnswerType.FREE:
-        return conclude_by_verifier(context, pool, await count_pool(context, pool), reason)
-    return await conclude_by_weight(context, pool, reason)
+        return conclude_by_verifier(context, await count_pool(context), reason)
+    return await conclude_by_weight(context, reason)
 
 
-async def _grow_round(
-    context: SearchContext, pool: Pool, chains: list[Chain], window: int, round: int
-) -> None:
+async def _grow_round(context: SearchContext, chains: list[Chain], window: int, round: int) -> None:
     """One more attempt of each chain, in one batch, scored when all have ended."""
     first = plural(len(chains), "first attempt")
     what = f"revision {round} in {plural(len(chains), 'chain')}" if round else first
     context.events.emit(WaveStarted(round, "revise", len(chains), what))
+    pool = context.pool
     begin, before = pool.started, [chain.attempts[-1] for chain in chains if chain.attempts]
     starts = None
     if round:
-        starts = [
-            Start(_ask_again(context, pool, chain, window), chain.attempts[-1]) for chain in chains
-        ]
-    await sample_wave(
-        context, pool, len(chains), wave=round, starts=starts, keep=lambda ended: True
-    )
+        starts = [Start(_ask_again(context, chain, window), chain.attempts[-1]) for chain in chains]
+    await sample_wave(context, len(chains), wave=round, starts=starts, keep=lambda ended: True)
     ended = range(begin, pool.started)
     for chain, id in zip(chains, ended, strict=False):
         chain.attempts.append(id)
     for id in before:  # they lent their KV to the next and are scored already
-        context.free(pool, id)
-    await show_vote(context, pool)
+        context.free(id)
+    await show_vote(context)
     await verify(
         context,
-        pool,
         [id for id in ended if id in pool.leaves and pool.leaves[id].candidate.answer is not None],
     )
 
 
-def _goes_on(context: SearchContext, pool: Pool, chain: Chain, chains: list[Chain]) -> bool:
+def _goes_on(context: SearchContext, chain: Chain, chains: list[Chain]) -> bool:
     """Whether the chain can be revised once more; where its context is full, it says so."""
-    leaf = pool.leaves.get(chain.attempts[-1]) if chain.attempts else None
+    leaf = context.pool.leaves.get(chain.attempts[-1]) if chain.attempts else None
     if leaf is None:
         return False
     if leaf.candidate.finish is Finish.CONTEXT:
@@ -174,10 +168,10 @@ def _goes_on(context: SearchContext, pool: Pool, chain: Chain, chains: list[Chai
     return True
 
 
-def _ask_again(context: SearchContext, pool: Pool, chain: Chain, window: int) -> Branch:
+def _ask_again(context: SearchContext, chain: Chain, window: int) -> Branch:
     """A branch on which the model is about to revise the last attempt of ``chain``."""
     assert context.chat is not None
-    leaf = pool.leaves[chain.attempts[-1]]
+    leaf = context.pool.leaves[chain.attempts[-1]]
     last = leaf.candidate
     request = request_revision(
         context.problem.answer_type,
@@ -186,7 +180,7 @@ def _ask_again(context: SearchContext, pool: Pool, chain: Chain, window: int) ->
     )
     chain.requests.append(context.chat.follow_up(request))
     shown = len(chain.attempts) if window == 0 else min(window, len(chain.attempts))
-    seen = [pool.leaves[id].candidate for id in chain.attempts[-shown:]]
+    seen = [context.pool.leaves[id].candidate for id in chain.attempts[-shown:]]
     if (
         shown == len(chain.attempts)
         and leaf.branch is not None
