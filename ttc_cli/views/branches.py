@@ -15,10 +15,9 @@ from rich.style import Style
 
 from ttc_cli.types import AnswerType, Finish
 from ttc_cli.views import words
-from ttc_cli.views.cells import Row, cells, cut, cut_front
+from ttc_cli.views.cells import BAD, BOLD, CALM, DIM, GOOD, RULE, Row, cells, cut, cut_front
 from ttc_cli.views.nodes import LIVE, Node, Status, trace
 from ttc_cli.views.state import Tail, ViewState
-from ttc_cli.views.styles import BAD, BOLD, CALM, DIM, GOOD, RULE
 
 _RANK = {
     Status.GROWING: 1,

@@ -1,4 +1,4 @@
-"""Cutting and padding text by terminal cells, and the rows of a frame.
+"""Cutting and padding text by terminal cells, and the rows of a frame with their styles.
 
 Widths are summed over code points. A terminal that joins several into one glyph then draws
 narrower than planned, never wider, so that no row can wrap and push the frame apart.
@@ -12,6 +12,15 @@ from functools import lru_cache
 from rich.cells import get_character_cell_size
 from rich.segment import Segment
 from rich.style import Style
+
+# Each style only repeats what a number or a sign says already.
+BOLD = Style(bold=True)
+DIM = Style(dim=True)
+RULE = Style(dim=True)
+GOOD = Style(color="green", bold=True)
+CALM = Style(color="cyan")
+WARN = Style(color="yellow")
+BAD = Style(color="red")
 
 
 @lru_cache(maxsize=4096)

@@ -18,10 +18,9 @@ from rich.segment import Segment
 from ttc_cli.types import AnswerClass, AnswerType
 from ttc_cli.views import words
 from ttc_cli.views.branches import branch_rows, count_rows, path_rows
-from ttc_cli.views.cells import Row, cells, cut, wrap
+from ttc_cli.views.cells import BOLD, CALM, DIM, GOOD, RULE, WARN, Row, cells, cut, wrap
 from ttc_cli.views.nodes import Node, Status, trace
 from ttc_cli.views.state import ViewState
-from ttc_cli.views.styles import BOLD, CALM, DIM, GOOD, RULE, WARN
 
 NARROW = 40
 """Below this many columns there is no room for a tree: a few plain lines instead."""
@@ -78,19 +77,8 @@ def render(state: ViewState, width: int, height: int, hint: str = HINT) -> Frame
     if width < NARROW:
         return Frame(tuple(_narrow(state, width)[:rows]))
     width -= 1  # terminals disagree about the last column
-    drawn: dict[str, Callable[[int], list[Row]]] = {
-        "question": lambda n: _question(state, width, n),
-        "model": lambda n: [_model(state, width)],
-        "budget": lambda n: [_budget(state, width)],
-        "difficulty": lambda n: [_difficulty(state, width)],
-        "policy": lambda n: _policy(state, width, n),
-        "vote": lambda n: _vote(state, width, n),
-        "path": lambda n: path_rows(state, width, n, _gutter(width)),
-        "tree": lambda n: branch_rows(state, width, n),
-        "warning": lambda n: [_warning(state, width)],
-        "foot": lambda n: [_foot(state, width, hint if state.result is None else "")],
-    }
-    granted = _share(rows, _wants(state, width))
+    sections = _plan_sections(state, width, hint if state.result is None else "")
+    granted = _share(rows, {name: wanted for name, (wanted, _) in sections.items()})
     gaps = granted.pop("gap", 0)
     out: list[Row] = []
     for section in _SECTIONS:
@@ -99,26 +87,29 @@ def render(state: ViewState, width: int, height: int, hint: str = HINT) -> Frame
                 out.append(Row(width, 0))
                 gaps -= 1
         elif granted.get(section):
-            out.extend(drawn[section](granted[section]))
+            out.extend(sections[section][1](granted[section]))
     return Frame(tuple(out[:rows]))
 
 
-def _wants(state: ViewState, width: int) -> dict[str, int]:
-    best = state.best
-    path = min(6, len(trace(state.nodes, best))) if best is not None else 0
-    question = words.one_line(state.question[:_QUESTION_SHOWN])
+_Draw = Callable[[int], list[Row]]
+
+
+def _plan_sections(state: ViewState, width: int, hint: str) -> dict[str, tuple[int, _Draw]]:
+    """How many rows each section would like, and what draws it in as many as it gets."""
+    path = 0 if state.best is None else min(6, len(trace(state.nodes, state.best)))
+    classes = len(_shown_classes(state))
     return {
-        "question": len(wrap(question, width - _gutter(width) - 1, 3)),
-        "model": 1,
-        "budget": 1,
-        "difficulty": 1,
-        "policy": min(3, max(1, len(state.words))),
-        "vote": max(1, min(6, len(_shown_classes(state)))),
-        "path": path,
-        "gap": 4 + bool(path),
-        "tree": count_rows(state),
-        "warning": int(bool(state.warnings)),
-        "foot": 1,
+        "question": (len(_question(state, width, 3)), lambda n: _question(state, width, n)),
+        "model": (1, lambda n: [_model(state, width)]),
+        "budget": (1, lambda n: [_budget(state, width)]),
+        "difficulty": (1, lambda n: [_difficulty(state, width)]),
+        "policy": (min(3, max(1, len(state.words))), lambda n: _policy(state, width, n)),
+        "vote": (max(1, min(6, classes)), lambda n: _vote(state, width, n)),
+        "path": (path, lambda n: path_rows(state, width, n, _gutter(width))),
+        "gap": (4 + bool(path), lambda n: []),
+        "tree": (count_rows(state), lambda n: branch_rows(state, width, n)),
+        "warning": (int(bool(state.warnings)), lambda n: [_warning(state, width)]),
+        "foot": (1, lambda n: [_foot(state, width, hint)]),
     }
 
 
@@ -208,22 +199,19 @@ def _difficulty(state: ViewState, width: int) -> Row:
     if estimate is None:
         return row.add("not known yet: the first answers will tell", DIM)
     level = min(5, max(0, estimate.difficulty))
-    settled = "probability right" if estimate.calibrated else "settled"
     row.add("●" * level + "○" * (5 - level)).add(f" {estimate.difficulty} of 5")
-    row.add(f" · {settled} {estimate.settled:.2f} · pass rate {estimate.pass_rate:.2f}")
-    return row
+    return row.add(f" · {words.odds(estimate, ' · ')}")
 
 
 def _policy(state: ViewState, width: int, rows: int) -> list[Row]:
     if not state.words:
         return [_label("policy", width).add("waiting for the first wave", DIM)]
-    shown = state.words[-rows:]
-    out = []
-    for i, word in enumerate(shown):
-        row = _label("" if i else "policy", width)
-        reason = words.shorten(word.reason, 300)
-        out.append(row.add(reason, None if i == len(shown) - 1 else DIM))
-    return out
+    reasons = [words.shorten(word.reason, 300) for word in state.words[-rows:]]
+    last = len(reasons) - 1
+    return [
+        _label("" if i else "policy", width).add(reason, None if i == last else DIM)
+        for i, reason in enumerate(reasons)
+    ]
 
 
 def _shown_classes(state: ViewState) -> tuple[AnswerClass, ...]:
@@ -262,11 +250,8 @@ def _vote(state: ViewState, width: int, rows: int) -> list[Row]:
 def _no_vote(state: ViewState) -> str:
     best = state.nodes.get(state.best) if state.best is not None else None
     if state.classes:
-        return (
-            f"free-form: the verifier chooses, #{best.id} leads"
-            if best is not None
-            else "free-form"
-        )
+        leads = f": the verifier chooses, #{best.id} leads" if best is not None else ""
+        return f"free-form{leads}"
     answers = sum(
         node.answer is not None and node.answer.type is not AnswerType.FREE
         for node in state.nodes.values()

@@ -166,12 +166,8 @@ def score_words(score: Score) -> str:
 
 
 def estimate_words(estimate: Estimate) -> str:
-    """What the policy believes, calling nothing a probability that is not one."""
-    settled = "probability right" if estimate.calibrated else "settled"
-    return (
-        f"difficulty {estimate.difficulty} of 5, {settled} {estimate.settled:.2f}, "
-        f"pass rate {estimate.pass_rate:.2f}"
-    )
+    """``difficulty 3 of 5, settled 0.71, pass rate 0.40``."""
+    return f"difficulty {estimate.difficulty} of 5, {words.odds(estimate)}"
 
 
 def summary_line(result: Result) -> str:

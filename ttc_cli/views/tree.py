@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
 
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, ConsoleRenderable
 from rich.control import Control
@@ -153,10 +152,5 @@ class LiveTree:
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()

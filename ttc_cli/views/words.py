@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ttc_cli.events import WaveStarted
 from ttc_cli.sanitise import clean
-from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Usage
+from ttc_cli.types import AnswerType, Budget, Candidate, Estimate, Finish, Usage
 
 FINISH_WORDS: Mapping[Finish, str] = {
     Finish.STOP: "finished",
@@ -118,6 +118,12 @@ def spent(usage: Usage) -> str:
         parts.append(flops(usage.flops))
     parts.append(seconds(usage.seconds))
     return ", ".join(parts)
+
+
+def odds(estimate: Estimate, between: str = ", ") -> str:
+    """What the policy believes, calling nothing a probability that is not one."""
+    settled = "probability right" if estimate.calibrated else "settled"
+    return f"{settled} {estimate.settled:.2f}{between}pass rate {estimate.pass_rate:.2f}"
 
 
 def caps(budget: Budget) -> str:
