@@ -112,7 +112,11 @@ def open_database(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection
             set_aside(path, warn)
         with _alone(path):
             connection = _connect(path)
-            _prepare(connection, path)
+            try:
+                _prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
             return connection
 
 
@@ -211,9 +215,22 @@ def is_refusal(error: BaseException | None) -> bool:
     return isinstance(error, sqlite3.Error) and _code(error) in _REFUSED
 
 
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All statements within or none; the lock to write is taken at once, not halfway."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def has_index(connection: sqlite3.Connection) -> bool:
     """Whether words can be searched by the index, and not only by reading all."""
-    return _knows_fts(connection) and _finds(connection, "trigger", "words_insert")
+    return _knows_fts(connection) and _is_indexed(connection)
 
 
 def identify(path: Path) -> tuple[int, int] | None:
@@ -312,34 +329,26 @@ def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
                 f"{len(MIGRATIONS)}): it is left alone.",
                 "update ttc, or set TTC_HOME to another folder",
             )
-        indexed = _finds(connection, "trigger", "words_insert")
-        return version == len(MIGRATIONS) and indexed == _knows_fts(connection)
+        return version == len(MIGRATIONS) and _is_indexed(connection) == _knows_fts(connection)
     except BaseException:
         connection.close()
         raise
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection) -> None:
     """Bring it to this version, whole or not at all."""
     connection.execute(f"PRAGMA auto_vacuum = {_IN_STEPS}")  # of a new file; an old one stays
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         for step in MIGRATIONS[version:]:
             for statement in step:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {max(version, len(MIGRATIONS))}")
         knows = _knows_fts(connection)
-        if knows != _finds(connection, "trigger", "words_insert"):
+        if knows != _is_indexed(connection):
             for statement in _INDEX if knows else _NO_INDEX:
                 connection.execute(statement)
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        connection.close()
-        raise
 
 
 def _knows_fts(connection: sqlite3.Connection) -> bool:
@@ -347,8 +356,6 @@ def _knows_fts(connection: sqlite3.Connection) -> bool:
     return found.fetchone() is not None
 
 
-def _finds(connection: sqlite3.Connection, kind: str, name: str) -> bool:
-    found = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = ? AND name = ?", (kind, name)
-    )
+def _is_indexed(connection: sqlite3.Connection) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'words_insert'")
     return found.fetchone() is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sqlite3
 import time
@@ -20,12 +21,10 @@ from typing import Any
 from ttc_cli.errors import RunDamaged, RunsUnavailable, UsageError
 from ttc_cli.events import CandidateEnded, RunEnded, RunStarted, Spent
 from ttc_cli.runs import codec, database
-from ttc_cli.runs.database import explain_faults
+from ttc_cli.runs.database import explain_faults, transaction
 from ttc_cli.runs.run import Run, State, Timed, describe_process, lives
 from ttc_cli.runs.spending import Cost
 from ttc_cli.types import Result
-
-__all__ = ["Run", "RunStore", "State", "Timed"]
 
 SHOWN_CHARS = 1000
 """Of a question, in the row of its run."""
@@ -104,7 +103,7 @@ class RunStore:
         while True:
             id = secrets.token_hex(4)
             try:
-                with _Transaction(self._connection):
+                with transaction(self._connection):
                     made = self._connection.execute(
                         "INSERT INTO runs (id, started, state, process, parent, question, model, "
                         "strategy, level, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -119,7 +118,7 @@ class RunStore:
 
     def append(self, id: str, batch: Sequence[Timed]) -> None:
         """Add events to the run ``id``, all or none, and bring its row up to date."""
-        with _Transaction(self._connection):
+        with transaction(self._connection):
             number = self._number(id)
             for each in batch:
                 body = hide_keys(json.dumps(codec.encode(each.event), separators=(",", ":")))
@@ -243,10 +242,8 @@ class RunStore:
 
     def read_result(self, run_id: str) -> Result | None:
         """What the run came to, None where it did not end."""
-        result = None
-        for timed in self.events(run_id):
-            result = timed.event.result if isinstance(timed.event, RunEnded) else result
-        return result
+        ends = [each.event for each in self.events(run_id) if isinstance(each.event, RunEnded)]
+        return ends[-1].result if ends else None
 
     def search(self, words: str, limit: int | None = None) -> list[Run]:
         """Runs whose question or solutions hold all ``words``, newest first.
@@ -255,25 +252,17 @@ class RunStore:
         nothing, or there is none, ``words`` as they stand, anywhere in a text.
         """
         terms = [each for each in words.split() if any(map(str.isalnum, each))]
-        found: list[Run] = []
+        having = "WHERE number IN (SELECT run FROM texts WHERE {}) ORDER BY number DESC LIMIT ?"
+        most = -1 if limit is None else limit
         with explain_faults(self.path):
             indexed = bool(terms) and database.has_index(self._connection)
         if indexed:
             match = " ".join('"{}"*'.format(each.replace('"', '""')) for each in terms)
-            found = self._select_having(
-                "SELECT run FROM texts WHERE number IN (SELECT rowid FROM words WHERE words "
-                "MATCH ?)",
-                _safe(match),
-                limit,
-            )
-        if not found:
-            pattern = _safe(words)
-            for sign in "\\%_":
-                pattern = pattern.replace(sign, "\\" + sign)
-            found = self._select_having(
-                "SELECT run FROM texts WHERE text LIKE ? ESCAPE '\\'", f"%{pattern}%", limit
-            )
-        return found
+            inside = "number IN (SELECT rowid FROM words WHERE words MATCH ?)"
+            if found := self._select(having.format(inside), (_safe(match), most)):
+                return found
+        pattern = re.sub(r"[\\%_]", r"\\\g<0>", _safe(words))
+        return self._select(having.format("text LIKE ? ESCAPE '\\'"), (f"%{pattern}%", most))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Delete runs and everything that they hold; the file shrinks.
@@ -284,7 +273,7 @@ class RunStore:
             self._connection.execute("PRAGMA secure_delete = ON")
             left = list(ids)
             while left:
-                with database.turn() as spent, _Transaction(self._connection):
+                with database.turn() as spent, transaction(self._connection):
                     while left:
                         self._connection.execute("DELETE FROM runs WHERE id = ?", (left.pop(),))
                         if spent():
@@ -292,40 +281,10 @@ class RunStore:
             alone = all(run.state is not State.RUNNING for run in self.newest())
             database.shrink(self._connection, alone=alone)
 
-    def _select_having(self, runs: str, argument: str, limit: int | None) -> list[Run]:
-        order = "ORDER BY number DESC LIMIT ?"
-        return self._select(
-            f"WHERE number IN ({runs}) {order}", (argument, -1 if limit is None else limit)
-        )
-
     def _select(self, rest: str, arguments: Sequence[Any]) -> list[Run]:
         with explain_faults(self.path):
             rows = self._connection.execute(f"SELECT {_COLUMNS} FROM runs {rest}", arguments)
             return [_read(row) for row in rows.fetchall()]
-
-
-class _Transaction:
-    """All statements within or none; the lock to write is taken at once, not halfway."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        if kind is None:
-            try:
-                self._connection.execute("COMMIT")
-                return
-            except sqlite3.Error:
-                self._undo()
-                raise
-        self._undo()
-
-    def _undo(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
 
 
 def hide_keys(text: str, environ: Mapping[str, str] | None = None) -> str:
