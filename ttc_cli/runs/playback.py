@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from ttc_cli.events import CandidateEnded, Decided, Event, Grew, RunStarted, Stepped, WaveStarted
 from ttc_cli.runs.recorder import PIECE_SECONDS
@@ -16,13 +15,6 @@ LONGEST_PAUSE = 2.0
 """Seconds that playing waits for the next event at most, whatever the run did."""
 _CHARS = 4
 """Characters of a token, where a candidate never came to where its tokens are counted."""
-
-
-class _Piece(NamedTuple):
-    """Text that one candidate gained, and the place of its event."""
-
-    place: int
-    text: str
 
 
 def smooth(timed: Sequence[Timed]) -> Iterator[Timed]:
@@ -60,26 +52,26 @@ def _cut(piece: Grew, tokens: Mapping[int, int], since: float, until: float) -> 
 def _count_tokens(timed: Sequence[Timed]) -> dict[int, dict[int, int]]:
     """How many tokens each candidate drew in each piece, by the place of the piece's event."""
     counts: dict[int, dict[int, int]] = defaultdict(dict)
-    pieces: dict[int, list[_Piece]] = defaultdict(list)
+    pieces: dict[int, list[tuple[int, int]]] = defaultdict(list)  # place and length of its text
     stepped: dict[int, int] = defaultdict(int)
 
     def spread(id: int, tokens: int) -> None:
-        whole = sum(len(piece.text) for piece in pieces[id])
+        whole = sum(length for _, length in pieces[id])
         read = 0
-        for piece in pieces.pop(id):
-            last, read = read, read + len(piece.text)
+        for place, length in pieces.pop(id):
+            last, read = read, read + length
             if whole:
-                counts[piece.place][id] = tokens * read // whole - tokens * last // whole
+                counts[place][id] = tokens * read // whole - tokens * last // whole
 
     def guess() -> None:
         for id in list(pieces):
-            spread(id, sum(len(piece.text) for piece in pieces[id]) // _CHARS)
+            spread(id, sum(length for _, length in pieces[id]) // _CHARS)
 
-    for place, (event) in enumerate(each.event for each in timed):
-        match event:
+    for place, each in enumerate(timed):
+        match event := each.event:
             case Grew():
                 for id, text in event.texts.items():
-                    pieces[id].append(_Piece(place, text))
+                    pieces[id].append((place, len(text)))
             case Stepped():
                 stepped[event.id] += event.tokens
                 spread(event.id, event.tokens)
@@ -110,7 +102,7 @@ class Playback:
     sleep: Callable[[float], None] = time.sleep
     _reached: float = 0.0
     """The second of the run that was played last, and of the clock when it was."""
-    _reached_at: float = field(default=0.0)
+    _reached_at: float = 0.0
     _next: float = 0.0
 
     def now(self) -> float:

@@ -29,11 +29,8 @@ GRACE_SECONDS = 3.0
 """How long the end of a run waits for the last of it to be written."""
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    state: State | None
-    note: str | None
-    full: Cost | None
+_End = tuple[State | None, str | None, Cost | None]
+"""How the run ended: its state, why it failed, and what all its samples would have cost."""
 
 
 @dataclass(slots=True)
@@ -101,7 +98,7 @@ class Recorder:
         Returns after some seconds at most, whatever became of it; the store is closed then.
         """
         self._deadline = time.monotonic() + GRACE_SECONDS
-        self._queue.put(_End(state, note, full))
+        self._queue.put((state, note, full))
         self._thread.join(GRACE_SECONDS + 2 * database.BUSY_SECONDS)
         if self._thread.is_alive():
             self.failure = RunsUnavailable(f"The log of runs, {self._store.path}, did not answer.")
@@ -137,9 +134,9 @@ class Recorder:
                 if self._queue.empty():
                     break
                 item = self._queue.get()
-            if isinstance(item, _End):
+            if not isinstance(item, Timed):
                 self._append([*batch, *pieces.take()])
-                self._insist(self._store.finish, self.id, item.state, item.note, item.full)
+                self._insist(self._store.finish, self.id, *item)
                 return
             self._append(batch)
 

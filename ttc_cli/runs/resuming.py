@@ -16,7 +16,7 @@ from typing import Any
 
 from ttc_cli.errors import UsageError
 from ttc_cli.events import CandidateEnded, RunStarted, Scored
-from ttc_cli.runs.run import Run, State
+from ttc_cli.runs.run import Run
 from ttc_cli.runs.store import RunStore
 from ttc_cli.types import WHOLE, Budget, Candidate, Result
 
@@ -59,9 +59,8 @@ def collect_known(store: RunStore, run: Run) -> tuple[Known, ...]:
                     turns[turn][event.candidate.id] = replace(event.candidate, scores=())
             elif isinstance(event, Scored) and event.score.step is None:
                 known = turns[turn].get(event.id)
-                if known is not None and all(
-                    score.verifier != event.score.verifier for score in known.scores
-                ):
+                scored = known and event.score.verifier in {each.verifier for each in known.scores}
+                if known and not scored:
                     turns[turn][event.id] = known.with_scores(event.score)
     return tuple(turns)
 
@@ -88,12 +87,10 @@ def reached_cap(result: Result, budget: Budget, ended: int) -> bool:
 
 
 def raise_budget(run: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags of the budget that go on from those of ``run``.
+    """The flags of the budget that go on from those of ``run``: ``given`` ones hold.
 
-    Args:
-        run: what went before.
-        given: flags that say more. Without a level and a cap among them it is the next level up.
-            The samples that the run was held to are twice as many, where they are not given.
+    Where none is given it is the next level up. The samples that the run was held to are twice as
+    many.
 
     Raises:
         UsageError: there is nothing above, or one candidate is all that its strategy grows.
@@ -120,32 +117,16 @@ def raise_budget(run: Run, given: Mapping[str, Any]) -> dict[str, Any]:
 def choose_known(
     known: tuple[Known, ...], *, steps: bool, continues: bool, as_before: bool
 ) -> tuple[Known, ...]:
-    """What of ``known`` a search can be given.
+    """What of ``known`` a strategy can be given: nothing where it grows ``steps``.
 
-    Args:
-        known: from ``collect_known``.
-        steps: the strategy grows candidates step by step: nothing.
-        continues: it grows candidates behind others: with another number of samples these lie
-            elsewhere, and only those that began at the prompt stand.
-        as_before: the number of samples is what it was.
+    Where it ``continues`` behind other candidates, and the number of samples is not ``as_before``,
+    these lie elsewhere: only those that began at the prompt stand.
     """
     if steps:
         return ()
-    if continues and not as_before:
-        return tuple(
-            {id: each for id, each in turn.items() if each.parent is None} for turn in known
-        )
-    return known
-
-
-def check_state(run: Run) -> None:
-    """Make sure that nobody works on ``run`` now.
-
-    Raises:
-        UsageError: somebody does.
-    """
-    if run.state is State.RUNNING:
-        raise UsageError(f"The run {run.id} is still running.", f"ttc runs show {run.id}")
+    if as_before or not continues:
+        return known
+    return tuple({id: each for id, each in turn.items() if each.parent is None} for turn in known)
 
 
 def identify_file(path: Path) -> str:
