@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import selectors
-import time
+import threading
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from ttc_cli import children
-from ttc_cli.answers import worker
 
+_WORKER = Path(__file__).with_name("worker.py")
 _START_SECONDS = 120.0
 _PATIENCE = 15.0
 """Wall seconds per CPU second: the kernel enforces CPU seconds, but the machine may be busy."""
@@ -32,7 +32,6 @@ class Algebra:
         self._limit = limit_seconds
         self._process: children.Process | None = None
         self._ready = False
-        self._buffer = b""
         self.spent = 0.0
         """CPU seconds of the last request."""
 
@@ -41,7 +40,7 @@ class Algebra:
         if self._process is None or self._process.poll() is not None:
             self.stop()
             self._process = children.start(
-                children.name_python(worker.__file__, str(self._limit)),
+                children.name_python(str(_WORKER), str(self._limit)),
                 stdin=children.PIPE,
                 stdout=children.PIPE,
                 stderr=children.DEVNULL,
@@ -49,7 +48,7 @@ class Algebra:
             )
         return self._process
 
-    def ask(self, request: Sequence[str]) -> object:
+    def ask(self, request: Sequence[str]) -> Any:
         """The worker's answer; None where the algebra failed.
 
         Raises:
@@ -59,13 +58,13 @@ class Algebra:
         try:
             process = self.start()
             if not self._ready:
-                self._read_line(process, _START_SECONDS)
+                _read_line(process, _START_SECONDS)
                 self._ready = True
             assert process.stdin is not None
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            reply, self.spent = json.loads(self._read_line(process, self._limit * _PATIENCE))
-        except (OSError, TimeoutError, EOFError):
+            reply, self.spent = json.loads(_read_line(process, self._limit * _PATIENCE))
+        except (OSError, EOFError):
             self.stop()
             raise WorkerLostError from None
         return reply
@@ -78,7 +77,7 @@ class Algebra:
 
     def stop(self) -> None:
         """Kill the process, if there is one, and wait for its end."""
-        process, self._process, self._buffer, self._ready = self._process, None, b"", False
+        process, self._process, self._ready = self._process, None, False
         if process is None:
             return
         process.kill()
@@ -88,17 +87,17 @@ class Algebra:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
-    def _read_line(self, process: children.Process, seconds: float) -> bytes:
-        assert process.stdout is not None
-        deadline = time.monotonic() + seconds
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise TimeoutError
-                chunk = os.read(process.stdout.fileno(), 65536)
-                if not chunk:
-                    raise EOFError
-                self._buffer += chunk
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        return line
+
+def _read_line(process: children.Process, seconds: float) -> bytes:
+    """The next line that ``process`` writes, which is killed where it takes longer."""
+    assert process.stdout is not None
+    timer = threading.Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        timer.cancel()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return line

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from types import TracebackType
+from typing import Any, NamedTuple
 
 from ttc_cli.answers.algebra import Algebra, WorkerLostError
 from ttc_cli.answers.extract import read_answer
@@ -21,11 +21,10 @@ from ttc_cli.types import Answer, AnswerClass, AnswerType
 
 _ALGEBRAIC = {AnswerType.NUMBER, AnswerType.LATEX}
 """Two different keys of these may still mean the same."""
-
-
 _SIGNIFICANT = 12
 _CLOSE = Decimal("1e-11")
-_SET = re.compile(r"[<>]|\\(?:[lg]eq|cup|cap|setminus|mathbb)")
+_SET = re.compile(r"[<>]|\\[lg]eq|\\cup|\\cap|\\setminus|\\mathbb")
+"""A sign of a set or a relation, which a point or an interval may be compared with."""
 
 
 class _UndecidedError(Exception):
@@ -40,8 +39,7 @@ class _Allowance:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(NamedTuple):
     """What an expression comes to: the key (or a hash) of a fraction, and 15 digits."""
 
     exact: str | None
@@ -75,12 +73,7 @@ class Comparer:
     def __enter__(self) -> Comparer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def start(self) -> None:
@@ -147,9 +140,8 @@ class Comparer:
     def _same(self, first: Answer, second: Answer, allowance: _Allowance) -> bool:
         if first.key == second.key:
             return True
-        if not {first.type, second.type} <= _ALGEBRAIC:
-            return False
-        return self._same_keys(first.key, second.key, allowance)
+        algebraic = {first.type, second.type} <= _ALGEBRAIC
+        return algebraic and self._same_keys(first.key, second.key, allowance)
 
     def _join(self, answers: dict[str, Answer]) -> dict[str, str]:
         """Union-find over all pairs of different keys; maps each key to its class's root."""
@@ -181,7 +173,7 @@ class Comparer:
             return False
         if (elements := _pair(first, second)) is not None:
             return self._match(*elements, allowance)
-        if is_literal(first) or is_literal(second) or not _may_meet(first, second):
+        if is_literal(first) or is_literal(second) or not _is_algebra(first, second):
             return False
         pair = (min(first, second), max(first, second))
         with self._lock:
@@ -200,17 +192,18 @@ class Comparer:
         """Whether each element has one of the other list to itself."""
         if len(one) != len(other):
             return False
+        if ordered:
+            return all(self._same_keys(*pair, allowance) for pair in zip(one, other, strict=True))
         left = list(other)
         for element in one:
-            among = left[:1] if ordered else left
-            met = next((its for its in among if self._same_keys(element, its, allowance)), None)
+            met = next((its for its in left if self._same_keys(element, its, allowance)), None)
             if met is None:
                 return False
             left.remove(met)
         return True
 
     def _decide(self, first: str, second: str, allowance: _Allowance) -> bool:
-        one, other = self._value(first, allowance), self._value(second, allowance)
+        one, other = self._evaluate(first, allowance), self._evaluate(second, allowance)
         if one and other:
             if one.exact and other.exact:
                 return one.exact == other.exact
@@ -218,9 +211,11 @@ class Comparer:
                 return _rounds_to(first, other.near) or _rounds_to(second, one.near)
         return self._ask(allowance, "same", first, second) is True
 
-    def _value(self, key: str, allowance: _Allowance) -> _Value | None:
+    def _evaluate(self, key: str, allowance: _Allowance) -> _Value | None:
         if is_number(key):
-            return _Value(key, _approximate(Fraction(key)))
+            number = Fraction(key)
+            digits = Decimal(number.numerator) / Decimal(number.denominator)
+            return _Value(key, f"{digits:.14e} 0" if number else "0 0")
         if key in self._hostile:
             raise WorkerLostError
         if key not in self._values:
@@ -229,10 +224,14 @@ class Comparer:
             except WorkerLostError:
                 self._hostile.add(key)
                 raise
-            self._values[key] = _read_value(value)
+            if value is not None:
+                exact, near = value
+                exact = write_number(Fraction(exact)) if exact and "/" in exact else exact
+                value = _Value(exact, near)
+            self._values[key] = value
         return self._values[key]
 
-    def _ask(self, allowance: _Allowance, *request: str) -> object:
+    def _ask(self, allowance: _Allowance, *request: str) -> Any:
         if allowance.seconds <= 0 or allowance.epoch != self._epoch:
             raise _UndecidedError
         try:
@@ -269,37 +268,19 @@ def _pair(first: str, second: str) -> tuple[list[str], list[str], bool] | None:
     return (one[1], other[1], True) if one[::2] == other[::2] else ([], [""], True)
 
 
-def _may_meet(first: str, second: str) -> bool:
+def _is_algebra(first: str, second: str) -> bool:
     """Whether algebra may be asked: of points and intervals only beside a set or a relation."""
     tuples = [split_tuple(key) is not None for key in (first, second)]
-    other = second if tuples[0] else first
-    return (
-        not any(tuples)
-        or re.search(r"[<>]|\\[lg]eq|\\cup|\\cap|\\setminus|\\mathbb", other) is not None
-    )
-
-
-def _read_value(value: object) -> _Value | None:
-    if not isinstance(value, list):
-        return None
-    exact, near = value
-    return _Value(write_number(Fraction(exact)) if exact and "/" in exact else exact, near)
-
-
-def _approximate(number: Fraction) -> str:
-    return f"{Decimal(number.numerator) / Decimal(number.denominator):.14e} 0" if number else "0 0"
+    return not any(tuples) or _SET.search(second if tuples[0] else first) is not None
 
 
 def _rounds_to(key: str, near: str) -> bool:
     """Whether a decimal of many digits is what an irrational number rounds to."""
-    if not is_number(key) or len(key.replace("-", "").replace("0.", "")) < _SIGNIFICANT:
+    digits = len(key.replace("-", "").replace("0.", ""))
+    if not is_number(key) or "/" in key or digits < _SIGNIFICANT:
         return False
     real, imaginary = map(Decimal, near.split())
-    return (
-        imaginary == 0 and abs(Decimal(key) - real) <= abs(real) * _CLOSE
-        if "/" not in key
-        else False
-    )
+    return imaginary == 0 and abs(Decimal(key) - real) <= abs(real) * _CLOSE
 
 
 def _make_class(rows: Iterable[tuple[int, Answer, float]]) -> AnswerClass:

@@ -26,6 +26,11 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
+import sympy
+from latex2sympy2_extended import latex2sympy2
+from sympy.core.evalf import PrecisionExhausted
+from sympy.logic.boolalg import Boolean
+
 _MEMORY = 2 << 30
 _MAX_BITS = 1 << 22
 """Of a whole number; a power or a factorial beyond it is not worked out."""
@@ -45,15 +50,14 @@ def main() -> None:
     with contextlib.suppress(ValueError, OSError):  # macOS does not limit address space
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     logging.disable()
-    _make_reader()  # the long part of the start
-
     _reply("ready")
     for line in sys.stdin:
         started = time.process_time()
-        _allow(started + limit)
+        seconds = int(started + limit) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
         operation, *expressions = json.loads(line)
         try:
-            value = _OPERATIONS[operation](*expressions)
+            value = _OPERATIONS[operation](*map(_parse, expressions))
         except Exception:  # any failure of the algebra means "cannot tell"
             value = None
         _reply([value, time.process_time() - started])
@@ -64,66 +68,50 @@ def _reply(value: object) -> None:
     sys.stdout.flush()
 
 
-def _allow(cpu_seconds: float) -> None:
-    soft = int(cpu_seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-
-
-@functools.lru_cache(maxsize=1)
-def _make_reader() -> Any:
+class _Reader(latex2sympy2._Latex2Sympy):  # type: ignore[misc]
     r"""The reader of LaTeX, with letters as they stand, also ``I`` and ``\gamma``.
 
     It takes ``2(3)`` for a mixed number; those were spelled out before, and this is a product.
     """
-    import sympy
-    from latex2sympy2_extended import latex2sympy2
 
-    class Reader(latex2sympy2._Latex2Sympy):  # type: ignore[misc]
-        def parse_number(self, text: str) -> Any:
-            return sympy.Rational(text.replace(",", ""))
+    def __init__(self, latex: str) -> None:
+        config = latex2sympy2.ConversionConfig(lowercase_symbols=False)
+        super().__init__(convert_degrees=r"\circ" in latex, config=config)
+        self._integral = r"\int" in latex
 
-        def convert_atom(self, atom: Any) -> Any:
-            read = super().convert_atom(atom)
-            if read in (sympy.I, sympy.EulerGamma):
-                return sympy.Symbol(atom.getText())
-            if atom.DIFFERENTIAL() and not self.integral:  # d times x
-                return sympy.Symbol("d") * sympy.Symbol(read.name[1:])
+    def parse_number(self, text: str) -> Any:
+        return sympy.Rational(text.replace(",", ""))
+
+    def convert_atom(self, atom: Any) -> Any:
+        read = super().convert_atom(atom)
+        if read in (sympy.I, sympy.EulerGamma):
+            return sympy.Symbol(atom.getText())
+        if atom.DIFFERENTIAL() and not self._integral:  # d times x
+            return sympy.Symbol("d") * sympy.Symbol(read.name[1:])
+        return read
+
+    def convert_postfix_list(self, arr: Any, i: int = 0) -> Any:
+        read = self.convert_postfix(arr[i])
+        if i == len(arr) - 1:
             return read
-
-        def convert_postfix_list(self, arr: Any, i: int = 0) -> Any:
-            read = self.convert_postfix(arr[i])
-            if i == len(arr) - 1:
-                return read
-            if not isinstance(read, (sympy.Expr, sympy.Matrix)):
-                return super().convert_postfix_list(arr, i)
-            rest = self.convert_postfix_list(arr, i + 1)
-            matrix = getattr(read, "is_Matrix", False) or getattr(rest, "is_Matrix", False)
-            return self.mat_mul_flat(read, rest) if matrix else self.mul_flat(read, rest)
-
-    config = latex2sympy2.ConversionConfig(lowercase_symbols=False)
-
-    def read(latex: str) -> Any:
-        reader = Reader(convert_degrees=r"\circ" in latex, config=config)
-        reader.integral = r"\int" in latex
-        return reader.parse(latex)
-
-    return read
+        if not isinstance(read, (sympy.Expr, sympy.Matrix)):
+            return super().convert_postfix_list(arr, i)
+        rest = self.convert_postfix_list(arr, i + 1)
+        matrix = getattr(read, "is_Matrix", False) or getattr(rest, "is_Matrix", False)
+        return self.mat_mul_flat(read, rest) if matrix else self.mul_flat(read, rest)
 
 
 @functools.lru_cache(maxsize=1024)
 def _parse(expression: str) -> Any:
-    import sympy
-
     for sign, join in ((r"\lor ", sympy.Or), (r"\land ", sympy.And)):
         if sign in expression:
             return join(*map(_parse, expression.split(sign)))
-    return _build(_make_reader()(expression.replace(",", ", ")), r"\sum" not in expression)
+    latex = expression.replace(",", ", ")
+    return _build(_Reader(latex).parse(latex), r"\sum" not in latex)
 
 
 def _build(node: Any, imaginary: bool) -> Any:
     """The expression worked out, but for numbers that are too large; ``i`` is the unit."""
-    import sympy
-
     if isinstance(node, sympy.MatrixBase):
         return sympy.ImmutableMatrix(node.applyfunc(lambda each: _build(each, imaginary)))
     if imaginary and node == sympy.Symbol("i"):
@@ -137,10 +125,11 @@ def _build(node: Any, imaginary: bool) -> Any:
         _check_power(*args)
     if isinstance(node, sympy.factorial) and args[0].is_Number and args[0] > _MAX_FACTORIAL:
         raise OverflowError
-    if isinstance(node, sympy.core.relational.Relational):
+    if isinstance(node, sympy.Rel):
         return node.func(*args, evaluate=False)
-    if isinstance(node, (sympy.And, sympy.FiniteSet)):
-        return (sympy.And if isinstance(node, sympy.And) else sympy.FiniteSet)(*args)
+    for kind in (sympy.And, sympy.FiniteSet):
+        if isinstance(node, kind):
+            return kind(*args)
     built = node.func(*args)
     if isinstance(built, sympy.MatrixExpr):
         return sympy.ImmutableMatrix(built.doit())
@@ -154,11 +143,8 @@ def _check_power(base: Any, exponent: Any) -> None:
         raise OverflowError
 
 
-def _value(expression: str) -> list[str | None] | None:
-    from sympy import Expr, MatrixBase
-
-    parsed = _parse(expression)
-    if not isinstance(parsed, Expr) or isinstance(parsed, MatrixBase):
+def _find_value(parsed: Any) -> list[str | None] | None:
+    if not isinstance(parsed, sympy.Expr) or isinstance(parsed, sympy.MatrixBase):
         return None
     exact = _write(parsed.p, parsed.q) if parsed.is_Rational else None
     near = _evaluate(parsed, _choose_points(parsed.free_symbols)[0], 30)
@@ -173,8 +159,6 @@ def _write(above: int, below: int) -> str:
 
 def _evaluate(expression: Any, point: dict[Any, Any], digits: int, most: int = 1000) -> Any:
     """The real and imaginary part at a point; 0 if ``most`` digits show nothing, None if none."""
-    from sympy.core.evalf import PrecisionExhausted
-
     try:
         number = expression.evalf(digits, subs=point, maxn=most, strict=True)
     except PrecisionExhausted:
@@ -192,32 +176,18 @@ def _round(parts: Iterable[Any]) -> list[str]:
 
 def _choose_points(symbols: Iterable[Any]) -> list[dict[Any, Any]]:
     """Fixed points, of which some are negative: expressions that differ there are different."""
-    from sympy import Rational
+
+    def draw(symbol: Any, turn: int) -> Any:
+        digest = hashlib.sha256(f"{symbol}{turn}".encode()).digest()
+        drawn = 0.5 + 1.5 * int.from_bytes(digest[:8], "big") / 2**64  # in [0.5, 2)
+        return sympy.Rational(round(_SCALES[turn] * drawn * 2**20), 2**20)
 
     symbols = list(symbols)
-    return [
-        {
-            symbol: Rational(round(scale * _draw(f"{symbol}{turn}") * 2**20), 2**20)
-            for symbol in symbols
-        }
-        for turn, scale in enumerate(_SCALES if symbols else _SCALES[:1])
-    ]
-
-
-def _draw(name: str) -> float:
-    """A number in [0.5, 2)."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return 0.5 + 1.5 * int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _same(first: str, second: str) -> bool | None:
-    return _equal(_parse(first), _parse(second))
+    turns = range(len(_SCALES) if symbols else 1)
+    return [{symbol: draw(symbol, turn) for symbol in symbols} for turn in turns]
 
 
 def _equal(one: Any, other: Any) -> bool | None:
-    import sympy
-    from sympy.core.relational import Equality, Relational, Unequality
-
     if one == other:
         return True
     if isinstance(one, sympy.MatrixBase) or isinstance(other, sympy.MatrixBase):
@@ -225,16 +195,16 @@ def _equal(one: Any, other: Any) -> bool | None:
         return shapes[0] == shapes[1] and all(map(_equal, one.flat(), other.flat()))
     if isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr):
         return _equal_everywhere(one, other)
-    for kind in (Equality, Unequality):
+    for kind in (sympy.Eq, sympy.Ne):
         if isinstance(one, kind) and isinstance(other, kind):
             return _ratio(one.lhs - one.rhs, other.lhs - other.rhs) is not None
-    if isinstance(one, Relational) and isinstance(other, Relational):
+    if isinstance(one, sympy.Rel) and isinstance(other, sympy.Rel):
         if isinstance(one, (sympy.Gt, sympy.Lt)) is not isinstance(other, (sympy.Gt, sympy.Lt)):
             return False
         ratio = _ratio(one.gts - one.lts, other.gts - other.lts)
         if ratio is not None or one.free_symbols != other.free_symbols:
             return ratio is not None and bool(ratio > 0)
-    held = [each for each in (one, other) if isinstance(each, sympy.logic.boolalg.Boolean)]
+    held = [each for each in (one, other) if isinstance(each, Boolean)]
     if len(held) == 2 and one.free_symbols != other.free_symbols:
         return False
     sets = [each if isinstance(each, sympy.Set) else _find_set(each) for each in (one, other)]
@@ -243,8 +213,6 @@ def _equal(one: Any, other: Any) -> bool | None:
 
 def _equal_everywhere(one: Any, other: Any) -> bool:
     """Whether two expressions agree at every point where they are real."""
-    import sympy
-
     difference = one - other
     if difference == 0:
         return True
@@ -260,28 +228,20 @@ def _equal_everywhere(one: Any, other: Any) -> bool:
         if None in values:
             continue
         if not difference.has(sympy.I):
-            real = [_is_real(value) for value in values]
-            if real == [False, False]:
+            real = [bool(abs(value[1]) <= abs(value[0]) * 1e-30) for value in values]
+            if not any(real):
                 continue
             if not all(real):
                 return False
-        if _round(values[0]) != _round(values[1]) or _evaluate(difference, point, 15, most) != (
-            0,
-            0,
-        ):
+        apart = _round(values[0]) != _round(values[1])
+        if apart or _evaluate(difference, point, 15, most) != (0, 0):
             return False
         agreed += 1
     return agreed >= min(2, len(points))
 
 
-def _is_real(value: Any) -> bool:
-    return bool(abs(value[1]) <= abs(value[0]) * 1e-30)
-
-
 def _measure_span(expression: Any) -> int:
     """How many decimal digits the numbers in an expression may cover between them."""
-    import sympy
-
     span = 0
     for node in sympy.preorder_traversal(expression):
         if node.is_Rational:
@@ -297,8 +257,6 @@ def _measure_span(expression: Any) -> int:
 
 def _ratio(one: Any, other: Any) -> Any:
     """The constant by which two sides of equations differ; None if there is none."""
-    import sympy
-
     if other == 0 or one.free_symbols != other.free_symbols:
         return None
     ratio = sympy.cancel(one / other)
@@ -307,17 +265,13 @@ def _ratio(one: Any, other: Any) -> Any:
 
 def _find_set(relation: Any) -> Any:
     """The real numbers for which a relation of one unknown holds."""
-    import sympy
-
-    if not isinstance(relation, sympy.logic.boolalg.Boolean) or len(relation.free_symbols) != 1:
+    if not isinstance(relation, Boolean) or len(relation.free_symbols) != 1:
         return None
     (symbol,) = relation.free_symbols
     return relation.subs(symbol, sympy.Symbol("x", real=True)).as_set()
 
 
 def _equal_sets(one: Any, other: Any) -> bool:
-    import sympy
-
     if one == other:
         return True
     if isinstance(one, sympy.Interval) and isinstance(other, sympy.Interval):
@@ -328,7 +282,7 @@ def _equal_sets(one: Any, other: Any) -> bool:
     return one.symmetric_difference(other).is_empty is True
 
 
-_OPERATIONS: dict[str, Callable[..., object]] = {"value": _value, "same": _same}
+_OPERATIONS: dict[str, Callable[..., object]] = {"value": _find_value, "same": _equal}
 
 if __name__ == "__main__":
     main()
