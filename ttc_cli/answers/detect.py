@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from ttc_cli.answers.spelling import TABLES
 from ttc_cli.types import AnswerType, Problem
 
+
+def _any(kind: str) -> str:
+    return "|".join(map(re.escape, TABLES["questions"][kind].split()))
+
+
+_PLEASE = r"(?:please\s+|(?:can|could|would|will)\s+you\s+(?:please\s+)?)?"
 _OPTION = re.compile(
     r"(?<![\w\\])\(([A-J])\)|(?:^|\s|\*\*)([A-J])\)\s|"
     r"^[ \t]*(?:[-*+][ ])?\[?\**([A-J])(?:[.:]|\])\**\s|"
@@ -28,45 +35,29 @@ _IN_ONE_LINE = re.compile(
     r"\b(?:which|pick|choose|select|what|who)\b[^\n]{0,500}[?:.!]\s{1,4}\(?a\)[^\n]{1,200}?\s\(?b\)",
     re.MULTILINE | re.IGNORECASE,
 )
-_TASK = re.compile(
-    r"(?:find|compute|calculate|show|prove|determine|evaluate|solve|state|explain|describe|draw|"
-    r"sketch|write|give|list|derive|estimate|verify|simplify|factor|express|define|compare|"
-    r"what|how|why|when|where|who|which)\b|.*\?\s*$",
-    re.IGNORECASE,
-)
+_TASK = re.compile(rf"(?:{_any('tasks')})\b|.*\?\s*$", re.IGNORECASE)
 """A part of an exercise, where an option could stand."""
 _FORMULA = re.compile(
     r"\\[a-zA-Z]{2,}|\\[\[(]|\$\$|\$(?!\s)[^$\n]*[^$\s]\$(?!\d)|\b[a-z]\^\d|\b\d*[xyz]\s*[-+=]\s*\d"
 )
 _ALGEBRA = re.compile(
-    r"\b(?:simplify|factor(?:ise|ize)?|expand|solve for|integrate|differentiate|derivative|"
-    r"common fraction|in terms of|simplest (?:radical )?form)\b",
+    rf"\b(?:{_any('algebra')}|solve for|common fraction|in terms of|simplest (?:radical )?form)\b",
     re.IGNORECASE,
 )
-_OPEN = re.compile(
-    r"(?:please\s+|(?:can|could|would|will)\s+you\s+(?:please\s+)?)?(?:"
-    r"write|compose|explain|summari[sz]e|describe|draft|translate|rewrite|paraphrase|discuss|"
-    r"create|generate|design|brainstorm|suggest|recommend|outline|elaborate|critique|review|"
-    r"analy[sz]e|compare|implement|code|refactor|fix|debug|improve|tell|help|teach|imagine|"
-    r"prove|show|give\s+(?:me|an?|some|\w+\s+(?:ideas|reasons|examples|tips))|list|plan|invent|"
-    r"why|how\s+(?:do|does|did|can|could|should|would|is|are|to)|what\s+(?:do|would)\s+you|"
-    r"what\s+(?:are|is)\s+the\s+(?:pros|advantages|benefits|reasons|causes|differences?\s+between\s+[a-z])"
-    r")\b",
+_FREE = re.compile(
+    rf"{_PLEASE}(?:{_any('free')}|give\s+(?:me|an?|some|\w+\s+(?:ideas|reasons|examples|tips))|"
+    r"how\s+(?:do|does|did|can|could|should|would|is|are|to)|what\s+(?:do|would)\s+you|"
+    r"what\s+(?:are|is)\s+the\s+"
+    r"(?:pros|advantages|benefits|reasons|causes|differences?\s+between\s+[a-z]))\b",
     re.IGNORECASE,
 )
-_LANGUAGE = (
-    r"(?:python|javascript|typescript|java|golang|rust|ruby|kotlin|haskell|scala|perl|lua|php|"
-    r"bash|zsh|awk|sql|sqlite|postgres\w*|html|css|c\+\+|c#|pytorch|numpy|pandas|react)"
-)
+_LANGUAGE = rf"(?:{_any('languages')}|postgres\w*)"
 _CODE = re.compile(
-    r"(?:please\s+|(?:can|could|would|will)\s+you\s+(?:please\s+)?)?(?:"
-    r"write|implement|create|generate|complete|finish|refactor|rewrite|fix|debug|optimi[sz]e|"
-    r"port|code|show\s+me|give\s+me|make)\s+"
+    rf"{_PLEASE}(?:{_any('programming')}|show\s+me|give\s+me)\s+"
     # its object: a few words that begin no clause of their own, then a thing made of code
     r"(?:(?!(?:of|about|for|on|to|in|from|with|that|which|and|or|as|how|what|why)\b)\S+\s+){0,4}?"
-    rf"(?:(?:{_LANGUAGE}(?:\s+(?:code|class|\w+))?|function|method|program|script|subroutine|"
-    r"snippet|regex|regexp|regular\s+expression|decorator|one-liner|unit\s+tests?|makefile|"
-    r"dockerfile|code)s?)(?![\w+#])(?!\s+of\b)",
+    rf"(?:(?:{_LANGUAGE}(?:\s+(?:code|class|\w+))?|{_any('programs')}|regular\s+expression|"
+    r"unit\s+test)s?)(?![\w+#])(?!\s+of\b)",
     re.IGNORECASE,
 )
 _IN_LANGUAGE = re.compile(
@@ -91,36 +82,26 @@ _ASKS_ABOUT = re.compile(
     r"(?:how|why|what|which|when|where|who|explain|describe|is|are|does|do)\b", re.IGNORECASE
 )
 _REQUEST = re.compile(r"(?:can|could|would|will)\s+you\b", re.IGNORECASE)
-_UNIT = (
-    r"(?:°|(?:degrees?|[fck]|(?:[kcdm]|kilo|centi|milli)?(?:m|g|l|met(?:er|re)s?|grams?|lit(?:er|re)s?)|"
-    r"miles?|feet|foot|inch(?:es)?|yards?|pounds?|lbs?|ounces?|oz|cups?|gallons?|mph|seconds?|minutes?|"
-    r"hours?|days?|weeks?|months?|years?|dollars?|euros?|usd|eur|gbp)\b)"
-)
 _QUANTITY = re.compile(
     r"\bhow\s+(?:many|much|old|far|long|tall|fast|high|wide|deep|heavy|big|large|often)\b|"
     r"\b(?:calculate|compute|evaluate)\b|"
-    r"\bwhat(?:\s+\w+)?(?:'s|\s+is|\s+are|\s+was|\s+were|\s+will|\s+would)\b[^.?]{0,150}\b(?:total|sum|number|"
-    r"average|mean|median|difference|product|quotient|remainder|probability|percent(?:age)?|"
-    r"fraction|ratio|value|area|volume|perimeter|distance|speed|length|width|height|depth|weight|weights|"
-    r"price|cost|profit|salary|pension|age|amount|integers?|result)\b|"
+    r"\bwhat(?:\s+\w+)?(?:'s|\s+is|\s+are|\s+was|\s+were|\s+will|\s+would)\b[^.?]{0,150}"
+    rf"\b(?:{_any('quantities')})\b|"
     r"\bwhat\s+(?:percent(?:age)?|fraction|number|speed)\b|\b(?:find|determine)\s+the\b|\bin\s+how\s+many\b|"
     r"\b\d+(?:\.\d+)?\s*(?:[-+*/×÷^]|plus|minus|times|divided by)\s*\d|"
     r"\bconvert\b[^.?!\n]{0,80}?\b(?:in|to|into)\s+(?:degrees?\s+)?(?-i:[CFK])\b|"
-    r"(?:\b(?:convert|change|express)\s+[-−]?\d[\d.,]*|"
-    rf"\b(?:translate|what(?:'s|\s+is|\s+are))\s+[-−]?\d[\d.,]*\s?{_UNIT})[^.?!\n]{{0,60}}?\b(?:in|to|into)\b"
+    r"(?:\b(?:convert|change|express)\s+[-−]?\d[\d.,]*|\b(?:translate|what(?:'s|\s+is|\s+are))\s+"
+    rf"[-−]?\d[\d.,]*\s?(?:°|(?:{_any('measures')})\b))[^.?!\n]{{0,60}}?\b(?:in|to|into)\b"
     r"(?!.*\b(?:hex\w*|base|roman|words?|letters?|time|notation|binary|json|xml)\b)",
     re.IGNORECASE,
 )
-_YES_NO = re.compile(
-    r"(?:is|are|was|were|am|do|does|did|can|could|has|have|had|will|would|should|must|may)\b",
-    re.IGNORECASE,
-)
+_YES_NO = re.compile(rf"(?:{_any('closed')})\b", re.IGNORECASE)
 _TRUE_FALSE = re.compile(
     r"\b(?:true\s+or\s+false|yes\s+or\s+no|yes/no|true/false)\b", re.IGNORECASE
 )
-_FACT = re.compile(r"\b(?:who|whom|whose|what|where|when|which|in\s+what|name)\b", re.IGNORECASE)
+_FACT = re.compile(rf"\b(?:{_any('facts')}|in\s+what)\b", re.IGNORECASE)
 _SHORT = 60
-"""Words; a longer question without figures is not one for a short fact."""
+"""Words; a longer question without figures does not ask for a short fact."""
 
 
 def resolve(problem: Problem) -> Problem:
@@ -152,7 +133,7 @@ def detect(problem_text: str) -> AnswerType:
     if _TRUE_FALSE.search(text):
         return AnswerType.BOOLEAN
     formula = _FORMULA.search(text) is not None
-    if _OPEN.match(text) and not (formula or _QUANTITY.search(question) or _ALGEBRA.search(text)):
+    if _FREE.match(text) and not (formula or _QUANTITY.search(question) or _ALGEBRA.search(text)):
         return AnswerType.FREE
     if re.match(r"(?:prove|show)\s+that\b|explain\b", text, re.IGNORECASE):
         return AnswerType.FREE
@@ -164,13 +145,12 @@ def detect(problem_text: str) -> AnswerType:
         return AnswerType.TEXT if re.search(r"\bor\b", question) else AnswerType.BOOLEAN
     if _QUANTITY.search(question):
         return AnswerType.NUMBER
-    figures = len(re.findall(r"\d", text))
-    if figures and not _FACT.match(question) and _QUANTITY.search(text):
+    if re.search(r"\d", text) and not _FACT.match(question) and _QUANTITY.search(text):
         return AnswerType.NUMBER
-    if len(re.findall(r"\b\d+", text)) >= 2 and text.endswith("?") and len(text.split()) > 15:
+    asks, words = text.endswith("?"), len(text.split())
+    if asks and words > 15 and len(re.findall(r"\b\d+", text)) >= 2:
         return AnswerType.NUMBER
-    short = len(text.split()) <= _SHORT and text.endswith("?")
-    return AnswerType.TEXT if short or _FACT.match(text) else AnswerType.FREE
+    return AnswerType.TEXT if (asks and words <= _SHORT) or _FACT.match(text) else AnswerType.FREE
 
 
 def _lists_options(text: str) -> bool:
@@ -178,7 +158,7 @@ def _lists_options(text: str) -> bool:
     letters = [next(filter(None, groups)) for groups in _OPTION.findall(text)]
     if "AB" in "".join(letters):
         return True
-    if _OPEN.match(text):
+    if _FREE.match(text):
         return False
     small = _SMALL_OPTION.findall(text)
     if "ab" in "".join(letter for letter, _ in small):

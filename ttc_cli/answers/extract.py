@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Iterator
 
 from ttc_cli.answers.fences import find_blocks
-from ttc_cli.answers.normalise import MAX_ANSWER, make_key, strip_delimiters, unwrap_text
+from ttc_cli.answers.normalise import MAX_ANSWER, make_key
 from ttc_cli.answers.programs import pick_program
 from ttc_cli.answers.schema import conforms
+from ttc_cli.answers.spelling import strip_delimiters, unwrap_text
 from ttc_cli.answers.statements import (
     LATEST,
     clean,

@@ -8,9 +8,11 @@ spelling, lists in one order; what two different expressions are worth to each o
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Callable
 
-from ttc_cli.answers.numerals import Reading, drop_unit, is_number, read_number, spell_mixed
+from ttc_cli.answers.numerals import Reading, drop_unit, read_number, spell_mixed
 from ttc_cli.answers.spelling import (
     WRAPPER,
     drop_layout,
@@ -92,32 +94,13 @@ def make_key(text: str, type: AnswerType) -> str | None:
     long = type in (AnswerType.FREE, AnswerType.CODE, AnswerType.JSON)
     if not text.strip() or (not long and len(text) > MAX_ANSWER):
         return None
-    match type:
-        case AnswerType.CODE:
-            return key_code(text)
-        case AnswerType.JSON:
-            return key_json(text)
-        case AnswerType.NUMBER:
-            return _key_number(text)
-        case AnswerType.CHOICE:
-            return key_choice(text)
-        case AnswerType.BOOLEAN:
-            return key_boolean(text)
-        case AnswerType.TEXT:
-            return key_text(text)
-        case AnswerType.FREE:
-            return text.strip()
-        case AnswerType.LATEX | AnswerType.AUTO:
-            key = read_number(text, Reading.LATEX) or _key_latex(_tidy(text))
-            return key if re.search(r"[^\W_]", key) else None
+    return _KEYS.get(type, _key_latex)(text)
 
 
 def is_literal(key: str) -> bool:
     """Whether this key means its own letters: words, a time, what can be read in two ways."""
-    if _BASE.fullmatch(key):
-        return True
-    words = _WORD_KEY.fullmatch(key) is not None and re.search(r"[^\W\d_]{3}", key) is not None
-    return words or _LITERAL.search(key) is not None
+    words = _WORD_KEY.fullmatch(key) and re.search(r"[^\W\d_]{3}", key)
+    return bool(_BASE.fullmatch(key) or words or _LITERAL.search(key))
 
 
 def split_name(key: str) -> tuple[str, str]:
@@ -126,11 +109,6 @@ def split_name(key: str) -> tuple[str, str]:
     if match is None or not match[1] or re.search(r"[=<>]|\\[lg]eq", key[match.end() :]):
         return "", key
     return match[1].strip(), key[match.end() :]
-
-
-def split_list(key: str) -> list[str]:
-    """The elements of a list; of anything else itself."""
-    return _split(key)
 
 
 def split_joined(key: str) -> list[str]:
@@ -146,6 +124,11 @@ def split_tuple(key: str) -> tuple[str, list[str], str] | None:
     return (key[0], elements, key[-1]) if len(elements) > 1 else None
 
 
+def _key_latex(text: str) -> str | None:
+    key = read_number(text, Reading.LATEX) or _key_tidy(_tidy(text))
+    return key if re.search(r"[^\W_]", key) else None
+
+
 def _key_number(text: str) -> str | None:
     """A number; else a closed expression that stands for one; prose and names are none."""
     text = _drop_debris(strip_delimiters(drop_marks(text)))
@@ -158,20 +141,24 @@ def _key_number(text: str) -> str | None:
     prose = re.search(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+|(?<![A-Za-z])sqrt", " ", latex))
     if not closed or prose or _NO_END.search(latex) or not _is_closed(latex):
         return None
-    return _key_latex(latex) if _NUMERIC.fullmatch(latex) else None
+    return _key_tidy(latex) if _NUMERIC.fullmatch(latex) else None
 
 
 def _drop_debris(text: str) -> str:
     """Without what is left of Markdown, of delimiters and of brackets around a number."""
     for _ in range(3):
-        text = text.strip(_DEBRIS).rstrip(_DEBRIS + ",;:")
-        text = text.rstrip("\\")
+        text = text.strip(_DEBRIS).rstrip(_DEBRIS + ",;:").rstrip("\\")
         for left, right in _HALVES:
             if (left in text) is not (right in text):
                 text = text.removeprefix(left).removesuffix(right)
         if text[-1:] in (")", "]", "}") and not _is_closed(text):
             text = text[:-1]
-    return text[1:-1] if text[:1] == "{" and text[-1:] == "}" and _is_closed(text[1:-1]) else text
+    return _drop_braces(text)
+
+
+def _drop_braces(text: str) -> str:
+    braced = text[:1] == "{" and text[-1:] == "}" and _is_closed(text[1:-1])
+    return text[1:-1] if braced else text
 
 
 def _pick_side(text: str) -> str:
@@ -190,24 +177,26 @@ def _tidy(text: str) -> str:
     text = spell_fractions(drop_layout(text)).rstrip("\\; ")
     while whole := WRAPPER.fullmatch(text):
         text = whole[1].strip()
-    braced = text[:1] == "{" and text[-1:] == "}" and _is_closed(text[1:-1])
-    return text[1:-1].strip() if braced else text
+    return _drop_braces(text).strip()
 
 
-def _key_latex(text: str) -> str:
-    r"""One spelling of a LaTeX answer: no layout, no units, lists sorted, ``x\in`` dropped.
+def _key_tidy(text: str) -> str:
+    r"""One spelling of a tidy LaTeX answer: no layout, no units, lists sorted, ``x\in`` dropped.
 
     Words (``\text{Evelyn}``) come out in lower case, a number in another base as ``52_8``.
     """
     if words := _read_words(text):
         return words
-    text = _AND.sub(_join if _RELATION.search(text) else ", ", text)
+    if _RELATION.search(text):  # it matters whether both hold or one of them
+        text = _AND.sub(lambda m: r" \lor " if re.search(r"or|\\vee", m[0]) else r" \land ", text)
+    else:
+        text = _AND.sub(", ", text)
     for pattern, into in _SPELLINGS:
         text = pattern.sub(into, text)
     text = text.replace(";", ", ") if "," not in text else text
     text = _turn(_ELEMENT.sub("", text.strip(), count=1))
     name, rest = split_name(text)
-    parts = _split(_join_groups(rest))
+    parts = split_list(_join_groups(rest))
     names = {split_name(part)[0] for part in parts}
     if len(parts) > 1 and not name and len(names) == 1:  # x = 1, x = 2
         name = names.pop()
@@ -218,20 +207,13 @@ def _key_latex(text: str) -> str:
     return (f"{_squeeze(name)}=" if name and keys else "") + ",".join(keys)
 
 
-def _join(match: re.Match[str]) -> str:
-    """Between relations it matters whether both hold or one of them."""
-    return r" \lor " if re.search(r"or|\\vee", match[0]) else r" \land "
-
-
 def _key_part(text: str) -> str:
     """The key of one element: a number, words, a tuple, a set, an expression."""
     text = text.strip()
     if len(set(signs := _JOINED.findall(text))) == 1:
-        return f"{signs[0]} ".join(sorted(map(_key_part, _JOINED.split(text)[::2])))
-    if (number := read_number(text, Reading.LATEX)) is not None:
-        return number
-    if words := _read_words(text):
-        return words
+        return f"{signs[0]} ".join(sorted(map(_key_part, split_joined(text))))
+    if found := read_number(text, Reading.LATEX) or _read_words(text):
+        return found
     if text.startswith(r"\{") and text.endswith(r"\}") and _is_closed(text[2:-2]):
         keys = [key for part in _split_inside(text[2:-2]) if (key := _key_part(part))]
         return ",".join(keys if any(r"\ldots" in key for key in keys) else sorted(set(keys)))
@@ -248,9 +230,7 @@ def _key_part(text: str) -> str:
 def _squeeze(text: str) -> str:
     """Without blanks, but for those that keep a command from a letter or two numbers apart."""
     text = " ".join(text.split())
-    return re.sub(
-        r"(\\[A-Za-z]+ (?=[A-Za-z]))|((?<=\d) (?=\d))| ", lambda m: m[1] or m[2] or "", text
-    )
+    return re.sub(r"(\\[A-Za-z]+ (?=[A-Za-z])|(?<=\d) (?=\d))| ", lambda m: m[1] or "", text)
 
 
 def _turn(text: str) -> str:
@@ -274,78 +254,68 @@ def _turn(text: str) -> str:
 
 def _choose_signs(text: str) -> list[str]:
     r"""``a \pm b`` as its two values; what has several such signs stays as it is."""
-    if len(re.findall(r"\\(?:pm|mp)(?![a-z])", text)) != 1:
+    before, *behind = re.split(r"\\(?:pm|mp)(?![a-z]) ?", text)
+    if len(behind) != 1:
         return [text]
-    return [
-        re.sub(r"\\(?:pm|mp)(?![a-z]) ?", sign, text).strip().removeprefix("+") for sign in "+-"
-    ]
+    return [f"{before}{sign}{behind[0]}".strip().removeprefix("+") for sign in "+-"]
 
 
 def _read_words(text: str) -> str:
     bare = unwrap_text(text)
     if not _WORDS.fullmatch(bare) or not re.search(r"[^\W\d_]{3}", _AND.sub(", ", bare)):
         return ""
-    if WRAPPER.search(text) is None and re.search(
-        r"(?<![A-Za-z])(?:sin|cos|tan|log|ln|sqrt)\b", bare
-    ):
+    formula = re.search(r"(?<![A-Za-z])(?:sin|cos|tan|log|ln|sqrt)\b", bare)
+    if formula and WRAPPER.search(text) is None:
         return ""
     return bare if re.fullmatch(r"[A-Z]{3,4}", bare) else key_words(bare)
 
 
 def _split_inside(text: str) -> list[str]:
     """The elements between brackets, where ``100,200`` is one number only beside a ``, ``."""
-    return _split(_join_groups(text) if re.search(r", | ,", text) else text)
+    return split_list(_join_groups(text) if re.search(r", | ,", text) else text)
 
 
 def _join_groups(text: str) -> str:
     """``1,234`` outside of brackets as ``1234``."""
     if "," not in text:
         return text
-    inside: set[int] = set()
-    depth, last = 0, 0
-    for match in _BRACKET.finditer(text):
-        if depth > 0:
-            inside.update(range(last, match.start()))
-        depth, last = depth + (match[0] in _OPENING) - (match[0] in _CLOSING), match.start()
-    return _GROUPED.sub(
-        lambda match: match[0] if match.start() in inside else match[0].replace(",", ""), text
-    )
+    depths = _measure_depths(text)
+    return _GROUPED.sub(lambda m: m[0] if depths[m.start()] > 0 else m[0].replace(",", ""), text)
 
 
-def _split(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
     """What stands between commas outside of brackets; all of it where brackets do not close."""
-    depth, start, parts = 0, 0, []
-    for match in _BRACKET.finditer(text):
-        if match[0] in (",", ";") and depth == 0:
-            parts.append(text[start : match.start()].strip())
-            start = match.end()
-        depth += (match[0] in _OPENING) - (match[0] in _CLOSING)
-        if depth < 0:
-            return [text]
-    parts.append(text[start:].strip())
-    return [part for part in parts if part] if depth == 0 else [text]
+    if not _is_closed(text):
+        return [text]
+    depths = _measure_depths(text)
+    marks = (mark for mark in _BRACKET.finditer(text) if mark[0] in (",", ";"))
+    places = [-1, *(mark.start() for mark in marks if not depths[mark.start()]), len(text)]
+    parts = (text[before + 1 : place].strip() for before, place in itertools.pairwise(places))
+    return [part for part in parts if part]
 
 
 def _is_closed(text: str) -> bool:
     """Whether each bracket that opens here closes here, and the other way round."""
-    depth = 0
-    for match in _BRACKET.finditer(text):
-        depth += (match[0] in _OPENING) - (match[0] in _CLOSING)
-        if depth < 0:
-            return False
-    return depth == 0
+    depths = _measure_depths(text)
+    return min(depths) == depths[-1] == 0
 
 
-__all__ = [
-    "MAX_ANSWER",
-    "is_literal",
-    "is_number",
-    "make_key",
-    "read_number",
-    "split_joined",
-    "split_list",
-    "split_name",
-    "split_tuple",
-    "strip_delimiters",
-    "unwrap_text",
-]
+def _measure_depths(text: str) -> list[int]:
+    """In how many brackets each character stands, and what comes behind the last."""
+    depths, depth = [0], 0
+    for mark in _BRACKET.finditer(text):
+        depths += [depth] * (mark.start() + 1 - len(depths))
+        depth += (mark[0] in _OPENING) - (mark[0] in _CLOSING)
+        depths[-1] = depth
+    return depths + [depth] * (len(text) + 1 - len(depths))
+
+
+_KEYS: dict[AnswerType, Callable[[str], str | None]] = {
+    AnswerType.CODE: key_code,
+    AnswerType.JSON: key_json,
+    AnswerType.NUMBER: _key_number,
+    AnswerType.CHOICE: key_choice,
+    AnswerType.BOOLEAN: key_boolean,
+    AnswerType.TEXT: key_text,
+    AnswerType.FREE: str.strip,
+}

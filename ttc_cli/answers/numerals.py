@@ -8,11 +8,13 @@ question fixes. Whatever can be read in two ways is no plain number.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 
 from ttc_cli.answers.spelling import (
+    TABLES,
     WRAPPER,
     drop_layout,
     spell,
@@ -67,11 +69,7 @@ _EXPONENT = re.compile(rf"({_DECIMAL})(?:[eE]([-+]?\d+))?")
 
 _INDIAN = re.compile(r"\d\d?(?:,\d{2})+,\d{3}")
 
-FOREIGN = (
-    r"(?:EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|HKD|SGD|SEK|NOK|DKK|PLN|CZK|MXN|BRL|ZAR|KRW|RUB|TRY|"
-    r"AED|ARS|BDT|CLP|COP|EGP|HUF|IDR|ILS|KES|MYR|NGN|PHP|PKR|RON|SAR|THB|TWD|UAH|VND|Rs|kr)\b|"
-    r"zł|RM(?=\d)"
-)
+FOREIGN = rf"(?:{'|'.join(TABLES['currencies']['codes'].split())})\b|zł|RM(?=\d)"
 """Currencies other than the dollar, which goes without saying."""
 DOLLARS = r"(?:AU|CA|NZ|HK|NT|Mex|[ACRS])(?=\\?\$)"
 _CURRENCY = rf"(?:(?:US|{DOLLARS})?\\?\$|USD\b|(?:{FOREIGN})\.?)"
@@ -81,16 +79,9 @@ _BEFORE = re.compile(
     r"|(?i:about|approximately|approx\b\.?|roughly|around|nearly|almost|exactly)(?![A-Za-z]))"
 )
 _AFTER_CURRENCY = re.compile(rf" ?{_CURRENCY}$")
-_MAGNITUDES = {
-    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-    "lakh": 10**5, "crore": 10**7, "dozen": 12,
-}  # fmt: skip
-_LETTERS = {
-    "k": 10**3, "K": 10**3, "M": 10**6, "m": 10**6, "mn": 10**6, "mln": 10**6, "B": 10**9,
-    "bn": 10**9, "T": 10**12, "tn": 10**12,
-}  # fmt: skip
+_MAGNITUDES, _LETTERS = TABLES["magnitudes"], TABLES["letters"]
 _MAGNITUDE = re.compile(r"[ -]?(" + "|".join(_MAGNITUDES) + r")s?(?![A-Za-z])", re.IGNORECASE)
-_LETTER = re.compile(r"( ?)(mln|mn|bn|tn|[kKmMBT])(?![A-Za-z\d^_'/])")
+_LETTER = re.compile(rf"( ?)({'|'.join(_LETTERS)})(?![A-Za-z\d^_'/])")
 _MARK = re.compile(
     rf" ?(?:\\?%|percent\b|per cent\b|pct\b|{_CURRENCY}|\^ ?\{{? ?\\circ ?\}}?|\\degree\b)"
 )
@@ -101,25 +92,7 @@ _TRAILING_UNIT = re.compile(
     rf"(?<=\S)(?: ?(?:\\cdot |/ ?)?(?:{WRAPPER.pattern})(?:\^ ?\{{?-?\d\}}?)?)+$"
 )
 _SHORT_UNITS, _LETTER_UNITS, _UNIT_WORDS, _CHANGES = (
-    frozenset(words.split())
-    for words in (
-        """mm cm dm km nm kg mg ft in mi yd oz lb lbs hr hrs min sec ms ml mL dL kl cc mph kph kmh
-        kW MW GW kWh Hz kHz MHz GHz kB MB GB TB kJ MJ kN Pa kPa MPa eV cal kcal mol rad deg psi atm
-        bar gal qt pt sq cu US yr yrs mo wk ha dB lm lx ohm Nm""",
-        "m g s h l L c t N J W V A C F K Ω",
-        """degree inch inche foot feet yard mile meter metre centimeter centimetre millimeter
-        millimetre kilometer kilometre unit square cubic second minute hour day week month year gram
-        kilogram pound ounce ton tonne liter litre milliliter millilitre gallon dollar cent euro
-        radian people way point integer number solution mph percent newton joule watt volt ampere
-        per student apple book coin ticket page digit edge side vertex vertice""",
-        # behind a number these make another of it, or may
-        """and or to over out time plus minus divided multiplied squared cubed factorial half halve
-        halves third fourth fifth sixth seventh eighth ninth tenth hundredth thousandth millionth
-        base mod modulo choose than below remainder am pm noon midnight bc ad bce ce root sqrt pi
-        sin cos tan cot csc log ln exp lim max gcd lcm det arcsin arccos arctan sinh cosh tanh alpha
-        beta gamma delta theta lambda phi omega if when not power binary octal hex hexadecimal score
-        gross""",
-    )
+    frozenset(TABLES["units"][kind].split()) for kind in ("short", "letters", "words", "never")
 )
 _OTHER_WORDS = re.compile(r"illion(?:th)?|(?:eleven|twelf|teen|tie)th")
 """quintillion, trillionths, twentieths"""
@@ -186,27 +159,20 @@ def _read_unsigned(text: str, grouped: bool, currency: bool) -> tuple[Fraction, 
         if currency or (grouped and grouping):
             whole = re.sub(r"\D", "", match[1] or match[3])
             return Fraction(f"{whole}.{match[2] or 0}"), match.end()
-    if match := _REPEATING.match(text):
-        whole, *fixed_and_block = (group for group in match.groups() if group is not None)
-        return _repeat(whole, *fixed_and_block), match.end()
-    if match := _MIXED.match(text):
-        whole, above, below = (g for g in match.groups() if g is not None)
-        part = _divide(above, below)
-        if part is None or part >= 1:
-            return None
-        return Fraction(_digits(whole)) + part, match.end()
-    for pattern, read in (
-        (_FRACTION, _divide), (_RATIO, _divide), (_SCIENTIFIC, _scale), (_POWER, _raise),
-        (_EXPONENT, _scale),
-    ):  # fmt: skip
+    for pattern, read in _FORMS:
         if match := pattern.match(text):
-            value = read(*(g for g in match.groups() if g is not None))
+            value = read(*(group for group in match.groups() if group is not None))
             return None if value is None else (value, match.end())
     return None
 
 
 def _digits(text: str) -> str:
     return re.sub(r"[ ,']", "", text)
+
+
+def _mix(whole: str, above: str, below: str) -> Fraction | None:
+    part = _divide(above, below)
+    return None if part is None or part >= 1 else Fraction(_digits(whole)) + part
 
 
 def _divide(above: str, below: str) -> Fraction | None:
@@ -230,6 +196,12 @@ def _raise(base: str, exponent: str) -> Fraction | None:
 def _repeat(whole: str, fixed: str, block: str) -> Fraction:
     nines = (10 ** len(block) - 1) * 10 ** len(fixed)
     return Fraction(f"{whole or 0}.{fixed or 0}") + Fraction(int(block), nines)
+
+
+_FORMS: tuple[tuple[re.Pattern[str], Callable[..., Fraction | None]], ...] = (
+    (_REPEATING, _repeat), (_MIXED, _mix), (_FRACTION, _divide), (_RATIO, _divide),
+    (_SCIENTIFIC, _scale), (_POWER, _raise), (_EXPONENT, _scale),
+)  # fmt: skip
 
 
 def _settle(digits: str) -> Fraction:
@@ -279,12 +251,8 @@ def spell_mixed(text: str) -> str:
 
 
 def _improper(match: re.Match[str]) -> str:
-    whole, above, below = (g for g in match.groups() if g is not None)
-    part = _divide(above, below)
-    if part is None or part >= 1 or len(whole) > _MAX_DIGITS:
-        return match[0]
-    value = int(_digits(whole)) + part
-    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+    value = _mix(*(group for group in match.groups() if group is not None))
+    return match[0] if value is None else rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _is_unit(rest: str, reading: Reading) -> bool:

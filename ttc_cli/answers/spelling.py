@@ -7,29 +7,20 @@ Unicode's superscripts, subscripts and fractions keep their meaning (``10⁶`` i
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from functools import lru_cache
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
-_PLAIN = {
-    **dict.fromkeys("−–—‐‑‒﹣－", "-"), **dict.fromkeys("⁄∕", "/"), "∗": "*",
-    **dict.fromkeys("’‘′ʹ", "'"), **dict.fromkeys("“”″„", '"'),
-    "º": "°", "˚": "°", "™": "", "®": "", "©": "", "∶": ":", "，": ",", "、": ",", "٫": ".",
-    "٬": ",",
-}  # fmt: skip
-_LATEX = {
-    "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "∙": r"\cdot ", "÷": r"\div ", "∞": r"\infty ",
-    "±": r"\pm ", "∓": r"\mp ", "≤": r"\leq ", "≥": r"\geq ", "⩽": r"\leq ", "⩾": r"\geq ",
-    "≠": r"\neq ", "≈": r"\approx ", "≅": r"\approx ",
-    "≡": r"\equiv ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-    "∉": r"\notin ", "∅": r"\emptyset ", "∖": r"\setminus ", "∠": r"\angle ", "…": r"\ldots ",
-    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}",
-    "ℂ": r"\mathbb{C}", "°": r"^{\circ}", "⟨": r"\langle ", "⟩": r"\rangle ",
-    "∨": r"\lor ", "√": "√", "∛": "∛", "∜": "∜",
-}  # fmt: skip
-_NAMES = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma
-    tau upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"""
-_GREEK = dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ", _NAMES.split(), strict=True))
+TABLES: dict[str, Any] = tomllib.loads(
+    Path(__file__).with_name("words.toml").read_text(encoding="utf-8")
+)
+_PLAIN = {char: into for into, chars in TABLES["plain"].items() for char in chars}
+_LATEX: dict[str, str] = {char: into for into, chars in TABLES["latex"].items() for char in chars}
+_GREEK = zip(TABLES["greek"]["letters"], TABLES["greek"]["names"].split(), strict=True)
+_LATEX |= {letter: f"\\{name} " for letter, name in _GREEK}
 _STACKED = re.compile("([⁰¹²³⁴⁵⁶⁷⁸⁹]+)[⁄∕/]([₀₁₂₃₄₅₆₇₈₉]+)")
 _ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 _ROOT = re.compile(r"([√∛∜])\s*(?:(\d+(?:\.\d+)?|[A-Za-z]|\\[A-Za-z]+)|\(([^()]*)\)|\{([^{}]*)\})")
@@ -62,7 +53,7 @@ def spell(text: str, *, latex: bool = True) -> str:
     """
     if text.isascii():
         return text
-    text = _STACKED.sub(lambda match: _stack(match, latex), text)
+    text = _STACKED.sub(lambda match: _spell_fraction(match[1], match[2], latex), text)
     parts: list[str] = []
     for kind, run in groupby(text, key=lambda char: _decompose(char)[0]):
         plain = "".join(_decompose(char)[1] for char in run)
@@ -73,23 +64,19 @@ def spell(text: str, *, latex: bool = True) -> str:
             parts.append(f"_{{{plain}}}" if latex else f"_{plain}" if base else plain)
         elif kind == "fraction":
             above, _, below = plain.partition("/")
-            whole = latex and below.isdigit()
-            parts.append(rf" \frac{{{above}}}{{{below}}}" if whole else f" {plain}")
+            parts.append(_spell_fraction(above, below, latex))
         else:
             parts.append("".join(map(_spell_sign, plain)) if latex else plain)
     spelled = "".join(parts)
     if not latex:
         return spelled
-    spelled = _ROOT.sub(
-        lambda m: rf"\sqrt{_ROOTS[m[1]]}{{{next(g for g in m.groups()[1:] if g is not None)}}}",
-        spelled,
-    )
+    spelled = _ROOT.sub(lambda m: rf"\sqrt{_ROOTS[m[1]]}{{{m[m.lastindex or 0]}}}", spelled)
     return spelled.replace("√", r"\sqrt ")
 
 
-def _stack(match: re.Match[str], latex: bool) -> str:
-    above, below = (unicodedata.normalize("NFKC", digits) for digits in match.groups())
-    return rf" \frac{{{above}}}{{{below}}}" if latex else f" {above}/{below}"
+def _spell_fraction(above: str, below: str, latex: bool) -> str:
+    above, below = (unicodedata.normalize("NFKC", digits) for digits in (above, below))
+    return rf" \frac{{{above}}}{{{below}}}" if latex and below.isdigit() else f" {above}/{below}"
 
 
 @lru_cache(maxsize=4096)
@@ -109,8 +96,6 @@ def _decompose(char: str) -> tuple[str, str]:
 
 
 def _spell_sign(char: str) -> str:
-    if char in _GREEK:
-        return f"\\{_GREEK[char]} "
     if char != "$" and unicodedata.category(char) == "Sc":
         return "$"
     return _LATEX.get(char, char)

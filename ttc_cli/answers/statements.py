@@ -10,7 +10,8 @@ import re
 from collections import deque
 from collections.abc import Iterator
 
-from ttc_cli.answers.normalise import MAX_ANSWER, strip_delimiters
+from ttc_cli.answers.normalise import MAX_ANSWER
+from ttc_cli.answers.spelling import strip_delimiters
 from ttc_cli.types import AnswerType
 
 LATEST = 20

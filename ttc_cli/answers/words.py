@@ -6,13 +6,13 @@ import re
 import unicodedata
 
 from ttc_cli.answers.numerals import DOLLARS, FOREIGN, Reading, read_number
-from ttc_cli.answers.spelling import drop_layout, spell, strip_delimiters, unwrap_text
+from ttc_cli.answers.spelling import TABLES, drop_layout, spell, strip_delimiters, unwrap_text
 
 _MARKS = re.compile("[✅✔✓☑🎉]\ufe0f?")
 _EMPHASIS = re.compile(r"(?<![\w)\]}*] )(?<![\w)\]}*])\*\*(?=[^\s*])([^*\n]+)(?<=\S)\*\*(?![\w(*])")
 """``= **17**``, and no power"""
-_CODES = {"€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "₩": "krw", "₽": "rub"}
-_CURRENCY = re.compile(rf"[€£¥₹₩₽]|\b(?:{FOREIGN})|\b{DOLLARS}|(?<=\d)(?:kr\b|zł)")
+_CODES = TABLES["currencies"]["signs"]
+_CURRENCY = re.compile(rf"[{''.join(_CODES)}]|\b(?:{FOREIGN})|\b{DOLLARS}|(?<=\d)(?:kr\b|zł)")
 _INITIALS = re.compile(r"(?<![^\W\d_])(?:[^\W\d_]\.[ \t]?)+(?:[^\W\d_](?![^\W\d_]))?")
 _GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _FRACTION = re.compile(r"\\frac\{([^{}]*)\}\{([^{}]*)\}")
@@ -30,9 +30,9 @@ _CHOICE_LEAD = re.compile(
     r"(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\b\s*:?\s*(?:is\s+)?", re.IGNORECASE
 )
 _CHOICE = re.compile(
-    r"\((?P<round>[A-Za-z])\)(?!\w)|\[(?P<square>[A-Za-z])\](?!\w)|"
-    r"(?P<marked>[A-Za-z])(?:\)(?!\w)|[.:](?=[\s\\$]|$)|,(?=\s)|\W*$|\s+[-–—]\s)|"
-    r"(?P<bare>[A-Z])\s*(?=\()|(?P<titled>[B-HJ-Z])\s+(?=[A-Z\d])"
+    r"\(([A-Za-z])\)(?!\w)|\[([A-Za-z])\](?!\w)|"
+    r"([A-Za-z])(?:\)(?!\w)|[.:](?=[\s\\$]|$)|,(?=\s)|\W*$|\s+[-–—]\s)|"
+    r"([A-Z])\s*(?=\()|([B-HJ-Z])\s+(?=[A-Z\d])"
 )
 _ANOTHER = re.compile(
     r"[\s.)]*(?:[,;/&+]|\b(?:and|or)\b)+\s*(?:and\s+|or\s+)?\(?[A-Za-z](?:\)|\s*$|\s*[,;/&+]|\s+(?:and|or)\b)|"
@@ -87,21 +87,17 @@ def key_words(text: str) -> str:
     bare = _THE.sub("", text[article.end() :] if article else text)
     words = _PUNCTUATION.sub(" ", bare.replace("'", "")) if bare else text
     words = re.sub(r"(?<=\d) ?[AP]M\b", lambda hour: hour[0].lower(), words)
-    words = re.sub(r"(?<=\d)\s*(?=°|[^\W\d_])", " ", _fold(words))
+    words = re.sub(r"(?<=\d)\s*(?=°|[^\W\d_])", " ", _fold_case(words))
     words = unicodedata.normalize("NFC", " ".join(words.split()))
     return words if re.search(r"\w", words) else ""
 
 
-def _fold(words: str) -> str:
+def _fold_case(words: str) -> str:
     """Without case, which does not count in words, and does in formulas and units."""
-    runs = re.findall(r"[^\W\d_]+", words)
-    if len(words.strip()) < 2 or any(len(run) > 2 for run in runs):
+    if len(words.strip()) < 2 or re.search(r"[^\W\d_]{3}", words):
         return words.casefold()
-    return re.sub(r"(?<![^\W_])[^\W\d_][^\W\d_](?![^\W_])", _fold_title, words)
-
-
-def _fold_title(word: re.Match[str]) -> str:
-    return word[0] if word[0][1].isupper() else word[0].casefold()
+    pair = r"(?<![^\W_])[^\W\d_][^\W\d_](?![^\W_])"
+    return re.sub(pair, lambda m: m[0] if m[0][1].isupper() else m[0].casefold(), words)
 
 
 def drop_marks(text: str) -> str:
@@ -127,13 +123,10 @@ def key_choice(text: str) -> str | None:
     text = drop_layout(unwrap_text(strip_delimiters(drop_marks(text)))).strip("*_ {}<>")
     text = strip_delimiters(_CHOICE_LEAD.sub("", text, count=1))
     letter = _CHOICE.match(text)
-    if letter is None or _ANOTHER.match(text, _end_of_letter(letter)):
+    if letter is None:
         return None
-    return next(group for group in letter.groups() if group).upper()
-
-
-def _end_of_letter(match: re.Match[str]) -> int:
-    return match.end(next(name for name, group in match.groupdict().items() if group))
+    group = letter.lastindex or 0
+    return None if _ANOTHER.match(text, letter.end(group)) else letter[group].upper()
 
 
 def bare_boolean(text: str) -> str:
