@@ -5,37 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ttc_cli.verifiers.arithmetic.notation import match_words
+
 _WINDOW = 300
 """Characters that are looked at before and after a sum, at most."""
 _LINES = 6
 """Lines behind a sum in which a word about it is looked for."""
 
 _OTHER_ARITHMETIC = re.compile(
-    r"\b(?:bas(?:e|is)[-\s]{1,3}(?!\\?\(?\s?10\b|ten\b)(?:\\?\(?\s?\d+|two|three|four|five|six|seven|eight"
-    r"|nine|eleven|twelve|sixteen|[a-z]\b)|binary|ternary|quinary|senary|septenary|octal|nonary"
-    r"|hex(?:adecimal)?|duodecimal|dozenal|vigesimal|sexagesimal|radix|boolean|xor|bit-?wise|nim"
-    r"|mod|modul[aou]\w{0,2}|congruent|finite field|GF|clocks?|o['’]clock|(?:12|24)-hour"
-    r"|military time|roman numerals?|count\w{0,3} in [a-z]{3,8}s)\b|[进進]制"
+    rf"\b(?:{match_words('other_arithmetic')}|modul[aou]\w{{0,2}}|count\w{{0,3}} in [a-z]{{3,8}}s"
+    r"|bas(?:e|is)[-\s]{1,3}(?!\\?\(?\s?10\b|ten\b)(?:\\?\(?\s?\d+|two|three|four|five|six|seven|eight"
+    r"|nine|eleven|twelve|sixteen|[a-z]\b))\b|[进進]制"
     r"|\\[bp]?mod\b|\\equiv\b|[≡⊕ℤ]|\\mathbb\s?\{?[ZF]\}?\s?[_/]|\bZ_",
     re.IGNORECASE,
 )
-_DENIED_ELSEWHERE = (
-    r"nicht|kein\w*|falsch\w*|fehler\w*|angenommen|wenn|wäre|faux|fausse|pas|erreurs?|supposons|si"
-    r"|falso|falsa|err[oó]n\w*|errat\w*|errores|sbagliat\w*|supongamos|suponga\w*|não"
-    r"|non (?:è|vale|fa)|nie|niet|fout|не|неверн\w*|неправильн\w*|ошибк\w*|если"
-)
-"""As in ``_SUPPOSED``, in other languages of Europe."""
-_DENYING_SIGNS = "[不错錯誤误假]|如果|もし|違|아니|틀"
+_DENIED = rf"\b(?:{match_words('denied')})\b|{match_words('denied_by_signs')}"
 _SUPPOSED = re.compile(
-    r"\b(?:not|never|no longer|cannot|[a-z]{1,8}n['’]t|wrong\w*|incorrect\w*|false\w*|untrue"
-    r"|invalid|mistak\w*|errors?|erroneous\w*|contradict\w*|impossible|absurd\w*|nonsense|bogus"
-    r"|myth|joke|fallac\w*|den(?:y|ie[sd])|refut\w*|disprov\w*|reject\w*|doubt\w*|unlike|contrary"
-    r"|if|unless|whether|suppos\w*|assum\w*|imagin\w*|pretend\w*|hypothe\w*|claim\w*|statements?"
-    r"|instead|rather|i mean|typo|guess\w*|maybe|perhaps|possibly|might|either|think|thinks|thought"
-    r"|believe[sd]?|says?|said|argue[sd]?|options?|choices?|(?:counter)?examples?"
-    r"|concatenat\w*|strings?|joined|patterns?|puzzles?|riddles?|defin\w*|fails?|noon|midnight"
-    r"|ridicul\w*|violat\w*|discard\w*|avoid\w*|beware|would (?:mean|imply)"
-    rf"|{_DENIED_ELSEWHERE})\b|{_DENYING_SIGNS}|\b(?:wrote|writes)\s?:"
+    rf"\b(?:{match_words('supposed')}|[a-z]{{1,8}}n['’]t)\b|{_DENIED}|\b(?:wrote|writes)\s?:"
     r"|[?≠✗✘❌≟]|\\neq?\b|\\not\b|\b[ap]\.m\b|\bno\s?[,:;]",
     re.IGNORECASE,
 )
@@ -43,12 +29,9 @@ _SOLVED = re.compile(r"\b(?:equations?|both sides)\b", re.IGNORECASE)
 """What is solved or tried may hold or not: "99 + 5 = 5", once x has dropped out."""
 _TAKEN_BACK = re.compile(
     r"^\W*(?:no|actually|(?:[a-z]+,?\s){0,2}(?:this|that|which|it|equation|equality|statement|sides?)"
-    r"\s[a-z]{2,6}(?:\s(?:not|never|no)|n['’]t))\b|\b(?:not\s(?:[a-z]+\s){0,2}(?:correct|true|equal"
-    r"|valid|right|hold|match\w*|satisf\w*|solution|work)|wrong\w*|incorrect\w*|false\w*|invalid"
-    r"|mistak\w*|errors?|contradict\w*|impossible|absurd\w*|untrue|wait|oops|sorry|correction"
-    r"|should (?:be|have been)|re-?check\w*|re-?calculat\w*|correct(?:ed|ing)"
-    rf"|{_DENIED_ELSEWHERE})\b|{_DENYING_SIGNS}|"
-    r"[≠✗✘❌]|\\neq?\b",
+    r"\s[a-z]{2,6}(?:\s(?:not|never|no)|n['’]t))\b|\bnot\s(?:[a-z]+\s){0,2}(?:correct|true|equal"
+    r"|valid|right|hold|match\w*|satisf\w*|solution|work)\b"
+    rf"|\b(?:{match_words('taken_back')})\b|{_DENIED}|[≠✗✘❌]|\\neq?\b",
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"\W*[A-Ha-h][.):](?=\s)")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+_WORDS = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
 
 OPENING, CLOSING, BREAK = "«", "»", "¶"
 """Stops that stand for the delimiters of a formula and for a line break within one."""
 
+EQUALS = re.compile(r"(?<![<>!:=≠])=(?!=)")
 _ENVIRONMENT = r"(?:align(?:ed|at)?|equation|gather(?:ed)?|split|multline)\*?"
 _REWRITTEN = tuple(
     (re.compile(pattern), text)
@@ -46,7 +51,7 @@ _TOKEN = re.compile(
     # As many digits as there are, or the rest of a number would be taken for one.
     r"(?P<number>\d{1,3}(?:\{?,\}?\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<word>[^\W\d_]{2,}(?:[-'’][^\W\d_]+)*)"
-    r"|(?P<equals>(?<![<>!:=≠])=(?!=))"
+    rf"|(?P<equals>{EQUALS.pattern})"
     r"|(?P<operator>[-+*/^()%])"
     r"|(?P<money>[$€£])"
     rf"|(?P<stop>[,;:.!?≈{OPENING}{CLOSING}{BREAK}](?=\s|$))"
@@ -66,6 +71,12 @@ class Token:
     def is_operand(self) -> bool:
         """Whether a number or a bracket begins with it."""
         return self.kind in ("number", "money") or self.text == "("
+
+
+def match_words(kind: str) -> str:
+    """An expression for any of the words of a ``kind`` that ``words.toml`` lists."""
+    words = re.escape(" ".join(_WORDS[kind].split()))
+    return words.replace(r"\ ", "|").replace(r"\*", r"\w*").replace("_", " ")
 
 
 def read_tokens(line: str) -> list[Token]:

@@ -7,6 +7,7 @@ one that is missed costs nothing.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +18,10 @@ from ttc_cli.verifiers.arithmetic.context import counts_otherwise, find_prose, g
 from ttc_cli.verifiers.arithmetic.notation import (
     BREAK,
     CLOSING,
+    EQUALS,
     OPENING,
     Token,
+    match_words,
     read_tokens,
     write,
 )
@@ -39,7 +42,6 @@ _MOST_TOKENS = 400
 """Of a line: a longer one is no sum."""
 
 _BULLET = re.compile(r"^\s*(?:([-*•+])\s+|\d{1,3}[.)]\s+|#+\s+)")
-_EQUALS = re.compile(r"(?<![<>!:=≠])=(?!=)")
 _LEAD = re.compile(r"(?:\s|&|\\?[$€£]|\\boxed\{|\*\*|\\[,;:! ])*")
 """What may stand between a sign of equality and the number."""
 _ABOUT = re.compile(
@@ -47,22 +49,8 @@ _ABOUT = re.compile(
     re.IGNORECASE,
 )
 _CENTS = re.compile(r"[%¢]|\b(?:cents?|percent\w*|penn(?:y|ies))\b", re.I)
-_LINKING = re.compile(
-    r"\w{2,}(?:s|ed|ing|ly)|is|are|were|be|ha[ds]|have|so|then|therefore|hence|got|get|give|gave|makes?|made"
-    r"|cost|need|pay|paid|earn|spen[dt]|save|sell|sold|buy|bought|total|together|altogether|equal"
-    r"|us|use|that|which|and|compute|calculate|add|sum|now|first|next|also|because|since"
-    r"|leaves?|left|comes?|about|around",
-    re.IGNORECASE,
-)
-"""Words that a sum may follow. Any other may belong to it, as a function or a number may."""
-_APPLIED = re.compile(
-    r"of|by|not|does|negat\w*|minus|plus|times|less|besides|versus|hal[fv]\w*|twice|doubl\w*"
-    r"|tripl\w*|quadrupl\w*|squar\w*|cub\w*|roots?|sqrt|logs?|ln|exp|sin|cos|tan|abs|max|min|gcd|lcm"
-    r"|floors?|ceil|averag\w*|mean|median|mod|modulus|divid\w*|multipl\w*|increas\w*|decreas\w*"
-    r"|rais\w*|tens|hundreds|thousands|[mb]illions|dozens",
-    re.IGNORECASE,
-)
-"""Words that make another number of the formula or of what comes behind the colon."""
+_LINKING = re.compile(rf"\w{{2,}}(?:s|ed|ing|ly)|{match_words('linking')}", re.IGNORECASE)
+_APPLIED = re.compile(match_words("applied"), re.IGNORECASE)
 _PERIODS = {"degree": 360, "hour": 12, "day": 7, "month": 12}
 """After how many of a unit counting may begin anew."""
 _SIGNS = ("+", "-")
@@ -125,70 +113,50 @@ def find_first(text: str) -> Slip | None:
 def _check(text: str) -> Iterator[tuple[str, Slip | None]]:
     """Each sum of ``text``, as it is written, and its slip."""
     lines = text.splitlines(keepends=True)
-    ahead = 0
-    for number, (line, prose) in enumerate(zip(lines, find_prose(lines), strict=True)):
-        behind, ahead = ahead, ahead + len(line)
-        if not prose or "=" not in line:
-            continue
-        places = [sign.end() for sign in _EQUALS.finditer(line)]
-        carries_on, is_carried_on = goes_on(lines, number)
-        for found in _check_line(line):
-            if found.slip is None:
-                yield found.written, None
-                continue
-            if (found.leads and carries_on) or (found.ends and is_carried_on):
-                continue
-            sure = len(places) == found.signs
-            sign = places[found.sign] if sure else len(line)
-            if not is_meant(lines, number, sign, first=not found.sign):
-                continue
-            place = None
-            if sure and _CENTS.search(line) is None:  # else its unit is a guess
-                gap = _LEAD.match(text, behind + places[found.sign])
-                place = gap.end() if gap is not None else None
-            yield found.written, replace(found.slip, place=place)
+    begin = 0
+    for number, prose in enumerate(find_prose(lines)):
+        if prose and "=" in lines[number]:
+            for written, slip in _check_line(lines, number):
+                if slip is not None and slip.place is not None:
+                    slip = replace(slip, place=begin + slip.place)
+                yield written, slip
+        begin += len(lines[number])
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A sum of a line, and its slip if it is wrong.
-
-    It is that before the ``sign``-th of the line's ``signs`` of equality. ``leads`` and ``ends``:
-    it is the first and the last thing of the line.
-    """
-
-    written: str
-    sign: int
-    signs: int
-    leads: bool
-    ends: bool
-    slip: Slip | None
-
-
-def _check_line(line: str) -> Iterator[_Found]:
+def _check_line(lines: Sequence[str], number: int) -> Iterator[tuple[str, Slip | None]]:
+    """As ``_check`` of one line; places are in the line."""
+    line = lines[number]
     bullet = _BULLET.match(line)
     tokens = read_tokens(line[bullet.end() :] if bullet is not None else line)
     if len(tokens) > _MOST_TOKENS:
         return
     loose, hundredth = _ABOUT.search(line) is not None, _CENTS.search(line) is not None
     signs = [place for place, token in enumerate(tokens) if token.kind == "equals"]
-    for order, sign in enumerate(signs):
+    places = [sign.end() for sign in EQUALS.finditer(line)]
+    carries_on, is_carried_on = goes_on(lines, number)
+    for order, (sign, end) in enumerate(itertools.pairwise([*signs, len(tokens)])):
         start = signs[order - 1] + 1 if order else 0
-        end = signs[order + 1] if order + 1 < len(signs) else len(tokens)
         left = _find_left(tokens[start:sign])
         right = _find_right(tokens[sign + 1 : end])
         if left is None or right is None:
             continue
         leads = not start and len(left) == sign
-        verdict = _judge(left, *right, loose=loose, hundredth=hundredth)
-        if isinstance(verdict, Slip) and leads and bullet is not None and bullet[1] in _SIGNS:
+        slip = _judge(left, *right, loose=loose, hundredth=hundredth)
+        if isinstance(slip, Slip) and leads and bullet is not None and bullet[1] in _SIGNS:
             minus = Token("operator", bullet[1], tight=False)  # or is it no bullet?
             again = _judge([minus, *left], *right, loose=loose, hundredth=hundredth)
-            verdict = verdict if isinstance(again, Slip) else again
-        if verdict is not None:
-            slip = verdict if isinstance(verdict, Slip) else None
-            ends = end == len(tokens)
-            yield _Found(write(left), order, len(signs), leads, ends, slip)
+            slip = slip if isinstance(again, Slip) else again
+        if isinstance(slip, Slip):
+            sure = len(places) == len(signs)
+            place = places[order] if sure else len(line)
+            goes_beyond = (leads and carries_on) or (end == len(tokens) and is_carried_on)
+            if goes_beyond or not is_meant(lines, number, place, first=not order):
+                continue
+            if sure and not hundredth and (gap := _LEAD.match(line, place)):  # else a guess
+                slip = replace(slip, place=gap.end())
+            yield write(left), slip
+        elif slip is not None:
+            yield write(left), None
 
 
 def _judge(
@@ -296,22 +264,21 @@ def _find_left(tokens: Sequence[Token]) -> Sequence[Token] | None:
     while start:
         token = tokens[start - 1]
         before = tokens[start - 2] if start > 1 else None
-        if token.kind in ("number", "money", "operator"):
-            after_number = False
-        elif token.kind == "word":
+        if token.kind == "word":
             unit = before is not None and (
                 before.kind in ("number", "money", "word") or before.text in "%)"
             )
             operand = start < len(tokens) and tokens[start].is_operand()
             if not unit or (not after_number and operand):
                 break
+        elif token.kind in ("number", "money", "operator"):
+            after_number = False
         else:
             break
         start -= 1
-    found = tokens[start:]
-    if not found:
+    if start == len(tokens) or (start and not _may_begin(tokens[:start], tokens[start])):
         return None
-    return found if not start or _may_begin(tokens[:start], found[0]) else None
+    return tokens[start:]
 
 
 def _may_begin(tokens: Sequence[Token], first: Token) -> bool:
@@ -356,14 +323,13 @@ def _find_right(tokens: Sequence[Token]) -> tuple[Sequence[Token], Sequence[Toke
     They end with punctuation, or at the next sign of equality. None where the sum goes on behind
     them, or may ("= 3 apples + 4", "= 2 hours 30 minutes", "= 5!").
     """
-    end = 0
-    while end < len(tokens) and tokens[end].kind in ("number", "money", "operator"):
-        end += 1
+    kinds = [token.kind in ("number", "money", "operator") for token in tokens]
+    end = [*kinds, False].index(False)
     behind = []
-    for place in range(end, len(tokens)):
-        token = tokens[place]
-        follows = tokens[place + 1] if place + 1 < len(tokens) else None
-        if token.kind == "word" and not (token.tight and place == end):
+    ahead = [*tokens[end + 1 :], None, None]
+    for place, token in enumerate(tokens[end:]):
+        follows, after = ahead[place], ahead[place + 1]
+        if token.kind == "word" and not (token.tight and not place):
             behind.append(token)
         elif token.kind != "stop" or token.text in "!?":
             return None
@@ -373,7 +339,6 @@ def _find_right(tokens: Sequence[Token]) -> tuple[Sequence[Token], Sequence[Toke
         elif follows is None:
             break
         elif token.text == "," and follows.kind == "number":  # "= 3, 5" are two numbers
-            after = tokens[place + 2] if place + 2 < len(tokens) else None
             if after is None or after.kind in ("stop", "word"):
                 return None
             break

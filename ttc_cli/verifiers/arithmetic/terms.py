@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ttc_cli.verifiers.arithmetic.notation import Token, write
+from ttc_cli.verifiers.arithmetic.notation import Token, match_words, write
 
 MOST_DIGITS = 18
 _MOST_POWER = 6
@@ -21,14 +21,7 @@ _MOST_BITS = 512
 
 _CURRENCY = {"$": "dollar", "€": "euro", "£": "£"}
 CURRENCIES = frozenset(_CURRENCY.values())
-_OTHER_VALUE = re.compile(
-    r"hundred|thousand|[mbtr]illion|dozen|gross|lakh|crore|squared|cubed|factorial"
-    r"|choose|root|half|halve|third|quarter|fourth|fifth|sixth|eighth|tenth|hundredth|thousandth|ten"
-    r"|over|plus|minus|divided|multiplied|or|to|percent\w*|am|pm|o['’]clock|remainder|mod\w*"
-    r"|january|february|march|april|may|june|july|august|september|october|november|december"
-    r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
-)
-"""Words that make another number of the one before them."""
+_OTHER_VALUE = re.compile(match_words("other_value"))
 _GROUPED = re.compile(r"\d{1,3}[.,]\d{3}")
 _ROUNDED = re.compile(r"\.\d\d")
 _MOST_PARTS = 12
@@ -79,15 +72,9 @@ class Sum:
 def find_readings(tokens: Sequence[Token]) -> list[Reading]:
     """The ways in which ``tokens`` may be meant, the usual one first."""
     texts = [token.text for token in tokens]
-    relative = "%" in texts
-    continental = any(_GROUPED.fullmatch(text) is not None for text in texts)
-    repeating = any(_ROUNDED.search(text) is not None for text in texts)
-    return [
-        Reading(*reading)
-        for reading in itertools.product(
-            *((False, True)[: 1 + there] for there in (relative, continental, repeating))
-        )
-    ]
+    there = "%" in texts, any(map(_GROUPED.fullmatch, texts)), any(map(_ROUNDED.search, texts))
+    choices = [(False, True) if each else (False,) for each in there]
+    return [Reading(*each) for each in itertools.product(*choices)]
 
 
 def name_units(words: Sequence[Token]) -> frozenset[str]:
@@ -102,11 +89,13 @@ def is_other_value(units: frozenset[str]) -> bool:
 
 def read_sum(tokens: Sequence[Token], reading: Reading) -> Sum | None:
     """What all ``tokens`` come to, or None where they are no sum that is understood."""
-    parser = _Parser(tokens, reading)
     try:
-        return parser.read_all()
+        return _Parser(tokens, reading).read_all()
     except (_NotASum, ZeroDivisionError):
         return None
+
+
+_END = Token("end", "", tight=False)
 
 
 class _NotASum(Exception):
@@ -137,7 +126,7 @@ class _Parser:
     """Recursive descent over one sum. Words right behind an operand are its unit."""
 
     def __init__(self, tokens: Sequence[Token], reading: Reading) -> None:
-        self._tokens = tokens
+        self._tokens = (*tokens, _END)
         self._reading = reading
         self._place = 0
         self._depth = 0
@@ -149,25 +138,26 @@ class _Parser:
 
     def read_all(self) -> Sum:
         term = self._read_terms()
-        if self._place < len(self._tokens) or self._first is None:
+        if self._next is not _END or self._first is None:
             raise _NotASum
         return Sum(
             term.value,
             self._computed,
             self._first,
             self._whole,
-            write(self._tokens),
+            write(self._tokens[:-1]),
             term.units,
             self._relative,
             self._doubtful or is_other_value(term.units),
         )
 
-    def _peek(self) -> Token | None:
-        return self._tokens[self._place] if self._place < len(self._tokens) else None
+    @property
+    def _next(self) -> Token:
+        return self._tokens[self._place]
 
     def _take(self, texts: str) -> str | None:
-        token = self._peek()
-        if token is None or token.kind != "operator" or token.text not in texts:
+        token = self._next
+        if token.kind != "operator" or token.text not in texts:
             return None
         self._place += 1
         return token.text
@@ -180,7 +170,7 @@ class _Parser:
             other = self._read_factors()
             part = other.value
             if other.share and not terms[0].share:
-                self._relative = self._relative or other.percent
+                self._relative |= other.percent
                 if self._reading.relative:
                     part *= value
             value = _bound(value + part if sign == "+" else value - part)
@@ -188,7 +178,7 @@ class _Parser:
         units = [each.units for each in terms]
         leads, *others = [each.percent for each in terms]
         mixed = not all(others) if leads else sum(others) > 1  # 100% - 30, 80 - 25% - 10%
-        self._doubtful = self._doubtful or mixed or not _fit(units)
+        self._doubtful |= mixed or not _fit(units)
         share = any(each.share for each in terms)
         return _Term(value, frozenset().union(*units), leads and all(others), share)
 
@@ -204,27 +194,22 @@ class _Parser:
                     value = _bound(term.value / other.value)
                 else:
                     value = _bound(term.value * other.value)
-            elif self._multiplies():  # 2(3 + 4)
+            elif self._next.text == "(" and self._next.tight and self._follows_factor():  # 2(3 + 4)
                 period = "." in self._tokens[self._place - 1].text
                 other = self._read_power()
                 value = _bound(term.value * other.value)
-                self._doubtful = self._doubtful or divided or period  # 6 / 2(1 + 2), 0.1(6)
+                self._doubtful |= divided or period  # 6 / 2(1 + 2), 0.1(6)
             else:
                 return term
             self._computed = True
             term = _Term(value, term.units | other.units, share=term.share or other.share)
 
-    def _multiplies(self) -> bool:
-        """Whether a bracket comes right behind a number or bracket."""
-        token = self._peek()
-        if token is None or token.text != "(" or not token.tight or not self._place:
-            return False
+    def _follows_factor(self) -> bool:
         before = self._tokens[self._place - 1]
         return before.kind == "number" or before.text == ")"
 
     def _read_power(self) -> _Term:
-        token = self._peek()
-        negative = token is not None and token.text == "-"
+        negative = self._next.text == "-"
         term = self._read_operand()
         value, percent = term.value, term.percent
         if self._take("^"):
@@ -232,7 +217,7 @@ class _Parser:
             if power.denominator != 1 or power > _MOST_POWER:
                 raise _NotASum
             self._computed = True
-            self._doubtful = self._doubtful or negative  # -2^2
+            self._doubtful |= negative  # -2^2
             value = _bound(value, int(power)) ** int(power)
             percent = False
         while self._take("%"):
@@ -245,33 +230,26 @@ class _Parser:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise _NotASum
-        try:
-            if self._take("-"):
-                term = self._read_operand()
-                term = replace(term, value=-term.value)
-            elif self._take("("):
-                term = self._read_terms()
-                if not self._take(")"):
-                    raise _NotASum
-            else:
-                currency = self._read_currency()
-                term = _Term(self._read_number(), currency)
-        finally:
-            self._depth -= 1
+        if self._take("-"):
+            term = self._read_operand()
+            term = replace(term, value=-term.value)
+        elif self._take("("):
+            term = self._read_terms()
+            if not self._take(")"):
+                raise _NotASum
+        else:
+            start = self._place
+            self._place += self._next.kind == "money"
+            currency = name_units(self._tokens[start : self._place])
+            term = _Term(self._read_number(), currency)
+        self._depth -= 1
         if leads:  # with its sign: that of a bracket or a number within it is not meant
             self._first = term.value
         return term
 
-    def _read_currency(self) -> frozenset[str]:
-        token = self._peek()
-        if token is None or token.kind != "money":
-            return frozenset()
-        self._place += 1
-        return name_units([token])
-
     def _read_number(self) -> Fraction:
-        token = self._peek()
-        if token is None or token.kind != "number" or len(token.text) > MOST_DIGITS:
+        token = self._next
+        if token.kind != "number" or len(token.text) > MOST_DIGITS:
             raise _NotASum
         self._place += 1
         text = re.sub(r"[{}]", "", token.text)
@@ -286,16 +264,13 @@ class _Parser:
             self._whole = False
         if self._reading.repeating and _ROUNDED.search(text):
             exact = number.limit_denominator(_MOST_PARTS)
-            return (
-                exact
-                if abs(exact - number) < Fraction(1, 10 ** len(text.split(".")[1]))
-                else number
-            )
+            if abs(exact - number) < Fraction(1, 10 ** len(text.split(".")[1])):
+                return exact
         return number
 
     def _read_unit(self) -> frozenset[str]:
         start = self._place
-        while (token := self._peek()) is not None and token.kind in ("word", "money"):
+        while (token := self._next).kind in ("word", "money"):
             short = len(token.text) == 2 and _SHORT_UNIT.fullmatch(token.text) is None
             if token.kind == "word" and (token.tight or short):  # 5kg, 0xFF, 2 pi, 2 ab
                 self._doubtful = True
@@ -312,4 +287,4 @@ def _fit(units: Sequence[frozenset[str]]) -> bool:
     if not named:
         return True
     common = frozenset.intersection(*named)
-    return bool(common) and (len(named) == len(units) or not common.isdisjoint(CURRENCIES))
+    return bool(common and (len(named) == len(units) or common & CURRENCIES))
