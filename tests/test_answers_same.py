@@ -379,6 +379,14 @@ def test_what_a_number_counts_is_part_of_a_text(
     assert not meet(comparer, f"{n} {one}", f"{n + 1} {one}", TEXT)
 
 
+@pytest.mark.parametrize("piece", ["(", "(1,", r"\{1,", "{", "["])
+def test_what_is_nested_too_deep_is_no_answer(piece: str) -> None:
+    close = {"(": ")", "[": "]", "{": "}"}[piece.lstrip("\\")[0]]
+    text = piece * 400 + "1" + ("\\" * piece.startswith("\\") + close) * 400
+    for type in (NUMBER, LATEX, TEXT):
+        assert read_answer(text, type) is None
+
+
 PIECES = r"""1, | 1 1/2 | ² | √½ | \text{ | \text{cm}^ | \frac{ | million | 1.234, | J. | A, | and |
     } | x= | 1'234 | 0.(3) | \pm | \{ | ♠ | ✅ | * | yes or | US$ | `` | (1"""
 

@@ -27,6 +27,8 @@ from ttc_cli.types import AnswerType
 
 MAX_ANSWER = 2000
 """Characters; a longer "final answer" is none."""
+_MOST_DEEP = 50
+"""Brackets within each other; an answer with more is none."""
 
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]{1,3}[^\W\d_]+)*\.?")
 _BASE = re.compile(r"[0-9A-Fa-f]+_\{?(\d+)\}?")
@@ -92,7 +94,7 @@ _NO_END = re.compile(r"[+\-*/^=<>,:;_(\[{&\\]$")
 def make_key(text: str, type: AnswerType) -> str | None:
     """The normal form of ``text`` as an answer of this type; None if it cannot be one."""
     long = type in (AnswerType.FREE, AnswerType.CODE, AnswerType.JSON)
-    if not text.strip() or (not long and len(text) > MAX_ANSWER):
+    if not text.strip() or (not long and (len(text) > MAX_ANSWER or _is_deep(text))):
         return None
     return _KEYS.get(type, _key_latex)(text)
 
@@ -292,6 +294,10 @@ def split_list(text: str) -> list[str]:
     places = [-1, *(mark.start() for mark in marks if not depths[mark.start()]), len(text)]
     parts = (text[before + 1 : place].strip() for before, place in itertools.pairwise(places))
     return [part for part in parts if part]
+
+
+def _is_deep(text: str) -> bool:
+    return max(_measure_depths(spell(text))) > _MOST_DEEP
 
 
 def _is_closed(text: str) -> bool:
