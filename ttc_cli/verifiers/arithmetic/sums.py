@@ -180,11 +180,10 @@ def _judge(
             continue
         # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number behind it.
         owed = {-stated.value} if _is_owed(right) else set()
+        usual = not (reading.continental or reading.repeating)
         for number in {stated.value, stated.first} | owed:
-            usual = not (reading.continental or reading.repeating)
-            if value.value == number or (
-                usual and _agree(value, number, stated, loose=loose, hundredth=hundredth)
-            ):
+            agrees = usual and _agree(value, number, stated, loose=loose, hundredth=hundredth)
+            if value.value == number or agrees:
                 return True
         units = stated.units | name_units(behind)
         doubtful = doubtful or value.doubtful or stated.doubtful or is_other_value(units)
@@ -232,15 +231,11 @@ def _agree(left: Sum, stated: Fraction, right: Sum, *, loose: bool, hundredth: b
     for factor in factors:
         wanted = left.value * factor
         gap = abs(wanted - stated)
-        if not gap:
-            return True
-        if left.whole and right.whole and factor == 1 and not loose:
-            continue
+        exact = left.whole and right.whole and factor == 1 and not loose
         # What was rounded before, or is cut off now: one unit of the last digit, or a hundredth.
-        unit = Fraction(1) if stated.denominator == 1 else Fraction(1, 10 ** _count_digits(stated))
-        if gap < unit or gap <= abs(wanted) / 100:
-            return True
-        if loose and gap <= max(Fraction(1), abs(wanted) / 20):
+        near = gap < Fraction(1, 10 ** _count_digits(stated)) or gap <= abs(wanted) / 100
+        near = near or (loose and gap <= max(Fraction(1), abs(wanted) / 20))
+        if not gap or (near and not exact):
             return True
     return False
 
@@ -290,10 +285,8 @@ def _may_begin(tokens: Sequence[Token], first: Token) -> bool:
             return False
         if first.tight or not first.is_operand():
             return False
-        ahead = len(tokens)
-        while ahead and tokens[ahead - 1].kind == "word":
-            ahead -= 1
-        return not ahead or tokens[ahead - 1].kind == "stop"
+        kinds = (each.kind for each in reversed(tokens) if each.kind != "word")
+        return next(kinds, "stop") == "stop"
     if last.kind != "stop":
         return False
     if before is None:
