@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttc_cli.answers.schema import conforms, read_schema, simplify
-from ttc_cli.answers.validating import count_places
+from ttc_cli.answers.schema import read_schema, simplify
+from ttc_cli.answers.validating import conforms, count_places
 from ttc_cli.engines.llamacpp.constraint import write_grammar
 from ttc_cli.engines.scripted.values import hold_to
 from ttc_cli.errors import UsageError
@@ -56,6 +56,9 @@ def test_a_schema_is_a_file_or_the_text_itself(tmp_path: Path) -> None:
         ('{"patternProperties": {"^(a+)+$": {}}}', "'patternProperties' cannot be held to"),
         ('{"enum": ["a", "\\ud800"]}', "half of a surrogate pair"),
         ('{"properties": {"\\udc00": {}}}', "half of a surrogate pair"),
+        ('{"$schema": 5}', "No valid JSON Schema, at $schema"),
+        ('{"$schema": []}', "No valid JSON Schema, at $schema"),
+        ('{"$ref": "#/enum", "enum": [[1]]}', "'#/enum', which is no schema"),
         ('{"a": ' * 150 + "1" + "}" * 150, "nested too deep"),
         ('{"a": ' * 9000 + "1" + "}" * 9000, "nested too deep"),
     ],

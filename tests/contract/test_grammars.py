@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from contract_engines import GREEDY, SAMPLED, STORY, SUM, Maker, make_recorded
 
-from ttc_cli.answers.schema import conforms
+from ttc_cli.answers.validating import conforms
 from ttc_cli.engines.base import Branch, Grow, Growth, Session, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger

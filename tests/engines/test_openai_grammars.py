@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engines.test_openai import connect, sample
-from ttc_cli.answers.schema import conforms
+from ttc_cli.answers.validating import conforms
 from ttc_cli.engines import openai
 from ttc_cli.engines.openai import Settings
 from ttc_cli.engines.openai.grammars import FORMS

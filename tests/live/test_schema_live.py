@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ttc_cli.answers import Comparer
-from ttc_cli.answers.schema import conforms
+from ttc_cli.answers.validating import conforms
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
 from ttc_cli.policy.run import solve

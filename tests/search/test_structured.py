@@ -10,7 +10,7 @@ import pytest
 
 from tests.search.test_thinking import END, Thinking
 from tests.search.trees import search
-from ttc_cli.answers.schema import conforms
+from ttc_cli.answers.validating import conforms
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.samples import Recording
 from ttc_cli.engines.base import Grow

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from ttc_cli.answers.fences import find_blocks
 from ttc_cli.answers.normalise import MAX_ANSWER, make_key
 from ttc_cli.answers.programs import pick_program
-from ttc_cli.answers.schema import conforms
 from ttc_cli.answers.spelling import strip_delimiters, unwrap_text
 from ttc_cli.answers.statements import (
     LATEST,
@@ -68,7 +67,11 @@ def extract(
         return read_answer(program.content, type) if program else None
     if type is AnswerType.JSON:
         found = _read_json(text, finished=finished)
-        return found if found is None or schema is None or conforms(found.text, schema) else None
+        if found is None or schema is None:
+            return found
+        from ttc_cli.answers.validating import conforms  # a twelfth of a second to load
+
+        return found if conforms(found.text, schema) else None
     for statements in (_find_boxed, _find_hashes, find_statements):
         for statement, closed in statements(text, type):
             answer = read_answer(statement, type)

@@ -1,7 +1,7 @@
 """JSON Schemas that answers conform to: read, checked, and what of them can be held to in growing.
 
-``conforms`` is the last word: it validates a whole value against all of a schema. Before that an
-engine holds every token to a grammar made of the schema, and that can say less than a schema can.
+``validating.conforms`` is the last word: it validates a whole value against all of a schema. Before
+that an engine holds every token to a grammar made of the schema, which can say less.
 ``simplify`` therefore refuses what a grammar would pass over in silence, and rewrites what it can:
 references under names of their own, short ranges of whole numbers as lists.
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import unquote
 
 from ttc_cli.answers.structured import parse_json
 from ttc_cli.errors import UsageError
@@ -31,13 +30,8 @@ _NOTES = {
     "readOnly", "title", "writeOnly",
 }  # fmt: skip
 """Keywords that say nothing about which values conform."""
-_NAMED = {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
-"""Keywords whose schemas stand under names."""
-_VALUES = {"const", "default", "enum", "examples"}
-"""Keywords that hold values, which may look like schemas."""
 _RANGE = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 _FORMATS = {"date", "time", "date-time", "uuid"}
-_PLAIN_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 
 
 def read_schema(given: str) -> str:
@@ -55,6 +49,8 @@ def read_schema(given: str) -> str:
         raise UsageError("The schema is no JSON object.", '--schema \'{"type": "object", …}\'')
     if _is_deeper(schema, MOST_DEEP):
         _refuse("#", "it is nested too deep", "Make it flatter, with $defs and $ref.")
+    if not isinstance(schema.get("$schema", ""), str):
+        raise UsageError("No valid JSON Schema, at $schema: it is no text.")
     _check_reachable(schema)
     written = json.dumps(schema, ensure_ascii=False)
     try:
@@ -62,21 +58,6 @@ def read_schema(given: str) -> str:
     except UnicodeEncodeError:
         _refuse("#", "it holds half of a surrogate pair, which no text can", "Write it whole.")
     return written
-
-
-def conforms(value: str, schema: str) -> bool:
-    """Whether the JSON text ``value`` is a value of ``schema`` (JSON text too).
-
-    What would take too much work to find out counts as none.
-    """
-    from referencing.exceptions import Unresolvable
-
-    from ttc_cli.answers import validating
-
-    try:
-        return validating.is_valid(parse_json(value), schema)
-    except (ValueError, RecursionError, Unresolvable, validating.TooMuchWork):
-        return False
 
 
 def simplify(schema: str) -> dict[str, Any]:
@@ -117,23 +98,30 @@ class _Simplifier:
         if not isinstance(node, dict):
             _refuse(place, "it allows no value at all", "Leave it out.")
         said = {key: value for key, value in node.items() if key not in _NOTES}
-        for rule, know in _RULES:
-            if rule in said:
-                return know(self, said, place)
+        match said:
+            case {"$ref": _}:
+                return self._visit_reference(said, place)
+            case {"enum": _} | {"const": _}:
+                return self._visit_values(said, place)
+            case {"anyOf": _} | {"oneOf": _}:
+                return self._visit_union(said, place)
+            case {"allOf": _}:
+                return self._visit_all(said, place)
+            case {"type": list(kinds)}:
+                return self._visit_types(said, kinds, place)
+            case {"type": "string"}:
+                return self._visit_string(said, place)
+            case {"type": "integer"}:
+                return self._visit_integer(said, place)
+            case {"type": "number" | "boolean" | "null" as kind}:
+                _allow(said, {"type"}, place)
+                return {"type": kind}
         kind = said.get("type")
-        if isinstance(kind, list):
-            return self._visit_types(said, kind, place)
-        if kind is None and ("properties" in said or "additionalProperties" in said):
-            kind = "object"
-        if kind is None and ("items" in said or "prefixItems" in said):
-            kind = "array"
-        if kind not in _PLAIN_TYPES:
-            _refuse(place, "it has no type", 'Add one, as "type": "string".')
-        visit = _TYPES.get(kind)
-        if visit is not None:
-            return visit(self, said, place)
-        _allow(said, {"type"}, place)
-        return {"type": kind}
+        if kind == "object" or (not kind and {"properties", "additionalProperties"} & said.keys()):
+            return self._visit_object(said, place)
+        if kind == "array" or (not kind and {"items", "prefixItems"} & said.keys()):
+            return self._visit_array(said, place)
+        _refuse(place, "it has no type", 'Add one, as "type": "string".')
 
     def _visit_types(self, said: Mapping[str, Any], kinds: list[str], place: str) -> dict[str, Any]:
         """Several types: an alternative for each, and what the schema says beside goes with it."""
@@ -153,9 +141,8 @@ class _Simplifier:
         return {"$ref": f"#/$defs/{self._names[target]}"}
 
     def _visit_union(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
-        (name,) = {"anyOf", "oneOf"} & said.keys() if len(said) == 1 else ("",)
-        if not name:
-            _allow(said, {next(key for key in ("anyOf", "oneOf") if key in said)}, place)
+        name = "anyOf" if "anyOf" in said else "oneOf"
+        _allow(said, {name}, place)
         parts = said[name]
         return {"anyOf": [self._visit(each, f"{place}/{name}/{i}") for i, each in enumerate(parts)]}
 
@@ -167,6 +154,8 @@ class _Simplifier:
 
     def _visit_values(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
         """``enum`` and ``const``: those of the values that the rest of the schema lets pass."""
+        from ttc_cli.answers.validating import conforms
+
         _allow(said, {"enum", "const", "type", "pattern", *_RANGE}, place)
         values = said["enum"] if "enum" in said else [said["const"]]
         own = json.dumps(dict(said))
@@ -239,31 +228,13 @@ class _Simplifier:
         _allow(said, {"type", *_RANGE}, place)
         if not _RANGE & said.keys():
             return {"type": "integer"}
-        low = max(_edges(said, "minimum", "exclusiveMinimum", 1), default=0)
-        high = min(_edges(said, "maximum", "exclusiveMaximum", -1), default=low - 1)
-        if not _edges(said, "minimum", "exclusiveMinimum", 1) or not 0 <= high - low < MOST_VALUES:
-            _refuse(
-                place,
-                f"a range that is not one of at most {MOST_VALUES:,} whole numbers",
-                "Give both ends, or leave the range out.",
-            )
+        lows = _edges(said, "minimum", "exclusiveMinimum", 1)
+        highs = _edges(said, "maximum", "exclusiveMaximum", -1)
+        low, high = (max(lows), min(highs)) if lows and highs else (0, -1)
+        if not 0 <= high - low < MOST_VALUES:
+            reason = f"a range that is not one of at most {MOST_VALUES:,} whole numbers"
+            _refuse(place, reason, "Give both ends, or leave the range out.")
         return {"enum": list(range(low, high + 1))}
-
-
-_RULES = (
-    ("$ref", _Simplifier._visit_reference),
-    ("enum", _Simplifier._visit_values),
-    ("const", _Simplifier._visit_values),
-    ("anyOf", _Simplifier._visit_union),
-    ("oneOf", _Simplifier._visit_union),
-    ("allOf", _Simplifier._visit_all),
-)
-_TYPES = {
-    "object": _Simplifier._visit_object,
-    "array": _Simplifier._visit_array,
-    "string": _Simplifier._visit_string,
-    "integer": _Simplifier._visit_integer,
-}
 
 
 def _check_reachable(root: dict[str, Any]) -> None:
@@ -272,20 +243,21 @@ def _check_reachable(root: dict[str, Any]) -> None:
     Raises:
         UsageError: a part is no valid schema, or a reference leads nowhere.
     """
+    from ttc_cli.answers.validating import list_schemas
+
     places = ["#"]
     for place in places:
         part = _resolve(root, place, "#")
-        if not isinstance(part, dict):
+        if isinstance(part, bool):
             continue
+        if not isinstance(part, dict):
+            _refuse("#", f"$ref to {place!r}, which is no schema", "Correct it.")
         _check_valid(part, root)
         for node in list_schemas(part):
             if "patternProperties" in node:
                 _refuse("#", "'patternProperties' cannot be held to", "Name the properties.")
-            if (
-                node is not root
-                and _has_base(node)
-                and any("$ref" in s for s in list_schemas(node))
-            ):
+            refers = _has_base(node) and any("$ref" in each for each in list_schemas(node))
+            if refers and node is not root:
                 _refuse("#", "a part with an $id of its own holds a $ref", "Leave the $id out.")
             target = node.get("$ref")
             if isinstance(target, str) and target not in places:
@@ -295,10 +267,10 @@ def _check_reachable(root: dict[str, Any]) -> None:
 def _check_valid(part: dict[str, Any], root: dict[str, Any]) -> None:
     from jsonschema import SchemaError
 
-    from ttc_cli.answers import validating
+    from ttc_cli.answers.validating import check_schema
 
     try:
-        validating.check_schema(part, root)
+        check_schema(part, root)
     except SchemaError as error:
         place = "/".join(map(str, error.absolute_path)) or "the top"
         why = "" if error.cause is None else f" ({error.cause})"
@@ -307,22 +279,6 @@ def _check_valid(part: dict[str, Any], root: dict[str, Any]) -> None:
             f"No valid JSON Schema, at {place}: {said}{why}.",
             "A pattern is plain: classes, groups, repetitions; no look-around." if why else None,
         ) from error
-
-
-def list_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """``schema`` and the schemas that stand within it; values that it names are none."""
-    todo: list[Any] = [schema]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, list):
-            todo += node
-        elif isinstance(node, dict):
-            yield node
-            for key, value in node.items():
-                if key in _NAMED and isinstance(value, dict):
-                    todo += value.values()
-                elif key not in _VALUES:
-                    todo.append(value)
 
 
 def _has_base(schema: dict[str, Any]) -> bool:
@@ -344,25 +300,19 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 def _resolve(root: dict[str, Any], target: str, place: str) -> Any:
     """What a reference within ``root`` points to, by a pointer (RFC 6901, 6) or a name."""
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, specification_with
+
     base, mark, fragment = target.partition("#")
     if not mark or base not in ("", str(root.get("$id", "")).partition("#")[0]):
         _refuse(place, f"$ref to {target!r}, which is no place in it", "Write it as #/$defs/NAME.")
-    pointer = unquote(fragment)
-    if pointer and not pointer.startswith("/"):
-        old = "/draft-0" in str(root.get("$schema"))
-        key, name = ("$id", f"#{pointer}") if old else ("$anchor", pointer)
-        named = next((each for each in list_schemas(root) if each.get(key) == name), None)
-        return named or _refuse(place, f"$ref to {target!r}, which is not there", "Correct it.")
-    found: Any = root
-    for part in pointer.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and key.isdigit() and int(key) < len(found):
-            found = found[int(key)]
-        elif isinstance(found, dict) and key in found:
-            found = found[key]
-        else:
-            _refuse(place, f"$ref to {target!r}, which is not there", "Correct it.")
-    return found
+    dialect = specification_with(str(root.get("$schema")), default=DRAFT202012)
+    registry: Registry[Any] = Registry().with_resource("", dialect.create_resource(root))
+    try:
+        return registry.resolver().lookup(f"#{fragment}").contents
+    except (Unresolvable, ValueError, TypeError):  # TypeError: within a number
+        _refuse(place, f"$ref to {target!r}, which is not there", "Correct it.")
 
 
 def _allow(said: Mapping[str, Any], known: set[str], place: str) -> None:

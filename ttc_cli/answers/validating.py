@@ -19,9 +19,9 @@ from jsonschema import FormatChecker, ValidationError
 from jsonschema.validators import extend, validator_for
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
-from ttc_cli.answers.schema import list_schemas
-from ttc_cli.answers.structured import key_json
+from ttc_cli.answers.structured import key_json, parse_json
 
 MOST_WORK = 200_000
 """Steps of one validation: keywords held against values. Some 6 µs each."""
@@ -30,10 +30,15 @@ _HELD_A_STEP = 16
 _PLACES_A_STEP = 300
 """Places of a pattern, times characters, that count as a step; 16 ns each at worst."""
 
+_NAMED = {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
+"""Keywords whose schemas stand under names."""
+_VALUES = {"const", "default", "enum", "examples"}
+"""Keywords that hold values, which may look like schemas."""
+
 _left = contextvars.ContextVar("work that is left", default=MOST_WORK)
 
 
-class TooMuchWork(Exception):
+class _TooMuchWork(Exception):
     """A validation was given up: nobody knows what it would have found."""
 
 
@@ -73,17 +78,32 @@ def check_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
     validator_for(root).check_schema(schema, format_checker=_FORMATS)
 
 
-def is_valid(value: Any, schema: str) -> bool:
-    """Whether ``value`` conforms to ``schema`` (JSON text); nothing is fetched.
+def conforms(value: str, schema: str) -> bool:
+    """Whether the JSON text ``value`` is a value of ``schema`` (JSON text too).
 
-    Raises:
-        TooMuchWork: that takes more than ``MOST_WORK``.
-        BadPattern: as ``compile_pattern``.
-        RecursionError: one of them is nested too deep.
-        referencing.exceptions.Unresolvable: a reference leads nowhere.
+    Nothing is fetched, and what would take more than ``MOST_WORK`` to find out counts as none.
     """
     _left.set(MOST_WORK)
-    return bool(_make_validator(schema).is_valid(value))
+    try:
+        return bool(_make_validator(schema).is_valid(parse_json(value)))
+    except (ValueError, RecursionError, Unresolvable, _TooMuchWork):
+        return False
+
+
+def list_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """``schema`` and the schemas that stand within it; values that it names are none."""
+    todo: list[Any] = [schema]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, list):
+            todo += node
+        elif isinstance(node, dict):
+            yield node
+            for key, value in node.items():
+                if key in _NAMED and isinstance(value, dict):
+                    todo += value.values()
+                elif key not in _VALUES:
+                    todo.append(value)
 
 
 @functools.lru_cache(maxsize=32)
@@ -119,7 +139,7 @@ def _size(value: Any) -> int:
 def _spend(steps: int) -> None:
     left = _left.get() - steps
     if left < 0:
-        raise TooMuchWork
+        raise _TooMuchWork
     _left.set(left)
 
 

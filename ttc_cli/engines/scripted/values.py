@@ -6,8 +6,9 @@ import json
 import random
 from typing import Any
 
-from ttc_cli.answers.schema import conforms, simplify
+from ttc_cli.answers.schema import simplify
 from ttc_cli.answers.structured import write_json
+from ttc_cli.answers.validating import conforms
 
 
 def hold_to(schema: str, text: str, seed: int) -> str:
