@@ -13,41 +13,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ttc_cli import __version__, crash, paths
+from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
+from ttc_cli.engines.llamacpp import selftest
+from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
 from ttc_cli.errors import ModelError, NativeCrash, TtcError, UsageError
+from ttc_cli.models import hardware
+from ttc_cli.models.gguf import read_header
+from ttc_cli.models.hardware import Accelerator, Contention, Cpu, Memory
+from ttc_cli.models.pull import verify
+from ttc_cli.models.records import Record, list_records
+from ttc_cli.models.registry import load_registry
 from ttc_cli.output import Output
-
-if TYPE_CHECKING:
-    from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
-    from ttc_cli.models.hardware import Accelerator, Contention, Cpu, Memory
-    from ttc_cli.models.records import Record
+from ttc_cli.settings.default_model import find_default
+from ttc_cli.tuning.verdict import expect_gain
+from ttc_cli.verifiers.checking import sandbox
+from ttc_cli.verifiers.checking.cells import describe_gaps
 
 CHECK_MODEL = "smollm2-135m"
 """What to fetch where no model is here to test the build with: small, in no need of a hub."""
 
 GIB = 1024**3
 
-# What llama.cpp calls an instruction set in its system info, by the processor's name for it.
-_BUILT_FOR = {
-    "avx": "AVX",
-    "avx2": "AVX2",
-    "fma": "FMA",
-    "f16c": "F16C",
-    "avx512f": "AVX512",
-    "avx512_vbmi": "AVX512_VBMI",
-    "avx512_vnni": "AVX512_VNNI",
-    "avx512_bf16": "AVX512_BF16",
-    "amx_int8": "AMX_INT8",
-    "neon": "NEON",
-    "dotprod": "DOTPROD",
-    "i8mm": "MATMUL_INT8",
-    "sve": "SVE",
-}
+_INSTRUCTIONS = {
+    name: name.upper()
+    for name in ("avx", "avx2", "fma", "f16c", "avx512_vbmi", "avx512_vnni", "avx512_bf16",
+                 "amx_int8", "neon", "dotprod", "sve")
+} | {"avx512f": "AVX512", "i8mm": "MATMUL_INT8"}  # fmt: skip
+"""What llama.cpp calls an instruction set in its system info, by the processor's name for it."""
 
 
 class Status(StrEnum):
@@ -57,6 +55,14 @@ class Status(StrEnum):
     WARNING = "warning"
     FAILED = "failed"
     SKIPPED = "skipped"
+
+
+_MARKS = {
+    Status.OK: "ok  ",
+    Status.WARNING: "warn",
+    Status.FAILED: "FAIL",
+    Status.SKIPPED: "--  ",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ app = typer.Typer()
 
 @app.command(epilog=show_examples("ttc doctor", "ttc doctor --quick", "ttc doctor --json | jq .ok"))
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: flags.PrintJson = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out hashing models and measuring speed.")
     ] = False,
@@ -89,7 +95,9 @@ def doctor(
         checks.append(check)
         out.status("")
         if not as_json:
-            _print(out, check)
+            out.answer(f"{_MARKS[check.status]}  {check.name:<12} {check.detail}")
+            if check.fix:
+                out.answer(f"{'':<18} fix: {check.fix}")
     failed = [check for check in checks if check.status is Status.FAILED]
     if as_json:
         out.document({"v": 1, "ok": not failed, "checks": [asdict(check) for check in checks]})
@@ -101,25 +109,8 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _print(out: Output, check: Check) -> None:
-    mark = {
-        Status.OK: "ok  ",
-        Status.WARNING: "warn",
-        Status.FAILED: "FAIL",
-        Status.SKIPPED: "--  ",
-    }
-    out.answer(f"{mark[check.status]}  {check.name:<12} {check.detail}")
-    if check.fix:
-        out.answer(f"{'':<18} fix: {check.fix}")
-
-
 def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
     """Read the machine and judge it, quickest first."""
-    from ttc_cli.engines.llamacpp import selftest
-    from ttc_cli.models import hardware
-    from ttc_cli.models.records import list_records
-    from ttc_cli.settings.default_model import find_default
-
     cpu = hardware.read_cpu()
     memory = hardware.read_memory()
     accelerators = hardware.find_accelerators()
@@ -134,16 +125,12 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
     out.status("watching for other programs …")
     contention = hardware.watch_contention()
     yield judge_contention(contention)
-
     yield judge_models(records, find_default().name)
     if not quick:
         for record in records:
             out.status(f"hashing {record.name} …")
             yield judge_hash(record)
-
-    crashed = judge_crash(crash.find_crash())
-    if crashed is not None:
-        yield crashed
+    yield from filter(None, [judge_crash(crash.find_crash())])
     built: BuildCheck | None = None
     if records:
         out.status("testing the build with a real decode …")
@@ -155,9 +142,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
             yield judge_failure("build", error)
     else:
         yield judge_without_models(installed=selftest.is_installed())
-    installed = judge_installation(read_installation())
-    if installed is not None:
-        yield installed
+    yield from filter(None, [judge_installation(read_installation())])
     yield judge_sandbox()
     if built is not None:
         yield judge_instructions(built.system, cpu)
@@ -231,11 +216,8 @@ def judge_contention(contention: Contention) -> Check:
 
 def judge_sandbox() -> Check:
     """What confines model-written text that ``--check`` runs."""
-    from ttc_cli.verifiers.checking.cells import describe_gaps
-    from ttc_cli.verifiers.checking.sandbox import explain_sandbox, find_sandbox
-
-    found = find_sandbox()
-    gaps, why = describe_gaps(found), explain_sandbox()
+    found = sandbox.find_sandbox()
+    gaps, why = describe_gaps(found), sandbox.explain_sandbox()
     if not why:
         return Check("sandbox", Status.OK, f"{found} confines --check")
     fix = "install the package bubblewrap" if why.endswith("missing") else None
@@ -253,8 +235,6 @@ def judge_models(records: Sequence[Record], default: str) -> Check:
 
 def judge_hash(record: Record) -> Check:
     """Whether a model's file still has its sha256 and is a sound GGUF."""
-    from ttc_cli.models.pull import verify
-
     name = "model"
     try:
         verify(record.name)
@@ -293,11 +273,8 @@ def judge_failure(name: str, error: TtcError) -> Check:
 def judge_instructions(system: str, cpu: Cpu) -> Check:
     """Whether the build uses what the processor has. ``system``: llama.cpp's own list."""
     built = set(re.findall(r"(\w+) = 1", system))
-    missing = [
-        theirs
-        for ours, theirs in _BUILT_FOR.items()
-        if ours in cpu.features and theirs not in built
-    ]
+    wanted = (_INSTRUCTIONS[name] for name in _INSTRUCTIONS if name in cpu.features)
+    missing = [name for name in wanted if name not in built]
     if missing:
         detail = f"the processor has {', '.join(missing)}, the build does not use it"
         return Check("instructions", Status.WARNING, detail, "./install.sh --rebuild")
@@ -338,8 +315,6 @@ def judge_fit(
         system: llama.cpp's own list of what it was compiled for.
         on_gpu: layers go to a GPU, whose kernels take all types alike.
     """
-    from ttc_cli.tuning.verdict import expect_gain
-
     tuned = [f"{record.name} as {record.tuned.kind}" for record, _ in models if record.tuned]
     instructions = set(re.findall(r"(\w+) = 1", system))
     gains = [
@@ -367,15 +342,11 @@ def _may_be_tuned(record: Record) -> bool:
 
 
 def _only_tests(record: Record) -> bool:
-    from ttc_cli.models.registry import load_registry
-
     entry = load_registry().get(record.name)
     return entry is not None and entry.tier == "test"
 
 
 def _tensors(record: Record) -> Mapping[str, int]:
-    from ttc_cli.models.gguf import read_header
-
     try:
         return read_header(record.path).tensor_types
     except ModelError:
