@@ -43,8 +43,7 @@ def complete_model(incomplete: str) -> list[str]:
 
 def complete_models(incomplete: str) -> list[str]:
     """Models' names with commas between them."""
-    head, comma, last = incomplete.rpartition(",")
-    return [f"{head}{comma}{name}" for name in _pick(_list_models(), last) if "," not in name]
+    return _pick_last(_list_models(), incomplete)
 
 
 def complete_template(incomplete: str) -> list[str]:
@@ -144,7 +143,7 @@ def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_tested_verifier(incomplete: str) -> list[str]:
-    """A verifier that a test of is remembered."""
+    """A verifier whose test is remembered."""
     from ttc_cli.paths import verdicts_path
     from ttc_cli.verifiers.verdicts import read_verdicts
 

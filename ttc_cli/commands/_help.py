@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 import typer.core
 
 
@@ -14,6 +15,13 @@ def show_examples(*lines: str, more: str = "") -> str:
     """An epilog with ``lines`` as they are typed, and ``more`` in paragraphs below."""
     examples = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
     return f"{examples}\n\n{more}" if more else examples
+
+
+def make_group(help: str, epilog: str, cls: type[Any] | None = None) -> typer.Typer:
+    """The app of a verb with verbs below it, whose help is ``help``, its commands, ``epilog``."""
+    return typer.Typer(
+        cls=cls, help=help, epilog=epilog, no_args_is_help=True, rich_markup_mode=None
+    )
 
 
 class PanelCommand(typer.core.TyperCommand):

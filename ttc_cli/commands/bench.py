@@ -15,7 +15,7 @@ import typer.core
 
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._help import show_examples
+from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import policies_dir, write_whole
@@ -56,12 +56,10 @@ class _RunByDefault(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
-    cls=_RunByDefault,
-    help="Compare strategies on labelled questions, everything counted.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog=EPILOG,
+app = make_group(
+    "Compare strategies on labelled questions, everything counted.",
+    EPILOG,
+    _RunByDefault,
 )
 
 STRATEGIES = "majority,weighted,best-of-n,auto:quick,auto:normal,auto:deep"

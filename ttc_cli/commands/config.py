@@ -17,8 +17,9 @@ import typer
 from ttc_cli import children
 from ttc_cli.builtin import split_names
 from ttc_cli.commands import _completion as completion
+from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._dashes import TextCommand
-from ttc_cli.commands._help import show_examples
+from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
@@ -28,11 +29,9 @@ from ttc_cli.settings.keys import KEYS, find_rule, parse_value
 from ttc_cli.settings.trust import require_own_hand
 from ttc_cli.toml_files import read_toml
 
-app = typer.Typer(
-    help="List, read and change settings; list presets.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog=show_examples(
+app = make_group(
+    "List, read and change settings; list presets.",
+    show_examples(
         "ttc config list --show-origin",
         "ttc config set budget deep",
         "ttc config unset budget",
@@ -53,7 +52,6 @@ KeyName = Annotated[
 Project = Annotated[
     bool, typer.Option("--project", help="In ttc.toml of the project, not in your config.toml.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _DEFAULT = re.compile(r"\s*\[default: (?P<words>.*)\]$")
 
@@ -67,8 +65,8 @@ def describe(key: str) -> tuple[str, str | None]:
 
     words = KEYS[key].help
     if not words:
-        flags = {parameter.name: parameter for parameter in load_command("solve").params}
-        words = flags[key].help or ""
+        named = {parameter.name: parameter for parameter in load_command("solve").params}
+        words = named[key].help or ""
     default = _DEFAULT.search(words)
     return _DEFAULT.sub("", words), default and default["words"]
 
@@ -83,7 +81,7 @@ def list_settings(
     show_origin: Annotated[
         bool, typer.Option("--show-origin", help="Also where each value is set.")
     ] = False,
-    as_json: Json = False,
+    as_json: flags.PrintJson = False,
 ) -> None:
     """List every setting: its value, its default, and what it is."""
     config = settings.load_config()
@@ -290,7 +288,7 @@ def edit(project: Project = False) -> None:
         "ttc config presets", 'ttc solve --preset maths --dry-run "What is 17 * 23?"'
     )
 )
-def presets(as_json: Json = False) -> None:
+def presets(as_json: flags.PrintJson = False) -> None:
     """List the presets: flags kept under a name by 'ttc solve … --save NAME'."""
     out = Output()
     found = kept.list_presets().values()

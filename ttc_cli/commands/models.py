@@ -13,7 +13,7 @@ from ttc_cli.commands import _flags as flags
 from ttc_cli.commands import _model_facts as model_facts
 from ttc_cli.commands._completion import complete_model
 from ttc_cli.commands._files import ask, is_somebody_there, may_delete
-from ttc_cli.commands._help import show_examples
+from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.models import cleaning, files, own, records
@@ -25,11 +25,9 @@ from ttc_cli.models.registry import load_registry, user_file
 from ttc_cli.output import Output
 from ttc_cli.settings.default_model import find_default, set_default
 
-app = typer.Typer(
-    help="List, download, check and remove models.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog=show_examples(
+app = make_group(
+    "List, download, check and remove models.",
+    show_examples(
         "ttc models list",
         "ttc models pull qwen3-1.7b",
         "ttc models default qwen2.5-coder-0.5b",

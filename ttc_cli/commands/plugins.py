@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError
@@ -19,9 +20,7 @@ app = typer.Typer()
         "ttc plugins", "ttc plugins --json", more="How a package adds something: docs/plugins.md."
     )
 )
-def plugins(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def plugins(as_json: flags.PrintJson = False) -> None:
     """List strategies, verifiers and engines of other packages, and whether they can be used."""
     from ttc_cli import plugins as installed
     from ttc_cli.builtin import STRATEGIES, VERIFIERS

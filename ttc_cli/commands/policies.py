@@ -14,17 +14,15 @@ import typer
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._completion import complete_policy
 from ttc_cli.commands._files import write_new
-from ttc_cli.commands._help import show_examples
+from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.paths import policies_dir
 
-app = typer.Typer(
-    help="List, show, choose and export policies: when to think harder.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog=show_examples(
+app = make_group(
+    "List, show, choose and export policies: when to think harder.",
+    show_examples(
         "ttc policy list",
         "ttc policy show qwen2.5-coder-0.5b-gsm8k",
         "ttc policy use qwen2.5-coder-0.5b-gsm8k",

@@ -17,7 +17,7 @@ from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands._files import may_delete, write_new
-from ttc_cli.commands._help import show_examples
+from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from ttc_cli.runs.run import Run
     from ttc_cli.runs.store import RunStore
 
-app = typer.Typer(
-    help="List, show, search, export and delete the runs that are kept.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog=show_examples(
+app = make_group(
+    "List, show, search, export and delete the runs that are kept.",
+    show_examples(
         "ttc runs list",
         "ttc runs show last",
         "ttc runs search primes",

@@ -15,7 +15,7 @@ import typer
 from ttc_cli.builtin import split_names
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._help import show_examples
+from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.commands._tables import print_table, word_number
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.output import Output
@@ -40,11 +40,9 @@ EPILOG = show_examples(
     "See docs/verifiers.md.",
 )
 
-app = typer.Typer(
-    help="List verifiers, test whether they tell right from wrong, fit a probe.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog=EPILOG,
+app = make_group(
+    "List verifiers, test whether they tell right from wrong, fit a probe.",
+    EPILOG,
 )
 
 USEFUL = 0.6
