@@ -14,8 +14,11 @@ import typer
 
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import PanelCommand, show_examples
+from ttc_cli.commands._policy_words import word_policy
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import policies_dir
+from ttc_cli.policy.file import check_name
+from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_tasks
 
 EPILOG = show_examples(
@@ -76,10 +79,7 @@ def calibrate(
     """
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import calibration
-    from ttc_cli.commands._policy_words import word_policy
     from ttc_cli.commands._pools import PoolModel, read_request
-    from ttc_cli.policy.file import check_name
-    from ttc_cli.settings.config import load_config
 
     out = Output(quiet)
     request = read_request(ctx.params)

@@ -27,7 +27,7 @@ from ttc_cli.settings import config as settings
 from ttc_cli.settings import presets as kept
 from ttc_cli.settings.keys import KEYS, find_rule, parse_value
 from ttc_cli.settings.trust import require_own_hand
-from ttc_cli.toml_files import read_toml
+from ttc_cli.toml_files import change, read_toml
 
 app = make_group(
     "List, read and change settings; list presets.",
@@ -155,8 +155,6 @@ def set_value(
 
     The rest of the file stays as it is, comments included.
     """
-    from ttc_cli.toml_files import change
-
     parsed = _check(key, parse_value(key, value, "ttc config set"))
     path = _choose_file(project)
     if project:
@@ -230,8 +228,6 @@ def unset(
     project: Project = False,
 ) -> None:
     """Take a setting, or a preset, out of your config.toml or the project's ttc.toml."""
-    from ttc_cli.toml_files import change
-
     path = _choose_file(project)
     content = read_toml(path)
     tables = content.pop(settings.PRESETS, {})

@@ -6,11 +6,16 @@ from typing import Any
 
 import typer
 
+from ttc_cli import plugins as installed
+from ttc_cli.builtin import STRATEGIES, VERIFIERS
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
 from ttc_cli.commands._tables import print_table
+from ttc_cli.engines.registry import EngineEntry
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
+from ttc_cli.search.context import StrategyEntry
+from ttc_cli.verifiers.base import VerifierEntry
 
 app = typer.Typer()
 
@@ -22,12 +27,6 @@ app = typer.Typer()
 )
 def plugins(as_json: flags.PrintJson = False) -> None:
     """List strategies, verifiers and engines of other packages, and whether they can be used."""
-    from ttc_cli import plugins as installed
-    from ttc_cli.builtin import STRATEGIES, VERIFIERS
-    from ttc_cli.engines.registry import EngineEntry
-    from ttc_cli.search.context import StrategyEntry
-    from ttc_cli.verifiers.base import VerifierEntry
-
     wanted: dict[str, tuple[Any, tuple[str, ...]]] = {
         installed.STRATEGIES: (StrategyEntry, ("auto", *STRATEGIES)),
         installed.VERIFIERS: (VerifierEntry, tuple(VERIFIERS)),

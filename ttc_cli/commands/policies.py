@@ -15,10 +15,21 @@ from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._completion import complete_policy
 from ttc_cli.commands._files import write_new
 from ttc_cli.commands._help import make_group, show_examples
+from ttc_cli.commands._policy_words import word_policy
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError
+from ttc_cli.models import files
 from ttc_cli.output import Output
 from ttc_cli.paths import policies_dir
+from ttc_cli.policy.file import (
+    SHIPPED_FOLDER,
+    adopt_policy,
+    find_named,
+    list_policies,
+    use_policy,
+)
+from ttc_cli.settings.config import load_config
+from ttc_cli.solving import choosing as planning
 
 app = make_group(
     "List, show, choose and export policies: when to think harder.",
@@ -43,8 +54,6 @@ Name = Annotated[
 @app.command("list", epilog=show_examples("ttc policy list", "ttc policy list --json"))
 def list_all(as_json: flags.PrintJson = False) -> None:
     """List the policies: for which model, fitted on what, when."""
-    from ttc_cli.policy.file import SHIPPED_FOLDER, list_policies
-
     rows: list[dict[str, Any]] = [
         {
             "name": policy.name,
@@ -74,9 +83,6 @@ def list_all(as_json: flags.PrintJson = False) -> None:
 @app.command(epilog=show_examples("ttc policy show qwen2.5-coder-0.5b-gsm8k"))
 def show(name: Name, as_json: flags.PrintJson = False) -> None:
     """Draw a policy: what it does after which vote, and what it is expected to gain."""
-    from ttc_cli.commands._policy_words import word_policy
-    from ttc_cli.policy.file import find_named
-
     _, policy = find_named(name)
     if as_json:
         Output().document({"v": 1, "policy": asdict(policy)})
@@ -106,11 +112,6 @@ def use(
     model: flags.Model = None,
 ) -> None:
     """Use a policy with its model from now on, or none."""
-    from ttc_cli.models.files import read_hash
-    from ttc_cli.policy.file import adopt_policy, find_named, use_policy
-    from ttc_cli.settings.config import load_config
-    from ttc_cli.solving import choosing as planning
-
     if (name is None) is not none:
         raise UsageError("Name one policy, or give --none.", "ttc policy list")
     if name is not None:
@@ -120,7 +121,7 @@ def use(
         Output().say(f"auto uses {policy.name} with {policy.model}")
         return
     chosen = planning.choose_model(load_config().get("model", model))
-    use_policy(read_hash(chosen), None, policies_dir())
+    use_policy(files.read_hash(chosen), None, policies_dir())
     Output().say(f"auto uses the generic defaults with {planning.label_model(chosen)}")
 
 
@@ -134,8 +135,6 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist.")],
 ) -> None:
     """Copy a policy into a file, for another machine with the same model."""
-    from ttc_cli.policy.file import find_named
-
     path, _ = find_named(name)
     write_new(file, path.read_bytes())
     Output().say(f"written: {file}; there: ttc policy use {file}")

@@ -7,18 +7,21 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
+from ttc_cli.commands._runs import open_runs
 from ttc_cli.errors import NoAnswer, UsageError
+from ttc_cli.events import Decided, RunEnded
 from ttc_cli.output import Output, print_error, use_color
-
-if TYPE_CHECKING:
-    from ttc_cli.runs.playback import Playback
-    from ttc_cli.runs.run import Run, Timed
+from ttc_cli.runs.playback import Playback, smooth
+from ttc_cli.runs.run import Run, Timed
+from ttc_cli.settings.config import load_config
+from ttc_cli.solving.solver import choose_view
+from ttc_cli.views import plain
 
 EPILOG = show_examples(
     "ttc replay last",
@@ -53,10 +56,6 @@ def replay(
     The tree of candidates grows on the terminal as it did, and its last state stays; without a
     terminal on stderr there are lines. The answer goes to stdout.
     """
-    from ttc_cli.commands._runs import open_runs
-    from ttc_cli.runs.playback import Playback, smooth
-    from ttc_cli.settings.config import load_config
-
     config = load_config()
     out = Output(color=config.get("color", color, "auto"))
     if not math.isfinite(speed):
@@ -73,8 +72,6 @@ def replay(
 
 
 def _show(playback: Playback, view: str, color: str) -> None:
-    from ttc_cli.solving.solver import choose_view
-
     view = choose_view(view, quiet=False)
     if view == "tree":
         from ttc_cli.views.tree import LiveTree
@@ -92,9 +89,7 @@ def _show(playback: Playback, view: str, color: str) -> None:
                 if playback.speed or playback.pause is not None:
                     playback.play(tree)
     elif view == "plain":
-        from ttc_cli.views.plain import PlainLines
-
-        playback.play(PlainLines(sys.stderr))
+        playback.play(plain.PlainLines(sys.stderr))
 
 
 @contextlib.contextmanager
@@ -118,9 +113,6 @@ def _keys() -> Iterator[Callable[[], None]]:
 
 def _answer(run: Run, timed: Sequence[Timed], out: Output, *, whole: bool, why: bool) -> int:
     """Say what the run came to, as ``ttc solve`` did; returns the exit code."""
-    from ttc_cli.events import Decided, RunEnded
-    from ttc_cli.views import plain
-
     ends = [each.event.result for each in timed if isinstance(each.event, RunEnded)]
     if not ends:
         print_error(f"The run {run.id} came to no end: {run.state}.", "ttc runs list")

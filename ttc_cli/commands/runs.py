@@ -8,24 +8,30 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
+from ttc_cli.commands import _runs as kept
 from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands._files import may_delete, write_new
 from ttc_cli.commands._help import make_group, show_examples
+from ttc_cli.commands._runs import open_runs
 from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.paths import runs_path
-
-if TYPE_CHECKING:
-    from ttc_cli.runs.run import Run
-    from ttc_cli.runs.store import RunStore
+from ttc_cli.runs.run import Run, State
+from ttc_cli.runs.spending import Bin, sum_up
+from ttc_cli.runs.store import RunStore
+from ttc_cli.settings.config import load_config, user_file
+from ttc_cli.toml_files import change
+from ttc_cli.views import words
+from ttc_cli.views.jsonl import to_line
 
 app = make_group(
     "List, show, search, export and delete the runs that are kept.",
@@ -57,8 +63,6 @@ def list_runs(limit: Limit = 20, as_json: flags.PrintJson = False) -> None:
 
 def _read(select: Callable[[RunStore], list[Run]]) -> list[Run]:
     """What ``select`` finds in the log; nothing where no run was ever kept."""
-    from ttc_cli.commands._runs import open_runs
-
     if not runs_path().is_file():
         return []
     with open_runs() as store:
@@ -88,15 +92,13 @@ def show(
     as_json: flags.PrintJson = False,
 ) -> None:
     """Show one run: what was asked, what came of it and why, and how to go on with it."""
-    from ttc_cli.commands._runs import describe_story, open_runs, read_story, word_story
-
     with open_runs() as store:
         run = store.find(id)
-        story = read_story(store, run)
+        story = kept.read_story(store, run)
     if as_json:
-        Output().document({"v": 1, "run": describe_story(story)})
+        Output().document({"v": 1, "run": kept.describe_story(story)})
     else:
-        Output().answer(word_story(story, whole=verbose))
+        Output().answer(kept.word_story(story, whole=verbose))
 
 
 @app.command(
@@ -128,12 +130,9 @@ def export(
     The page shows question, answer and why, every candidate with its scores, the vote and the
     spending over time, and what was decided.
     """
-    from ttc_cli.commands import _runs as kept
-    from ttc_cli.views.jsonl import to_line
-
     if as_jsonl and as_html:
         raise UsageError("--jsonl and --html contradict each other.", "leave one out")
-    with kept.open_runs() as store:
+    with open_runs() as store:
         run = store.find(id)
         if as_jsonl:
             text = "".join(kept.describe_events(store, run))
@@ -177,9 +176,6 @@ def rm(
     yes: flags.Sure = False,
 ) -> None:
     """Delete runs and all that they hold. One that is running stays."""
-    from ttc_cli.commands._runs import open_runs
-    from ttc_cli.runs.run import State
-
     if sum((bool(ids), everything, older_than is not None)) != 1:
         raise UsageError("Name runs, or give --all, or --older-than.", "ttc runs list")
     out = Output()
@@ -209,11 +205,6 @@ def stats(as_json: flags.PrintJson = False) -> None:
     cost. Verifiers count in what was spent alone. Runs that were taken up count once, with all
     that they took; those that did not end and those of a fixed strategy are left out.
     """
-    from dataclasses import asdict, astuple
-
-    from ttc_cli.runs.spending import Bin, sum_up
-    from ttc_cli.views import words
-
     runs = _read(lambda store: store.newest())
     bins = sum_up(runs)
     total = Bin(*map(sum, zip(*map(astuple, bins.values()), strict=True)))
@@ -260,9 +251,6 @@ def on() -> None:
 
 
 def _switch(wanted: str) -> None:
-    from ttc_cli.settings.config import load_config, user_file
-    from ttc_cli.toml_files import change
-
     out = Output()
     change(user_file(), ("keep_runs",), wanted, out.warn)
     config = load_config()
@@ -274,11 +262,8 @@ def _switch(wanted: str) -> None:
 
 
 def _print_runs(runs: Sequence[Run], as_json: bool, none: str) -> None:
-    from ttc_cli.commands._runs import describe_row
-    from ttc_cli.views import words
-
     if as_json:
-        Output().document({"v": 1, "runs": [describe_row(run) for run in runs]})
+        Output().document({"v": 1, "runs": [kept.describe_row(run) for run in runs]})
         return
     if not runs:
         Output().say(none)

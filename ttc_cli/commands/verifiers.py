@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,15 +19,21 @@ from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.commands._tables import print_table, word_number
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
+from ttc_cli.models import files, gguf
 from ttc_cli.output import Output
 from ttc_cli.paths import verdicts_path
+from ttc_cli.prompts import Chat
+from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_tasks
+from ttc_cli.solving import choosing as planning
+from ttc_cli.types import EngineInfo
+from ttc_cli.verifiers import registry
+from ttc_cli.verifiers.checking.sandbox import explain_sandbox
+from ttc_cli.verifiers.verdicts import Verdict, read_verdicts, write_verdicts
 
 if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
     from ttc_cli.commands._verifier_trials import LoadedVerifiers
-    from ttc_cli.models.files import Model
-    from ttc_cli.verifiers.verdicts import Verdict
 
 EPILOG = show_examples(
     "ttc verifiers list",
@@ -52,10 +59,6 @@ USEFUL = 0.6
 @app.command("list", epilog=show_examples("ttc verifiers list", "ttc verifiers list --json"))
 def list_verifiers(model: flags.Model = None, as_json: flags.PrintJson = False) -> None:
     """List the verifiers: what each scores, what it costs, whether the model can use it."""
-    from ttc_cli.settings.config import load_config
-    from ttc_cli.solving import choosing as planning
-    from ttc_cli.verifiers import registry
-
     chosen = planning.choose_model(load_config().get("model", model))
     known = _verdicts_of(chosen)
     rows: list[dict[str, Any]] = []
@@ -105,22 +108,15 @@ def _word_usable(row: dict[str, Any]) -> str:
     return f"{words} ({'; '.join(parts)})" if parts else words
 
 
-def _is_usable(name: str, model: Model) -> tuple[bool, str]:
+def _is_usable(name: str, model: files.Model) -> tuple[bool, str]:
     """Whether this verifier works with ``model``, as far as its header tells, and why not."""
-    from ttc_cli.models import gguf
-
     if name == "check":
-        from ttc_cli.verifiers.checking.sandbox import explain_sandbox
-
         return True, explain_sandbox()
     if name not in ("judge", "generative"):
         return True, ""
     if model.path is None or not model.path.is_file():
         return True, "the model is not here yet"
     try:
-        from ttc_cli.engines.base import EngineInfo
-        from ttc_cli.prompts import Chat
-
         header = gguf.read_header(model.path)
         info = EngineInfo("header", model.name, 1, 1, 1, header.chat_template)
         Chat(info, model.entry.template_arguments).follow_up("?")
@@ -131,14 +127,11 @@ def _is_usable(name: str, model: Model) -> tuple[bool, str]:
     return True, ""
 
 
-def _verdicts_of(model: Model) -> dict[str, Verdict]:
-    from ttc_cli.models.files import read_hash
-    from ttc_cli.verifiers.verdicts import read_verdicts
-
+def _verdicts_of(model: files.Model) -> dict[str, Verdict]:
     known = read_verdicts(verdicts_path())
     if not known or model.path is None or not model.path.is_file():
         return {}
-    own = read_hash(model)
+    own = files.read_hash(model)
     return {name: verdict for (sha256, name), verdict in known.items() if sha256 == own}
 
 
@@ -190,7 +183,6 @@ def run_test(
     from ttc_cli.answers import Comparer
     from ttc_cli.bench.verifier_trials import try_verifiers
     from ttc_cli.commands._verifier_trials import describe, load_verifiers, print_report
-    from ttc_cli.verifiers import registry
 
     wanted = [word for name in names for word in split_names(name)]
     wanted += [f"check={check}"] if check else []
@@ -225,10 +217,6 @@ def run_test(
 
 def _remember(found: Sequence[Separation], loaded: LoadedVerifiers) -> None:
     """Keep what was found of whole solutions, where it decides anything."""
-    from datetime import date
-
-    from ttc_cli.verifiers.verdicts import Verdict, read_verdicts, write_verdicts
-
     fresh: dict[str, Verdict] = {}
     for each in found:
         trial, auc, low, high = each.trial, each.auc_within, each.low, each.high
@@ -296,7 +284,6 @@ def fit(
     """
     # Small matrices: one thread is as fast, and does not wait for busy cores. Read at import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from datetime import date
 
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import datasets
@@ -379,8 +366,6 @@ def forget(
     everything: Annotated[bool, typer.Option("--all", help="Of all verifiers.")] = False,
 ) -> None:
     """Forget what tests of a verifier found, for every model."""
-    from ttc_cli.verifiers.verdicts import read_verdicts, write_verdicts
-
     if (name is None) is not everything:
         raise UsageError("Name one verifier, or give --all.", "ttc verifiers forget judge")
     path = verdicts_path()
