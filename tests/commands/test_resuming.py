@@ -15,7 +15,7 @@ from scripted_ttc import make_model
 
 from ttc_cli.engines.scripted import Reply, ScriptedEngine
 from ttc_cli.main import main
-from ttc_cli.runs.store import RunStore, State
+from ttc_cli.runs.store import RunState, RunStore
 
 CHILD = Path(__file__).parent / "scripted_ttc.py"
 LOG = Path("home/data/runs.db")
@@ -127,7 +127,7 @@ def test_one_that_is_killed_again_and_again_gets_there(ttc, asked):
     known = set()
     with RunStore.open(LOG, pytest.fail) as store:
         for run in store.newest():
-            assert run.state is State.KILLED
+            assert run.state is RunState.KILLED
             known |= {
                 timed.event.candidate.id
                 for timed in store.events(run.id)

@@ -27,7 +27,7 @@ from ttc_cli.events import (
 from ttc_cli.runs import database
 from ttc_cli.runs.playback import smooth
 from ttc_cli.runs.recorder import Pieces, Recorder
-from ttc_cli.runs.store import RunStore, State, Timed
+from ttc_cli.runs.store import RunState, RunStore, Timed
 from ttc_cli.types import (
     Answer,
     AnswerType,
@@ -113,7 +113,7 @@ def test_no_number_keeps_a_run_from_being_kept_and_shown(store, path, count):
             recorder(event)
         recorder.close()
     assert recorder.failure is None
-    assert (store.find(id).state, store.find(id).candidates) == (State.DONE, 1)
+    assert (store.find(id).state, store.find(id).candidates) == (RunState.DONE, 1)
     kept = list(store.events(id))
     assert [type(each.event) for each in kept] == [type(each) for each in happened]
     assert len(list(smooth(kept))) < 20
@@ -164,28 +164,28 @@ def test_events_come_back_as_they_went_in(store):
 def test_a_row_follows_the_events(store):
     id = begin(store)
     run = store.find(id)
-    assert (run.state, run.answer, run.candidates, run.tokens) == (State.RUNNING, None, 0, 0)
+    assert (run.state, run.answer, run.candidates, run.tokens) == (RunState.RUNNING, None, 0, 0)
     store.append(id, timed(started("the engine's name"), CandidateEnded(candidate(0, "four"))))
     store.append(id, [Timed(2.5, Spent(SPENT))])
     run = store.find(id)
     assert (run.model, run.candidates, run.tokens, run.flops) == ("the engine's name", 1, 40, 1e6)
-    assert (run.seconds, run.state) == (2.5, State.RUNNING)
+    assert (run.seconds, run.state) == (2.5, RunState.RUNNING)
     store.append(id, [Timed(3.0, RunEnded(result(candidate(0, "four"))))])
     run = store.find(id)
-    assert (run.state, run.answer, run.difficulty) == (State.DONE, "4", 2)
+    assert (run.state, run.answer, run.difficulty) == (RunState.DONE, "4", 2)
     assert run.seconds == SPENT.seconds
 
 
 def test_an_interrupted_result_is_an_interrupted_run(store):
     id = begin(store)
     store.append(id, timed(RunEnded(result(interrupted=True))))
-    assert store.find(id).state is State.INTERRUPTED
+    assert store.find(id).state is RunState.INTERRUPTED
 
 
 def test_the_next_model_of_a_cascade_makes_it_run_again(store):
     id = begin(store)
     store.append(id, timed(started("small"), RunEnded(result()), started("large")))
-    assert (store.find(id).state, store.find(id).model) == (State.RUNNING, "small")
+    assert (store.find(id).state, store.find(id).model) == (RunState.RUNNING, "small")
 
 
 def test_a_run_whose_process_is_gone_was_killed(path):
@@ -198,7 +198,7 @@ def test_a_run_whose_process_is_gone_was_killed(path):
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
     with RunStore.open(path, complain) as store:
-        assert store.find(child.stdout.strip()).state is State.KILLED
+        assert store.find(child.stdout.strip()).state is RunState.KILLED
 
 
 def test_another_process_with_the_same_number_is_not_this_one(store, path):
@@ -209,7 +209,7 @@ def test_another_process_with_the_same_number_is_not_this_one(store, path):
         assert known["pid"] == os.getpid()
         direct.execute("UPDATE runs SET process = ?", (json.dumps({**known, "born": 1.0}),))
     direct.close()
-    assert store.find(id).state is State.KILLED
+    assert store.find(id).state is RunState.KILLED
 
 
 @pytest.mark.parametrize("born", ["another-boot 1", "", 1.0, 1])
@@ -220,7 +220,7 @@ def test_only_the_process_that_began_then_is_this_one(store, path, born):
         changed = json.dumps({**json.loads(process), "born": born})
         direct.execute("UPDATE runs SET process = ?", (changed,))
     direct.close()
-    assert store.find(id).state is State.KILLED
+    assert store.find(id).state is RunState.KILLED
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system keeps the time of birth")
@@ -228,7 +228,7 @@ def test_a_step_of_the_clock_kills_no_run(store, monkeypatch):
     id = begin(store)
     told = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: told(process) + 5)
-    assert store.find(id).state is State.RUNNING
+    assert store.find(id).state is RunState.RUNNING
 
 
 def test_where_nobody_says_when_a_process_began_its_number_counts(store, path):
@@ -238,11 +238,11 @@ def test_where_nobody_says_when_a_process_began_its_number_counts(store, path):
         (process,) = direct.execute("SELECT process FROM runs").fetchone()
         known = {**json.loads(process), "born": None}
         direct.execute("UPDATE runs SET process = ?", (json.dumps(known),))
-    assert store.find(id).state is State.RUNNING
+    assert store.find(id).state is RunState.RUNNING
     with direct:
         direct.execute("UPDATE runs SET process = ?", (json.dumps({**known, "pid": gone.pid}),))
     direct.close()
-    assert store.find(id).state is State.KILLED
+    assert store.find(id).state is RunState.KILLED
 
 
 def test_on_another_machine_it_counts_as_killed_after_an_hour(store, path):
@@ -250,9 +250,9 @@ def test_on_another_machine_it_counts_as_killed_after_an_hour(store, path):
     direct = sqlite3.connect(path, isolation_level=None)
     elsewhere = json.dumps({"pid": 1, "born": 1.0, "host": "elsewhere.invalid"})
     direct.execute("UPDATE runs SET process = ?", (elsewhere,))
-    assert store.find(id).state is State.RUNNING
+    assert store.find(id).state is RunState.RUNNING
     direct.execute("UPDATE runs SET started = started - 3601")
-    assert store.find(id).state is State.KILLED
+    assert store.find(id).state is RunState.KILLED
     direct.close()
 
 
@@ -348,7 +348,7 @@ def test_a_removal_gives_back_what_it_can_without_holding_others_up(tmp_path, ol
     with RunStore.open(path, complain) as store:
         gone = begin(store)
         store.append(gone, timed(CandidateEnded(candidate(0, "apples " * 50_000))))
-        store.finish(gone, State.DONE)
+        store.finish(gone, RunState.DONE)
         if not alone:
             begin(store)
         store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -366,7 +366,7 @@ def test_keys_are_never_stored(store, path, monkeypatch):
     id = begin(store, f"What is {key}?", request=request)
     ended = result(candidate(0, key))
     store.append(id, timed(CandidateEnded(candidate(0, f"It is {key}")), RunEnded(ended)))
-    store.finish(id, State.FAILED, f"refused {key}")
+    store.finish(id, RunState.FAILED, f"refused {key}")
     monkeypatch.delenv("OPENAI_API_KEY")
     for run in store.newest():
         assert "sk-test" not in repr(run)
@@ -413,7 +413,7 @@ def test_a_recorder_writes_everything_in_order_from_any_thread(store, path):
         kept = list(again.events(id))
         assert [each.event for each in kept] == events
         assert [each.seconds for each in kept[:3]] == [0, 1, 2]
-        assert again.find(id).state is State.DONE
+        assert again.find(id).state is RunState.DONE
 
 
 def test_a_recorder_writes_while_the_run_goes_on(store, path):
@@ -427,9 +427,9 @@ def test_a_recorder_writes_while_the_run_goes_on(store, path):
                 break
             recorder._thread.join(0.01)
         assert [type(each.event) for each in reader.events(id)] == [RunStarted, Grew]
-    recorder.close(State.FAILED, "the engine failed")
+    recorder.close(RunState.FAILED, "the engine failed")
     with RunStore.open(path, complain) as again:
-        assert (again.find(id).state, again.find(id).note) == (State.FAILED, "the engine failed")
+        assert (again.find(id).state, again.find(id).note) == (RunState.FAILED, "the engine failed")
 
 
 def test_a_run_that_is_removed_while_it_runs_ends_its_recorder_alone(store, path):

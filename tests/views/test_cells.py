@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttc_cli.views.cells import Row, bar, cells, cut, cut_front, wrap
+from ttc_cli.views.cells import FrameRow, bar, cells, cut, cut_front, wrap
 
 WIDE = st.text(st.sampled_from("ab c宽é👍\u0301 "), max_size=40)
 
@@ -39,5 +39,5 @@ def test_bars_fill_by_halves_and_stay_in_their_frame():
 
 
 def test_a_row_that_was_cut_takes_no_more():
-    row = Row(10, 0).add("a wide word that is cut 宽").add("more")
+    row = FrameRow(10, 0).add("a wide word that is cut 宽").add("more")
     assert row.text.rstrip() == "a wide wo…"

@@ -61,7 +61,7 @@ class Graded:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class VoteState:
     """A vote of some candidates: what it looks like, and whether the leader is right."""
 
     question: str
@@ -141,12 +141,12 @@ def choose_slip(graded: Sequence[Graded]) -> float:
 
 def walk(
     graded: Graded, comparer: Comparer, sureness: float, slip: float = SHIPPED.slip
-) -> list[State]:
+) -> list[VoteState]:
     """The votes of ``graded`` at all ``SIZES``, over ``ORDERS`` orders of its samples.
 
     ``sureness`` and ``slip`` are as in ``Table``.
     """
-    states: list[State] = []
+    states: list[VoteState] = []
     draw = random.Random(f"0:{graded.id}")
     everyone = list(graded.candidates)
     for _ in range(ORDERS):
@@ -161,11 +161,11 @@ def walk(
             if classes:
                 right = any(part[member].id in graded.right for member in classes[0].members)
                 features = describe_vote(classes, placed, count_heard(part))
-                states.append(State(graded.id, features, right))
+                states.append(VoteState(graded.id, features, right))
     return states
 
 
-def fit_belief(states: Sequence[State]) -> Belief:
+def fit_belief(states: Sequence[VoteState]) -> Belief:
     """The regression of right on the features, L2 chosen by held-out questions.
 
     Raises:

@@ -21,7 +21,7 @@ from ttc_cli.bench.matching import Match, match, pick_baseline
 from ttc_cli.bench.pool import Pool
 from ttc_cli.bench.report import (
     Outcome,
-    Row,
+    Summary,
     find_bins,
     make_point,
     markdown,
@@ -55,10 +55,10 @@ class Comparison:
     """What came out, by contender's name: first the references, then those asked for."""
 
     found: dict[str, list[Outcome]]
-    rows: list[Row]
+    rows: list[Summary]
     bins: dict[str, int]
-    lines: dict[str, list[Row]]
-    lines_by_bin: dict[int, dict[str, list[Row]]]
+    lines: dict[str, list[Summary]]
+    lines_by_bin: dict[int, dict[str, list[Summary]]]
     match: Match | None
 
 
@@ -111,7 +111,7 @@ class Bench:
         for each in [*fixed, *curve]:
             members.setdefault(each.strategy, []).append(each)
 
-        def trace(inside: Container[str]) -> dict[str, list[Row]]:
+        def trace(inside: Container[str]) -> dict[str, list[Summary]]:
             """A row for each contender of a line, of the questions ``inside``."""
             return {
                 line: [

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.bench.report import Row
+from ttc_cli.bench.report import Summary
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import replacing
 
@@ -38,8 +38,8 @@ def require_plotting() -> None:
 
 
 def draw_curves(
-    lines: Mapping[str, Sequence[Row]],
-    points: Sequence[Row],
+    lines: Mapping[str, Sequence[Summary]],
+    points: Sequence[Summary],
     title: str,
     folder: Path,
     name: str = "curves",
@@ -59,7 +59,7 @@ def draw_curves(
 
 
 def draw_bins(
-    bins: Mapping[int, Mapping[str, Sequence[Row]]], title: str, folder: Path, name: str
+    bins: Mapping[int, Mapping[str, Sequence[Summary]]], title: str, folder: Path, name: str
 ) -> None:
     """As ``draw_curves``, a panel for each difficulty bin: ``lines`` of its questions alone."""
     panels = []
@@ -70,8 +70,8 @@ def draw_bins(
 
 
 def _draw_panels(
-    wanted: Sequence[tuple[tuple[str, str, float], str, Mapping[str, Sequence[Row]]]],
-    points: Sequence[Row],
+    wanted: Sequence[tuple[tuple[str, str, float], str, Mapping[str, Sequence[Summary]]]],
+    points: Sequence[Summary],
     title: str,
     folder: Path,
     name: str,
@@ -113,7 +113,7 @@ def _draw_panels(
 
 def _draw(
     panel: Any,
-    rows: Sequence[Row],
+    rows: Sequence[Summary],
     cost: str,
     unit: float,
     colour: str,

@@ -31,7 +31,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Summary:
     """A line of an accuracy table; all but ``questions`` are means over questions.
 
     Several trajectories of one question are averaged first: they narrow the mean, but only
@@ -52,7 +52,7 @@ class Row:
         return wilson(self.accuracy, self.questions)
 
 
-def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -> Row:
+def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -> Summary:
     """Average ``outcomes``, first within each question, then over questions.
 
     Args:
@@ -66,7 +66,7 @@ def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -
     def average(value: Callable[[Outcome], float]) -> float:
         return _mean([_mean([value(each) for each in group]) for group in groups])
 
-    return Row(
+    return Summary(
         name,
         len(groups),
         average(lambda each: float(each.oracle if oracle else each.right)),
@@ -84,7 +84,7 @@ def _group(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     return groups
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Summary]) -> str:
     """A Markdown table, a row a strategy."""
     head = ["", "accuracy", "95 % interval", "samples", "tokens", "TFLOPs", "seconds"]
     lines = [head]

@@ -33,7 +33,7 @@ WORTHS = tuple(0.02 * 2 ** (-step / 2) for step in range(15))
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class AutoSetting:
     """What is tried: ``sureness`` of the vote, and a row's probe, threshold, price and cap."""
 
     sureness: float
@@ -55,8 +55,8 @@ class Trials:
     tilt: float
     slip: float
     told: Callable[[str], None]
-    _done: dict[Setting, list[Outcome]] = field(default_factory=dict)
-    _sums: dict[Setting, list[tuple[float, float]]] = field(default_factory=dict)
+    _done: dict[AutoSetting, list[Outcome]] = field(default_factory=dict)
+    _sums: dict[AutoSetting, list[tuple[float, float]]] = field(default_factory=dict)
 
     async def fit(self, places: Sequence[int]) -> Table:
         """The table that pays best on the questions at ``places``."""
@@ -134,33 +134,33 @@ class Trials:
             table=table,
         )
 
-    def _read(self, row: Row, table: Table) -> Setting:
+    def _read(self, row: Row, table: Table) -> AutoSetting:
         """The setting that ``row`` was made of."""
         assert row.threshold is not None  # each setting has one
         cap = min(row.cap, self.samples)
-        return Setting(table.sureness, row.probe, row.threshold, row.price, cap)
+        return AutoSetting(table.sureness, row.probe, row.threshold, row.price, cap)
 
     def _cap(self, level: str) -> int:
         return min(SHIPPED.row(level).cap, self.samples)
 
-    async def _find(self, cap: int) -> dict[float, list[Setting]]:
+    async def _find(self, cap: int) -> dict[float, list[AutoSetting]]:
         """All settings with ``cap``, by sureness, each tried."""
-        found: dict[float, list[Setting]] = {sureness: [] for sureness in SURENESS}
+        found: dict[float, list[AutoSetting]] = {sureness: [] for sureness in SURENESS}
         for sureness, probe, threshold, price in product(SURENESS, PROBES, THRESHOLDS, PRICES):
             if probe <= cap:
-                setting = Setting(sureness, probe, threshold, price, cap)
+                setting = AutoSetting(sureness, probe, threshold, price, cap)
                 await self._try(setting)
                 found[sureness].append(setting)
         return found
 
-    async def _try_shipped(self, row: Row, sureness: float, cap: int) -> Setting:
+    async def _try_shipped(self, row: Row, sureness: float, cap: int) -> AutoSetting:
         """What a shipped row is as a setting, tried."""
         assert row.threshold is not None  # only ``max`` has none
-        setting = Setting(sureness, min(row.probe, cap), row.threshold, row.price, cap)
+        setting = AutoSetting(sureness, min(row.probe, cap), row.threshold, row.price, cap)
         await self._try(setting)
         return setting
 
-    async def _try(self, setting: Setting) -> None:
+    async def _try(self, setting: AutoSetting) -> None:
         if setting in self._done:
             return
         if setting.price == PRICES[0]:
@@ -182,7 +182,7 @@ class Trials:
         self._sums[setting] = [(right, flops) for right, flops in sums.values()]
 
     def _choose_sureness(
-        self, chosen: Mapping[str, Mapping[float, Sequence[Setting]]], places: Sequence[int]
+        self, chosen: Mapping[str, Mapping[float, Sequence[AutoSetting]]], places: Sequence[int]
     ) -> float:
         """The shipped one, unless another is better beyond doubt, all levels taken together."""
 
@@ -199,17 +199,23 @@ class Trials:
         return max(better, key=lambda each: math.fsum(weigh(each)), default=SHIPPED.sureness)
 
     def _choose(
-        self, settings: Sequence[Setting], usual: Setting, places: Sequence[int], worth: float
-    ) -> Setting:
+        self,
+        settings: Sequence[AutoSetting],
+        usual: AutoSetting,
+        places: Sequence[int],
+        worth: float,
+    ) -> AutoSetting:
         """The best of ``settings``, if it is better than ``usual`` beyond doubt, else that."""
         best = self._best(settings, places, worth)
         found, before = (self._values(each, places, worth) for each in (best, usual))
         return best if _is_better(found, before) else usual
 
-    def _best(self, settings: Sequence[Setting], places: Sequence[int], worth: float) -> Setting:
+    def _best(
+        self, settings: Sequence[AutoSetting], places: Sequence[int], worth: float
+    ) -> AutoSetting:
         return max(settings, key=lambda each: math.fsum(self._values(each, places, worth)))
 
-    def _values(self, setting: Setting, places: Sequence[int], worth: float) -> list[float]:
+    def _values(self, setting: AutoSetting, places: Sequence[int], worth: float) -> list[float]:
         """By question, the share of right answers, less the candidates spent times their worth."""
         price = worth / self._flops_a_candidate
         kept = (self._sums[setting][place] for place in places)
@@ -233,6 +239,6 @@ def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
     return mean > 3 * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
 
 
-def _make_row(setting: Setting, level: str) -> Row:
+def _make_row(setting: AutoSetting, level: str) -> Row:
     probe, threshold, price = setting.probe, setting.threshold, setting.price
     return replace(SHIPPED.row(level), probe=probe, threshold=threshold, price=price)

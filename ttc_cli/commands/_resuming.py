@@ -80,7 +80,7 @@ def take_up(ctx: typer.Context) -> Any:
     """
     from ttc_cli.commands._runs import open_runs
     from ttc_cli.runs import resuming
-    from ttc_cli.runs.run import State
+    from ttc_cli.runs.run import RunState
     from ttc_cli.runs.store import LAST
     from ttc_cli.search import registry
 
@@ -91,7 +91,7 @@ def take_up(ctx: typer.Context) -> Any:
     more = {name: ctx.params[name] for name in resuming.BUDGET if name in given}
     with open_runs() as store:
         run = store.find(LAST if go_on else wanted)
-        if run.state is State.RUNNING:
+        if run.state is RunState.RUNNING:
             raise UsageError(f"The run {run.id} is still running.", f"ttc runs show {run.id}")
         if run.request["hidden"]:
             raise UsageError(

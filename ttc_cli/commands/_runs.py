@@ -13,7 +13,7 @@ from ttc_cli.output import Output
 from ttc_cli.paths import runs_path
 from ttc_cli.runs.database import is_refusal
 from ttc_cli.runs.resuming import word_command
-from ttc_cli.runs.run import Run, State
+from ttc_cli.runs.run import Run, RunState
 from ttc_cli.runs.store import RunStore
 from ttc_cli.sanitise import clean
 from ttc_cli.types import Candidate, Result
@@ -136,7 +136,7 @@ def word_story(story: Story, *, whole: bool) -> str:
     if whole:
         for each in candidates:
             lines += ["", f"#{each.id}", clean(each.text)]
-    if run.state in (State.KILLED, State.INTERRUPTED, State.FAILED):
+    if run.state in (RunState.KILLED, RunState.INTERRUPTED, RunState.FAILED):
         lines += ["", f"ttc solve --resume {run.id} takes it up where it stopped"]
     return "\n".join(lines)
 
@@ -180,7 +180,7 @@ def draw_page(store: RunStore, run: Run) -> str:
 
     timed = smooth(list(store.events(run.id)))
     begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
-    when = begun if run.state is State.DONE else f"{begun}, {_word_state(run)}"
+    when = begun if run.state is RunState.DONE else f"{begun}, {_word_state(run)}"
     return render_page(((each.seconds, each.event) for each in timed), name=run.id, when=when)
 
 

@@ -25,8 +25,8 @@ from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.paths import runs_path
-from ttc_cli.runs.run import Run, State
-from ttc_cli.runs.spending import Bin, sum_up
+from ttc_cli.runs.run import Run, RunState
+from ttc_cli.runs.spending import DifficultyBin, sum_up
 from ttc_cli.runs.store import RunStore
 from ttc_cli.settings.config import load_config, user_file
 from ttc_cli.toml_files import change
@@ -186,9 +186,9 @@ def rm(
             before = time.time() - (0 if older_than is None else _read_age(older_than))
             found = [run for run in store.newest() if everything or run.started < before]
         for run in found:
-            if run.state is State.RUNNING:
+            if run.state is RunState.RUNNING:
                 out.warn(f"the run {run.id} is running: it stays")
-        found = [run for run in found if run.state is not State.RUNNING]
+        found = [run for run in found if run.state is not RunState.RUNNING]
         if not found:
             out.say("nothing to delete")
         elif may_delete(_count(found), yes=yes):
@@ -207,7 +207,7 @@ def stats(as_json: flags.PrintJson = False) -> None:
     """
     runs = _read(lambda store: store.newest())
     bins = sum_up(runs)
-    total = Bin(*map(sum, zip(*map(astuple, bins.values()), strict=True)))
+    total = DifficultyBin(*map(sum, zip(*map(astuple, bins.values()), strict=True)))
     if as_json:
         rows = [{"difficulty": level, **asdict(each)} for level, each in bins.items()]
         Output().document({"v": 1, "kept": len(runs), "bins": rows, "total": asdict(total)})

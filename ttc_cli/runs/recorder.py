@@ -19,7 +19,7 @@ from typing import Any
 from ttc_cli.errors import RunsUnavailable, TtcError
 from ttc_cli.events import Event, Grew
 from ttc_cli.runs import codec, database
-from ttc_cli.runs.run import State, Timed
+from ttc_cli.runs.run import RunState, Timed
 from ttc_cli.runs.spending import Cost
 from ttc_cli.runs.store import RunStore
 
@@ -29,7 +29,7 @@ GRACE_SECONDS = 3.0
 """How long the end of a run waits for the last of it to be written."""
 
 
-_End = tuple[State | None, str | None, Cost | None]
+_End = tuple[RunState | None, str | None, Cost | None]
 """How the run ended: its state, why it failed, and what all its samples would have cost."""
 
 
@@ -91,7 +91,7 @@ class Recorder:
             self._queue.put(Timed(now - self._first, event))
 
     def close(
-        self, state: State | None = None, note: str | None = None, full: Cost | None = None
+        self, state: RunState | None = None, note: str | None = None, full: Cost | None = None
     ) -> None:
         """Write what is left, and how the run ended, as ``RunStore.finish`` takes it.
 

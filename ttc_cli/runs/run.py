@@ -18,7 +18,7 @@ _FAR_SECONDS = 3600.0
 """A run on another machine counts as killed this long after its last sign of life."""
 
 
-class State(StrEnum):
+class RunState(StrEnum):
     """What became of a run. ``KILLED``: its process is gone and it had not ended."""
 
     RUNNING = "running"
@@ -49,7 +49,7 @@ class Run:
 
     id: str
     started: float
-    state: State
+    state: RunState
     parent: str | None
     question: str
     model: str

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ttc_cli.runs.run import Run, State
+from ttc_cli.runs.run import Run, RunState
 from ttc_cli.types import WHOLE, Result
 
 
@@ -36,7 +36,7 @@ def estimate_full(result: Result) -> Cost | None:
 
 
 @dataclass(slots=True)
-class Bin:
+class DifficultyBin:
     """Runs of one difficulty: what they took, and what all of their samples would have."""
 
     runs: int = 0
@@ -46,21 +46,21 @@ class Bin:
     full_flops: float = 0.0
 
 
-def sum_up(runs: Sequence[Run]) -> dict[int, Bin]:
+def sum_up(runs: Sequence[Run]) -> dict[int, DifficultyBin]:
     """What ``auto`` spent, by predicted difficulty from 1 to 5; empty bins are left out.
 
     Of runs that ended, and of those that were taken up by others only the last, with what all of
     them together spent. Runs of a fixed strategy save nothing and are left out.
     """
     known = {run.id: run for run in runs}
-    taken_up = {run.parent for run in runs if run.state is State.DONE}
-    bins: dict[int, Bin] = {}
+    taken_up = {run.parent for run in runs if run.state is RunState.DONE}
+    bins: dict[int, DifficultyBin] = {}
     for run in runs:
-        if run.state is not State.DONE or run.strategy != "auto" or run.id in taken_up:
+        if run.state is not RunState.DONE or run.strategy != "auto" or run.id in taken_up:
             continue
         if run.difficulty is None or run.full_tokens is None or run.full_flops is None:
             continue
-        found = bins.setdefault(run.difficulty, Bin())
+        found = bins.setdefault(run.difficulty, DifficultyBin())
         found.runs += 1
         found.full_tokens += run.full_tokens
         found.full_flops += run.full_flops

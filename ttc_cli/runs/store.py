@@ -22,7 +22,7 @@ from ttc_cli.errors import RunDamaged, RunsUnavailable, UsageError
 from ttc_cli.events import CandidateEnded, RunEnded, RunStarted, Spent
 from ttc_cli.runs import codec, database
 from ttc_cli.runs.database import explain_faults, transaction
-from ttc_cli.runs.run import Run, State, Timed, describe_process, lives
+from ttc_cli.runs.run import Run, RunState, Timed, describe_process, lives
 from ttc_cli.runs.spending import Cost
 from ttc_cli.types import Result
 
@@ -94,7 +94,7 @@ class RunStore:
         """
         values = (
             time.time(),
-            State.RUNNING,
+            RunState.RUNNING,
             describe_process(),
             parent,
             *map(_safe, (question[:SHOWN_CHARS], model, strategy, level)),
@@ -129,7 +129,11 @@ class RunStore:
                 self._follow(number, each)
 
     def finish(
-        self, id: str, state: State | None = None, note: str | None = None, full: Cost | None = None
+        self,
+        id: str,
+        state: RunState | None = None,
+        note: str | None = None,
+        full: Cost | None = None,
     ) -> None:
         """Note how the run ended; ``state`` None is as its last event said.
 
@@ -163,7 +167,7 @@ class RunStore:
         event = timed.event
         changes: dict[str, Any] = {"seconds": timed.seconds}
         if isinstance(event, RunStarted):  # of each model of a cascade
-            changes |= {"state": State.RUNNING}
+            changes |= {"state": RunState.RUNNING}
             if timed.seconds == 0:  # as the engine calls the first one
                 changes |= {"model": _safe(event.model)}
         elif isinstance(event, CandidateEnded):
@@ -278,7 +282,7 @@ class RunStore:
                         self._connection.execute("DELETE FROM runs WHERE id = ?", (left.pop(),))
                         if spent():
                             break
-            alone = all(run.state is not State.RUNNING for run in self.newest())
+            alone = all(run.state is not RunState.RUNNING for run in self.newest())
             database.shrink(self._connection, alone=alone)
 
     def _select(self, rest: str, arguments: Sequence[Any]) -> list[Run]:
@@ -309,7 +313,7 @@ def _fit(count: int) -> int:
 
 def _summarise(result: Result) -> dict[str, Any]:
     return {
-        "state": State.INTERRUPTED if result.interrupted else State.DONE,
+        "state": RunState.INTERRUPTED if result.interrupted else RunState.DONE,
         "answer": None if result.answer is None else _safe(result.answer.text),
         "difficulty": None if result.estimate is None else result.estimate.difficulty,
         "tokens": _fit(result.usage.generated_tokens),
@@ -322,7 +326,7 @@ def _summarise(result: Result) -> dict[str, Any]:
 def _read(row: Sequence[Any]) -> Run:
     *values, process = row
     run = dict(zip(_COLUMNS.split(", "), values, strict=False))
-    run["state"] = State(run["state"])
-    if run["state"] is State.RUNNING and not lives(process, run["started"] + run["seconds"]):
-        run["state"] = State.KILLED
+    run["state"] = RunState(run["state"])
+    if run["state"] is RunState.RUNNING and not lives(process, run["started"] + run["seconds"]):
+        run["state"] = RunState.KILLED
     return Run(**{**run, "request": json.loads(run["request"])})

@@ -177,7 +177,7 @@ def _tell_once(store: RunStore, out: Output) -> None:
 
 
 def _close(kept: Kept, out: Output, error: BaseException | None) -> None:
-    from ttc_cli.runs.run import State
+    from ttc_cli.runs.run import RunState
 
     recorder = kept.recorder
     if recorder is None:
@@ -185,10 +185,10 @@ def _close(kept: Kept, out: Output, error: BaseException | None) -> None:
     if error is None or kept.over:
         recorder.close(full=kept.full)
     elif isinstance(error, KeyboardInterrupt | SystemExit):  # SIGTERM and SIGHUP among them
-        recorder.close(State.INTERRUPTED)
+        recorder.close(RunState.INTERRUPTED)
     else:
         words = error.message if isinstance(error, TtcError) else type(error).__name__
-        recorder.close(State.FAILED, words)
+        recorder.close(RunState.FAILED, words)
     if recorder.failure is not None:
         _warn(recorder.failure, out)
 

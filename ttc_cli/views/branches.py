@@ -15,8 +15,8 @@ from rich.style import Style
 
 from ttc_cli.types import AnswerType, Finish
 from ttc_cli.views import words
-from ttc_cli.views.cells import BAD, BOLD, CALM, DIM, GOOD, RULE, Row, cells, cut, cut_front
-from ttc_cli.views.nodes import LIVE, Node, Status, trace
+from ttc_cli.views.cells import BAD, BOLD, CALM, DIM, GOOD, RULE, FrameRow, cells, cut, cut_front
+from ttc_cli.views.nodes import LIVE, Status, TreeNode, trace
 from ttc_cli.views.state import Tail, ViewState
 
 _RANK = {
@@ -57,13 +57,13 @@ class _Columns(NamedTuple):
     verifiers: tuple[str, ...]
 
 
-def branch_rows(state: ViewState, width: int, rows: int) -> list[Row]:
+def branch_rows(state: ViewState, width: int, rows: int) -> list[FrameRow]:
     """At most ``rows`` rows of ``width`` cells that show the candidates."""
     rows = min(rows, count_rows(state))
     if rows <= 0:
         return []
     if not state.nodes:
-        return [Row(width).add("no candidates yet", DIM)]
+        return [FrameRow(width).add("no candidates yet", DIM)]
     best = state.best
     trail = _trail(state.nodes, best)
     order = sorted(state.nodes.values(), key=lambda node: _rank(node, best))
@@ -84,11 +84,11 @@ def branch_rows(state: ViewState, width: int, rows: int) -> list[Row]:
         for (guide, node), status in zip(drawn, said, strict=True)
     ]
     if hidden and len(out) < rows:
-        out.append(Row(width).add("└─ ", RULE).add("… " + _count_hidden(hidden), DIM))
+        out.append(FrameRow(width).add("└─ ", RULE).add("… " + _count_hidden(hidden), DIM))
     return out
 
 
-def _trail(nodes: Mapping[int, Node], id_: int | None) -> tuple[int, ...]:
+def _trail(nodes: Mapping[int, TreeNode], id_: int | None) -> tuple[int, ...]:
     """``id_`` and its known ancestors, nearest first."""
     trail: list[int] = []
     while id_ is not None and id_ in nodes and id_ not in trail and len(trail) < _DEEPEST:
@@ -97,7 +97,7 @@ def _trail(nodes: Mapping[int, Node], id_: int | None) -> tuple[int, ...]:
     return tuple(trail)
 
 
-def _rank(node: Node, best: int | None) -> tuple[int, float, int]:
+def _rank(node: TreeNode, best: int | None) -> tuple[int, float, int]:
     rank = 0 if node.id == best else _RANK[node.status]
     if node.dropped:
         return (rank, 0.0, -node.id)  # the latest tell what the search is doing
@@ -111,7 +111,7 @@ def count_rows(state: ViewState) -> int:
     return max(1, kept + min(dropped, DROPPED_SHOWN)) + (dropped > DROPPED_SHOWN)
 
 
-def _choose(nodes: Mapping[int, Node], order: Iterable[Node], room: int) -> set[int]:
+def _choose(nodes: Mapping[int, TreeNode], order: Iterable[TreeNode], room: int) -> set[int]:
     """The ids that get a row: the first of ``order``, with their near ancestors where these fit.
 
     An ancestor that was dropped after its steps were taken over gets one for its own sake only.
@@ -132,16 +132,16 @@ def _choose(nodes: Mapping[int, Node], order: Iterable[Node], room: int) -> set[
 
 
 def _hang(
-    nodes: Mapping[int, Node], order: list[Node], chosen: set[int], deepest: int, last: bool
-) -> list[tuple[str, Node]]:
+    nodes: Mapping[int, TreeNode], order: list[TreeNode], chosen: set[int], deepest: int, last: bool
+) -> list[tuple[str, TreeNode]]:
     """The chosen nodes in the order they are drawn, each with the guide that leads to it."""
-    children: dict[int | None, list[Node]] = {}
+    children: dict[int | None, list[TreeNode]] = {}
     for node in order:
         if node.id in chosen:
             above = _trail(nodes, node.parent)
             parent = next((id_ for id_ in above if id_ in chosen and id_ != node.id), None)
             children.setdefault(parent, []).append(node)
-    drawn: list[tuple[str, Node]] = []
+    drawn: list[tuple[str, TreeNode]] = []
     seen: set[int] = set()
 
     def draw(parent: int | None, lines: str, depth: int) -> None:
@@ -161,7 +161,7 @@ def _hang(
     return drawn
 
 
-def _count_hidden(hidden: list[Node]) -> str:
+def _count_hidden(hidden: list[TreeNode]) -> str:
     counts = Counter(node.status for node in hidden)
     return " · ".join(
         f"{counts[status]} {_NAMES.get(status, status.value)}"
@@ -169,7 +169,7 @@ def _count_hidden(hidden: list[Node]) -> str:
     )
 
 
-_Drawn = Sequence[tuple[str, Node]]
+_Drawn = Sequence[tuple[str, TreeNode]]
 _Status = tuple[str, str, Style | None]
 
 
@@ -194,15 +194,15 @@ def _measure(state: ViewState, drawn: _Drawn, said: Iterable[str], width: int) -
 def _branch(
     guide: str,
     state: ViewState,
-    node: Node,
+    node: TreeNode,
     status: _Status,
     columns: _Columns,
     width: int,
     best: bool,
-) -> Row:
+) -> FrameRow:
     tail = state.tails.get(node.id, Tail())
     sign, word, style = status
-    row = Row(width).add(guide, RULE)
+    row = FrameRow(width).add(guide, RULE)
     row.add(
         str(node.id), DIM if node.dropped else BOLD if best else None, columns.text - len(guide)
     )
@@ -227,7 +227,7 @@ def _branch(
 
 
 def _status(
-    node: Node, tail: Tail, best: bool, ends: Collection[tuple[int | None, int]], width: int
+    node: TreeNode, tail: Tail, best: bool, ends: Collection[tuple[int | None, int]], width: int
 ) -> _Status:
     """A sign, a word and a style. The sign alone tells the status apart without colour.
 
@@ -260,7 +260,7 @@ def _status(
             return sign, words.shorten(node.answer.text, 40), GOOD if best else BOLD
 
 
-def _add_score(row: Row, node: Node, columns: _Columns) -> None:
+def _add_score(row: FrameRow, node: TreeNode, columns: _Columns) -> None:
     """Number, bar (of a path: its process scores, step by step) and sign, or as much room."""
     value = node.value
     if value is None:
@@ -290,7 +290,7 @@ def sparkline(values: Iterable[float | None]) -> str:
     return "".join("·" if each is None else find_level(each) for each in values)
 
 
-def path_rows(state: ViewState, width: int, rows: int, gutter: int) -> list[Row]:
+def path_rows(state: ViewState, width: int, rows: int, gutter: int) -> list[FrameRow]:
     """The steps of the best path, one a row, each with its process score; the newest ``rows``."""
     best = state.best
     if best is None or rows <= 0:
@@ -299,7 +299,7 @@ def path_rows(state: ViewState, width: int, rows: int, gutter: int) -> list[Row]
     out = []
     for at, mark in enumerate(marks[-rows:]):
         label = f"best #{best}" if not at else ""
-        row = Row(width).add(label if gutter else "", DIM, gutter)
+        row = FrameRow(width).add(label if gutter else "", DIM, gutter)
         row.add(f"{mark.number:>2} ", DIM)
         if any(each.value is not None for each in marks):
             row.add("" if mark.value is None else f"{mark.value:.2f}", None, 6)

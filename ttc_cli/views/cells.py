@@ -92,7 +92,7 @@ def bar(share: float, width: int) -> tuple[str, str]:
     return full, "─" * (width - len(full))
 
 
-class Row:
+class FrameRow:
     """One line of a frame, filled from the left, that never gets wider than ``width`` cells."""
 
     __slots__ = ("left", "segments")
@@ -102,7 +102,7 @@ class Row:
         self.segments: list[Segment] = []
         self.add(" " * indent)
 
-    def add(self, text: str, style: Style | None = None, width: int | None = None) -> Row:
+    def add(self, text: str, style: Style | None = None, width: int | None = None) -> FrameRow:
         """Append ``text``; with ``width`` it takes exactly that many cells, if they are left."""
         room = self.left if width is None else min(width, self.left)
         shown = cut(text, room)
@@ -117,7 +117,7 @@ class Row:
             self.left -= taken
         return self
 
-    def add_bar(self, share: float, width: int, style: Style, rest: Style) -> Row:
+    def add_bar(self, share: float, width: int, style: Style, rest: Style) -> FrameRow:
         """Append a bar of ``width`` cells."""
         full, empty = bar(share, min(width, self.left))
         return self.add(full, style).add(empty, rest)

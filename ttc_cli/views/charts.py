@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ttc_cli.types import AnswerClass
-from ttc_cli.views.record import Moment, Spending, Stage, Vote
+from ttc_cli.views.record import Moment, Spending, StageRecord, Vote
 
 WIDTH, HEIGHT = 1000.0, 100.0
 LAYERS = 4
@@ -26,7 +26,7 @@ _CLOSER = 6.0
 _TICKS = 6
 
 
-class Mark(NamedTuple):
+class Tick(NamedTuple):
     """A label at a place of the axis."""
 
     x: float
@@ -63,12 +63,12 @@ class Axis:
         share = (at - self.began) / self.length
         return round(100 * min(1.0, max(0.0, share)), 2) if math.isfinite(share) else 0.0
 
-    def ticks(self) -> list[Mark]:
+    def ticks(self) -> list[Tick]:
         """Some round numbers of seconds since the beginning."""
         step = _round_up(self.length / _TICKS)
         count = int(self.length / step + 1e-9)
         return [
-            Mark(round(100 * n * step / self.length, 2), f"{n * step:g}") for n in range(count + 1)
+            Tick(round(100 * n * step / self.length, 2), f"{n * step:g}") for n in range(count + 1)
         ]
 
 
@@ -78,7 +78,7 @@ def _round_up(number: float) -> float:
     return next(power * each for each in (1, 2, 5, 10) if power * each >= number * (1 - 1e-9))
 
 
-def mark_moments(axis: Axis, moments: Sequence[Moment]) -> list[Mark]:
+def mark_moments(axis: Axis, moments: Sequence[Moment]) -> list[Tick]:
     """Numbers from 1 for the moments; neighbours that would overlap share one label."""
     marks: list[tuple[float, int, int]] = []
     for number, moment in enumerate(moments, 1):
@@ -87,10 +87,10 @@ def mark_moments(axis: Axis, moments: Sequence[Moment]) -> list[Mark]:
             marks[-1] = (marks[-1][0], marks[-1][1], number)
         else:
             marks.append((x, number, number))
-    return [Mark(x, str(first) if first == last else f"{first}–{last}") for x, first, last in marks]
+    return [Tick(x, str(first) if first == last else f"{first}–{last}") for x, first, last in marks]
 
 
-def draw_vote(axis: Axis, stage: Stage, name: Callable[[AnswerClass], str]) -> list[Layer]:
+def draw_vote(axis: Axis, stage: StageRecord, name: Callable[[AnswerClass], str]) -> list[Layer]:
     """The vote over time as stacked steps: the final leader at the bottom; ``name`` labels."""
     votes = [vote for vote in stage.votes if vote.classes]
     if not votes or axis.place(votes[0].at) >= axis.place(stage.ended):

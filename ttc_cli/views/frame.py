@@ -18,8 +18,8 @@ from rich.segment import Segment
 from ttc_cli.types import AnswerClass, AnswerType
 from ttc_cli.views import words
 from ttc_cli.views.branches import branch_rows, count_rows, path_rows
-from ttc_cli.views.cells import BOLD, CALM, DIM, GOOD, RULE, WARN, Row, cells, cut, wrap
-from ttc_cli.views.nodes import Node, Status, trace
+from ttc_cli.views.cells import BOLD, CALM, DIM, GOOD, RULE, WARN, FrameRow, cells, cut, wrap
+from ttc_cli.views.nodes import Status, TreeNode, trace
 from ttc_cli.views.state import ViewState
 
 NARROW = 40
@@ -46,7 +46,7 @@ _SECTIONS = (
 class Frame:
     """Rows that Rich can draw. ``rows`` never exceed the size they were rendered for."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[FrameRow, ...]
 
     @property
     def text(self) -> str:
@@ -80,18 +80,18 @@ def render(state: ViewState, width: int, height: int, hint: str = HINT) -> Frame
     sections = _plan_sections(state, width, hint if state.result is None else "")
     granted = _share(rows, {name: wanted for name, (wanted, _) in sections.items()})
     gaps = granted.pop("gap", 0)
-    out: list[Row] = []
+    out: list[FrameRow] = []
     for section in _SECTIONS:
         if section == "gap":
             if gaps and out and out[-1].text:
-                out.append(Row(width, 0))
+                out.append(FrameRow(width, 0))
                 gaps -= 1
         elif granted.get(section):
             out.extend(sections[section][1](granted[section]))
     return Frame(tuple(out[:rows]))
 
 
-_Draw = Callable[[int], list[Row]]
+_Draw = Callable[[int], list[FrameRow]]
 
 
 def _plan_sections(state: ViewState, width: int, hint: str) -> dict[str, tuple[int, _Draw]]:
@@ -132,17 +132,17 @@ def _gutter(width: int) -> int:
     return 12 if width >= ROOMY else 0
 
 
-def _label(name: str, width: int) -> Row:
-    return Row(width).add(name, DIM, _gutter(width))
+def _label(name: str, width: int) -> FrameRow:
+    return FrameRow(width).add(name, DIM, _gutter(width))
 
 
-def _question(state: ViewState, width: int, rows: int) -> list[Row]:
+def _question(state: ViewState, width: int, rows: int) -> list[FrameRow]:
     question = words.one_line(state.question[:_QUESTION_SHOWN])
     lines = wrap(question, width - _gutter(width) - 1, rows)
     return [_label("" if i else "question", width).add(line, BOLD) for i, line in enumerate(lines)]
 
 
-def _model(state: ViewState, width: int) -> Row:
+def _model(state: ViewState, width: int) -> FrameRow:
     parts = [words.shorten(state.model, 40), words.shorten(state.strategy, 20)]
     if state.verifiers:
         parts.append("scored by " + ", ".join(words.shorten(v, 20) for v in state.verifiers))
@@ -150,7 +150,7 @@ def _model(state: ViewState, width: int) -> Row:
     return _label("model", width).add(" · ".join(part for part in parts if part))
 
 
-def _budget(state: ViewState, width: int) -> Row:
+def _budget(state: ViewState, width: int) -> FrameRow:
     """What is burnt, of what. Bars where there is a cap, as long as they fit."""
     budget = state.budget
     row = _label("spent" if words.caps(budget) == "no cap" else "budget", width)
@@ -191,7 +191,7 @@ def _bar_room(burns: list[_Burn], room: int) -> int:
     return left // max(1, sum(share is not None for _, share in burns))
 
 
-def _difficulty(state: ViewState, width: int) -> Row:
+def _difficulty(state: ViewState, width: int) -> FrameRow:
     row = _label("difficulty", width)
     if not _gutter(width):
         row.add("difficulty ", DIM)
@@ -203,7 +203,7 @@ def _difficulty(state: ViewState, width: int) -> Row:
     return row.add(f" · {words.odds(estimate, ' · ')}")
 
 
-def _policy(state: ViewState, width: int, rows: int) -> list[Row]:
+def _policy(state: ViewState, width: int, rows: int) -> list[FrameRow]:
     if not state.words:
         return [_label("policy", width).add("waiting for the first wave", DIM)]
     reasons = [words.shorten(word.reason, 300) for word in state.words[-rows:]]
@@ -218,7 +218,7 @@ def _shown_classes(state: ViewState) -> tuple[AnswerClass, ...]:
     return tuple(c for c in state.classes if c.answer.type is not AnswerType.FREE)
 
 
-def _vote(state: ViewState, width: int, rows: int) -> list[Row]:
+def _vote(state: ViewState, width: int, rows: int) -> list[FrameRow]:
     classes = _shown_classes(state)
     if not classes:
         return [_label("vote", width).add(_no_vote(state), DIM)]
@@ -264,7 +264,7 @@ def _no_vote(state: ViewState) -> str:
     return f"not taken yet: {words.plural(answers, 'answer')}, #{best.id} says {says}"
 
 
-def _warning(state: ViewState, width: int) -> Row:
+def _warning(state: ViewState, width: int) -> FrameRow:
     return _label("warning", width).add(words.shorten(state.warnings[-1], 300), WARN)
 
 
@@ -284,8 +284,8 @@ def _tally(state: ViewState) -> list[str]:
     return parts
 
 
-def _foot(state: ViewState, width: int, hint: str) -> Row:
-    row = Row(width).add(" · ".join(_tally(state)))
+def _foot(state: ViewState, width: int, hint: str) -> FrameRow:
+    row = FrameRow(width).add(" · ".join(_tally(state)))
     row.add(f" · {words.count(state.tokens_per_second)} tok/s")
     if state.kv_cells > 0:
         used = state.kv_used / state.kv_cells
@@ -299,7 +299,7 @@ def _foot(state: ViewState, width: int, hint: str) -> Row:
     return row
 
 
-def _narrow(state: ViewState, width: int) -> list[Row]:
+def _narrow(state: ViewState, width: int) -> list[FrameRow]:
     """The most important lines first, for a terminal too narrow for a tree."""
     classes = _shown_classes(state)
     if classes:
@@ -317,10 +317,10 @@ def _narrow(state: ViewState, width: int) -> list[Row]:
         words.one_line(state.question[:_QUESTION_SHOWN]),
         words.shorten(state.words[-1].reason, 200) if state.words else "",
     ]
-    return [Row(width, 0).add(cut(line, width)) for line in lines if line]
+    return [FrameRow(width, 0).add(cut(line, width)) for line in lines if line]
 
 
-def _describe(best: Node) -> str:
+def _describe(best: TreeNode) -> str:
     """Where the best path of a search over steps stands."""
     score = "" if best.value is None else f", {best.value:.2f}"
     if best.answer is not None and best.answer.type is not AnswerType.FREE:

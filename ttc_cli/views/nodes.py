@@ -38,7 +38,7 @@ class Written(NamedTuple):
     thought: bool = False
 
 
-class Mark(NamedTuple):
+class PathStep(NamedTuple):
     """A step of a path: its number from 1, what was written, and its process score."""
 
     number: int
@@ -47,7 +47,7 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class TreeNode:
     """One candidate in the tree. ``reason`` says why it was dropped, in the search's words.
 
     ``steps`` are those it wrote itself, after the first ``taken`` of its parent's. Everything
@@ -106,7 +106,7 @@ def write(steps: Iterable[Step], thought: int = 0) -> tuple[Written, ...]:
     return tuple(out)
 
 
-def hear(node: Node, scores: Iterable[Score]) -> Node:
+def hear(node: TreeNode, scores: Iterable[Score]) -> TreeNode:
     """``node`` with further scores; a verifier that speaks again of the same is heard anew."""
     known = {(score.verifier, score.step): score for score in (*node.scores, *scores)}
     by_step: dict[int | None, list[Score]] = {}
@@ -135,7 +135,7 @@ def join(scores: Sequence[Score]) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def inherit(node: Node, parent: Node, taken: int) -> Node:
+def inherit(node: TreeNode, parent: TreeNode, taken: int) -> TreeNode:
     """``node`` as a fork that goes on from the first ``taken`` steps of ``parent``.
 
     Forks that go on belong to a later wave than their parent; one of the same wave looks ahead.
@@ -149,7 +149,7 @@ def inherit(node: Node, parent: Node, taken: int) -> Node:
     return node
 
 
-def climb(nodes: Mapping[int, Node], id_: int | None) -> Iterator[tuple[Node, float]]:
+def climb(nodes: Mapping[int, TreeNode], id_: int | None) -> Iterator[tuple[TreeNode, float]]:
     """The candidates whose steps make up the path of ``id_``, itself first.
 
     With each comes how many of the path's steps, counted from its beginning, are its own and its
@@ -165,13 +165,13 @@ def climb(nodes: Mapping[int, Node], id_: int | None) -> Iterator[tuple[Node, fl
         id_ = node.parent
 
 
-def trace(nodes: Mapping[int, Node], id_: int) -> list[Mark]:
+def trace(nodes: Mapping[int, TreeNode], id_: int) -> list[PathStep]:
     """The steps of the path that ends in ``id_``, those it took over from others first."""
-    marks: list[Mark] = []
+    marks: list[PathStep] = []
     for node, upto in climb(nodes, id_):
         values = nodes[id_].path
         own = [
-            Mark(at + 1, step, values[at] if at < len(values) else None)
+            PathStep(at + 1, step, values[at] if at < len(values) else None)
             for at, step in enumerate(node.steps, node.taken)
             if at < upto
         ]

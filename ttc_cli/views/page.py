@@ -19,8 +19,8 @@ from ttc_cli.events import Event
 from ttc_cli.sanitise import clean
 from ttc_cli.types import Answer, AnswerType, Budget, Result, RoleUsage
 from ttc_cli.views import charts, plain, words
-from ttc_cli.views.nodes import Node, Status
-from ttc_cli.views.record import Life, Record, Stage, look_back
+from ttc_cli.views.nodes import Status, TreeNode
+from ttc_cli.views.record import Life, RunRecord, StageRecord, look_back
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -120,7 +120,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _describe(stage: Stage) -> dict[str, Any]:
+def _describe(stage: StageRecord) -> dict[str, Any]:
     """What the template draws of one stage."""
     room = _AFTER * (stage.ended - stage.began)
     axis = charts.Axis(stage.began, stage.ended + room)
@@ -139,7 +139,7 @@ def _describe(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _row(life: Life, stage: Stage) -> dict[str, Any]:
+def _row(life: Life, stage: StageRecord) -> dict[str, Any]:
     """How one candidate is shown: a sign, a word, a kind for its colour, and why it ended."""
     node = life.node
     sign, word = _sign(node, best=node.id == stage.winner)
@@ -156,7 +156,7 @@ def _row(life: Life, stage: Stage) -> dict[str, Any]:
     }
 
 
-def _sign(node: Node, *, best: bool) -> tuple[str, str]:
+def _sign(node: TreeNode, *, best: bool) -> tuple[str, str]:
     if node.answer is not None and not node.dropped:
         return ("★", "chosen") if best else ("✓", "answered")
     if node.status in _SIGNS:
@@ -175,6 +175,6 @@ def _spent_by(result: Result) -> list[tuple[str, RoleUsage]]:
     return [(name, role) for name, role in roles if role != RoleUsage()]
 
 
-def _caps(record: Record) -> str:
+def _caps(record: RunRecord) -> str:
     started = record.stages[0].started
     return words.caps(started.budget) if started is not None else ""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ttc_cli import events
 from ttc_cli.types import AnswerClass, Candidate, Estimate, Result, Score, Step
 from ttc_cli.views import words
-from ttc_cli.views.nodes import Node, climb
+from ttc_cli.views.nodes import TreeNode, climb
 from ttc_cli.views.state import Tail, ViewState, reduce
 
 _LONGEST = 1e9
@@ -39,7 +39,7 @@ class Life(NamedTuple):
     it answered, and no part of them. ``level`` counts from 1 for those without a parent.
     """
 
-    node: Node
+    node: TreeNode
     level: int
     position: int
     """Its place among its siblings, from 1, of ``siblings``."""
@@ -85,7 +85,7 @@ class Moment(NamedTuple):
 
 
 @dataclass
-class Stage:
+class StageRecord:
     """What one model did, from its events; only a cascade has several."""
 
     began: float
@@ -119,14 +119,14 @@ class Stage:
     def lives(self) -> list[Life]:
         """The candidates, in the order of the tree."""
         nodes = [node for _, node in sorted(self.state.nodes.items())]
-        children: dict[int | None, list[Node]] = {None: []}
+        children: dict[int | None, list[TreeNode]] = {None: []}
         for node in nodes:
             parent = node.parent if node.parent in self.state.nodes else None
             children.setdefault(parent, []).append(node)
         lives: dict[int, Life] = {}
-        waiting: list[tuple[Node, int, int, int]] = []
+        waiting: list[tuple[TreeNode, int, int, int]] = []
 
-        def await_turn(siblings: list[Node], level: int) -> None:
+        def await_turn(siblings: list[TreeNode], level: int) -> None:
             turns = [(node, level, n, len(siblings)) for n, node in enumerate(siblings, 1)]
             waiting.extend(reversed(turns))
 
@@ -221,7 +221,9 @@ class Stage:
         else:
             self.moments.append(moment)
 
-    def _tell(self, node: Node, level: int, position: int, siblings: int, children: int) -> Life:
+    def _tell(
+        self, node: TreeNode, level: int, position: int, siblings: int, children: int
+    ) -> Life:
         stepped = self._stepped.get(node.id, ())
         steps = tuple(step for _, step in stepped)
         text, thought = "".join(self._grown.get(node.id, ())), 0
@@ -258,10 +260,10 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RunRecord:
     """A run. ``result`` is None where it never ended; ``chosen`` is the stage that it is of."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[StageRecord, ...]
     result: Result | None
     chosen: int
 
@@ -272,27 +274,27 @@ class Record:
         return started.problem.text if started is not None else ""
 
 
-def look_back(timed: Iterable[tuple[float, events.Event]]) -> Record:
+def look_back(timed: Iterable[tuple[float, events.Event]]) -> RunRecord:
     """The run that these events, with the second each came at, tell of. Never raises."""
-    stages: list[Stage] = []
+    stages: list[StageRecord] = []
     result: Result | None = None
     now = 0.0
     for at, event in timed:
         now = max(now, min(at, _LONGEST)) if math.isfinite(at) else now
         if isinstance(event, events.RunStarted) or not stages:
-            stages.append(Stage(now, now))
+            stages.append(StageRecord(now, now))
         if isinstance(event, events.RunEnded):
             result = event.result
             if stages[-1].result is not None:
                 continue  # the end of a cascade: what its stages said already, and the sum
         stages[-1].add(now, event)
-    stages = stages or [Stage(0.0)]
+    stages = stages or [StageRecord(0.0)]
     chosen = len(stages) - 1
     for n, stage in enumerate(stages):
         own = stage.result
         if result and own and (result.candidates, result.winner) == (own.candidates, own.winner):
             chosen = n
-    return Record(tuple(stages), result, chosen)
+    return RunRecord(tuple(stages), result, chosen)
 
 
 def _split(text: str, steps: tuple[Step, ...], thought: int) -> tuple[str, list[str]]:

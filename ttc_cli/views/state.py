@@ -15,7 +15,16 @@ from typing import NamedTuple
 from ttc_cli import events
 from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Finish, Result, Usage
 from ttc_cli.views import words
-from ttc_cli.views.nodes import LIVE, STEP_CHARS, Node, Status, Written, hear, inherit, write
+from ttc_cli.views.nodes import (
+    LIVE,
+    STEP_CHARS,
+    Status,
+    TreeNode,
+    Written,
+    hear,
+    inherit,
+    write,
+)
 
 TAIL_CHARS = 2_000
 """Characters of a text's end that are kept (up to twice as many between two cuts)."""
@@ -71,7 +80,7 @@ class ViewState:
     seed: int = 0
     waves: Mapping[int, str] = field(default_factory=dict)
     """What kind of search each wave belongs to."""
-    nodes: Mapping[int, Node] = field(default_factory=dict)
+    nodes: Mapping[int, TreeNode] = field(default_factory=dict)
     tails: Mapping[int, Tail] = field(default_factory=dict)
     kv_used: int = 0
     kv_cells: int = 0
@@ -255,7 +264,7 @@ def _grow(state: ViewState, event: events.Grew) -> ViewState:
         tails[id_] = _extend(tails.get(id_, _NO_TAIL), gained)
         node = state.nodes.get(id_)
         if node is None or node.status in (Status.QUEUED, Status.PAUSED):
-            awake[id_] = replace(node or Node(id_), status=Status.GROWING)
+            awake[id_] = replace(node or TreeNode(id_), status=Status.GROWING)
     return replace(
         state,
         nodes={**state.nodes, **awake} if awake else state.nodes,
@@ -267,11 +276,11 @@ def _grow(state: ViewState, event: events.Grew) -> ViewState:
     )
 
 
-def _find(state: ViewState, id_: int) -> Node:
-    return state.nodes.get(id_) or Node(id_)
+def _find(state: ViewState, id_: int) -> TreeNode:
+    return state.nodes.get(id_) or TreeNode(id_)
 
 
-def _place(state: ViewState, node: Node, tail: Tail | None = None) -> ViewState:
+def _place(state: ViewState, node: TreeNode, tail: Tail | None = None) -> ViewState:
     nodes = {**state.nodes, node.id: node}
     tails = state.tails if tail is None else {**state.tails, node.id: tail}
     return replace(state, nodes=nodes, tails=tails)
@@ -325,7 +334,7 @@ def _count_in(
     return (*kept, (now, tokens))
 
 
-def _worth(node: Node) -> tuple[float, float, int]:
+def _worth(node: TreeNode) -> tuple[float, float, int]:
     """Greater is better: by score, then confidence, then the earlier one."""
     confidence = node.confidence.mean_logprob if node.confidence is not None else float("-inf")
     return (node.value if node.value is not None else -1.0, confidence, -node.id)
