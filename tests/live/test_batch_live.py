@@ -18,6 +18,7 @@ def test_four_questions_share_a_model_and_a_second_run_has_nothing_to_do(tmp_pat
     (tmp_path / "q.txt").write_text("".join(f"{each}\n" for each in QUESTIONS))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TTC_")}
     home = {"TTC_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    home["TTC_THREADS"] = "1"
 
     def solve(*arguments):
         command = [sys.executable, "-m", "ttc_cli", "solve", "-m", str(tiny_model), *arguments]

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.live
 
 PROBLEM = Problem("Tom has 3 boxes with 12 pens each. How many pens?", AnswerType.NUMBER)
 STEPS = ("Each box holds 12 pens.", "3 times 12 is 36.", "The answer is \\boxed{36}.")
-SETTINGS = llamacpp.Settings(parallel=4, context=512, answer=96)
+SETTINGS = llamacpp.Settings(threads=1, parallel=4, context=512, answer=96)
 
 
 @pytest.fixture(scope="module")

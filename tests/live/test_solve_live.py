@@ -24,7 +24,7 @@ def environment(tmp_path_factory):
     """A home of its own, so that the build is tested once for all of this module."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TTC_")}
     home = str(tmp_path_factory.mktemp("home"))
-    own = {"TTC_HOME": home, "TTC_KEEP_RUNS": "no", "PYTHONPATH": str(ROOT)}
+    own = {"TTC_HOME": home, "TTC_KEEP_RUNS": "no", "TTC_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return {**kept, **own, "HF_HUB_OFFLINE": "1"}
 
 

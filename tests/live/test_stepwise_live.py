@@ -27,7 +27,9 @@ QUESTION = Problem("Write a short letter to a friend about apples.", AnswerType.
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> Iterator[Engine]:
-    loaded = llamacpp.load(tiny_model, llamacpp.Settings(parallel=4, context=512, answer=96))
+    loaded = llamacpp.load(
+        tiny_model, llamacpp.Settings(threads=1, parallel=4, context=512, answer=96)
+    )
     yield loaded
     loaded.close()
 

@@ -32,7 +32,9 @@ SAMPLED = Sampling(temperature=0.5)
 
 @pytest.fixture(scope="module")
 def engine(starter_model: Path) -> Iterator[Engine]:
-    loaded = llamacpp.load(starter_model, llamacpp.Settings(parallel=4, context=1024, answer=256))
+    loaded = llamacpp.load(
+        starter_model, llamacpp.Settings(threads=1, parallel=4, context=1024, answer=256)
+    )
     yield loaded
     loaded.close()
 

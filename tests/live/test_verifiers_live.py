@@ -31,7 +31,8 @@ GREETINGS = [
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path):
-    loaded = load(tiny_model, Settings(parallel=8, context=1536, answer=512, certainty=True))
+    settings = Settings(threads=1, parallel=8, context=1536, answer=512, certainty=True)
+    loaded = load(tiny_model, settings)
     yield loaded
     loaded.close()
 
