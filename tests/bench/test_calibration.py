@@ -41,10 +41,7 @@ def comparer() -> Iterator[Comparer]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> pool.Pool:
-    path: Path = tmp_path_factory.mktemp("pool") / "pool.jsonl"
-
+def fill(path: Path, questions: list[Question], samples: int) -> pool.Pool:
     async def work() -> None:
         engine = ScriptedEngine(say, yes=lambda text: 0.5, parallel=8)
         chat = Chat(engine.info, {})
@@ -52,10 +49,21 @@ def drawn(tmp_path_factory) -> pool.Pool:
             engine, chat, sha256="0" * 64, sampling=SAMPLING, max_tokens=80, seed=1, build="script"
         )
         with pool.write(path, header) as writer:
-            await draw(engine, chat, QUESTIONS, writer, samples=SAMPLES, judge=JudgeVerifier(chat))
+            await draw(engine, chat, questions, writer, samples=samples, judge=JudgeVerifier(chat))
 
     asyncio.run(work())
     return pool.read(path)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> pool.Pool:
+    return fill(tmp_path_factory.mktemp("pool") / "pool.jsonl", QUESTIONS, SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory) -> pool.Pool:
+    """As little as can be calibrated on: a fit simulates some hundred runs of each question."""
+    return fill(tmp_path_factory.mktemp("few") / "pool.jsonl", QUESTIONS[: calibration.LEAST], 4)
 
 
 def fit(drawn: pool.Pool, comparer: Comparer, questions=QUESTIONS, **options) -> Policy:
@@ -117,11 +125,12 @@ def test_a_policy_spends_less_for_as_much_on_questions_it_has_not_seen(policy) -
     assert judge.trusted is False
 
 
-def test_the_same_pool_gives_the_same_policy(drawn, comparer, policy) -> None:
-    assert fit(drawn, comparer) == policy
+def test_the_same_pool_gives_the_same_policy(few, comparer) -> None:
+    questions = QUESTIONS[: calibration.LEAST]
+    assert fit(few, comparer, questions) == fit(few, comparer, questions)
 
 
-def test_without_labels_the_majority_stands_for_them(drawn, comparer) -> None:
+def test_without_labels_the_majority_stands_for_them(drawn, few, comparer) -> None:
     labelled = calibration.label_by_majority(drawn, QUESTIONS, comparer)
     right = {question.id for question in QUESTIONS if int(question.id[1:]) % 3 == 0}
     by_id = {question.id: question.answer for question in labelled}
@@ -129,7 +138,8 @@ def test_without_labels_the_majority_stands_for_them(drawn, comparer) -> None:
         by_id[question.id] == question.answer for question in QUESTIONS if question.id in right
     )
     assert any(by_id.get(question.id) != question.answer for question in QUESTIONS)
-    policy = fit(drawn, comparer, labelled, labels="majority")
+    labelled = calibration.label_by_majority(few, QUESTIONS[: calibration.LEAST], comparer)
+    policy = fit(few, comparer, labelled, labels="majority")
     assert policy.source.labels == "majority"
 
 
