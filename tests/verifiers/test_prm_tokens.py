@@ -13,11 +13,13 @@ import pytest
 import vocabularies
 
 from ttc_cli.engines.base import EngineInfo, Span
+from ttc_cli.engines.llamacpp.engine import LlamaCppEngine
 from ttc_cli.engines.llamacpp.native import Model
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
 from ttc_cli.errors import UsageError
 from ttc_cli.prompts import Chat
 from ttc_cli.verifiers.prm.formats import MATH_SHEPHERD, VERSAPRM, RlhflowFormat
+from ttc_cli.verifiers.prm.verifier import Vocabulary
 
 NAMES = ("rlhflow-llama3", "versaprm-llama3", "versaprm-qwen2", "math-shepherd-mistral")
 TEMPLATES = vocabularies.DATA.parent / "templates"
@@ -118,3 +120,7 @@ def test_control_words_in_a_step_are_read_as_text(reference):
     harmless = tokeniser.tokenise(format.go_on("ab"), None)
     assert special
     assert [t for t in hostile if t in special] == [t for t in harmless if t in special]
+
+
+def test_the_engine_on_this_machine_is_asked_for_its_vocabulary():
+    assert issubclass(LlamaCppEngine, Vocabulary)

@@ -72,6 +72,14 @@ class LlamaCppEngine:
             raise
         return session
 
+    def tokenise(self, prompt: Prompt) -> list[int]:
+        """Token ids of ``prompt``, as ``Tokeniser`` says."""
+        return self._tokeniser.tokenise(prompt)
+
+    def find_labels(self, pieces: tuple[str, ...]) -> list[int]:
+        """Ids of those ``pieces`` that are one token each, as ``Tokeniser`` says."""
+        return self._tokeniser.find_labels(pieces)
+
     def interrupt(self) -> None:
         """End everything at the next token, as ``Engine.interrupt`` says."""
         self._runner.decoder.interrupted = True
