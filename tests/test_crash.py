@@ -26,6 +26,7 @@ CRASHING = textwrap.dedent(
     from ttc_cli.solving import choosing as planning
     from ttc_cli.solving import solver as thinking
     from ttc_cli.engines.scripted import ScriptedEngine
+    from ttc_cli.engines.scripted.slots import Slots
     from ttc_cli.main import main
 
     def crash():
@@ -37,16 +38,18 @@ CRASHING = textwrap.dedent(
         else:
             signal.raise_signal(getattr(signal, how))
 
-    class Crashing(ScriptedEngine):
-        def _step(self):
-            if self._steps == 3 and os.environ.get("CRASH"):
-                thread = threading.Thread(target=crash)  # as the engine's own: not the main one
-                thread.start()
-                thread.join()
-            super()._step()
+    step = Slots._step
 
+    def crash_later(slots):
+        if slots._steps == 3 and os.environ.get("CRASH"):
+            thread = threading.Thread(target=crash)  # as the engine's own: not the main one
+            thread.start()
+            thread.join()
+        step(slots)
+
+    Slots._step = crash_later
     planning.choose_model = lambda name: scripted_ttc.make_model()
-    thinking.open_engine = lambda path, settings, name: Crashing(
+    thinking.open_engine = lambda path, settings, name: ScriptedEngine(
         ["Two and two.\\n\\nThe final answer is 4."]
     )
     sys.exit(main())

@@ -467,7 +467,7 @@ def test_with_a_verifiers_own_model_questions_are_asked_one_by_one(solve, questi
 
     async def open_session(*arguments, **options):
         session = await type(engine).open(engine, *arguments, **options)
-        together.append(len(engine._sessions))
+        together.append(len(engine._slots._accounts))
         return session
 
     monkeypatch.setattr(engine, "open", open_session)

@@ -43,7 +43,7 @@ def ttc(monkeypatch, capsys):
     def open_engine(path, settings, name, planned=None):
         opened.append(name)
         engine = ScriptedEngine(SCRIPTS[name], parallel=4)
-        engine._info = replace(engine.info, model=name)
+        engine.info = replace(engine.info, model=name)
         return engine
 
     monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", choose)

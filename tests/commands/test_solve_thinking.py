@@ -51,7 +51,7 @@ def solve(monkeypatch, capsys, tmp_path):
         model = make_model()
         model = replace(model, entry=replace(model.entry, **entry))
         engine = ScriptedEngine(script)
-        engine._info = replace(engine.info, chat_template=template)
+        engine.info = replace(engine.info, chat_template=template)
         monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: model)
         monkeypatch.setattr(
             "ttc_cli.solving.solver.open_engine", lambda path, settings, name: engine

@@ -335,7 +335,7 @@ def test_the_verifier_does_not_overrule_a_clear_vote() -> None:
 
 def test_confidence_is_in_play_where_no_judge_can_be() -> None:
     engine = ScriptedEngine([says(1, tail=-2.0), says(2, tail=-0.1)])
-    engine._info = replace(engine.info, scores=False)
+    engine.info = replace(engine.info, scores=False)
     result, seen = think((), engine=engine, samples=2)
     assert result.answer is not None
     assert result.answer.text == "2"
@@ -373,20 +373,25 @@ def test_the_time_cap_ends_a_run_with_what_it_has() -> None:
 
 
 def test_an_engine_that_fails_loses_nothing_that_was_grown() -> None:
-    class Failing(ScriptedEngine):
-        def _step(self) -> None:
-            if self._steps > 40:
-                raise EngineError("the library crashed")
-            super()._step()
+    def fail_later(replies: list[Reply]) -> ScriptedEngine:
+        engine = ScriptedEngine(replies)
+        slots, step = engine._slots, engine._slots._step
 
-    engine = Failing([says(1), UNSURE])
-    result, seen = think((), engine=engine)
+        def fail() -> None:
+            if slots._steps > 40:
+                raise EngineError("the library crashed")
+            step()
+
+        slots._step = fail
+        return engine
+
+    result, seen = think((), engine=fail_later([says(1), UNSURE]))
     assert result.answer is not None
     assert result.answer.text == "1"
     assert result.stop_reason == "the engine failed"
     assert any(isinstance(each, Warned) for each in seen)
     with pytest.raises(EngineError):
-        think((), engine=Failing([UNSURE]))
+        think((), engine=fail_later([UNSURE]))
 
 
 def test_several_questions_at_once_are_solved_as_each_alone() -> None:

@@ -262,7 +262,7 @@ def test_a_question_too_long_for_the_verifier_is_its_own_failure() -> None:
 
 def test_engines_that_cannot_score_are_refused() -> None:
     engine = ScriptedEngine()
-    engine._info = replace(engine.info, scores=False)
+    engine.info = replace(engine.info, scores=False)
     with pytest.raises(UsageError, match="reads no label tokens"):
         PrmVerifier(engine, VERSAPRM)
 
