@@ -123,7 +123,7 @@ def test_step_needs_a_keyboard(kept):
         env=os.environ.copy(),
     )
     assert done.returncode == 2
-    assert "stdin is no terminal" in done.stderr
+    assert "stdin is not a terminal" in done.stderr
 
 
 @pytest.mark.parametrize(

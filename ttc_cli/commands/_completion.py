@@ -1,7 +1,7 @@
 """What the shell is offered for the next word: names of models, strategies, presets and the like.
 
-Each is called while the user waits for the Tab key, and imports little. What goes wrong here, a
-damaged settings file say, ends without a word in ``main``: a prompt is no place for errors. Names
+Each is called while the user waits for the Tab key, and imports little. What goes wrong here, as
+a damaged settings file, ends without a word in ``main``: errors have no place in a prompt. Names
 that a shell would read as more than a word are never offered.
 """
 

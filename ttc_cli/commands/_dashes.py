@@ -16,7 +16,7 @@ _WITH_VALUE = re.compile(r"--[\w-]+=")
 
 
 class TextCommand(PanelCommand):
-    """A command that takes for a text what cannot be meant as an option."""
+    """A command that takes an argument for a text where it cannot be meant as an option."""
 
     takes_text = True
 
@@ -39,9 +39,9 @@ class TextCommand(PanelCommand):
 def is_text(argument: str, options: Container[str]) -> bool:
     """Whether ``argument``, which begins with a dash, is certainly none of ``options``.
 
-    Behind its dashes stands no letter (``-5``, ``-(3+4)``, ``-√2``), or several words follow, the
-    first of which is no option (``-x + 3 = 5``), or is one that is reckoned with
-    (``-m + 3 = 5``). ``--sytem="Be kind"`` is a misspelt option.
+    It is a text if no letter follows the dashes (``-5``, ``-(3+4)``, ``-√2``), or if it has several
+    words and the first is not an option (``-x + 3 = 5``) or is calculated with (``-m + 3 = 5``).
+    ``--sytem="Be kind"`` is a misspelt option.
     """
     if not _OPTION.match(argument):
         return True

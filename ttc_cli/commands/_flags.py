@@ -350,7 +350,7 @@ RunId = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="Of the run, or how it begins; 'last' is the newest.",
+        help="The run's id, or how it begins; 'last' is the newest.",
         autocompletion=completion.complete_run,
     ),
 ]
@@ -371,11 +371,16 @@ Drawn = Annotated[int, typer.Option(help="Samples drawn for a question.", min=2,
 DrawnAt = Annotated[
     float | None,
     typer.Option(
-        "--temperature", help="Of the samples.  [default: the model's own]", min=0.0, metavar="T"
+        "--temperature",
+        help="Temperature of the samples.  [default: the model's own]",
+        min=0.0,
+        metavar="T",
     ),
 ]
-Longest = Annotated[int, typer.Option("--max-tokens", help="Limit of a sample.", min=1)]
-PoolSeed = Annotated[int, typer.Option("--seed", help="Of the samples.", min=0)]
+Longest = Annotated[
+    int, typer.Option("--max-tokens", help="The longest sample, in tokens.", min=1)
+]
+PoolSeed = Annotated[int, typer.Option("--seed", help="Seed of the samples.", min=0)]
 Pools = Annotated[
     Path | None,
     typer.Option(

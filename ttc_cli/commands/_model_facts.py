@@ -46,7 +46,7 @@ def describe_model(model: Model) -> dict[str, Any]:
 
     Raises:
         ModelMissing: the file cannot be read.
-        ModelCorrupt: it is no GGUF.
+        ModelCorrupt: it is not a GGUF.
     """
     entry = model.entry
     details: dict[str, Any] = {

@@ -23,7 +23,7 @@ _TAIL_CHARS = 100
 
 
 def open_runs() -> RunStore:
-    """The log of runs; to be read alone where it cannot be written to.
+    """Open the log of runs, for reading alone where it cannot be written to.
 
     Raises:
         UsageError: there is none yet.
@@ -165,7 +165,7 @@ def describe_result(result: Result, run: Run) -> dict[str, Any]:
 
 
 def describe_events(store: RunStore, run: Run) -> Iterator[str]:
-    """The lines that ``ttc solve --jsonl`` printed, text in pieces of another length."""
+    """The lines that ``ttc solve --jsonl`` printed; text may be cut in other places."""
     for timed in store.events(run.id):
         if isinstance(timed.event, events.RunEnded):
             yield jsonl.to_line(describe_result(timed.event.result, run))

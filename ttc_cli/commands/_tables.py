@@ -8,14 +8,14 @@ from ttc_cli.output import Output
 
 
 def align(rows: Iterable[Sequence[str]]) -> list[str]:
-    """``rows``, the first of which is the head, as lines with columns as wide as they must be."""
+    """``rows``, the head first, as lines whose columns are as wide as they must be."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def print_table(rows: Iterable[Sequence[str]]) -> None:
-    """``rows``, the first of which is the head, on stdout."""
+    """Print ``rows``, the head first."""
     Output().answer("\n".join(align(rows)))
 
 

@@ -111,13 +111,14 @@ def run(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="Of auto: a policy's name or file, or none.  [default: as 'ttc solve']",
+            help="The policy of auto: a name, a file, or none.  [default: as 'ttc solve']",
             metavar="NAME",
             autocompletion=completion.complete_policy,
         ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="What McNemar's tests are against.", metavar="NAME")
+        str | None,
+        typer.Option(help="The strategy that McNemar's tests compare with.", metavar="NAME"),
     ] = None,
     flight: Annotated[
         int, typer.Option(help="Questions at once on the model, for live strategies.", min=1)

@@ -42,7 +42,9 @@ def calibrate(
     model: flags.Model = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Of the policy.  [default: the model's and the data's]", metavar="NAME"),
+        typer.Option(
+            help="Name of the policy.  [default: the model's and the data's]", metavar="NAME"
+        ),
     ] = None,
     own_labels: Annotated[
         bool,
@@ -72,7 +74,7 @@ def calibrate(
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Fit to labelled questions when this model should think harder, and when it is in vain.
+    """Fit to labelled questions when this model should think harder, and when that is in vain.
 
     Draws candidates for each, fits to them how likely the leading answer is right, and tries out
     how each budget spends best. 'ttc solve' then uses it with this model.

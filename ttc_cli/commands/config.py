@@ -200,7 +200,7 @@ def _choose_file(project: bool) -> Path:
     if found is None and os.path.lexists(settings.PROJECT_FILE):
         raise UsageError(
             f"{settings.PROJECT_FILE} in this folder is not read: it, or the folder, belongs to "
-            "another user, or it is no file.",
+            "another user, or it is not a file.",
             "choose another folder, or set it in your own config.toml: ttc config set …",
         )
     return found or Path.cwd() / settings.PROJECT_FILE

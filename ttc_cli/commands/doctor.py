@@ -36,7 +36,7 @@ from ttc_cli.verifiers.checking import sandbox
 from ttc_cli.verifiers.checking.cells import describe_gaps
 
 CHECK_MODEL = "smollm2-135m"
-"""What to fetch where no model is here to test the build with: small, in no need of a hub."""
+"""What to fetch to test the build with where there is no model: small, and on no gated hub."""
 
 GIB = 1024**3
 
@@ -167,7 +167,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
 
 
 def judge_cpu(cpu: Cpu, cores: int) -> Check:
-    """What the processor is; nothing about it can be wrong."""
+    """What the processor is; it cannot be wrong."""
     features = ", ".join(sorted(cpu.features)) or "no known instruction sets"
     plural = "" if cores == 1 else "s"
     return Check("processor", Status.OK, f"{cpu.model}, {cores} core{plural} allowed: {features}")
@@ -202,7 +202,7 @@ def judge_disk(name: str, folder: Path, free: int) -> Check:
 
 
 def judge_contention(contention: Contention) -> Check:
-    """Whether something else computes: decode threads wait for one another at every step."""
+    """Whether other programs compute: decode threads wait for one another at every step."""
     if not contention.processes and not contention.stolen:
         return Check("contention", Status.OK, "nothing else computes")
     parts = [f"{p.name} (pid {p.pid}) uses {p.cores:.1f} cores" for p in contention.processes[:3]]
@@ -246,7 +246,7 @@ def judge_hash(record: Record) -> Check:
 
 
 def judge_crash(note: Path | None) -> Check | None:
-    """Whether a run ended by a crash of the native library, of which ``note`` tells; else None."""
+    """A warning where ``note`` tells that a run crashed in the native library."""
     if note is None:
         return None
     detail = f"a run crashed ({crash.name_signal(note)}); {crash.report(note)}"
@@ -255,7 +255,7 @@ def judge_crash(note: Path | None) -> Check | None:
 
 
 def judge_without_models(*, installed: bool) -> Check:
-    """The build cannot be tested without any model."""
+    """Why the build could not be tested: there is no model."""
     if not installed:
         return Check("build", Status.FAILED, "llama-cpp-python is not installed", "./install.sh")
     detail = "not tested: there is no model here to decode with"
@@ -263,7 +263,7 @@ def judge_without_models(*, installed: bool) -> Check:
 
 
 def judge_failure(name: str, error: TtcError) -> Check:
-    """A test in a child process that did not pass."""
+    """A failed test in a child process."""
     fix = error.hint
     if not isinstance(error, NativeCrash) and fix == "ttc doctor":
         fix = None  # that is where we are
@@ -334,7 +334,7 @@ def judge_fit(
 
 
 def _may_be_tuned(record: Record) -> bool:
-    """Whether that was never tried, or only beside other programs."""
+    """Whether tuning was never tried, or only while other programs computed."""
     tuning = record.tuning
     if tuning is None or tuning.state == "trial":
         return True

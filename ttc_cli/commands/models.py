@@ -262,7 +262,9 @@ def path(model: Name) -> None:
 @app.command(epilog=show_examples("ttc models prune --dry-run", "ttc models prune --yes"))
 def prune(
     yes: flags.Sure = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+    ] = False,
 ) -> None:
     """Delete unfinished downloads and superseded files."""
     leftovers = cleaning.find_leftovers()

@@ -46,7 +46,7 @@ app = make_group(
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="Of the policy, or a file.", autocompletion=complete_policy
+        metavar="NAME", help="The policy's name, or a file.", autocompletion=complete_policy
     ),
 ]
 
@@ -101,7 +101,7 @@ def use(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="Of the policy, or a file.",
+            help="The policy's name, or a file.",
             autocompletion=complete_policy,
             show_default=False,
         ),
@@ -132,7 +132,9 @@ def use(
 )
 def export(
     name: Name,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")
+    ],
 ) -> None:
     """Copy a policy into a file, for another machine with the same model."""
     path, _ = find_named(name)

@@ -61,7 +61,7 @@ def replay(
     if not math.isfinite(speed):
         raise UsageError(f"--speed {speed} is not a speed.", "ttc replay --speed 4 last")
     if step and not sys.stdin.isatty():
-        raise UsageError("--step waits for a key, and stdin is no terminal.", "leave --step out")
+        raise UsageError("--step waits for a key, and stdin is not a terminal.", "leave --step out")
     with open_runs() as store:
         run = store.find(name)
         timed = list(store.events(run.id))
@@ -94,7 +94,7 @@ def _show(playback: Playback, view: str, color: str) -> None:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[], None]]:
-    """What waits for a key of the terminal on stdin: keys come one by one and are not shown."""
+    """A function that waits for a key on stdin; keys come one by one and are not shown."""
     import termios
     import tty
 
@@ -112,7 +112,7 @@ def _keys() -> Iterator[Callable[[], None]]:
 
 
 def _answer(run: Run, timed: Sequence[Timed], out: Output, *, whole: bool, why: bool) -> int:
-    """Say what the run came to, as ``ttc solve`` did; returns the exit code."""
+    """Print the answer as ``ttc solve`` did; returns the exit code."""
     ends = [each.event.result for each in timed if isinstance(each.event, RunEnded)]
     if not ends:
         print_error(f"The run {run.id} came to no end: {run.state}.", "ttc runs list")

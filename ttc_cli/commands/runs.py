@@ -47,7 +47,7 @@ app = make_group(
 )
 
 Limit = Annotated[
-    int, typer.Option("--limit", "-n", help="At most so many; 0 is all.", min=0, metavar="N")
+    int, typer.Option("--limit", "-n", help="How many at most; 0 is all.", min=0, metavar="N")
 ]
 
 _UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -74,7 +74,9 @@ def _read(select: Callable[[RunStore], list[Run]]) -> list[Run]:
     epilog=show_examples("ttc runs search 17 23", "ttc runs search --json 'prime number'"),
 )
 def search(
-    words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be there.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORDS", help="What the run must contain, all of it.")
+    ],
     limit: Limit = 20,
     as_json: flags.PrintJson = False,
 ) -> None:
@@ -114,7 +116,7 @@ def export(
         Path | None,
         typer.Argument(
             metavar="[FILE]",
-            help="Where to, instead of stdout; it must not exist.",
+            help="Written instead of stdout; it must not exist.",
             show_default=False,
         ),
     ] = None,
@@ -163,15 +165,17 @@ def rm(
         list[str] | None,
         typer.Argument(
             metavar="[ID]...",
-            help="Of runs, or their beginnings, or 'last'.",
+            help="Runs' ids, or how they begin; 'last' is the newest.",
             autocompletion=completion.complete_run,
             show_default=False,
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that are kept.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete all of them.")] = False,
     older_than: Annotated[
         str | None,
-        typer.Option(help="Those begun longer ago: hours, days or weeks.", metavar="30d"),
+        typer.Option(
+            help="Delete those that began longer ago: hours, days or weeks.", metavar="30d"
+        ),
     ] = None,
     yes: flags.Sure = False,
 ) -> None:
@@ -198,12 +202,12 @@ def rm(
 
 @app.command(epilog=show_examples("ttc runs stats", "ttc runs stats --json"))
 def stats(as_json: flags.PrintJson = False) -> None:
-    """What 'auto' spent and saved, by predicted difficulty.
+    """Show what 'auto' spent and saved, by predicted difficulty.
 
     A run is held against all samples of its budget, each as long as its own candidates were on
     average, at the FLOPs a token that its model took: what a vote over all of them would have
     cost. Verifiers count in what was spent alone. Runs that were taken up count once, with all
-    that they took; those that did not end and those of a fixed strategy are left out.
+    that they took. Runs that did not end and those of a fixed strategy are left out.
     """
     runs = _read(lambda store: store.newest())
     bins = sum_up(runs)

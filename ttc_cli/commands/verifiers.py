@@ -363,7 +363,9 @@ def forget(
             show_default=False,
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Of all verifiers.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Forget the tests of all verifiers.")
+    ] = False,
 ) -> None:
     """Forget what tests of a verifier found, for every model."""
     if (name is None) is not everything:
