@@ -177,9 +177,9 @@ def test_a_verifier_that_fails_costs_its_scores_alone(install, ttc, name, why):
         ("import no_such_module", "strategies", "own", "ModuleNotFoundError"),
         ("raise SystemExit(3)", "strategies", "own", "SystemExit: 3"),
         ("", "verifiers", "same", "AttributeError"),
-        (STRATEGY, "strategies", "no_entry", "is no ttc_cli.search.context.StrategyEntry"),
+        (STRATEGY, "strategies", "no_entry", "is not a ttc_cli.search.context.StrategyEntry"),
         (STRATEGY, "strategies", "misnamed", "calls itself 'another'"),
-        (STRATEGY, "verifiers", "own", "is no ttc_cli.verifiers.base.VerifierEntry"),
+        (STRATEGY, "verifiers", "own", "is not a ttc_cli.verifiers.base.VerifierEntry"),
         (VERIFIER, "verifiers", "unmade", "ZeroDivisionError"),
     ],
 )

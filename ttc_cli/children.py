@@ -67,7 +67,7 @@ def start(
 
     Raises:
         OSError: it cannot be started.
-        ValueError: the program is no absolute path.
+        ValueError: the program is not an absolute path.
     """
     return subprocess.Popen(
         _check(command),
@@ -103,7 +103,7 @@ def run(
 
 def _check(command: Sequence[str]) -> Sequence[str]:
     if not os.path.isabs(command[0]):
-        raise ValueError(f"{command[0]} is no absolute path")
+        raise ValueError(f"{command[0]} is not an absolute path")
     return command
 
 

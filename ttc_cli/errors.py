@@ -12,7 +12,7 @@
     │   └── TemplateError       2   the model has no usable chat template
     ├── ModelError              3
     │   ├── ModelMissing        3   not on this machine
-    │   ├── ModelCorrupt        3   truncated, of the wrong hash, or no GGUF
+    │   ├── ModelCorrupt        3   truncated, of the wrong hash, or not a GGUF
     │   └── ModelUnsupported    3   a valid file that tree search cannot use
     ├── NoAnswer                4   a cap was reached before any candidate answered
     ├── DoesNotFit              5
@@ -86,7 +86,7 @@ class ModelMissing(ModelError):
 
 
 class ModelCorrupt(ModelError):
-    """The file is truncated, has the wrong hash, or is no GGUF."""
+    """The file is truncated, has the wrong hash, or is not a GGUF."""
 
 
 class ModelUnsupported(ModelError):

@@ -19,7 +19,7 @@ from ttc_cli.sanitise import clean
 
 COLOR_CHOICES = ("auto", "always", "never")
 SAY_SECONDS = 30.0
-"""Between two lines of progress where stderr is no terminal."""
+"""Between two lines of progress where stderr is not a terminal."""
 
 
 def use_color(

@@ -71,14 +71,14 @@ def load(plugin: Plugin, wanted: type[_T]) -> _T:
     """What the entry point of ``plugin`` names.
 
     Raises:
-        UsageError: it cannot be imported, or is no ``wanted`` of that name; names the package.
+        UsageError: it cannot be imported, or is not a ``wanted`` of that name; names the package.
     """
     try:
         found = plugin.point.load()
     except (Exception, SystemExit) as error:  # whatever another's module does when imported
         raise refuse(plugin, f"{type(error).__name__}: {error}") from error
     if not isinstance(found, wanted):
-        raise refuse(plugin, f"{plugin.point.value} is no {wanted.__module__}.{wanted.__name__}")
+        raise refuse(plugin, f"{plugin.point.value} is not a {wanted.__module__}.{wanted.__name__}")
     name = getattr(found, "name", None)
     if name != plugin.name or not _NAME.fullmatch(plugin.name):
         raise refuse(plugin, f"{plugin.point.value} calls itself {name!r}")

@@ -25,7 +25,7 @@ _HEAD = 2**16
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileRow:
     """A row of a file: its columns, or the ``error`` that makes it none.
 
     ``number`` is that of the line it begins at, or of its place in an array, from 1; ``unit`` says
@@ -58,7 +58,7 @@ def _fold(name: str) -> str:
     return name.strip().casefold()
 
 
-def read_jsonl(data: bytes, name: str) -> Iterator[Found]:
+def read_jsonl(data: bytes, name: str) -> Iterator[FileRow]:
     """The JSON objects of ``data``: one a line, blank lines left out, or the items of an array.
 
     Args:
@@ -66,7 +66,7 @@ def read_jsonl(data: bytes, name: str) -> Iterator[Found]:
         name: its file, for messages.
 
     Raises:
-        UsageError: it begins as an array and is none, or its objects go over several lines.
+        UsageError: it begins as an array and is not one, or its objects go over several lines.
     """
     if data.lstrip()[:1] == b"[" and not _is_one_line(data):
         yield from _read_array(data, name)
@@ -78,32 +78,32 @@ def read_jsonl(data: bytes, name: str) -> Iterator[Found]:
         try:
             columns = _DECODER.decode(decode_utf8(line, f"Line {number}", name))
             if not isinstance(columns, dict):
-                raise UsageError(f"Line {number} is no JSON object.")
+                raise UsageError(f"Line {number} is not a JSON object.")
         except UsageError as error:
-            yield Found(number, error=error)
+            yield FileRow(number, error=error)
         except (ValueError, RecursionError) as error:
             if first and _count_lines(data) > 1:
                 raise UsageError(
                     f"The JSON objects of {name} go over several lines; here one is one line.",
                     f"jq -c . {shlex.quote(name)} > lines.jsonl",
                 ) from error
-            yield Found(number, error=UsageError(f"Line {number} is not JSON: {error}."))
+            yield FileRow(number, error=UsageError(f"Line {number} is not JSON: {error}."))
         else:
-            yield Found(number, columns)
+            yield FileRow(number, columns)
         first = False
 
 
-def _read_array(data: bytes, name: str) -> Iterator[Found]:
+def _read_array(data: bytes, name: str) -> Iterator[FileRow]:
     try:
         items = _DECODER.decode(decode_utf8(data, name, name))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} begins as a JSON array, and is not JSON: {error}.") from error
     for number, item in enumerate(items, 1):
         if isinstance(item, dict):
-            yield Found(number, item, unit="row")
+            yield FileRow(number, item, unit="row")
         else:
-            told = f"Row {number} of the array is no JSON object."
-            yield Found(number, error=UsageError(told, 'write {"question": "…"}'), unit="row")
+            told = f"Row {number} of the array is not a JSON object."
+            yield FileRow(number, error=UsageError(told, 'write {"question": "…"}'), unit="row")
 
 
 def _is_one_line(data: bytes) -> bool:
@@ -136,7 +136,7 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number there")
+    raise ValueError(f"{name} is not a number there")
 
 
 def _read_float(text: str) -> float:
@@ -150,7 +150,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[Found]:
+def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[FileRow]:
     """The records of ``data`` under its header; those without any text are left out.
 
     They are parted by commas, or by the semicolons, tabs or bars that the header is parted by.
@@ -164,7 +164,7 @@ def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[Found]:
         wanted: names of columns, by which the header is known.
 
     Raises:
-        UsageError: the header is no CSV, or two columns have the same name.
+        UsageError: the header is not CSV, or two columns have the same name.
     """
     # A line that is not UTF-8 is found by its lone surrogates; the others are read all the same.
     text = data.decode("utf-8", "surrogateescape")
@@ -191,7 +191,7 @@ def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[Found]:
             known = known or _refuse(number, before + reader.line_num, error)
             if header is None:  # what follows means nothing without it
                 raise known from error
-            yield Found(number, error=known)
+            yield FileRow(number, error=known)
             continue
         if not any(cells):
             continue
@@ -239,7 +239,7 @@ def _read_header(cells: list[str]) -> list[str]:
     return names
 
 
-def _read_record(number: int, header: list[str], cells: list[str]) -> Found:
+def _read_record(number: int, header: list[str], cells: list[str]) -> FileRow:
     while len(cells) > len(header) and not cells[-1]:
         cells.pop()
     cells += [""] * (len(header) - len(cells))
@@ -250,5 +250,5 @@ def _read_record(number: int, header: list[str], cells: list[str]) -> Found:
     if len(cells) > len(header) or nameless:
         under = "a column without a name" if nameless else f"{len(header)} columns"
         told = f"Line {number} has {len(cells)} cells under {under}."
-        return Found(number, error=UsageError(told, 'put a cell with commas in quotes: "…"'))
-    return Found(number, {name: cell for name, cell in zip(header, cells, strict=True) if name})
+        return FileRow(number, error=UsageError(told, 'put a cell with commas in quotes: "…"'))
+    return FileRow(number, {name: cell for name, cell in zip(header, cells, strict=True) if name})

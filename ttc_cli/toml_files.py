@@ -34,7 +34,7 @@ def read_toml(path: Path, hint: str | None = "ttc config edit") -> dict[str, Any
         # Non-blocking, for a pipe that nobody writes to.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as f:
             if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
-                raise UsageError(f"{path} is no regular file.")
+                raise UsageError(f"{path} is not a regular file.")
             data = f.read(_MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}

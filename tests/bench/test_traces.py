@@ -86,7 +86,7 @@ def test_a_numbers_name_is_its_text_and_others_are_of_another_part(read: Any) ->
     ("line", "said"),
     [
         ("What?", "not JSON"),
-        ("7", "no JSON object"),
+        ("7", "not a JSON object"),
         ('{"strategy": "s", "answer": 1}', "it has no question"),
         (trace(question=None, answer="1"), "it has no question"),
         (trace(), "it has no text or answer"),

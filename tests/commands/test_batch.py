@@ -311,7 +311,7 @@ BAD = [
     (b'{"question": ""}', "empty", 2),
     (b'{"question": 7}', "no text", 2),
     (b'{"q": "What?"}', "--column", 2),
-    (b'["What?"]', "no JSON object", 2),
+    (b'["What?"]', "not a JSON object", 2),
     (b"What?", "not JSON", 2),
     (b'{"question": "caf\xe9"}', "UTF-8", 2),
     (b'{"question": "a\\u0000b"}', "NUL", 2),

@@ -155,7 +155,7 @@ def test_a_batch_shows_a_bar_and_leaves_the_summary(terminal, tmp_path):
     assert "of 5 questions" not in run.shown
     assert run.shown.splitlines()[-1].startswith("3 questions answered · 2 failed · ")
     assert "question [/x]: The question is empty." in run.shown
-    assert "question 2: Line 2 is no JSON object." in run.shown
+    assert "question 2: Line 2 is not a JSON object." in run.shown
     assert b"\x1b[2J" not in run.bytes
     assert not run.screen.cursor.hidden
 

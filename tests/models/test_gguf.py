@@ -76,9 +76,9 @@ def test_a_token_outside_the_vocabulary_has_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no GGUF model"),
-        (b"GGUF", "no GGUF model"),
-        (b"<!DOCTYPE html>" * 20, "no GGUF model"),
+        (b"", "not a GGUF model"),
+        (b"GGUF", "not a GGUF model"),
+        (b"<!DOCTYPE html>" * 20, "not a GGUF model"),
         (gguf()[:-200], "truncated"),
         (gguf()[:150], "ends in the middle of its header"),
         (gguf(data_bytes=0), "truncated"),

@@ -28,7 +28,7 @@ from ttc_cli.models import files, records
 from ttc_cli.models import hub as hub_module
 from ttc_cli.models.download import download
 from ttc_cli.models.hub import Hub
-from ttc_cli.models.progress import Phase, Progress
+from ttc_cli.models.progress import ModelProgress, Phase
 from ttc_cli.models.pull import ensure, pick_file, pull
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -201,7 +201,7 @@ def test_a_damaged_leftover_is_fetched_anew(server: FakeHub, hub: Hub) -> None:
     folder.mkdir(parents=True)
     digest = hashlib.sha256(BIG).hexdigest()
     (folder / f"tiny-Q4_K_M.gguf.{digest[:12]}.part").write_bytes(b"\0" * 5000)
-    notes: list[Progress] = []
+    notes: list[ModelProgress] = []
     path = pull(REFERENCE, hub=hub, report=notes.append)
     assert path.read_bytes() == BIG
     assert any("damaged" in note.note for note in notes if note.phase is Phase.NOTE)
@@ -218,7 +218,7 @@ def test_a_corrupt_byte_of_the_right_size_is_caught(server: FakeHub, hub: Hub) -
 
 def test_what_is_no_model_never_gets_a_place(server: FakeHub, hub: Hub) -> None:
     server.files[FILE] = b"<html>not a model</html>" * 9
-    with pytest.raises(ModelCorrupt, match="no GGUF"):
+    with pytest.raises(ModelCorrupt, match="not a GGUF"):
         pull(REFERENCE, hub=hub)
     server.files[FILE] = gguf({"general.architecture": "mamba"})
     with pytest.raises(ModelUnsupported, match="recurrent"):

@@ -94,7 +94,7 @@ def test_a_page_in_place_of_a_pinned_file_is_no_model(
         wrong = download_module.download(hub, remote, part, lambda done: None, slept.append)
         assert wrong != remote.sha256
     server.page, server.files[FILE] = None, LOGIN * 9
-    with pytest.raises(ModelCorrupt, match="no GGUF"):
+    with pytest.raises(ModelCorrupt, match="not a GGUF"):
         pull(REFERENCE, hub=hub)
     assert nothing_in_place()
 

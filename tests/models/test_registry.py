@@ -94,30 +94,36 @@ def test_the_users_entries_override() -> None:
         ("model = {}", "unknown key 'model'"),
         ("schema = 2", "not of schema 1"),
         ("models = 3", "not of schema 1"),
-        ("models.a = 3", "no table"),
+        ("models.a = 3", "not a table"),
         ('models."../a" = {}', "cannot be a model's name"),
         ("[models.a]\n", "at least one source"),
         ("[models.a]\nsources = 3", "at least one source"),
         ("[models.a]\nsources = [3]", "type must be one of"),
         ('[models.a]\nsources = [{ type = "ftp" }]', "sources.0: type must be one of"),
         ('[models.a]\nsources = [{ type = "hub", repo = "a/b" }]', "file"),
-        ('[models.a]\nsources = [{ type = "hub", repo = "a", file = "f" }]', "no hub repository"),
-        ('[models.a]\nsources = [{ type = "hub", repo = "a/b", file = "../f" }]', "no file name"),
+        (
+            '[models.a]\nsources = [{ type = "hub", repo = "a", file = "f" }]',
+            "a hub repository",
+        ),
+        (
+            '[models.a]\nsources = [{ type = "hub", repo = "a/b", file = "../f" }]',
+            "a file name",
+        ),
         ('[models.a]\nsources = [{ type = "file", path = "x", typo = 1 }]', "typo"),
         (
             '[models.a]\nsources = [{ type = "mirror", package = "a;b", version = "1", '
             'member = "m" }]',
-            "no package name",
+            "not a package name",
         ),
         (
             '[models.a]\nsources = [{ type = "mirror", package = "--index-url", version = "1", '
             'member = "m" }]',
-            "no package name",
+            "not a package name",
         ),
         (
             '[models.a]\nsources = [{ type = "mirror", package = "a", version = "1 --x", '
             'member = "m" }]',
-            "no package version",
+            "not a package version",
         ),
         (
             '[models.a]\nsources = [{ type = "mirror", package = "a", version = "1", '

@@ -20,7 +20,7 @@ from typing import Any
 
 from ttc_cli.bench import labels
 from ttc_cli.errors import NetworkError, UsageError
-from ttc_cli.tables import Found, read_csv, read_jsonl
+from ttc_cli.tables import FileRow, read_csv, read_jsonl
 from ttc_cli.texts import read_utf8
 from ttc_cli.types import AnswerType, Problem
 
@@ -137,11 +137,11 @@ def _slice(part: str | None) -> slice:
         raise UsageError(f"{part!r} is no range of questions; write it as 0:60.") from None
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, str, Found]]:
+def _read_rows(path: Path) -> Iterator[tuple[int, str, FileRow]]:
     """Each row with its number from 0 and what to call it in messages."""
     if path.suffix.lower() == ".parquet":
         for number, row in enumerate(_read_parquet(path)):
-            yield number, f"{path}, row {number + 1}", Found(number + 1, row)
+            yield number, f"{path}, row {number + 1}", FileRow(number + 1, row)
         return
     data = read_utf8(path, str(path), "The questions in")
     if path.suffix.lower() in (".csv", ".tsv"):
@@ -169,7 +169,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
 
 def _question(
-    path: Path, number: int, where: str, found: Found, kind: AnswerType | None
+    path: Path, number: int, where: str, found: FileRow, kind: AnswerType | None
 ) -> Question:
     if found.error is not None:
         raise UsageError(f"{path}: {found.error.message}", found.error.hint) from found.error

@@ -179,19 +179,19 @@ def read_header(path: Path) -> GgufInfo:
     Raises:
         ModelMissing: there is no file at ``path``, or it cannot be read.
         MemoryShort: a limit of this process leaves no room for a mapping.
-        ModelCorrupt: it is no GGUF, is truncated, or its header contradicts itself.
+        ModelCorrupt: it is not a GGUF, is truncated, or its header contradicts itself.
         ModelUnsupported: a valid GGUF that tree search cannot use: a recurrent or hybrid model,
             an encoder, an adapter, one part of a split model, or one with unknown tensor types.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ModelMissing(f"{path} is no regular file.", "ttc models list")
+            raise ModelMissing(f"{path} is not a regular file.", "ttc models list")
         size = status.st_size
         with path.open("rb") as file:
             if size < 24:
                 raise ModelCorrupt(
-                    f"{path.name} is no GGUF model: it holds {size} bytes.", _replace_hint(path)
+                    f"{path.name} is not a GGUF model: it holds {size} bytes.", _replace_hint(path)
                 )
             with mmap.mmap(file.fileno(), min(size, _MAX_HEADER), access=mmap.ACCESS_READ) as data:
                 return _read(path, _Cursor(data, size), size)
@@ -219,7 +219,7 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
     magic = cursor.raw(4)
     if magic != b"GGUF":
         raise ModelCorrupt(
-            f"{path.name} is no GGUF model: it does not begin with GGUF.", _replace_hint(path)
+            f"{path.name} is not a GGUF model: it does not begin with GGUF.", _replace_hint(path)
         )
     version = cursor.u32()
     if version not in (2, 3):

@@ -147,7 +147,7 @@ class Hub:
         Raises:
             AccessDenied: the hub wants a token, or its licence accepted.
             ModelMissing: no such repository, revision or file.
-            NetworkError: the hub failed, asks to slow down, or is no hub.
+            NetworkError: the hub failed, asks to slow down, or is not a hub.
         """
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 

@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ModelProgress:
     """One report. ``done`` of ``total`` bytes, ``total`` None where unknown."""
 
     model: str
@@ -37,10 +37,10 @@ class Progress:
     note: str = ""
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[ModelProgress], None]
 
 
-def ignore(progress: Progress) -> None:
+def ignore(progress: ModelProgress) -> None:
     """A report that goes nowhere."""
 
 
@@ -91,7 +91,7 @@ def _bars(stream: TextIO) -> Iterator[Report]:
     with Bars(*columns, console=console, transient=True) as bars:
         tasks: dict[tuple[str, Phase], TaskID] = {}
 
-        def report(progress: Progress) -> None:
+        def report(progress: ModelProgress) -> None:
             if progress.phase is Phase.NOTE:
                 bars.print(Text(clean(progress.note)))
                 return
@@ -115,7 +115,7 @@ class _Lines:
         self._stream = stream
         self._said: set[tuple[Phase, int]] = set()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: ModelProgress) -> None:
         if progress.phase is Phase.NOTE:
             self._say(progress.note)
             return

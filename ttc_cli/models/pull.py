@@ -31,7 +31,14 @@ from ttc_cli.models.fitting import check_disk, check_memory
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hub import Hub, ListedFile
 from ttc_cli.models.mirror import fetch_parts
-from ttc_cli.models.progress import Phase, Progress, Report, format_bytes, ignore, show_progress
+from ttc_cli.models.progress import (
+    ModelProgress,
+    Phase,
+    Report,
+    format_bytes,
+    ignore,
+    show_progress,
+)
 from ttc_cli.models.registry import (
     Entry,
     FileSource,
@@ -147,7 +154,7 @@ def verify(name: str, report: Report = ignore) -> records.Record:
     total = path.stat().st_size
 
     def tell(done: int) -> None:
-        report(Progress(model.name, Phase.CHECK, done, total))
+        report(ModelProgress(model.name, Phase.CHECK, done, total))
 
     tell(0)
     wanted = model.entry.sha256 or (record.sha256 if record is not None else None)
@@ -189,7 +196,7 @@ def _fetch(entry: Entry, folder: Path, hub: Hub, report: Report) -> _Fetched:
 def _fetch_from(source: Source, entry: Entry, folder: Path, hub: Hub, report: Report) -> _Fetched:
     def moved(done: int) -> None:
         shown = done if entry.size is None else min(done, entry.size)
-        report(Progress(entry.name, Phase.DOWNLOAD, shown, entry.size))
+        report(ModelProgress(entry.name, Phase.DOWNLOAD, shown, entry.size))
 
     match source:
         case HubSource():
@@ -229,7 +236,7 @@ def _fetch_from_hub(
         report(_resuming(entry, kept))
 
     def moved(done: int) -> None:
-        report(Progress(entry.name, Phase.DOWNLOAD, done, remote.size))
+        report(ModelProgress(entry.name, Phase.DOWNLOAD, done, remote.size))
 
     sha256 = download(hub, remote, part, moved)
     if wanted and sha256 != wanted and kept:
@@ -252,11 +259,11 @@ def _check_hash(found: str, wanted: str | None, where: str) -> None:
         )
 
 
-def _note(entry: Entry, text: str) -> Progress:
-    return Progress(entry.name, Phase.NOTE, note=text)
+def _note(entry: Entry, text: str) -> ModelProgress:
+    return ModelProgress(entry.name, Phase.NOTE, note=text)
 
 
-def _resuming(entry: Entry, kept: int) -> Progress:
+def _resuming(entry: Entry, kept: int) -> ModelProgress:
     return _note(entry, f"Going on where the last download stopped ({format_bytes(kept)}).")
 
 

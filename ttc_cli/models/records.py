@@ -24,7 +24,7 @@ from typing import Any
 
 from ttc_cli import paths
 from ttc_cli.errors import ModelCorrupt, ModelMissing, TtcError
-from ttc_cli.models.progress import Phase, Progress, Report
+from ttc_cli.models.progress import ModelProgress, Phase, Report
 from ttc_cli.models.registry import SOURCES, Source
 
 RECORD = "model.json"
@@ -124,7 +124,7 @@ def lock(name: str, report: Report | None = None) -> Iterator[None]:
     except Timeout:
         if report is None:
             raise TtcError(f"{busy}.", "wait for it, or stop it") from None
-        report(Progress(name, Phase.NOTE, note=f"{busy}: waiting for it."))
+        report(ModelProgress(name, Phase.NOTE, note=f"{busy}: waiting for it."))
         held = guard.acquire()
     with held:
         yield

@@ -60,9 +60,9 @@ class HubSource:
 
     def __post_init__(self) -> None:
         if not _REPO.fullmatch(self.repo):
-            raise ValueError(f"{self.repo!r} is no hub repository (user/name)")
+            raise ValueError(f"{self.repo!r} is not a hub repository (user/name)")
         if not is_plain_path(self.file):
-            raise ValueError(f"{self.file!r} is no file name inside a repository")
+            raise ValueError(f"{self.file!r} is not a file name inside a repository")
 
     def __str__(self) -> str:
         return f"hub {self.repo}/{self.file}@{self.revision[:12]}"
@@ -87,9 +87,9 @@ class MirrorSource:
         if not 1 <= self.parts <= 999:
             raise ValueError("a mirror has 1 to 999 parts")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.package_of(1)):
-            raise ValueError(f"{self.package!r} is no package name")
+            raise ValueError(f"{self.package!r} is not a package name")
         if not re.fullmatch(r"[0-9][\w.+!-]*", self.version):
-            raise ValueError(f"{self.version!r} is no package version")
+            raise ValueError(f"{self.version!r} is not a package version")
 
     def __str__(self) -> str:
         more = f" and {self.parts - 1} more" if self.parts > 1 else ""
@@ -210,7 +210,7 @@ def load_registry() -> Registry:
     """The shipped entries, overridden by the user's.
 
     Raises:
-        UsageError: the user's file is no TOML or does not keep to the schema.
+        UsageError: the user's file is not TOML or does not match the schema.
     """
     shipped = _load_shipped()
     path = user_file()
@@ -222,7 +222,7 @@ def load_registry() -> Registry:
     registry = Registry({**shipped.entries, **own}, defaults)
     for name in defaults:
         if registry.get(name) is None:
-            raise UsageError(f"{path}: defaults names {name!r}, which is no model.")
+            raise UsageError(f"{path}: defaults names {name!r}, which is not a model.")
     return registry
 
 
@@ -286,7 +286,7 @@ def check_entry(name: str, raw: object, origin: str) -> Entry:
     if not is_model_name(name):
         raise UsageError(f"{origin}: {name!r} cannot be a model's name.", "use a-z, 0-9, . _ -")
     if not isinstance(raw, dict):
-        raise UsageError(f"{origin}: models.{name} is no table.")
+        raise UsageError(f"{origin}: models.{name} is not a table.")
     where = f"{origin}: models.{name}"
     try:
         sources = []

@@ -25,7 +25,7 @@ from ttc_cli import paths
 from ttc_cli.errors import DiskFull, EngineError, MemoryShort, TtcError, UsageError
 from ttc_cli.models import files, hardware, records
 from ttc_cli.models.gguf import GgufInfo, read_header
-from ttc_cli.models.progress import Phase, Progress, Report, format_bytes, ignore
+from ttc_cli.models.progress import ModelProgress, Phase, Report, format_bytes, ignore
 from ttc_cli.models.records import lock
 from ttc_cli.tuning.verdict import average, decide
 
@@ -181,7 +181,9 @@ def tune(
     with lock(_require(name).name):
         made = plan(name, kind)
         if made.written:
-            report(Progress(name, Phase.NOTE, note=f"{made.target.name} is here: measuring it."))
+            report(
+                ModelProgress(name, Phase.NOTE, note=f"{made.target.name} is here: measuring it.")
+            )
         else:
             _write(made, trials, report)
         try:
@@ -282,7 +284,7 @@ def _write(made: TunePlan, trials: Trials, report: Report) -> None:
     part.unlink(missing_ok=True)  # a killed run's: its header was never written
 
     def tell(done: int) -> None:
-        report(Progress(made.name, Phase.TUNE, min(done, made.bytes), made.bytes))
+        report(ModelProgress(made.name, Phase.TUNE, min(done, made.bytes), made.bytes))
 
     tell(0)
     try:
@@ -293,7 +295,7 @@ def _write(made: TunePlan, trials: Trials, report: Report) -> None:
             part,
             None,
             made.name,
-            lambda done: report(Progress(made.name, Phase.CHECK, done, total)),
+            lambda done: report(ModelProgress(made.name, Phase.CHECK, done, total)),
         )
         # Its own tuning may be in use under this very name: from here on it is on trial.
         _note(made, part, sha256)
@@ -329,7 +331,7 @@ def _note(made: TunePlan, part: Path, sha256: str) -> None:
 
 def _measure(made: TunePlan, trials: Trials, report: Report, *, keep: bool) -> Outcome:
     def say(text: str) -> None:
-        report(Progress(made.name, Phase.NOTE, note=text))
+        report(ModelProgress(made.name, Phase.NOTE, note=text))
 
     say("Comparing what the two files say …")
     agreement = trials.compare(made.source, made.target)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ttc_cli.errors import TtcError, UsageError
-from ttc_cli.tables import Found, find_column, read_csv, read_jsonl
+from ttc_cli.tables import FileRow, find_column, read_csv, read_jsonl
 from ttc_cli.texts import STDIN, decode_utf8, read_utf8
 
 Format = Literal["jsonl", "csv", "lines"]
@@ -92,16 +92,16 @@ def _guess(source: str, data: bytes) -> Format:
     return ENDINGS[ending]
 
 
-def _read_lines(data: bytes, name: str) -> Iterator[Found]:
+def _read_lines(data: bytes, name: str) -> Iterator[FileRow]:
     for number, line in enumerate(data.splitlines(), 1):
         if line.strip():
             try:
-                yield Found(number, {TEXT: decode_utf8(line, f"Line {number}", name)})
+                yield FileRow(number, {TEXT: decode_utf8(line, f"Line {number}", name)})
             except UsageError as error:
-                yield Found(number, error=error)
+                yield FileRow(number, error=error)
 
 
-def _name_rows(found: Iterable[Found]) -> Iterator[Row | Failure]:
+def _name_rows(found: Iterable[FileRow]) -> Iterator[Row | Failure]:
     """Rows by their ids, each of which is that of one row alone; 1 and "1" are the same.
 
     A row without one, or with that of a row before it, is called by its number; by ``line 3``
@@ -121,7 +121,7 @@ def _name_rows(found: Iterable[Found]) -> Iterator[Row | Failure]:
         yield Row(id, row.columns) if error is None else Failure(id, error)
 
 
-def _take_id(row: Found) -> tuple[Id | None, TtcError | None]:
+def _take_id(row: FileRow) -> tuple[Id | None, TtcError | None]:
     """The id that ``row`` gives itself, taken out of its columns, and what is wrong with it."""
     column = find_column(row.columns, ("id",))
     id = None if column is None else row.columns.pop(column)
