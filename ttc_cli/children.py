@@ -15,21 +15,12 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, STDOUT, SubprocessError, TimeoutExpired
+from subprocess import DEVNULL as DEVNULL
+from subprocess import PIPE as PIPE
+from subprocess import STDOUT as STDOUT
+from subprocess import SubprocessError as SubprocessError
+from subprocess import TimeoutExpired as TimeoutExpired
 from typing import IO, TypeAlias
-
-__all__ = [
-    "DEVNULL",
-    "PIPE",
-    "STDOUT",
-    "Process",
-    "SubprocessError",
-    "TimeoutExpired",
-    "find_program",
-    "name_python",
-    "run",
-    "start",
-]
 
 Process: TypeAlias = subprocess.Popen[bytes]
 

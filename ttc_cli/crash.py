@@ -98,12 +98,15 @@ def find_crash() -> Path | None:
 
     Notes of processes that ended otherwise, and all but the last few, are deleted.
     """
+    import psutil
+
     with contextlib.suppress(OSError):
         found = []
         for note in sorted(folder().iterdir(), key=lambda path: path.stat().st_mtime_ns):
             if note.stat().st_size:
                 found.append(note)
-            elif not _lives(note.stem):
+            # The name is a process id, which has nine digits at most.
+            elif not (note.stem.isdecimal() and psutil.pid_exists(int(note.stem[:9]))):
                 note.unlink()
         for old in found[:-_KEPT]:
             old.unlink()
@@ -132,13 +135,3 @@ def name_signal(note: Path) -> str:
     except OSError:
         return "unknown"
     return first.removeprefix("Fatal Python error:").strip() or "unknown"
-
-
-def _lives(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

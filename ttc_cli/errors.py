@@ -1,29 +1,8 @@
 """The error family. Each says what happened and what it means; ``hint`` is the next command.
 
-::
-
-    TtcError                    1   runtime failure
-    ├── EngineError             1   the engine failed while it ran
-    │   └── NativeCrash         1   the native library crashed in a child process
-    ├── DiskFull                1   no room left on a device
-    ├── RunDamaged              1   a recorded run cannot be read
-    ├── RunsUnavailable         1   the log of runs cannot be opened or written
-    ├── UsageError              2   wrong flag, prompt or configuration
-    │   └── TemplateError       2   the model has no usable chat template
-    ├── ModelError              3
-    │   ├── ModelMissing        3   not on this machine
-    │   ├── ModelCorrupt        3   truncated, of the wrong hash, or not a GGUF
-    │   └── ModelUnsupported    3   a valid file that tree search cannot use
-    ├── NoAnswer                4   a cap was reached before any candidate answered
-    ├── DoesNotFit              5
-    │   ├── MemoryShort         5   model and KV cache exceed the free memory
-    │   └── PromptTooLong       5   the prompt exceeds the context window
-    └── NetworkError            6
-        ├── Unreachable         6   no source answered
-        ├── AccessDenied        6   a hub or a server wants a token, a key or a licence
-        └── ServerFailed        6   a server failed in mid-run; an EngineError too
-
-129, 130, 141 and 143 are signals (SIGHUP, SIGINT, SIGPIPE, SIGTERM), not errors of this family.
+``exit_code`` is what the command then ends with: 1 failure while running, 2 wrong usage, 3 no sound
+model file, 4 no answer, 5 does not fit, 6 network. 129, 130, 141 and 143 are signals (SIGHUP,
+SIGINT, SIGPIPE, SIGTERM), not errors of this family.
 """
 
 from __future__ import annotations

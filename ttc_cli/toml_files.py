@@ -172,14 +172,12 @@ def _edit_table(lines: list[str], place: tuple[str, ...], value: Any) -> list[st
     """Replace the table with that header, take it out, or put it at the end."""
     import tomli_w
 
-    wanted: Any = value
-    header: Any = {}
-    for name in reversed(place):
-        wanted, header = {name: wanted}, {name: header}
-    table = [] if value is None else tomli_w.dumps(wanted).splitlines(keepends=True)
+    outer, name = place
+    written = "" if value is None else tomli_w.dumps({outer: {name: value}})
+    table = written.splitlines(keepends=True)
     starts = [n for n, line in enumerate(lines) if line.lstrip().startswith("[")]
     for n in starts:
-        if _read_line(lines[n]) == header:
+        if _read_line(lines[n]) == {outer: {name: {}}}:
             last = next((m for m in starts if m > n), len(lines))
             # A comment above the next header belongs to that.
             while not lines[last - 1].strip() or lines[last - 1].lstrip().startswith("#"):

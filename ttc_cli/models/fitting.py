@@ -15,7 +15,7 @@ from ttc_cli.models import records
 from ttc_cli.models.cleaning import list_unfinished, measure
 from ttc_cli.models.hardware import Memory, count_cores, read_free_disk, read_memory
 from ttc_cli.models.progress import format_bytes
-from ttc_cli.models.registry import Entry, FileSource, HubSource, Registry, load_registry
+from ttc_cli.models.registry import Entry, FileSource, HubSource, load_registry
 
 SLOWEST = 4.0
 """Tokens a second of one stream below which a smaller model is chosen."""
@@ -40,11 +40,7 @@ class Default:
 
 
 def choose_default(
-    registry: Registry | None = None,
-    memory: Memory | None = None,
-    cores: int | None = None,
-    *,
-    here: bool = True,
+    memory: Memory | None = None, cores: int | None = None, *, here: bool = True
 ) -> Default:
     """The default for this machine. ``here``: prefer what needs no download.
 
@@ -52,7 +48,7 @@ def choose_default(
     here; the first default that fits. ``memory`` and ``cores`` are those of this machine unless
     given.
     """
-    registry = registry or load_registry()
+    registry = load_registry()
     memory = memory or read_memory()
     cores = cores or count_cores()
     defaults = [registry.require(name) for name in registry.defaults]

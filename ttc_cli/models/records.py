@@ -230,9 +230,7 @@ def check_file(
     return found
 
 
-def check_tuned(
-    record: Record, report: Callable[[int], None] = lambda done: None, *, again: bool = False
-) -> None:
+def check_tuned(record: Record, *, again: bool = False) -> None:
     """Make sure that a tuned file that is used is what was written; hash it if it was touched.
 
     ``again``: hash it in any case.
@@ -245,7 +243,7 @@ def check_tuned(
         return
     status = tuned.path.stat()
     try:
-        check_file(tuned.path, tuned.sha256, f"{record.name} ({tuned.kind})", report)
+        check_file(tuned.path, tuned.sha256, f"{record.name} ({tuned.kind})")
     except ModelCorrupt as error:
         raise ModelCorrupt(error.message, f"ttc models tune {record.name} --undo") from None
     fresh = replace(tuned, mtime_ns=status.st_mtime_ns)
