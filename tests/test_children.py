@@ -73,7 +73,7 @@ STARTS = {
     "another pip": lambda: mirror.find_pip(own=False),
     "algebra": solve_algebra,
     "crash": watch_a_crash,
-    "accelerators": lambda: list(hardware._nvidia(Path("/no"))),
+    "accelerators": lambda: hardware.find_accelerators(),
     "processor": lambda: hardware._sysctl("hw.optional.arm.FEAT_DotProd"),
     "check": lambda: check(False),
     "check in bubblewrap": lambda: check(True),

@@ -98,15 +98,12 @@ def find_crash() -> Path | None:
 
     Notes of processes that ended otherwise, and all but the last few, are deleted.
     """
-    import psutil
-
     with contextlib.suppress(OSError):
         found = []
         for note in sorted(folder().iterdir(), key=lambda path: path.stat().st_mtime_ns):
             if note.stat().st_size:
                 found.append(note)
-            # The name is a process id, which has nine digits at most.
-            elif not (note.stem.isdecimal() and psutil.pid_exists(int(note.stem[:9]))):
+            elif not _lives(note.stem):
                 note.unlink()
         for old in found[:-_KEPT]:
             old.unlink()
@@ -135,3 +132,9 @@ def name_signal(note: Path) -> str:
     except OSError:
         return "unknown"
     return first.removeprefix("Fatal Python error:").strip() or "unknown"
+
+
+def _lives(pid: str) -> bool:
+    import psutil
+
+    return pid.isdecimal() and len(pid) < 10 and psutil.pid_exists(int(pid))

@@ -37,14 +37,16 @@ class Machine:
             self.write(f"sys/fs/cgroup/{path}/{name.replace('__', '.')}", text)
 
     def memory(self) -> hardware.Memory:
-        return hardware.read_memory(self.proc, self.sys)
+        return hardware.read_memory()
 
     def cores(self) -> int:
-        return hardware.count_cores(self.proc, self.sys)
+        return hardware.count_cores()
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(hardware, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(hardware, "SYS", tmp_path / "sys")
     return Machine(tmp_path)
 
 
@@ -144,7 +146,7 @@ def test_features_of_an_x86_processor(machine: Machine) -> None:
         "processor\t: 0\nmodel name\t: Xeon Something\n"
         "flags\t\t: fpu avx2 avx512f avx512_vnni avx512vbmi amx_int8 amx_tile\n\nprocessor\t: 1\n",
     )
-    found = hardware.read_cpu(machine.proc)
+    found = hardware.read_cpu()
     assert found.model == "Xeon Something"
     assert found.features == {
         "avx2",
@@ -159,13 +161,13 @@ def test_features_of_an_x86_processor(machine: Machine) -> None:
 @linux
 def test_features_of_an_arm_processor(machine: Machine) -> None:
     machine.write("proc/cpuinfo", "processor : 0\nFeatures\t: fp asimd asimddp i8mm sve\n")
-    assert hardware.read_cpu(machine.proc).features == {"neon", "dotprod", "i8mm", "sve"}
+    assert hardware.read_cpu().features == {"neon", "dotprod", "i8mm", "sve"}
 
 
 def test_no_accelerator_without_a_driver(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sys, "platform", "linux")
-    assert hardware.find_accelerators(machine.proc, machine.sys) == ()
+    assert hardware.find_accelerators() == ()
 
 
 def test_an_nvidia_gpu_is_named_with_its_memory(
@@ -176,7 +178,7 @@ def test_an_nvidia_gpu_is_named_with_its_memory(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
-    found = hardware.find_accelerators(machine.proc, machine.sys)
+    found = hardware.find_accelerators()
     assert found == (hardware.Accelerator("cuda", "NVIDIA H100 80GB HBM3", 81559 * 1024**2),)
 
 
@@ -188,7 +190,7 @@ def test_a_failing_nvidia_tool_is_no_gpu(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
-    assert hardware.find_accelerators(machine.proc, machine.sys) == ()
+    assert hardware.find_accelerators() == ()
 
 
 def test_an_amd_gpu_is_found_and_cpu_nodes_are_not(
@@ -198,7 +200,7 @@ def test_an_amd_gpu_is_found_and_cpu_nodes_are_not(
     monkeypatch.setattr(sys, "platform", "linux")
     machine.write("sys/class/kfd/kfd/topology/nodes/0/gpu_id", "0\n")
     machine.write("sys/class/kfd/kfd/topology/nodes/1/gpu_id", "4711\n")
-    kinds = [found.kind for found in hardware.find_accelerators(machine.proc, machine.sys)]
+    kinds = [found.kind for found in hardware.find_accelerators()]
     assert kinds == ["rocm"]
 
 
@@ -253,9 +255,11 @@ def test_a_limit_of_addresses_is_a_limit_of_memory() -> None:
 def test_without_proc_the_system_is_asked_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert hardware.find_blindness() is None
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
-    memory = hardware.read_memory(tmp_path, tmp_path)
+    monkeypatch.setattr(hardware, "PROC", tmp_path)
+    monkeypatch.setattr(hardware, "SYS", tmp_path)
+    memory = hardware.read_memory()
     assert memory.total >= memory.free > 0
     assert hardware.watch_contention(0.01) == hardware.Contention((), 0.0)
-    assert "no /proc here" in (hardware.find_blindness(tmp_path) or "")
-    assert hardware.find_blindness() is None
+    assert "no /proc here" in (hardware.find_blindness() or "")

@@ -5,7 +5,7 @@ read-only mapping, skips arrays without building them, and never allocates by a 
 file states. Format: the GGUF specification of ggml, versions 2 and 3, little-endian; checks follow
 ``ggml/src/gguf.cpp``, so that what passes here loads there.
 
-Not covered: the weights themselves (``files`` hashes them) and rendering the chat template.
+Not covered: the weights themselves (``records`` hashes them) and rendering the chat template.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What this machine can give: memory, cores, instruction sets, accelerators, disk, quiet.
 
-Plain readings, taken anew at every call. Linux is read from ``/proc`` and ``/sys/fs/cgroup``
-(both injectable), because a container's limits appear nowhere else; other systems through psutil
-and ``sysctl``. Sizes are bytes.
+Plain readings, taken anew at every call. Linux is read from ``/proc`` and ``/sys/fs/cgroup``,
+because a container's limits appear nowhere else; other systems through psutil and ``sysctl``.
+Sizes are bytes.
 
 Not covered: NUMA, hybrid cores, GPU memory that is in use.
 """
@@ -13,6 +13,7 @@ import contextlib
 import os
 import platform
 import re
+import resource
 import shutil
 import sys
 from collections.abc import Iterator
@@ -95,14 +96,14 @@ class Contention:
         return sum(process.cores for process in self.processes) + self.stolen
 
 
-def read_memory(proc: Path = PROC, sys_root: Path = SYS) -> Memory:
+def read_memory() -> Memory:
     """Total and free memory, by the tightest of the machine and every cgroup above us.
 
     Page cache counts as free: the kernel gives it up, and mapped model files live there.
     """
-    total, free = _machine_memory(proc)
+    total, free = _machine_memory()
     limited = False
-    for folder in _cgroups(proc, sys_root, "memory"):
+    for folder in _cgroups("memory"):
         limit = _number(folder / "memory.max", folder / "memory.limit_in_bytes")
         used = _number(folder / "memory.current", folder / "memory.usage_in_bytes")
         if limit is None or used is None or (limit >= total and used <= total - free):
@@ -111,16 +112,18 @@ def read_memory(proc: Path = PROC, sys_root: Path = SYS) -> Memory:
         room = max(0, limit - max(0, used - cache))
         limited = limited or limit < total or room < free
         total, free = min(total, limit), min(free, room)
-    addresses = _read_address_space(proc)
-    if addresses is not None:
-        limited = limited or addresses[1] < free
-        total, free = min(total, addresses[0]), min(free, addresses[1])
+    addresses = resource.getrlimit(resource.RLIMIT_AS)[0]  # ulimit -v
+    pages = (_text(PROC / "self/statm") or "").split()
+    if addresses != resource.RLIM_INFINITY and pages:
+        room = max(0, addresses - int(pages[0]) * resource.getpagesize())
+        limited = limited or room < free
+        total, free = min(total, addresses), min(free, room)
     return Memory(total, free, limited)
 
 
-def find_blindness(proc: Path = PROC) -> str | None:
+def find_blindness() -> str | None:
     """What cannot be seen of this machine, in words; None where all can."""
-    if sys.platform != "linux" or (proc / "meminfo").is_file():
+    if sys.platform != "linux" or (PROC / "meminfo").is_file():
         return None
     return (
         "There is no /proc here: free memory is counted without page cache and without the limits "
@@ -128,18 +131,7 @@ def find_blindness(proc: Path = PROC) -> str | None:
     )
 
 
-def _read_address_space(proc: Path) -> tuple[int, int] | None:
-    """What ``ulimit -v`` allows this process, and what of it is left; None where it is no limit."""
-    import resource
-
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    sizes = (_text(proc / "self/statm") or "").split()
-    if limit == resource.RLIM_INFINITY or not sizes:
-        return None
-    return limit, max(0, limit - int(sizes[0]) * resource.getpagesize())
-
-
-def count_cores(proc: Path = PROC, sys_root: Path = SYS) -> int:
+def count_cores() -> int:
     """Cores this process may use: allowed by affinity and by every cgroup's quota, at least 1.
 
     A quota is rounded down: threads beyond it are all stopped together, again and again.
@@ -148,21 +140,21 @@ def count_cores(proc: Path = PROC, sys_root: Path = SYS) -> int:
         allowed = len(os.sched_getaffinity(0))
     else:
         allowed = os.cpu_count() or 1
-    for folder in _cgroups(proc, sys_root, "cpu"):
+    for folder in _cgroups("cpu"):
         quota = _quota(folder)
         if quota is not None:
             allowed = min(allowed, int(quota))
     return max(1, allowed)
 
 
-def read_cpu(proc: Path = PROC) -> Cpu:
+def read_cpu() -> Cpu:
     """The processor's name and the instruction sets that matter to llama.cpp."""
     architecture = platform.machine()
     if sys.platform == "darwin":
         named = _sysctl("machdep.cpu.brand_string") or architecture
         found = frozenset(each for name, each in _APPLE_FEATURES.items() if _sysctl(name) == "1")
         return Cpu(named, architecture, found)
-    text = _text(proc / "cpuinfo") or ""
+    text = _text(PROC / "cpuinfo") or ""
     fields: dict[str, str] = {}
     for line in text.splitlines():
         name, colon, value = line.partition(":")
@@ -173,10 +165,10 @@ def read_cpu(proc: Path = PROC) -> Cpu:
     return Cpu(fields.get("model name", architecture), architecture, features)
 
 
-def find_accelerators(proc: Path = PROC, sys_root: Path = SYS) -> tuple[Accelerator, ...]:
+def find_accelerators() -> tuple[Accelerator, ...]:
     """GPUs whose driver is there, whether or not the build can use them."""
-    found = list(_nvidia(proc))
-    nodes = sys_root / "class/kfd/kfd/topology/nodes"
+    found = list(_nvidia())
+    nodes = SYS / "class/kfd/kfd/topology/nodes"
     for node in sorted(nodes.glob("*/gpu_id")):
         if (_text(node) or "0").strip() not in ("", "0"):
             found.append(Accelerator("rocm", f"AMD GPU {node.parent.name}"))
@@ -225,8 +217,8 @@ def watch_contention(seconds: float = 0.5, least: float = 0.2) -> Contention:
     return Contention(tuple(busy), round(stolen if stolen >= 0.05 else 0.0, 2))
 
 
-def _machine_memory(proc: Path) -> tuple[int, int]:
-    text = _text(proc / "meminfo")
+def _machine_memory() -> tuple[int, int]:
+    text = _text(PROC / "meminfo")
     fields = dict(re.findall(r"^(\w+):\s+(\d+) kB", text or "", re.MULTILINE))
     if "MemTotal" in fields and "MemAvailable" in fields:
         return int(fields["MemTotal"]) * 1024, int(fields["MemAvailable"]) * 1024
@@ -240,19 +232,19 @@ def _machine_memory(proc: Path) -> tuple[int, int]:
     return virtual.total, virtual.available
 
 
-def _cgroups(proc: Path, sys_root: Path, controller: str) -> Iterator[Path]:
+def _cgroups(controller: str) -> Iterator[Path]:
     """Our own cgroup's folder and every one above it, innermost first (version 2 or 1).
 
     Inside a container the path in ``/proc/self/cgroup`` may be the host's and not exist here;
     then what is mounted at the root is our own group.
     """
-    for line in (_text(proc / "self/cgroup") or "").splitlines():
+    for line in (_text(PROC / "self/cgroup") or "").splitlines():
         number, _, rest = line.partition(":")
         names, _, path = rest.partition(":")
         if number == "0" and not names:
-            top = sys_root / "fs/cgroup"
+            top = SYS / "fs/cgroup"
         elif controller in names.split(","):
-            top = sys_root / "fs/cgroup" / controller
+            top = SYS / "fs/cgroup" / controller
         else:
             continue
         parts = [part for part in path.split("/") if part not in ("", "..")]
@@ -288,7 +280,7 @@ def _file_cache(stat: Path) -> int:
     )
 
 
-def _nvidia(proc: Path) -> Iterator[Accelerator]:
+def _nvidia() -> Iterator[Accelerator]:
     listing = _output(
         "nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"
     )
@@ -298,7 +290,7 @@ def _nvidia(proc: Path) -> Iterator[Accelerator]:
             if name and mebibytes.strip().isdigit():
                 yield Accelerator("cuda", name.strip(), int(mebibytes) * 1024 * 1024)
         return
-    for information in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
+    for information in sorted((PROC / "driver/nvidia/gpus").glob("*/information")):
         named = re.search(r"^Model:\s*(.+)$", _text(information) or "", re.MULTILINE)
         yield Accelerator("cuda", named.group(1) if named else "NVIDIA GPU")
 

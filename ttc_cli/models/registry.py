@@ -33,11 +33,6 @@ THINK_MARKS = ("<think>", "</think>")
 """Of DeepSeek R1, Qwen3 and most that came after them."""
 
 
-def is_model_name(text: str) -> bool:
-    """Whether ``text`` can name an entry."""
-    return _NAME.fullmatch(text) is not None
-
-
 def is_plain_path(text: str) -> bool:
     """Whether ``text`` names a file below some folder, and nothing beside or above it."""
     parts = text.split("/")
@@ -283,7 +278,7 @@ def check_entry(name: str, raw: object, origin: str) -> Entry:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    if not is_model_name(name):
+    if not _NAME.fullmatch(name):
         raise UsageError(f"{origin}: {name!r} cannot be a model's name.", "use a-z, 0-9, . _ -")
     if not isinstance(raw, dict):
         raise UsageError(f"{origin}: models.{name} is not a table.")
