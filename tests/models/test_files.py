@@ -23,7 +23,6 @@ from ttc_cli.models.own import add_entry
 from ttc_cli.models.pull import ensure, verify
 from ttc_cli.models.records import lock
 from ttc_cli.models.registry import load_registry, user_file
-from ttc_cli.settings.default_model import find_default, set_default
 
 TINY = gguf()
 GB = 10**9
@@ -215,26 +214,6 @@ def test_what_is_here_is_used_before_what_is_not() -> None:
     install("qwen2.5-coder-0.5b")
     assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
     assert fitting.choose_default(memory=room, cores=2, here=False).name == "qwen2.5-coder-1.5b"
-
-
-def test_settings_decide_before_the_machine(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    assert set_default("QWEN2.5-0.5B") == "qwen2.5-0.5b"
-    assert find_default().name == "qwen2.5-0.5b"
-    assert 'model = "qwen2.5-0.5b"' in (home / "config" / "config.toml").read_text()
-    monkeypatch.setenv("TTC_MODEL", "qwen3-8b")
-    found = find_default()
-    assert (found.name, found.reason) == ("qwen3-8b", "set in TTC_MODEL")
-
-
-def test_setting_a_default_keeps_the_other_settings(home: Path) -> None:
-    (home / "config").mkdir(parents=True)
-    (home / "config" / "config.toml").write_text('budget = "deep"\n')
-    set_default("qwen2.5-0.5b")
-    assert 'budget = "deep"' in (home / "config" / "config.toml").read_text()
-    with pytest.raises(UsageError, match="verifier"):
-        set_default("rlhflow-prm-8b")
-    with pytest.raises(UsageError):
-        set_default("no-such-model")
 
 
 def test_adding_keeps_what_the_user_wrote(own: Path) -> None:
