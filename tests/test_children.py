@@ -157,5 +157,5 @@ def test_a_child_looks_in_the_same_places(tmp_path, monkeypatch, name, given, ke
 
 @pytest.mark.parametrize("begin", [children.start, children.run])
 def test_a_program_that_is_not_found_yet_is_not_started(begin):
-    with pytest.raises(ValueError, match="no absolute path"):
+    with pytest.raises(ValueError, match="not an absolute path"):
         begin(["true"])
