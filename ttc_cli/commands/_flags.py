@@ -377,9 +377,7 @@ DrawnAt = Annotated[
         metavar="T",
     ),
 ]
-Longest = Annotated[
-    int, typer.Option("--max-tokens", help="The longest sample, in tokens.", min=1)
-]
+Longest = Annotated[int, typer.Option("--max-tokens", help="The longest sample, in tokens.", min=1)]
 PoolSeed = Annotated[int, typer.Option("--seed", help="Seed of the samples.", min=0)]
 Pools = Annotated[
     Path | None,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from ttc_cli import children
 from ttc_cli.builtin import split_names
@@ -61,12 +62,12 @@ def describe(key: str) -> tuple[str, str | None]:
 
     Both are those of the flag of ``ttc solve``, unless the setting has words of its own.
     """
-    from ttc_cli.main import load_command
+    from ttc_cli.commands.solve import app as solve
 
     words = KEYS[key].help
     if not words:
-        named = {parameter.name: parameter for parameter in load_command("solve").params}
-        words = named[key].help or ""
+        named = {each.name: each for each in typer.main.get_command(solve).params}
+        words = getattr(named[key], "help", None) or ""
     default = _DEFAULT.search(words)
     return _DEFAULT.sub("", words), default and default["words"]
 
