@@ -171,7 +171,7 @@ def test_a_batch_on_a_terminal_is_its_rows(terminal, tmp_path):
 def test_ctrl_c_gives_the_best_answer_so_far(terminal):
     run = terminal("What is 2+2?", texts=[FOUR, ON_AND_ON])
     run.wait_for("What is 2+2?")
-    time.sleep(1.0)  # the first candidate ends after a dozen steps of 10 ms
+    run.wait_for("leads")
     run.child.send_signal(signal.SIGINT)
     assert run.finish() == 130
     assert run.shown.splitlines()[0] == "4"
@@ -221,7 +221,7 @@ def test_a_second_ctrl_c_leaves_at_once(terminal):
     started = time.monotonic()
     run.child.send_signal(signal.SIGINT)
     assert run.finish() == 130
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10  # the engine would never end
     assert not run.screen.cursor.hidden
 
 

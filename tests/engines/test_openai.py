@@ -496,11 +496,11 @@ def test_a_cap_closes_everything(start: Any) -> None:
 def test_a_time_cap_ends_even_a_silent_server(start: Any) -> None:
     fake = start()
     engine = connect(fake)
-    fake.token_seconds = 3.0
+    fake.token_seconds = 30.0
     begun = time.monotonic()
     growths = sample(engine, 2, ledger=Ledger(Budget(max_seconds=0.3)))
     assert [each.finish for each in growths] == [Finish.BUDGET] * 2
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < 15.0
 
 
 def test_an_interrupt_from_another_thread_ends_everything(start: Any) -> None:

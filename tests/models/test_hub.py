@@ -273,13 +273,13 @@ def silent_port() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_an_unreachable_hub_is_noticed_within_three_seconds(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_noticed_within_seconds(tmp_path: Path) -> None:
     with silent_port() as silent:
         for endpoint in ("http://127.0.0.1:9", silent):
             started = time.monotonic()
             with pytest.raises(Unreachable) as caught:
                 pull(REFERENCE, hub=Hub(endpoint, tmp_path))
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 8  # less than a request would be patient
             assert caught.value.exit_code == 6
 
 
