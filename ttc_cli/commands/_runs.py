@@ -48,7 +48,6 @@ class Story:
     """
 
     run: Run
-    started: events.RunStarted | None = None
     result: Result | None = None
     decisions: list[events.Decided] = field(default_factory=list)
     candidates: dict[int, Candidate] = field(default_factory=dict)
@@ -65,8 +64,7 @@ def read_story(store: RunStore, run: Run) -> Story:
     story = Story(run)
     for timed in store.events(run.id):
         match timed.event:
-            case events.RunStarted() as started:
-                story.started = started
+            case events.RunStarted():
                 story.candidates, story.growing = {}, {}
             case events.CandidateStarted(id=id):
                 story.growing[id] = ""

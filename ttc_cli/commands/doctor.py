@@ -34,6 +34,7 @@ from ttc_cli.settings.default_model import find_default
 from ttc_cli.tuning.verdict import expect_gain
 from ttc_cli.verifiers.checking import sandbox
 from ttc_cli.verifiers.checking.cells import describe_gaps
+from ttc_cli.views import words
 
 CHECK_MODEL = "smollm2-135m"
 """What to fetch to test the build with where there is no model: small, and on no gated hub."""
@@ -169,8 +170,8 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
 def judge_cpu(cpu: Cpu, cores: int) -> Check:
     """What the processor is; it cannot be wrong."""
     features = ", ".join(sorted(cpu.features)) or "no known instruction sets"
-    plural = "" if cores == 1 else "s"
-    return Check("processor", Status.OK, f"{cpu.model}, {cores} core{plural} allowed: {features}")
+    allowed = words.plural(cores, "core")
+    return Check("processor", Status.OK, f"{cpu.model}, {allowed} allowed: {features}")
 
 
 def judge_memory(memory: Memory, smallest: int | None) -> Check:

@@ -195,9 +195,9 @@ def rm(
         found = [run for run in found if run.state is not RunState.RUNNING]
         if not found:
             out.say("nothing to delete")
-        elif may_delete(_count(found), yes=yes):
+        elif may_delete(words.plural(len(found), "run"), yes=yes):
             store.remove([run.id for run in found])
-            out.say(f"deleted: {_count(found)}")
+            out.say(f"deleted: {words.plural(len(found), 'run')}")
 
 
 @app.command(epilog=show_examples("ttc runs stats", "ttc runs stats --json"))
@@ -217,7 +217,7 @@ def stats(as_json: flags.PrintJson = False) -> None:
         Output().document({"v": 1, "kept": len(runs), "bins": rows, "total": asdict(total)})
         return
     if not bins:
-        Output().say(f"{_count(runs)} kept, none of them an 'auto' that ended")
+        Output().say(f"{words.plural(len(runs), 'run')} kept, none of them an 'auto' that ended")
         return
     lines = [("DIFFICULTY", "RUNS", "TOKENS", "OF ALL", "SAVED", "FLOPS", "OF ALL", "SAVED")]
     for name, each in [*((str(level), each) for level, each in bins.items()), ("all", total)]:
@@ -296,10 +296,6 @@ def _read_age(text: str) -> float:
     if found is None:
         raise UsageError(f"{text!r} is not an age.", "ttc runs rm --older-than 30d (or 12h, 8w)")
     return int(found[1]) * _UNITS[found[2]]
-
-
-def _count(runs: Sequence[Run]) -> str:
-    return f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def _share_saved(used: float, full: float) -> str:
