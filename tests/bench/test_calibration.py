@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from ttc_cli.answers import Comparer
-from ttc_cli.bench import calibration, pool
+from ttc_cli.bench import calibration, drawing, pool
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.drawing import describe, draw
+from ttc_cli.bench.drawing import describe
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.file import Policy
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Problem, Sampling
-from ttc_cli.verifiers.judge import JudgeVerifier
 
 SAMPLING = Sampling(temperature=0.6)
 SAMPLES = 12
@@ -48,8 +47,7 @@ def fill(path: Path, questions: list[Question], samples: int) -> pool.Pool:
         header = describe(
             engine, chat, sha256="0" * 64, sampling=SAMPLING, max_tokens=80, seed=1, build="script"
         )
-        with pool.write(path, header) as writer:
-            await draw(engine, chat, questions, writer, samples=samples, judge=JudgeVerifier(chat))
+        await drawing.fill(path, header, engine, chat, questions, samples)
 
     asyncio.run(work())
     return pool.read(path)

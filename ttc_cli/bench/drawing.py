@@ -14,7 +14,7 @@ from typing import Any
 from ttc_cli.answers import resolve
 from ttc_cli.bench import pool as pools
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.pool import Pool, PoolHeader, PoolQuestion, PoolSample, PoolWriter
+from ttc_cli.bench.pool import Pool, PoolHeader, PoolQuestion, PoolSample
 from ttc_cli.bench.samples import RecordedMend, RecordedSample, RecordedScore, row_key
 from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.engines.wrapped import WrappedSession
@@ -99,92 +99,65 @@ async def fill(
     chat: Chat,
     questions: Sequence[Question],
     samples: int,
-    told: Callable[[int, int, int, float], None],
+    told: Callable[[int, int, int, float], None] = lambda done, total, tokens, seconds: None,
 ) -> Pool:
-    """Draw what the pool in ``file`` lacks, as ``header`` says; otherwise as ``draw``.
+    """Draw what the pool in ``file`` lacks, as ``header`` says; judged, with hidden states.
+
+    As many questions are in flight as fill the engine's batch twice, so that it stays full while
+    a question's last candidates end.
+
+    Args:
+        file: made where it is missing.
+        header: how the pool is drawn.
+        engine: the model; its batch is shared by the questions in flight.
+        chat: its chat template.
+        questions: labelled ones.
+        samples: of each question.
+        told: called before the first and after each question with those that are done and all
+            that are to be drawn, the tokens drawn, and the seconds since the beginning.
 
     Raises:
         UsageError: the pool was drawn in another way, or another process writes it.
-        PromptTooLong, EngineError: as ``draw``.
+        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``. What was written stays.
     """
     try:
         judge = JudgeVerifier(chat)
     except TemplateError:  # it can be asked once, but not asked back
         judge = None
-    states = bool(engine.info.states)
     with pools.write(file, header) as writer:
-        await draw(
-            engine, chat, questions, writer, samples=samples, judge=judge, states=states, told=told
-        )
+        wanted = [(question, writer.missing(question.id, samples)) for question in questions]
+        todo = deque(each for each in wanted if each[1])
+        total, done, tokens = len(todo), 0, 0
+        started = written = time.monotonic()
+        told(0, total, 0, 0.0)
+
+        async def work() -> None:
+            nonlocal done, tokens, written
+            while todo:
+                question, missing = todo.popleft()
+                drawn = await record_question(
+                    engine,
+                    chat,
+                    question.problem,
+                    id=question.id,
+                    indices=missing,
+                    sampling=header.sampling,
+                    max_tokens=header.max_tokens,
+                    seed=header.seed,
+                    judge=judge,
+                    states=bool(engine.info.states),
+                )
+                now = time.monotonic()
+                writer.append(replace(drawn, seconds=now - written))
+                written, done = now, done + 1
+                tokens += sum(sample.recorded.tokens for sample in drawn.samples)
+                told(done, total, tokens, now - started)
+
+        flight = max(1, -(-2 * engine.info.parallel // samples))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(flight, total)):
+                group.create_task(work())
         return writer.pool
-
-
-async def draw(
-    engine: Engine,
-    chat: Chat,
-    questions: Sequence[Question],
-    writer: PoolWriter,
-    *,
-    samples: int,
-    judge: Verifier | None = None,
-    flight: int | None = None,
-    states: bool = False,
-    told: Callable[[int, int, int, float], None] = lambda done, total, tokens, seconds: None,
-) -> None:
-    """Draw what ``writer``'s pool lacks of ``samples`` samples of each of ``questions``.
-
-    Args:
-        engine: the model; its batch is shared by the questions in flight.
-        chat: its chat template.
-        questions: labelled ones.
-        writer: an open pool; sampling, limit and seed are its header's.
-        samples: of each question.
-        judge: scores every candidate that stated an answer, or None.
-        flight: questions at once; None is as many as fill the batch twice, so that it stays full
-            while a question's last candidates end.
-        states: also read hidden states, as ``record_question`` does.
-        told: called before the first and after each question with those that are done and all
-            that are to be drawn, the tokens drawn, and the seconds since the beginning.
-
-    Raises:
-        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``. What was written stays.
-    """
-    header = writer.pool.header
-    todo = deque(
-        (question, missing)
-        for question in questions
-        if (missing := writer.missing(question.id, samples))
-    )
-    total, done, tokens = len(todo), 0, 0
-    started = written = time.monotonic()
-    told(0, total, 0, 0.0)
-
-    async def work() -> None:
-        nonlocal done, tokens, written
-        while todo:
-            question, missing = todo.popleft()
-            drawn = await record_question(
-                engine,
-                chat,
-                question.problem,
-                id=question.id,
-                indices=missing,
-                sampling=header.sampling,
-                max_tokens=header.max_tokens,
-                seed=header.seed,
-                judge=judge,
-                states=states,
-            )
-            now = time.monotonic()
-            writer.append(replace(drawn, seconds=now - written))
-            written, done = now, done + 1
-            tokens += sum(sample.recorded.tokens for sample in drawn.samples)
-            told(done, total, tokens, now - started)
-
-    flight = flight or max(1, -(-2 * engine.info.parallel // samples))
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(flight, total)):
-            group.create_task(work())
 
 
 async def record_question(
