@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_openai import FakeServer, serve
 
 from ttc_cli.main import main
 

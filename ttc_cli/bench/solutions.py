@@ -48,54 +48,6 @@ class OpenQuestion:
         return OpenQuestion(self.id, self.problem, self.session, leaves, right)
 
 
-async def draw_examples(
-    engine: Engine,
-    chat: Chat,
-    questions: Sequence[Question],
-    comparer: Comparer,
-    *,
-    samples: int,
-    sampling: Sampling,
-    max_tokens: int,
-    seed: int = 0,
-    done: Callable[[int], None] = lambda count: None,
-) -> tuple[list[Example], list[Example]]:
-    """Hidden states to fit a probe to: of the ends of solutions, and of the ends of their steps.
-
-    Solutions are drawn as in ``sample_solutions``, pausing at each step; one that states no answer
-    is left out. The label of a step is whether its solution came out right.
-
-    Raises:
-        UsageError: the engine gives no hidden states, or cannot pause.
-        PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
-    """
-    if not (engine.info.states and engine.info.steps):
-        raise UsageError(
-            f"The engine {engine.info.name} gives no hidden states to fit a probe to.",
-            "Use a model on this machine.",
-        )
-    ledger, together = Ledger(Budget()), count_at_once(engine, samples)
-    whole: list[Example] = []
-    steps: list[Example] = []
-    for start in range(0, len(questions), together):
-        async with contextlib.AsyncExitStack() as stack:
-            opened = await sample_solutions(
-                stack, engine, chat, ledger, questions[start : start + together], comparer,
-                samples=samples, sampling=sampling, max_tokens=max_tokens, seed=seed, states=True,
-            )  # fmt: skip
-            for each in opened:
-                steps += each.states
-                branches = [leaf.branch for leaf in each.leaves if leaf.branch is not None]
-                found = await each.session.read_states(branches) if branches else []
-                whole += [
-                    Example(state, each.id, right)
-                    for state, right in zip(found, each.right, strict=True)
-                    if state
-                ]
-        done(min(start + together, len(questions)))
-    return whole, steps
-
-
 async def open_question(
     stack: contextlib.AsyncExitStack,
     engine: Engine,
@@ -112,83 +64,119 @@ async def open_question(
     return OpenQuestion(id, problem, session)
 
 
-async def sample_solutions(
-    stack: contextlib.AsyncExitStack,
-    engine: Engine,
-    chat: Chat,
-    ledger: Ledger,
-    questions: Sequence[Question],
-    comparer: Comparer,
-    *,
-    samples: int,
-    sampling: Sampling,
-    max_tokens: int,
-    seed: int,
-    states: bool = False,
-) -> list[OpenQuestion]:
-    """Draw the solutions of some questions together; those without an answer are dropped."""
-    opened = [await open_question(stack, engine, chat, ledger, question) for question in questions]
-    await asyncio.gather(
-        *(
-            _grow(each, question, comparer, samples, sampling, max_tokens, seed, states)
-            for each, question in zip(opened, questions, strict=True)
-        )
-    )
-    return opened
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Draws ``samples`` solutions a question, each of ``max_tokens`` at most, and grades them."""
 
+    engine: Engine
+    chat: Chat
+    comparer: Comparer
+    samples: int
+    sampling: Sampling
+    max_tokens: int
+    seed: int = 0
 
-async def _grow(
-    opened: OpenQuestion,
-    question: Question,
-    comparer: Comparer,
-    samples: int,
-    sampling: Sampling,
-    max_tokens: int,
-    seed: int,
-    states: bool,
-) -> None:
-    session = opened.session
-    branches = session.fork(session.root, samples)
-    told: dict[int, Candidate] = {}
-    ends: dict[int, list[Branch]] = {id: [] for id in range(samples)}
+    @property
+    def together(self) -> int:
+        """Questions whose solutions fill the engine's batch."""
+        return max(1, min(TOGETHER, self.engine.info.parallel // max(1, self.samples)))
 
-    def request(id: int, left: int, turn: int) -> Grow:
-        drawn = derive_seed(seed, question.id, id, turn)
-        until = Until.STEP if states else Until.END
-        return Grow(branches[id], left, sampling, drawn, id, until)
+    async def draw(
+        self,
+        stack: contextlib.AsyncExitStack,
+        ledger: Ledger,
+        questions: Sequence[Question],
+        *,
+        states: bool = False,
+    ) -> list[OpenQuestion]:
+        """The solutions of some questions, drawn together; those without an answer are dropped.
 
-    def go_on(growth: Growth) -> Sequence[Grow]:
-        """Keep a branch at the end of the step, and grow on in the same batch."""
-        id = growth.label
-        before = told.get(id) or Candidate(id, "", 0, growth.finish)
-        told[id] = replace(
-            before,
-            text=before.text + growth.text,
-            tokens=before.tokens + growth.tokens,
-            finish=growth.finish,
-            confidence=growth.confidence,
-        )
-        left = max_tokens - told[id].tokens
-        if growth.finish is not Finish.STEP or left < 1:
-            return ()
-        ends[id] += session.fork(growth.branch)
-        return (request(id, left, len(ends[id])),)
+        Sessions stay open until ``stack`` closes them. ``states`` pauses at each step, and reads
+        the hidden states there.
+        """
+        opened = [
+            await open_question(stack, self.engine, self.chat, ledger, question)
+            for question in questions
+        ]
+        pairs = zip(opened, questions, strict=True)
+        await asyncio.gather(*(self._grow(each, question, states) for each, question in pairs))
+        return opened
 
-    async for _ in session.grow([request(id, max_tokens, 0) for id in range(samples)], go_on):
-        pass
-    for id, candidate in sorted(told.items()):
-        answer = read_answer(candidate.text, candidate.finish, opened.problem.answer_type)
-        if answer is None:
-            session.drop([branches[id], *ends[id]])
-            continue
-        right = await asyncio.to_thread(comparer.grade, answer, question.answer)
-        opened.leaves.append(Leaf(replace(candidate, answer=answer), branches[id]))
-        opened.right.append(right)
-        read = await session.read_states(ends[id]) if ends[id] else []
-        opened.states += [Example(state, opened.id, right) for state in read if state]
-        session.drop(ends[id])
+    async def draw_examples(
+        self, questions: Sequence[Question], done: Callable[[int], None] = lambda count: None
+    ) -> tuple[list[Example], list[Example]]:
+        """Hidden states to fit a probe to: of the ends of solutions, and of those of their steps.
 
+        A solution that states no answer is left out. The label of a step is whether its solution
+        came out right.
 
-def count_at_once(engine: Engine, samples: int) -> int:
-    """Questions whose solutions fill the engine's batch."""
-    return max(1, min(TOGETHER, engine.info.parallel // max(1, samples)))
+        Raises:
+            UsageError: the engine gives no hidden states, or cannot pause.
+            PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
+        """
+        info = self.engine.info
+        if not (info.states and info.steps):
+            raise UsageError(
+                f"The engine {info.name} gives no hidden states to fit a probe to.",
+                "Use a model on this machine.",
+            )
+        ledger = Ledger(Budget())
+        whole: list[Example] = []
+        steps: list[Example] = []
+        for start in range(0, len(questions), self.together):
+            part = questions[start : start + self.together]
+            async with contextlib.AsyncExitStack() as stack:
+                for each in await self.draw(stack, ledger, part, states=True):
+                    steps += each.states
+                    branches = [leaf.branch for leaf in each.leaves if leaf.branch is not None]
+                    found = await each.session.read_states(branches) if branches else []
+                    whole += [
+                        Example(state, each.id, right)
+                        for state, right in zip(found, each.right, strict=True)
+                        if state
+                    ]
+            done(start + len(part))
+        return whole, steps
+
+    async def _grow(self, opened: OpenQuestion, question: Question, states: bool) -> None:
+        session = opened.session
+        branches = session.fork(session.root, self.samples)
+        told: dict[int, Candidate] = {}
+        ends: dict[int, list[Branch]] = {id: [] for id in range(self.samples)}
+
+        def request(id: int, left: int, turn: int) -> Grow:
+            drawn = derive_seed(self.seed, question.id, id, turn)
+            until = Until.STEP if states else Until.END
+            return Grow(branches[id], left, self.sampling, drawn, id, until)
+
+        def go_on(growth: Growth) -> Sequence[Grow]:
+            """Keep a branch at the end of the step, and grow on in the same batch."""
+            id = growth.label
+            before = told.get(id) or Candidate(id, "", 0, growth.finish)
+            told[id] = replace(
+                before,
+                text=before.text + growth.text,
+                tokens=before.tokens + growth.tokens,
+                finish=growth.finish,
+                confidence=growth.confidence,
+            )
+            left = self.max_tokens - told[id].tokens
+            if growth.finish is not Finish.STEP or left < 1:
+                return ()
+            ends[id] += session.fork(growth.branch)
+            return (request(id, left, len(ends[id])),)
+
+        first = [request(id, self.max_tokens, 0) for id in range(self.samples)]
+        async for _ in session.grow(first, go_on):
+            pass
+        for id, candidate in sorted(told.items()):
+            answer = read_answer(candidate.text, candidate.finish, opened.problem.answer_type)
+            if answer is None:
+                session.drop([branches[id], *ends[id]])
+                continue
+            right = await asyncio.to_thread(self.comparer.grade, answer, question.answer)
+            opened.leaves.append(Leaf(replace(candidate, answer=answer), branches[id]))
+            opened.right.append(right)
+            read = await session.read_states(ends[id]) if ends[id] else []
+            opened.states += [Example(state, opened.id, right) for state in read if state]
+            session.drop(ends[id])

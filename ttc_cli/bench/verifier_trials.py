@@ -18,20 +18,14 @@ from typing import TYPE_CHECKING, Literal
 
 from ttc_cli.bench import datasets
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.solutions import (
-    TOGETHER,
-    OpenQuestion,
-    count_at_once,
-    open_question,
-    sample_solutions,
-)
+from ttc_cli.bench.solutions import TOGETHER, OpenQuestion, Sampler, open_question
 from ttc_cli.engines.base import Engine, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.search.sample import read_answer
 from ttc_cli.tables import read_jsonl
 from ttc_cli.texts import read_utf8
-from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Score, Step
+from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Score, Step
 from ttc_cli.verifiers.base import Leaf, Verifier
 from ttc_cli.verifiers.planted import PLANTED, Planted, load_planted
 from ttc_cli.verifiers.separation import (
@@ -45,7 +39,6 @@ from ttc_cli.verifiers.separation import (
 )
 
 if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
     from ttc_cli.prompts import Chat
 
 On = Literal["planted", "sampled"]
@@ -133,35 +126,23 @@ def separate(trial: Trial) -> Separation:
 
 
 async def try_verifiers(
-    engine: Engine,
-    chat: Chat,
+    sampler: Sampler,
     verifiers: Sequence[Verifier],
     draws: Sequence[bool],
-    comparer: Comparer,
     *,
     data: Path | None,
     part: str | None,
-    samples: int,
-    sampling: Sampling,
-    max_tokens: int,
-    seed: int,
     told: Callable[[str], None],
 ) -> list[Separation]:
     """Test ``verifiers`` on planted solutions, or on drawn ones where ``draws`` says so.
 
     Args:
-        engine: the loaded model.
-        chat: its chat template.
-        verifiers: made for it.
+        sampler: holds the loaded model, and draws.
+        verifiers: made for the model.
         draws: for each, whether planted text tells nothing about it.
-        comparer: grades drawn solutions.
         data: planted solutions, or labelled questions, all of which are drawn for; None is what
             comes with ttc.
         part: of the questions, as ``datasets.load`` takes it.
-        samples: drawn for a question.
-        sampling: how tokens are drawn.
-        max_tokens: the limit of a sample.
-        seed: of the samples.
         told: called with a line of progress.
 
     Raises:
@@ -181,21 +162,20 @@ async def try_verifiers(
     if readers:
         total = len(planted)
         trials += await try_planted(
-            engine, chat, readers, planted, lambda n: told(f"planted solutions: {n} of {total}")
+            sampler.engine,
+            sampler.chat,
+            readers,
+            planted,
+            lambda n: told(f"planted solutions: {n} of {total}"),
         )
     if drawers:
-        questions = questions or as_questions(planted)
+        questions = questions or [
+            Question(each.question, Problem(each.question, AnswerType.NUMBER), each.answer)
+            for each in planted
+        ]
+        count = f"of {len(questions)} questions"
         trials += await try_sampled(
-            engine,
-            chat,
-            drawers,
-            questions,
-            comparer,
-            samples=samples,
-            sampling=sampling,
-            max_tokens=max_tokens,
-            seed=seed,
-            done=lambda n: told(f"drawn solutions: {n} of {len(questions)} questions"),
+            sampler, drawers, questions, lambda n: told(f"drawn solutions: {n} {count}")
         )
     return [separate(trial) for trial in trials]
 
@@ -244,36 +224,26 @@ async def try_planted(
 
 
 async def try_sampled(
-    engine: Engine,
-    chat: Chat,
+    sampler: Sampler,
     verifiers: Sequence[Verifier],
     questions: Sequence[Question],
-    comparer: Comparer,
-    *,
-    samples: int,
-    sampling: Sampling,
-    max_tokens: int,
-    seed: int = 0,
     done: Callable[[int], None] = lambda count: None,
 ) -> list[Trial]:
-    """Draw ``samples`` solutions a question and let each verifier score those that answer.
+    """Draw solutions of each question and let each verifier score those that answer.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
     ledger, trials = Ledger(Budget()), _Trials("sampled", verifiers)
-    together = count_at_once(engine, samples)
-    for start in range(0, len(questions), together):
+    for start in range(0, len(questions), sampler.together):
+        part = questions[start : start + sampler.together]
         async with contextlib.AsyncExitStack() as stack:
-            opened = await sample_solutions(
-                stack, engine, chat, ledger, questions[start : start + together], comparer,
-                samples=samples, sampling=sampling, max_tokens=max_tokens, seed=seed,
-            )  # fmt: skip
+            opened = await sampler.draw(stack, ledger, part)
             for verifier in verifiers:
                 await trials.ask(verifier, "whole", opened, ledger)
                 for each in opened:
                     await verifier.leave(each.session)
-        done(min(start + together, len(questions)))
+        done(start + len(part))
     return trials.all
 
 
@@ -343,11 +313,3 @@ def _write(opened: OpenQuestion, planted: Planted) -> None:
             branch = session.append(session.root, (Span(text),))
             opened.leaves.append(Leaf(candidate, branch))
             opened.right.append(right)
-
-
-def as_questions(planted: Sequence[Planted]) -> list[Question]:
-    """The questions of planted solutions, to be answered anew."""
-    return [
-        Question(each.question, Problem(each.question, AnswerType.NUMBER), each.answer)
-        for each in planted
-    ]

@@ -181,6 +181,7 @@ def run_test(
     reaches down to 0.5 is refused weight from now on.
     """
     from ttc_cli.answers import Comparer
+    from ttc_cli.bench.solutions import Sampler
     from ttc_cli.bench.verifier_trials import try_verifiers
     from ttc_cli.commands._verifier_trials import describe, load_verifiers, print_report
 
@@ -189,19 +190,16 @@ def run_test(
     entries = [registry.find(registry.parse(each).name) for each in wanted]
     out = Output(quiet)
     with Comparer() as comparer, load_verifiers(wanted, ctx.params, out) as loaded:
+        sampler = Sampler(
+            loaded.engine, loaded.chat, comparer, samples, loaded.sampling, max_tokens, seed
+        )
         found = run_tasks(
             try_verifiers(
-                loaded.engine,
-                loaded.chat,
+                sampler,
                 loaded.verifiers,
                 [sampled or entry.reads == "sampling" for entry in entries],
-                comparer,
                 data=data,
                 part=part,
-                samples=samples,
-                sampling=loaded.sampling,
-                max_tokens=max_tokens,
-                seed=seed,
                 told=out.status,
             )
         )
@@ -287,7 +285,7 @@ def fit(
 
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import datasets
-    from ttc_cli.bench.solutions import draw_examples
+    from ttc_cli.bench.solutions import Sampler
     from ttc_cli.commands._verifier_trials import load_verifiers
     from ttc_cli.verifiers.probe import Head, Probe, fit_head
 
@@ -295,17 +293,12 @@ def fit(
     total = len(labelled)
     out = Output(quiet)
     with Comparer() as comparer, load_verifiers((), ctx.params, out) as loaded:
+        sampler = Sampler(
+            loaded.engine, loaded.chat, comparer, samples, loaded.sampling, max_tokens, seed
+        )
         whole, steps = run_tasks(
-            draw_examples(
-                loaded.engine,
-                loaded.chat,
-                labelled,
-                comparer,
-                samples=samples,
-                sampling=loaded.sampling,
-                max_tokens=max_tokens,
-                seed=seed,
-                done=lambda n: out.status(f"drawn solutions: {n} of {total} questions"),
+            sampler.draw_examples(
+                labelled, lambda n: out.status(f"drawn solutions: {n} of {total} questions")
             )
         )
         sha256 = loaded.fingerprint()
