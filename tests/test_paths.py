@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import ttc_cli
-from ttc_cli import crash
+from ttc_cli import crash, paths
 from ttc_cli.bench import comparison, pool
+from ttc_cli.errors import TtcError
 from ttc_cli.models import own
 from ttc_cli.models.registry import user_file
 from ttc_cli.paths import open_in_place, write_whole
@@ -173,3 +174,55 @@ def test_files_are_written_through_paths_alone() -> None:
         if isinstance(node, ast.Call) and _writes(node)
     ]
     assert found == []
+
+
+FOLDERS = [
+    ({}, "linux", ".config/ttc", ".local/share/ttc", ".cache/ttc"),
+    ({}, "darwin", *["Library/Application Support/ttc"] * 2, "Library/Caches/ttc"),
+    ({"XDG_CACHE_HOME": "/x y/c"}, "linux", ".config/ttc", ".local/share/ttc", "/x y/c/ttc"),
+    ({"XDG_CACHE_HOME": "relative"}, "linux", ".config/ttc", ".local/share/ttc", ".cache/ttc"),
+    ({"TTC_HOME": "~/t", "XDG_CACHE_HOME": "/x"}, "linux", "t/config", "t/data", "t/cache"),
+    ({"TTC_HOME": "/t"}, "darwin", "/t/config", "/t/data", "/t/cache"),
+]
+
+
+@pytest.mark.parametrize(("variables", "system", "config", "data", "cache"), FOLDERS)
+def test_where_things_are_kept(
+    variables: dict[str, str],
+    system: str,
+    config: str,
+    data: str,
+    cache: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("TTC_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr("sys.platform", system)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    home = Path("/home/me")
+    found = (paths.config_dir(), paths.data_dir(), paths.cache_dir())
+    assert found == (home / config, home / data, home / cache)
+
+
+def test_without_any_home_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TTC_HOME", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(TtcError, match="no home folder") as caught:
+        paths.cache_dir()
+    assert (caught.value.hint or "").startswith("TTC_HOME=")
+
+
+def test_the_installer_is_named_as_ttc_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "a clone" / "ttc_cli"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(paths, "__file__", str(package / "paths.py"))
+    assert paths.name_installer() == "ttc build"
+    (tmp_path / "a clone" / "install.sh").touch()
+    assert paths.name_installer() == f"'{tmp_path}/a clone/install.sh'"
+    monkeypatch.chdir(package.parent)
+    assert paths.name_installer() == "./install.sh"

@@ -9,33 +9,72 @@ import contextlib
 import errno
 import os
 import secrets
+import shlex
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import platformdirs
+from ttc_cli.errors import TtcError
+
+_FOLDERS = {
+    "config": ("XDG_CONFIG_HOME", "~/.config", "~/Library/Application Support"),
+    "data": ("XDG_DATA_HOME", "~/.local/share", "~/Library/Application Support"),
+    "cache": ("XDG_CACHE_HOME", "~/.cache", "~/Library/Caches"),
+}
+"""The variable that names the folder of this kind, where it is on Linux, and on macOS."""
 
 
-def _folder(kind: str, platform: Path) -> Path:
-    home = os.environ.get("TTC_HOME")
-    return Path(home).expanduser() / kind if home else platform
+def _folder(kind: str) -> Path:
+    variable, linux, macos = _FOLDERS[kind]
+    named = os.environ.get(variable, "")
+    if home := os.environ.get("TTC_HOME"):
+        folder = Path(home, kind)
+    elif os.path.isabs(named):  # the specification says to ignore others
+        folder = Path(named, "ttc")
+    else:
+        folder = Path(macos if sys.platform == "darwin" else linux, "ttc")
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        raise TtcError(
+            "Nothing can be kept: HOME is not set, and this account has no home folder.",
+            "TTC_HOME=/path/with/room before the same command",
+        ) from None
 
 
 def config_dir() -> Path:
     """The user's ``config.toml`` and ``models.toml`` live here."""
-    return _folder("config", platformdirs.user_config_path("ttc"))
+    return _folder("config")
 
 
 def data_dir() -> Path:
     """Downloaded models live here, under ``models/``."""
-    return _folder("data", platformdirs.user_data_path("ttc"))
+    return _folder("data")
 
 
 def cache_dir() -> Path:
     """Built wheels and stamps: everything here can be deleted and made again."""
-    return _folder("cache", platformdirs.user_cache_path("ttc"))
+    return _folder("cache")
+
+
+def find_clone() -> Path | None:
+    """The clone that ttc runs from; None where it was installed as a package."""
+    folder = Path(__file__).absolute().parents[1]
+    return folder if (folder / "install.sh").is_file() else None
+
+
+def name_installer() -> str:
+    """What to type to build the engine: the clone's ``install.sh``, or ``ttc build``."""
+    clone = find_clone()
+    if clone is None:
+        return "ttc build"
+    with contextlib.suppress(OSError):  # the working folder was deleted
+        if clone.samefile(os.curdir):
+            return "./install.sh"
+    return shlex.quote(str(clone / "install.sh"))
 
 
 def find_hindrance() -> str | None:
