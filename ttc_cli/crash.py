@@ -90,7 +90,7 @@ def report(note: Path) -> str:
 
 def advise() -> str:
     """What to type after a crash."""
-    return "ttc doctor tests the build; ./install.sh --rebuild makes a safer one"
+    return f"ttc doctor tests the build; {paths.name_installer()} --rebuild makes a safer one"
 
 
 def find_crash() -> Path | None:

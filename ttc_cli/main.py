@@ -73,6 +73,7 @@ _COMMANDS = {
     "policy": "List, show, choose and export policies.",
     "config": "List, read and change settings; list presets.",
     "plugins": "List what other packages add to ttc.",
+    "build": "Compile llama.cpp for this machine, and test it.",
     "doctor": "Check build, processor, memory, disk and models.",
 }
 """The commands and their lines in ``ttc --help``. Each is the ``app`` of the module of its name in

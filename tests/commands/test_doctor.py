@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ttc_cli import errors
+from ttc_cli.building.report import read_stamp
 from ttc_cli.commands import doctor
 from ttc_cli.commands.doctor import GIB, Status
 from ttc_cli.engines.llamacpp import selftest
@@ -121,19 +122,19 @@ def test_what_is_not_known_to_gain_is_left_alone(
 
 
 def test_what_was_built_and_what_would_be_faster(tmp_path: Path) -> None:
-    assert doctor.judge_installation(doctor.read_installation(tmp_path)) is None
+    assert doctor.judge_installation(read_stamp(tmp_path)) is None
     (tmp_path / ".ttc-install").write_text(
         "built=gcc 12, native instructions\nspeed=m.gguf: 31 tokens/s alone\n"
         "faster=a build with clang 17 or newer\nfaster_command=apt-get install -y clang-19\n"
     )
-    slow = doctor.judge_installation(doctor.read_installation(tmp_path))
+    slow = doctor.judge_installation(read_stamp(tmp_path))
     assert slow is not None
     assert slow.status is Status.WARNING
     assert "gcc 12" in slow.detail
     assert "31 tokens/s" in slow.detail
     assert slow.fix == "apt-get install -y clang-19"
     (tmp_path / ".ttc-install").write_text("built=zig 0.17, native\nfaster=\nfaster_command=\n")
-    best = doctor.judge_installation(doctor.read_installation(tmp_path))
+    best = doctor.judge_installation(read_stamp(tmp_path))
     assert best is not None
     assert (best.status, best.fix) == (Status.OK, None)
 

@@ -134,15 +134,6 @@ def test_a_cache_that_cannot_be_written_costs_a_test_only(tmp_path: Path) -> Non
     assert selftest.check_build(MODEL, child=PASSES).fresh
 
 
-def test_without_a_clone_the_next_command_is_pips(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(selftest, "__file__", str(tmp_path / "a/b/c/selftest.py"))
-    command = selftest.rebuild_command()
-    assert command.startswith('CMAKE_ARGS="-DGGML_NATIVE=OFF')
-    assert "--no-cache-dir --force-reinstall --no-deps llama-cpp-python==" in command
-
-
 def test_speed_is_reported_in_words() -> None:
     rates = reports({"prompt": 200.4, "single": 17.5, "batched": 101.0})
     speed = selftest.measure_speed(MODEL, threads=2, child=rates)

@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from ttc_cli import __version__, crash, paths
+from ttc_cli.building.report import read_stamp
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
 from ttc_cli.engines.llamacpp import selftest
@@ -143,7 +144,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
             yield judge_failure("build", error)
     else:
         yield judge_without_models(installed=selftest.is_installed())
-    yield from filter(None, [judge_installation(read_installation())])
+    yield from filter(None, [judge_installation(read_stamp(Path(sys.prefix)))])
     yield judge_sandbox()
     if built is not None:
         yield judge_instructions(built.system, cpu)
@@ -251,14 +252,15 @@ def judge_crash(note: Path | None) -> Check | None:
     if note is None:
         return None
     detail = f"a run crashed ({crash.name_signal(note)}); {crash.report(note)}"
-    fix = f"./install.sh --rebuild, then rm {shlex.quote(str(note))}"
+    fix = f"{paths.name_installer()} --rebuild, then rm {shlex.quote(str(note))}"
     return Check("crashes", Status.WARNING, detail, fix)
 
 
 def judge_without_models(*, installed: bool) -> Check:
     """Why the build could not be tested: there is no model."""
     if not installed:
-        return Check("build", Status.FAILED, "llama-cpp-python is not installed", "./install.sh")
+        detail = "llama-cpp-python is not installed"
+        return Check("build", Status.FAILED, detail, paths.name_installer())
     detail = "not tested: there is no model here to decode with"
     return Check("build", Status.SKIPPED, detail, f"ttc models pull {CHECK_MODEL} && ttc doctor")
 
@@ -278,19 +280,9 @@ def judge_instructions(system: str, cpu: Cpu) -> Check:
     missing = [name for name in wanted if name not in built]
     if missing:
         detail = f"the processor has {', '.join(missing)}, the build does not use it"
-        return Check("instructions", Status.WARNING, detail, "./install.sh --rebuild")
+        fix = f"{paths.name_installer()} --rebuild"
+        return Check("instructions", Status.WARNING, detail, fix)
     return Check("instructions", Status.OK, f"the build uses {', '.join(sorted(built))}")
-
-
-def read_installation(prefix: Path | None = None) -> dict[str, str]:
-    """What ``install.sh`` noted in the environment it made; empty where it made none."""
-    stamp = (prefix or Path(sys.prefix)) / ".ttc-install"
-    try:
-        lines = stamp.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.partition("=") for line in lines)
-    return {name: value for name, _, value in pairs if value}
 
 
 def judge_installation(noted: Mapping[str, str]) -> Check | None:
@@ -363,7 +355,7 @@ def judge_accelerators(found: Sequence[Accelerator], *, offloads: bool) -> Check
         for device in found
     )
     if not offloads:
-        fix = f"./install.sh --rebuild --accelerator {found[0].kind}"
+        fix = f"{paths.name_installer()} --rebuild --accelerator {found[0].kind}"
         return Check("accelerator", Status.WARNING, f"{named}: the build does not use it", fix)
     return Check("accelerator", Status.OK, named)
 

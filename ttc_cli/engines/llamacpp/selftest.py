@@ -16,7 +16,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import shlex
 import signal
 import sys
 import time
@@ -160,31 +159,13 @@ def build_key() -> str:
     return digest.hexdigest()[:16]
 
 
-def rebuild_command() -> str:
-    """What to type for a safer build: the installer of this clone, or pip with safe flags."""
-    installer = Path(__file__).resolve().parents[3] / "install.sh"
-    if installer.is_file():
-        return f"{shlex.quote(str(installer))} --rebuild"
-    features = hardware.read_cpu().features
-    flags = ["-DGGML_NATIVE=OFF"]
-    if "avx512f" in features:
-        flags.append("-DGGML_AVX512=ON")
-    if "avx512_vnni" in features:
-        flags.append("-DGGML_AVX512_VNNI=ON")
-    if "avx" in features and "avx2" not in features:
-        flags += [f"-DGGML_{name}=OFF" for name in ("AVX2", "FMA", "BMI2", "F16C")]
-    return (
-        f'CMAKE_ARGS="{" ".join(flags)}" {shlex.quote(sys.executable)} -m pip install '
-        f"--no-cache-dir --force-reinstall --no-deps llama-cpp-python=={_installed_version()}"
-    )
-
-
 def _installed_version() -> str:
     try:
         return importlib.metadata.version("llama-cpp-python")
     except importlib.metadata.PackageNotFoundError:
         raise errors.NativeCrash(
-            "llama-cpp-python is not installed, so no local model can run.", "./install.sh"
+            "llama-cpp-python is not installed, so no local model can run.",
+            paths.name_installer(),
         ) from None
 
 
@@ -275,7 +256,7 @@ def _raise_crash(number: int, stderr: str) -> NoReturn:
     raise errors.NativeCrash(
         f"This build of llama.cpp crashes at its first decode ({name}): "
         f"{_MEANING.get(number, 'it stopped itself')}.{_last_line(stderr)}",
-        rebuild_command(),
+        f"{paths.name_installer()} --rebuild",
     )
 
 
@@ -297,7 +278,8 @@ def report(work: Callable[[], dict[str, Any]]) -> int:
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         # A library of another machine or accelerator: missing files, missing symbols.
         message = f"This build of llama.cpp cannot be loaded: {error}."
-        print(json.dumps({"error": "NativeCrash", "message": message, "hint": rebuild_command()}))
+        hint = f"{paths.name_installer()} --rebuild"
+        print(json.dumps({"error": "NativeCrash", "message": message, "hint": hint}))
     return 0
 
 
@@ -392,7 +374,7 @@ class _Rows:
         if not np.isfinite(logits).all() or bool((logits.max(1) == logits.min(1)).any()):
             raise errors.NativeCrash(
                 "llama.cpp computes no numbers here: this build is wrong, or the model is damaged.",
-                f"{rebuild_command()}; ttc models verify checks the model's file",
+                f"{paths.name_installer()} --rebuild; ttc models verify checks the model's file",
             )
         return [int(token) for token in logits.argmax(1)]
 

@@ -1,0 +1,64 @@
+"""``ttc build``: what ``install.sh`` does to llama.cpp, for whoever installed ttc as a package."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ttc_cli.commands._help import show_examples
+from ttc_cli.errors import UsageError
+
+app = typer.Typer()
+
+EPILOG = show_examples(
+    "ttc build --dry-run",
+    "ttc build --compiler zig --dry-run",
+    "ttc build --prebuilt --dry-run",
+    more="Compiles for this very processor or GPU, tests the build with a real decode, and takes a "
+    "safer one if it crashes. CMAKE_ARGS, CFLAGS and CXXFLAGS are honoured. Building again takes "
+    "seconds.",
+)
+
+
+@app.command(epilog=EPILOG)
+def build(
+    accelerator: Annotated[
+        str, typer.Option(metavar="NAME", help="cpu, cuda, metal, vulkan, rocm, sycl or auto.")
+    ] = "auto",
+    compiler: Annotated[
+        str, typer.Option(metavar="NAME", help="clang, zig, gcc, a C compiler's path, or auto.")
+    ] = "auto",
+    prebuilt: Annotated[
+        bool, typer.Option("--prebuilt", help="Take upstream's generic binary.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Forget what was built or found to crash.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Compile N files at once.")
+    ] = None,
+    no_models: Annotated[
+        bool, typer.Option("--no-models", help="Fetch no model; then nothing is tested.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+) -> None:
+    """Compile llama.cpp for this machine, test it, and install it."""
+    from ttc_cli.building.installing import Installation, Options
+    from ttc_cli.building.profiles import ACCELERATORS
+
+    if accelerator not in ("auto", *ACCELERATORS):
+        raise UsageError(
+            f"There is no accelerator {accelerator}.", f"choose auto or {', '.join(ACCELERATORS)}"
+        )
+    Installation(
+        Options(
+            accelerator=accelerator,
+            compiler=compiler,
+            prebuilt=prebuilt,
+            rebuild=rebuild,
+            jobs=jobs,
+            models=not no_models,
+            dry_run=dry_run,
+        )
+    ).run()
