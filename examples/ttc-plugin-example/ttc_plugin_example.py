@@ -15,7 +15,6 @@ class Brevity(WholeVerifier):
 
     half: int = 200
     name: str = "brevity"
-    needs_branch: bool = False
 
     async def score(self, session, problem, leaves):
         return [Score(self.name, self.half / (self.half + x.candidate.tokens)) for x in leaves]

@@ -93,6 +93,9 @@ class OpeningVerifier(Generic[T]):
     ``opened`` is what they keep, by the session that grew the candidates.
     """
 
+    needs_branch = False
+    grades_steps = True
+
     def __init__(self, engine: Engine, name: str) -> None:
         self.engine = engine
         self.name = name
@@ -118,8 +121,9 @@ class OpeningVerifier(Generic[T]):
 
 
 class WholeVerifier(StatelessVerifier):
-    """For verifiers that score whole candidates only and remember nothing."""
+    """For verifiers that score whole candidates only, by their text, and remember nothing."""
 
+    needs_branch = False
     grades_steps = False
 
     async def score_steps(

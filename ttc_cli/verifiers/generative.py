@@ -63,9 +63,6 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
         name: in scores and events.
     """
 
-    needs_branch = False
-    grades_steps = True
-
     def __init__(
         self,
         engine: Engine,

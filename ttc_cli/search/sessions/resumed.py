@@ -26,7 +26,7 @@ from ttc_cli.engines.base import (
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.types import WHOLE, AnswerType, Candidate, Finish, Problem, Role, Score
-from ttc_cli.verifiers.base import Leaf, Verifier
+from ttc_cli.verifiers.base import Leaf, Verifier, WrappedVerifier
 
 
 class KnownSession(WrappedSession):
@@ -133,7 +133,7 @@ class KnownSession(WrappedSession):
         return self._behind.get(branch, branch)
 
 
-class KnownVerifier:
+class KnownVerifier(WrappedVerifier):
     """``verifier``, unless it has scored a candidate before: that score stands.
 
     Args:
@@ -142,23 +142,8 @@ class KnownVerifier:
     """
 
     def __init__(self, verifier: Verifier, known: Mapping[int, Candidate]) -> None:
-        self._verifier = verifier
+        super().__init__(verifier)
         self._known = known
-
-    @property
-    def name(self) -> str:
-        """That of the verifier."""
-        return self._verifier.name
-
-    @property
-    def needs_branch(self) -> bool:
-        """That of the verifier."""
-        return self._verifier.needs_branch
-
-    @property
-    def grades_steps(self) -> bool:
-        """That of the verifier."""
-        return self._verifier.grades_steps
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
@@ -166,18 +151,8 @@ class KnownVerifier:
         """The scores that are known, and the verifier's own of the rest."""
         found = [self._find(leaf.candidate) for leaf in leaves]
         rest = [leaf for leaf, score in zip(leaves, found, strict=True) if score is None]
-        fresh = iter(await self._verifier.score(session, problem, rest) if rest else ())
+        fresh = iter(await super().score(session, problem, rest) if rest else ())
         return [next(fresh) if score is None else score for score in found]
-
-    async def score_steps(
-        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
-    ) -> list[Score | None]:
-        """As the verifier."""
-        return await self._verifier.score_steps(session, problem, leaves)
-
-    async def leave(self, session: Session) -> None:
-        """As the verifier."""
-        await self._verifier.leave(session)
 
     def _find(self, candidate: Candidate) -> Score | None:
         known = self._known.get(candidate.id)

@@ -121,7 +121,6 @@ class CommandVerifier(WholeVerifier):
     """
 
     name = CHECK
-    needs_branch = False
 
     def __init__(
         self,

@@ -59,9 +59,6 @@ class PrmVerifier(OpeningVerifier[Trie]):
         UsageError: the vocabulary has not the tokens that the format is made of.
     """
 
-    needs_branch = False
-    grades_steps = True
-
     def __init__(
         self,
         engine: Engine,
