@@ -80,7 +80,11 @@ async def solve_in_turn(
         spent, started = _add(spent, result.usage), started + ledger.samples
         if best is None or _believe(result) >= _believe(best):
             best = result
-        if place + 1 == len(stages) or result.interrupted or _is_spent(budget, spent, started):
+        if (
+            place + 1 == len(stages)
+            or result.interrupted
+            or _is_spent(_leave(budget, spent, started))
+        ):
             break
         believed = _believe(result)
         model = stage.engine.info.model
@@ -107,25 +111,19 @@ def _believe(result: Result) -> float:
 
 def _leave(budget: Budget, spent: Usage, started: int) -> Budget:
     """What is left of the caps, ``started`` candidates later."""
-
-    def left(cap: float | None, used: float) -> float | None:
-        return None if cap is None else max(0.0, cap - used)
-
-    def left_whole(cap: int | None, used: int) -> int | None:
-        return None if cap is None else max(0, cap - used)
-
-    return replace(
-        budget,
-        max_tokens=left_whole(budget.max_tokens, spent.generated_tokens),
-        max_seconds=left(budget.max_seconds, spent.seconds),
-        max_flops=left(budget.max_flops, spent.flops),
-        max_samples=left_whole(budget.max_samples, started),
-    )
+    used = {
+        "max_tokens": spent.generated_tokens,
+        "max_seconds": spent.seconds,
+        "max_flops": spent.flops,
+        "max_samples": started,
+    }
+    caps = {name: getattr(budget, name) for name in used}
+    left = {name: max(0, cap - used[name]) for name, cap in caps.items() if cap is not None}
+    return replace(budget, **left)
 
 
-def _is_spent(budget: Budget, spent: Usage, started: int) -> bool:
-    left = _leave(budget, spent, started)
-    return 0 in (left.max_tokens, left.max_seconds, left.max_flops, left.max_samples)
+def _is_spent(budget: Budget) -> bool:
+    return 0 in (budget.max_tokens, budget.max_seconds, budget.max_flops, budget.max_samples)
 
 
 def _add(first: Usage, second: Usage) -> Usage:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 Rated = tuple[float, bool]
 """A score, and whether what was scored is right."""
+DRAWS = 2000
+"""Of a bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,8 @@ class Bin:
 
 def measure_auc(rated: Sequence[Rated]) -> float | None:
     """P(a right one scores above a wrong one), ties one half; None without both kinds."""
-    right = [score for score, is_right in rated if is_right]
-    wrong = sorted(score for score, is_right in rated if not is_right)
-    if not right or not wrong:
-        return None
-    below = sum(bisect_left(wrong, s) + bisect_right(wrong, s) for s in right)
-    return below / (2 * len(right) * len(wrong))
+    won, pairs = _count_won(rated)
+    return won / pairs if pairs else None
 
 
 def measure_auc_within(rated: Sequence[tuple[Hashable, float, bool]]) -> float | None:
@@ -41,13 +39,7 @@ def measure_auc_within(rated: Sequence[tuple[Hashable, float, bool]]) -> float |
 
     ``rated`` is (question, score, right). Every pair of a right and a wrong one counts alike.
     """
-    won, pairs = 0.0, 0
-    for found in group_by_question(rated).values():
-        auc = measure_auc(found)
-        if auc is not None:
-            count = sum(right for _, right in found) * sum(not right for _, right in found)
-            won, pairs = won + auc * count, pairs + count
-    return won / pairs if pairs else None
+    return _join([_count_won(group) for group in group_by_question(rated).values()])
 
 
 def group_by_question(
@@ -61,44 +53,41 @@ def group_by_question(
 
 
 def bootstrap_auc(
-    rated: Sequence[tuple[Hashable, float, bool]],
-    *,
-    within: bool,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    rated: Sequence[tuple[Hashable, float, bool]], *, within: bool
 ) -> tuple[float, float] | None:
-    """The percentile bootstrap interval of an AUC, over questions (Efron 1979).
+    """The 95 % percentile bootstrap interval of an AUC, over questions (Efron 1979).
 
     Questions are what is drawn again: scores of one question are not independent. None where
     there is no AUC.
     """
     groups = list(group_by_question(rated).values())
-    draw, found = random.Random(seed), []
+    draw, found = random.Random(0), []
     if within:
-        parts = []
-        for group in groups:
-            auc = measure_auc(group)
-            if auc is not None:
-                count = sum(right for _, right in group) * sum(not right for _, right in group)
-                parts.append((auc * count, count))
-        if not parts:
-            return None
-        for _ in range(draws):
-            drawn = draw.choices(parts, k=len(parts))
-            found.append(sum(won for won, _ in drawn) / sum(count for _, count in drawn))
-    else:
-        if measure_auc([each for group in groups for each in group]) is None:
-            return None
-        for _ in range(draws):
-            auc = measure_auc([each for g in draw.choices(groups, k=len(groups)) for each in g])
-            if auc is not None:
-                found.append(auc)
-    found.sort()
-    tail = (1 - level) / 2
-    return found[math.floor(tail * (len(found) - 1))], found[
-        math.ceil((1 - tail) * (len(found) - 1))
-    ]
+        counted = [each for each in map(_count_won, groups) if each[1]]
+        for _ in range(DRAWS if counted else 0):
+            found.append(_join(draw.choices(counted, k=len(counted))))
+    elif measure_auc([each for group in groups for each in group]) is not None:
+        for _ in range(DRAWS):
+            drawn = draw.choices(groups, k=len(groups))
+            found.append(measure_auc([each for group in drawn for each in group]))
+    known = sorted(each for each in found if each is not None)
+    if not known:
+        return None
+    last = len(known) - 1
+    return known[math.floor(0.025 * last)], known[math.ceil(0.975 * last)]
+
+
+def _count_won(rated: Sequence[Rated]) -> tuple[float, int]:
+    """Pairs of a right and a wrong one in which the right scores higher, ties half; and all."""
+    right = [score for score, is_right in rated if is_right]
+    wrong = sorted(score for score, is_right in rated if not is_right)
+    won = sum(bisect_left(wrong, each) + bisect_right(wrong, each) for each in right)
+    return won / 2, len(right) * len(wrong)
+
+
+def _join(counted: Sequence[tuple[float, int]]) -> float | None:
+    pairs = sum(count for _, count in counted)
+    return sum(won for won, _ in counted) / pairs if pairs else None
 
 
 def tabulate(rated: Sequence[Rated], bins: int = 5) -> tuple[Bin, ...]:

@@ -71,7 +71,6 @@ class Checked:
 
     code: int | None
     output: str
-    seconds: float
     excess: str | None = None
     started: bool = True
 
@@ -150,7 +149,7 @@ def _run(
                 held=cell.held,
             )
         except OSError as error:
-            return Checked(None, str(error), 0.0, started=False)
+            return Checked(None, str(error), started=False)
         with process:
             watch = Watch(process.pid, grown=cell.closed, folder=None if cell.closed else folder)
             output, ended = _attend(process, started + seconds, stops, watch)
@@ -162,7 +161,7 @@ def _run(
         code = -signal.SIGKILL
     elif not ended:
         code = None
-    return Checked(code, text, time.monotonic() - started, watch.excess, told == b"+")
+    return Checked(code, text, watch.excess, told == b"+")
 
 
 def _attend(
