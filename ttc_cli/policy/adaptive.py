@@ -17,12 +17,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, exp
 
 from ttc_cli.events import (
-    CandidateEnded,
-    CandidateStarted,
     Decided,
-    Event,
-    EventStream,
-    WaveStarted,
 )
 from ttc_cli.policy.estimate import count_leading, describe_vote, estimate, find_slipped
 from ttc_cli.policy.stopping import (
@@ -83,7 +78,6 @@ class _Run:
     row: Row
     pool: Pool
     classes: tuple[AnswerClass, ...] = ()
-    waves: int = 0
     tokens: int | None = None
     mended: set[int] = field(default_factory=set)
 
@@ -128,17 +122,17 @@ class _Run:
     ) -> None:
         """A wave of ``size`` independent candidates, or of those that begin at ``starts``."""
         self._decide("wave", reason)
-        self.context.events.emit(WaveStarted(self.waves, name, size, reason))
+        wave = self.pool.waves
+        self.context.begin_wave(wave, name, size, reason)
         await sample_wave(
             self.context,
             size,
-            wave=self.waves,
+            wave=wave,
             max_tokens=self.tokens,
             watch=watch,
             starts=starts,
             keep=keep,
         )
-        self.waves += 1
 
     async def _grow(self, size: int, reason: str) -> None:
         strategy = self._choose_strategy()
@@ -189,25 +183,9 @@ class _Run:
 
     async def _run(self, strategy: StrategyEntry, size: int) -> None:
         """Let ``strategy`` add to the pool; its waves count on from those before."""
-        events, known = EventStream(), set(self.pool.leaves)
-        first, last = self.waves, self.waves
-
-        def pass_on(event: Event) -> None:
-            nonlocal last
-            if isinstance(event, WaveStarted | CandidateStarted):
-                event = replace(event, wave=event.wave + first)
-                last = max(last, event.wave)
-            elif isinstance(event, CandidateEnded):
-                event = replace(event, candidate=_shift(event.candidate, first))
-            self.context.events.emit(event)
-
-        events.subscribe(pass_on)
+        known = set(self.pool.leaves)
         run = registry.prepare(strategy, {})
-        await run(replace(self.context, samples=size, events=events))
-        for id, leaf in self.pool.leaves.items():
-            if id not in known:
-                self.pool.leaves[id] = replace(leaf, candidate=_shift(leaf.candidate, first))
-        self.waves = last + 1
+        await run(replace(self.context, samples=size, first_wave=self.pool.waves))
         for id in set(self.pool.leaves) - known:
             await self._work_out_sums(id)
         self.classes = await show_vote(self.context, self._weigh())
@@ -401,7 +379,3 @@ class _Run:
     def _decide(self, action: str, reason: str) -> None:
         believed = self._estimate() if self.pool.leaves else None
         self.context.events.emit(Decided(action, reason, believed))
-
-
-def _shift(candidate: Candidate, waves: int) -> Candidate:
-    return replace(candidate, wave=candidate.wave + waves)

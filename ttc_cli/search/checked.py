@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ttc_cli.events import Decided, WaveStarted
+from ttc_cli.events import Decided
 from ttc_cli.search.conclude import conclude_by_verifier
 from ttc_cli.search.context import SearchContext, SearchOutcome
 from ttc_cli.search.sample import Wave, sample_wave, verify
@@ -46,7 +46,7 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
         if not number:
             reason = f"probe: {count} to see whether one passes the check"
         context.events.emit(Decided("wave", reason))
-        context.events.emit(WaveStarted(number, "sample", count, reason))
+        context.begin_wave(number, "sample", count, reason)
         await sample_wave(context, count, wave=number, watch=watch)
         stop = _find_reason_to_stop(context)
         if stop is not None:

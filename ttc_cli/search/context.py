@@ -8,10 +8,10 @@ from typing import Any
 
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.base import Branch, Session
-from ttc_cli.events import CandidateEnded, EventStream, Spent
+from ttc_cli.events import CandidateEnded, EventStream, Scored, Spent, WaveStarted
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat
-from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Problem, Sampling
+from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Problem, Sampling, Score
 from ttc_cli.verifiers.base import Leaf, Verifier
 
 
@@ -19,13 +19,15 @@ from ttc_cli.verifiers.base import Leaf, Verifier
 class Pool:
     """The candidates of a run so far, in the order in which they ended.
 
-    ``halted`` says in words why no more can be grown: a cap, an interruption, a failure.
+    ``halted`` says in words why no more can be grown: a cap, an interruption, a failure. ``waves``
+    is the number of the wave that would come next.
     """
 
     leaves: dict[int, Leaf] = field(default_factory=dict)
     started: int = 0
     halted: str | None = None
     interrupted: bool = False
+    waves: int = 0
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -46,7 +48,8 @@ class SearchContext:
     adaptive one; ``parallel`` is how many branches the engine grows at once. ``chat`` words what
     is said to the model after its turn; None where a search never does. ``overlaps``: scoring
     beside growing is faster than after it, as it is on two processors. ``pool`` holds the
-    candidates of the run, which a strategy adds to.
+    candidates of the run, which a strategy adds to. ``first_wave`` is added to the number of each
+    wave, where others came before those of this strategy.
     """
 
     problem: Problem
@@ -61,6 +64,7 @@ class SearchContext:
     parallel: int
     chat: Chat | None = None
     pool: Pool = field(default_factory=Pool)
+    first_wave: int = 0
     overlaps: bool = False
 
     @property
@@ -73,9 +77,22 @@ class SearchContext:
         """Whether a verifier reads on from candidates' branches, which are then kept."""
         return any(each.needs_branch for each in self.verifiers)
 
+    def begin_wave(self, number: int, strategy: str, samples: int, reason: str) -> None:
+        """Show that a wave begins: its number, from 0, and the reason in words."""
+        number += self.first_wave
+        self.pool.waves = max(self.pool.waves, number + 1)
+        self.events.emit(WaveStarted(number, strategy, samples, reason))
+
     def show_spent(self) -> None:
         """Emit what the run has spent so far."""
         self.events.emit(Spent(self.ledger.usage()))
+
+    def add_score(self, id: int, score: Score) -> None:
+        """Show a score of candidate ``id``, and give it to the candidate if it has ended."""
+        leaf = self.pool.leaves.get(id)
+        if leaf is not None:
+            self.pool.leaves[id] = replace(leaf, candidate=leaf.candidate.with_scores(score))
+        self.events.emit(Scored(id, score))
 
     def free(self, id: int) -> None:
         """Drop the branch of a candidate of the pool, if it was kept."""

@@ -7,11 +7,8 @@ was written before it is kept, with its KV; only the rest is drawn again.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ttc_cli.engines.base import Session, Span
 from ttc_cli.errors import UsageError
-from ttc_cli.events import Scored
 from ttc_cli.search.context import SearchContext
 from ttc_cli.search.sample import Start
 from ttc_cli.types import ARITHMETIC
@@ -32,8 +29,7 @@ async def work_out_sums(context: SearchContext, id: int) -> None:
     asked = next((each for each in context.verifiers if each.name == ARITHMETIC), _SUMS)
     (score,) = await asked.score(context.session, context.problem, [leaf])
     if score is not None and (asked is not _SUMS or score.value < 1.0):
-        context.pool.leaves[id] = replace(leaf, candidate=leaf.candidate.with_scores(score))
-        context.events.emit(Scored(id, score))
+        context.add_score(id, score)
 
 
 def begin_at_slip(session: Session, leaf: Leaf) -> Start | None:

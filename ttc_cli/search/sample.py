@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ttc_cli.answers import extract, find_thought
 from ttc_cli.engines.base import Branch, Grow, Growth
@@ -17,10 +17,8 @@ from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import (
     CandidateStarted,
     Pruned,
-    Scored,
     Voted,
     Warned,
-    WaveStarted,
 )
 from ttc_cli.search.context import SearchContext
 from ttc_cli.search.vote import Weigh, count_one, count_votes
@@ -151,7 +149,7 @@ async def sample_wave(
     Raises:
         EngineError: the engine failed before any candidate of the run had ended.
     """
-    pool = context.pool
+    pool, wave = context.pool, wave + context.first_wave
     granted = context.ledger.admit(count)
     if granted < count:
         pool.halted = context.ledger.exhausted() or "sample cap reached"
@@ -196,7 +194,7 @@ async def sample_wave(
 async def sample_all(context: SearchContext) -> None:
     """The one wave of a strategy with a fixed number of candidates; shows the vote as it grows."""
     size = context.samples
-    context.events.emit(WaveStarted(0, "sample", size, f"{size} independent candidates"))
+    context.begin_wave(0, "sample", size, f"{size} independent candidates")
 
     async def watch(wave: Wave, candidate: Candidate) -> None:
         await show_vote(context)
@@ -258,11 +256,11 @@ async def verify(context: SearchContext, ids: Iterable[int]) -> None:
 
     A verifier that fails is warned of and left out: the candidates are worth more than it.
     """
-    pool, wanted = context.pool, sorted(ids)
+    wanted = sorted(ids)
     for verifier in context.verifiers:
         leaves = [
             leaf
-            for leaf in (pool.leaves[id] for id in wanted)
+            for leaf in (context.pool.leaves[id] for id in wanted)
             if all(score.verifier != verifier.name for score in leaf.candidate.scores)
             and (leaf.branch is not None or not verifier.needs_branch)
         ]
@@ -272,9 +270,7 @@ async def verify(context: SearchContext, ids: Iterable[int]) -> None:
         if found is None:
             continue
         for leaf, score in found:
-            candidate = leaf.candidate.with_scores(score)
-            pool.leaves[candidate.id] = replace(leaf, candidate=candidate)
-            context.events.emit(Scored(candidate.id, score))
+            context.add_score(leaf.candidate.id, score)
         context.show_spent()
 
 

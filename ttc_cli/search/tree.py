@@ -19,9 +19,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.events import (
     CandidateStarted,
     Pruned,
-    Scored,
     Stepped,
-    WaveStarted,
 )
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
@@ -135,6 +133,7 @@ class Tree:
         if not granted and count:
             self.pool.halted = self.context.ledger.exhausted() or "sample cap reached"
         session = self.context.session
+        wave += self.context.first_wave
         return [self._start(branch, wave) for branch in session.fork(session.root, granted)]
 
     def fork(
@@ -156,8 +155,9 @@ class Tree:
         if steps < len(partial.steps):
             origin = partial.boundaries[steps - 1] if steps else self.context.session.root
         made = []
+        wave = partial.wave if wave is None else wave + self.context.first_wave
         for branch in self.context.session.fork(origin, count):
-            child = self._start(branch, partial.wave if wave is None else wave, partial.id, steps)
+            child = self._start(branch, wave, partial.id, steps)
             child.steps = partial.steps[:steps]
             child.thought = min(partial.thought, len(child.text))
             child.boundaries = partial.boundaries[:steps]
@@ -218,19 +218,15 @@ class Tree:
     ) -> None:
         """Let ``live`` go on step by step, ``depth`` at most, and then to their end.
 
-        Args:
-            name: of the strategy, for ``WaveStarted``.
-            live: what goes on first.
-            depth: the most steps.
-            describe: says how many there are, in words.
-            choose: who goes on behind a step, and the number of the wave that then begins.
-            grow: what writes a step; None is ``advance``.
+        ``grow`` (``advance`` where it is None) writes a step; ``choose`` says which go on, told the
+        number of the wave that begins. ``name`` is the strategy's, and ``describe`` words how many
+        there are.
         """
         for wave in range(depth):
             if not live or self.halted:
                 return
             reason = f"step {wave + 1}: {describe(len(live))}"
-            self.context.events.emit(WaveStarted(wave, name, len(live), reason))
+            self.context.begin_wave(wave, name, len(live), reason)
             await (grow or self.advance)(live)
             live = await choose(live, wave + 1)
         if not self.halted:
@@ -286,10 +282,8 @@ class Tree:
             if found is None:
                 self.failed.add(verifier.name)
             for leaf, score in found or ():
-                partial = self.partials[leaf.candidate.id]
-                partial.scores = (*partial.scores, score)
-                self.context.events.emit(Scored(partial.id, score))
-                self._update(partial)
+                self.partials[leaf.candidate.id].scores += (score,)
+                self.context.add_score(leaf.candidate.id, score)
         self.context.show_spent()
 
     def value(self, partial: Partial) -> float | None:
@@ -361,6 +355,7 @@ class Tree:
     ) -> Partial:
         made = Partial(self.pool.started, branch, parent, wave)
         self.pool.started += 1
+        self.pool.waves = max(self.pool.waves, wave + 1)
         self.partials[made.id] = made
         self.context.events.emit(CandidateStarted(made.id, wave, parent, steps))
         return made
@@ -371,22 +366,15 @@ class Tree:
         partial.thought += growth.thought
         partial.value = growth.value
         if growth.text or growth.finish is Finish.STEP:
-            step = Step(growth.text, growth.tokens, growth.confidence)
-            partial.steps = (*partial.steps, step)
+            partial.steps += (Step(growth.text, growth.tokens, growth.confidence),)
         elif partial.steps and growth.tokens:  # the token that ends the turn, by itself
-            last = partial.steps[-1]
-            partial.steps = (
-                *partial.steps[:-1],
-                Step(last.text, last.tokens + growth.tokens, last.confidence),
-            )
+            *before, last = partial.steps
+            partial.steps = (*before, replace(last, tokens=last.tokens + growth.tokens))
         limit = self.context.budget.tokens_per_candidate
         paused = growth.finish is Finish.STEP
         if paused and partial.length < limit:
             if self.keep_boundaries:
-                partial.boundaries = (
-                    *partial.boundaries,
-                    *self.context.session.fork(partial.branch),
-                )
+                partial.boundaries += tuple(self.context.session.fork(partial.branch))
             event = Stepped(partial.id, len(partial.steps) - 1, growth.text, growth.tokens)
             self.context.events.emit(event)
             self.context.show_spent()
@@ -411,13 +399,6 @@ class Tree:
         ended = self.pool.leaves.get(partial.id)
         return ended or Leaf(partial.as_candidate(Finish.STEP), partial.branch)
 
-    def _update(self, partial: Partial) -> None:
-        """Carry new scores over to the candidate, if ``partial`` has become one."""
-        leaf = self.pool.leaves.get(partial.id)
-        if leaf is not None:
-            scored = leaf.candidate.with_scores(*partial.scores[len(leaf.candidate.scores) :])
-            self.pool.leaves[partial.id] = Leaf(scored, leaf.branch)
-
     async def _score_whole(self) -> None:
         """Ask those verifiers about the answers that could not say anything of a step."""
         whole = tuple(each for each in self.context.verifiers if not each.grades_steps)
@@ -433,5 +414,4 @@ class Tree:
                 continue
             graded = {s.verifier: s.weight for s in partial.scores if s.step is not None}
             score = Score(f"process ({self.aggregate})", value, weight=math.fsum(graded.values()))
-            self.pool.leaves[id] = Leaf(leaf.candidate.with_scores(score), leaf.branch)
-            self.context.events.emit(Scored(id, score))
+            self.context.add_score(id, score)

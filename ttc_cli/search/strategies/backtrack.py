@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ttc_cli.engines.base import Until
-from ttc_cli.events import WaveStarted
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 from ttc_cli.types import Finish, Sampling
@@ -60,7 +59,7 @@ async def backtrack(context: SearchContext, knobs: BacktrackKnobs) -> SearchOutc
     if knobs.temperature > 0:
         sampling = replace(sampling, temperature=knobs.temperature)
     first = tree.plant(max(1, context.samples // (knobs.rounds + 1)))
-    context.events.emit(WaveStarted(0, "backtrack", len(first), f"{len(first)} first attempts"))
+    context.begin_wave(0, "backtrack", len(first), f"{len(first)} first attempts")
     await _grow_whole(tree, first, None, knobs.depth)
     chains = [[each] for each in first]
     left = context.samples - len(first)
@@ -78,7 +77,7 @@ async def backtrack(context: SearchContext, knobs: BacktrackKnobs) -> SearchOutc
             break
         left -= len(cuts)
         places = ", ".join(f"{each.id} before its step {at + 1}" for _, each, at in cuts)
-        context.events.emit(WaveStarted(wave, "backtrack", len(cuts), f"cut {places}"))
+        context.begin_wave(wave, "backtrack", len(cuts), f"cut {places}")
         again = []
         for chain, partial, at in cuts:
             chain += tree.fork(partial, 1, at=at, wave=wave)

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Until
-from ttc_cli.events import WaveStarted
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.tree import Aggregate, Partial, Tree
 from ttc_cli.types import Finish
@@ -110,7 +109,7 @@ async def mcts(context: SearchContext, knobs: MctsKnobs) -> SearchOutcome:
         leaves = _choose(root, scale, knobs, count)
         grown = _branch(tree, root, leaves, min(room, knobs.width * max(1, len(leaves))), wave)
         partials = [each for _, children in grown for each in children]
-        context.events.emit(WaveStarted(wave, "mcts", len(partials), _explain(leaves, partials)))
+        context.begin_wave(wave, "mcts", len(partials), _explain(leaves, partials))
         await tree.advance(partials)
         for leaf, children in grown:
             _attach(tree, leaf, children, scale)

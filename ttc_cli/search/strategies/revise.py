@@ -20,7 +20,7 @@ from typing import Literal
 
 from ttc_cli.engines.base import Branch, Prompt, Span
 from ttc_cli.errors import UsageError
-from ttc_cli.events import Warned, WaveStarted
+from ttc_cli.events import Warned
 from ttc_cli.prompts import request_revision
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
@@ -133,7 +133,7 @@ async def _grow_round(context: SearchContext, chains: list[Chain], window: int, 
     """One more attempt of each chain, in one batch, scored when all have ended."""
     first = plural(len(chains), "first attempt")
     what = f"revision {round} in {plural(len(chains), 'chain')}" if round else first
-    context.events.emit(WaveStarted(round, "revise", len(chains), what))
+    context.begin_wave(round, "revise", len(chains), what)
     pool = context.pool
     begin, before = pool.started, [chain.attempts[-1] for chain in chains if chain.attempts]
     starts = None
