@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from ttc_cli import events
 from ttc_cli.sanitise import clean
 from ttc_cli.types import AnswerClass, Candidate, Estimate, Finish, Result, Score
 from ttc_cli.views import words
-from ttc_cli.views.rounds import Round
+from ttc_cli.views.nodes import join
 
 _ANSWER_CHARS = 60
+_STEP_CHARS = 80
 
 
 class PlainLines:
@@ -32,7 +34,7 @@ class PlainLines:
         self._stream = stream
         self._scores: list[events.Scored] = []
         self._dropped: dict[tuple[str, str], list[int]] = {}
-        self._round = Round()
+        self._round = _Round()
         self._search: str | None = None
         self._strategy = ""
         self._waves: dict[int, int] = {}
@@ -52,13 +54,16 @@ class PlainLines:
                 if parent is not None and event.steps and self._waves.get(parent) == event.wave:
                     self._round.parents[event.id] = parent
             case events.Stepped():
-                self._round.step(event)
+                if event.id not in self._round.parents:  # what look-aheads write is not kept
+                    self._round.stepped.setdefault(event.id, []).append(event)
                 self._search = self._strategy
             case events.Scored():
                 if event.score.step is None:
                     self._scores.append(event)
                 else:
-                    self._round.score(event.id, event.score)
+                    # The score of a look-ahead is that of the path it was made for.
+                    id_ = self._round.parents.get(event.id, event.id)
+                    self._round.scores.setdefault(id_, []).append(event.score)
             case events.Voted():
                 self._vote = vote_line(event.classes, event.total - self._silent)
             case events.Pruned():
@@ -78,10 +83,9 @@ class PlainLines:
                 self._flush()
                 self._strategy = event.strategy
                 self._round.name = words.one_line(event.reason)
+                said = event.reason and event.reason == self._reason
                 # Once a search tells its rounds, a wave is told when it is over.
-                if event.strategy != self._search and (
-                    not event.reason or event.reason != self._reason
-                ):
+                if event.strategy != self._search and not said:
                     self._write(words.one_line(words.wave_words(event)))
             case events.Decided():
                 self._flush()
@@ -100,7 +104,7 @@ class PlainLines:
     def _flush(self) -> None:
         if self._round.stepped:
             self._write(self._round.line)
-        self._round = Round()
+        self._round = _Round()
         if self._scores:
             parts = [f"#{scored.id} {score_words(scored.score)}" for scored in self._scores]
             self._write("scores: " + ", ".join(parts))
@@ -119,6 +123,51 @@ class PlainLines:
             self._stream.flush()
         except (OSError, ValueError):
             self._open = False
+
+
+@dataclass(slots=True)
+class _Round:
+    """What happened since a round of a search over steps began.
+
+    ``parents`` are those of look-aheads: candidates that step only to tell what a path is worth.
+    """
+
+    name: str = ""
+    parents: dict[int, int] = field(default_factory=dict)
+    stepped: dict[int, list[events.Stepped]] = field(default_factory=dict)
+    scores: dict[int, list[Score]] = field(default_factory=dict)
+    pruned: set[int] = field(default_factory=set)
+
+    def value(self, id_: int) -> float | None:
+        """What the verifiers make of the newest step of a path that they saw."""
+        found = self.scores.get(id_, [])
+        newest = max((s.step for s in found if s.step is not None), default=None)
+        return join([score for score in found if score.step == newest])
+
+    @property
+    def line(self) -> str:
+        """``step 3: 8 beams, scores 0.31–0.92, 4 pruned; best #5: We add …``."""
+        values = {id_: value for id_ in self.stepped if (value := self.value(id_)) is not None}
+        parts = [self.name or self._count()]
+        if values:
+            low, high = min(values.values()), max(values.values())
+            parts.append(f"scores {low:.2f}–{high:.2f}" if len(values) > 1 else f"score {low:.2f}")
+        if self.parents:
+            parts.append(words.plural(len(self.parents), "look-ahead"))
+        pruned = self.pruned - self.parents.keys()
+        if pruned:
+            parts.append(f"{len(pruned)} pruned")
+        line = ", ".join(parts)
+        if not values:
+            return line
+        best = max(values, key=lambda id_: (values[id_], -id_))
+        text = words.shorten(self.stepped[best][-1].text, _STEP_CHARS)
+        return f"{line}; best #{best}: {text}"
+
+    def _count(self) -> str:
+        numbers = sorted({event.step + 1 for each in self.stepped.values() for event in each})
+        several = f"s {numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else f" {numbers[0]}"
+        return f"step{several}: {words.plural(len(self.stepped), 'path')}"
 
 
 def started_line(event: events.RunStarted) -> str:
@@ -205,17 +254,12 @@ def _agreement(result: Result) -> str:
         passed = sum(checked)
         return f"{passed} of {candidates} {'passes' if passed == 1 else 'pass'} the check{more}"
     if result.decided_by == "verifier":
-        who = " and ".join(_list_scorers(result))
+        winner = next(each for each in result.candidates if each.id == result.winner)
+        counted = [each for each in winner.scores if each.step is None and each.weight > 0]
+        who = " and ".join(words.one_line(each.verifier) for each in counted)
         chosen = f"chosen by {who}" if who else "the first, since nothing was scored"
         return f"#{result.winner} of {candidates}, {chosen}{more}"
     return candidates + more
-
-
-def _list_scorers(result: Result) -> list[str]:
-    """The verifiers that scored the winner."""
-    winner = next(each for each in result.candidates if each.id == result.winner)
-    counted = [each for each in winner.scores if each.step is None and each.weight > 0]
-    return [words.one_line(each.verifier) for each in counted]
 
 
 def _is_silent(candidate: Candidate) -> bool:
