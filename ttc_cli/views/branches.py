@@ -84,7 +84,13 @@ def branch_rows(state: ViewState, width: int, rows: int) -> list[FrameRow]:
         for (guide, node), status in zip(drawn, said, strict=True)
     ]
     if hidden and len(out) < rows:
-        out.append(FrameRow(width).add("└─ ", RULE).add("… " + _count_hidden(hidden), DIM))
+        counts = Counter(node.status for node in hidden)
+        names = (
+            f"{counts[status]} {_NAMES.get(status, status.value)}"
+            for status in _RANK
+            if counts[status]
+        )
+        out.append(FrameRow(width).add("└─ ", RULE).add("… " + " · ".join(names), DIM))
     return out
 
 
@@ -161,14 +167,6 @@ def _hang(
     return drawn
 
 
-def _count_hidden(hidden: list[TreeNode]) -> str:
-    counts = Counter(node.status for node in hidden)
-    return " · ".join(
-        f"{counts[status]} {_NAMES.get(status, status.value)}"
-        for status in sorted(counts, key=list(_RANK).index)
-    )
-
-
 _Drawn = Sequence[tuple[str, TreeNode]]
 _Status = tuple[str, str, Style | None]
 
@@ -222,7 +220,9 @@ def _branch(
     calm = None if node.status is Status.GROWING else DIM
     if node.steps and not tail.text:  # it pauses, or has not written a word since
         return row.add(cut_front(words.one_line(node.steps[-1].text), row.left), DIM)
-    latest = words.one_line(_latest(tail.text, 2 * row.left + 80))
+    # The step that it is in: what follows the last blank line.
+    end = tail.text[-(2 * row.left + 80) :].rstrip()
+    latest = words.one_line(end[end.rfind("\n\n") + 1 :])
     return row.add(cut_front(latest, row.left), calm)
 
 
@@ -283,11 +283,8 @@ def _add_score(row: FrameRow, node: TreeNode, columns: _Columns) -> None:
 
 def sparkline(values: Iterable[float | None]) -> str:
     """One character a value, clipped to [0, 1], higher for more; a dot where there is none."""
-
-    def find_level(value: float) -> str:
-        return _LEVELS[min(7, math.floor(8 * min(1.0, max(0.0, value))))]
-
-    return "".join("·" if each is None else find_level(each) for each in values)
+    levels = (each if each is None else math.floor(8 * min(1.0, max(0.0, each))) for each in values)
+    return "".join("·" if level is None else _LEVELS[min(7, level)] for level in levels)
 
 
 def path_rows(state: ViewState, width: int, rows: int, gutter: int) -> list[FrameRow]:
@@ -306,9 +303,3 @@ def path_rows(state: ViewState, width: int, rows: int, gutter: int) -> list[Fram
         text = cut(words.shorten(mark.step.text, _STEP_TEXT), row.left)
         out.append(row.add(text, DIM if mark.step.thought else None))
     return out
-
-
-def _latest(text: str, chars: int) -> str:
-    """The step a text is in: what follows its last blank line, or the step before if empty."""
-    end = text[-chars:].rstrip()
-    return end[end.rfind("\n\n") + 1 :]

@@ -20,7 +20,7 @@ from ttc_cli.sanitise import clean
 from ttc_cli.types import Answer, AnswerType, Budget, Result, RoleUsage
 from ttc_cli.views import charts, plain, words
 from ttc_cli.views.nodes import Status, TreeNode
-from ttc_cli.views.record import Life, RunRecord, StageRecord, look_back
+from ttc_cli.views.record import Life, StageRecord, look_back
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -56,11 +56,12 @@ def render_page(timed: Iterable[tuple[float, Event]], *, name: str = "", when: s
         when: the date it was recorded, in words.
     """
     record = look_back(timed)
+    started = record.stages[0].started
     style, script = _read("page.css"), _read("page.js")
     drawn = _template().render(
         record=record,
         views=[_describe(stage) for stage in record.stages],
-        caps=_caps(record),
+        caps=words.caps(started.budget) if started is not None else "",
         name=name,
         when=when,
         style=style,
@@ -173,8 +174,3 @@ def _word_answer(answer: Answer) -> str:
 def _spent_by(result: Result) -> list[tuple[str, RoleUsage]]:
     roles = (("Generator", result.usage.generator), ("Verifier", result.usage.verifier))
     return [(name, role) for name, role in roles if role != RoleUsage()]
-
-
-def _caps(record: RunRecord) -> str:
-    started = record.stages[0].started
-    return words.caps(started.budget) if started is not None else ""
