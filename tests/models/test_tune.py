@@ -104,8 +104,15 @@ def own(home: Path, tmp_path: Path) -> Path:
     return path
 
 
-def tune_tiny(fakes: Fakes, **options: bool) -> tune.Outcome:
-    return tune.tune("tiny", trials=fakes, now=lambda: datetime(2026, 1, 2), **options)
+def tune_tiny(fakes: Fakes, kind: str = "Q8_0", **options: bool) -> tune.TuneResult:
+    with pytest.MonkeyPatch.context() as patch:
+        play(fakes, patch)
+        return tune.tune("tiny", kind, now=lambda: datetime(2026, 1, 2), **options)
+
+
+def play(fakes: Fakes, patch: pytest.MonkeyPatch) -> None:
+    for name in ("quantise", "time_file", "compare"):
+        patch.setattr(comparison, name, getattr(fakes, name))
 
 
 def siblings() -> list[str]:
@@ -155,7 +162,7 @@ def test_the_tuned_file_is_the_same_model_unless_it_is_lossy(
     own_table = replace(SHIPPED, name="own")
     format = hash_prompts(Chat(info))
     replace(policy, table=own_table, prompt_format=format).save(policies_dir() / "own.json")
-    tune.tune("tiny", kind, keep=True, trials=Fakes())
+    tune_tiny(Fakes(), kind, keep=True)
     assert files.read_hash(files.resolve("tiny")) == (original if same else record().tuning.sha256)
     capsys.readouterr()
     assert main(["solve", "-m", "tiny", "q", "--dry-run", "--json"]) == 0
@@ -407,8 +414,7 @@ def test_gains_that_are_known() -> None:
 @pytest.fixture
 def fakes(own: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     fakes = Fakes()
-    for name in ("quantise", "time_file", "compare"):
-        monkeypatch.setattr(comparison, name, getattr(fakes, name))
+    play(fakes, monkeypatch)
     return fakes
 
 

@@ -16,7 +16,6 @@ import os
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,8 +43,6 @@ _TEXT_TOKENS = 768
 _ANSWER_TOKENS = 64
 _BLOCK = 128
 """Tokens read at once: their rows of logits are 80 MB with a vocabulary of 150,000."""
-_GROWN = 16
-"""Tokens that each stream writes between two looks at the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +80,7 @@ class Agreement:
 
 
 def quantise(
-    source: Path,
-    target: Path,
-    kind: str,
-    report: Callable[[int], None] = lambda done: None,
-    *,
-    child: Sequence[str] = _CHILD,
+    source: Path, target: Path, kind: str, report: Callable[[int], None] = lambda done: None
 ) -> None:
     """Write ``source`` as ``target`` with matrices of type ``kind``, in a child process.
 
@@ -97,51 +89,44 @@ def quantise(
     Raises:
         EngineError: the library failed, or the child was ended from outside.
     """
-    threads = str(hardware.count_cores())
 
     def watch() -> None:
         if target.exists():
             report(target.stat().st_size)
 
     try:
-        _run([*child, "quantise", str(source), str(target), kind, threads], watch=watch)
+        _run(_child("quantise", source, target, kind), watch=watch)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
 
 
-def time_file(
-    path: Path, *, seconds: float = 3.0, threads: int | None = None, child: Sequence[str] = _CHILD
-) -> Rates:
+def time_file(path: Path, *, seconds: float = 3.0) -> Rates:
     """Run the engine on ``path`` for about ``seconds`` with each batch that searches use.
 
     Raises:
         NativeCrash, ModelError, MemoryShort, EngineError: it cannot be run.
     """
-    wanted = str(threads or hardware.count_cores())
-    return Rates(**_run([*child, "time", str(path), str(seconds), wanted]))
+    return Rates(**_run(_child("time", path, seconds)))
 
 
-def compare(
-    before: Path,
-    after: Path,
-    *,
-    threads: int | None = None,
-    child: Sequence[str] = _CHILD,
-) -> Agreement:
+def compare(before: Path, after: Path) -> Agreement:
     """Hold what ``after`` predicts against what ``before`` does, on the same tokens.
 
     Raises:
         NativeCrash, ModelError, MemoryShort, EngineError: one cannot be run, or they do not share
             a vocabulary.
     """
-    wanted = str(threads or hardware.count_cores())
-    first = _run([*child, "read", str(before), wanted])
+    first = _run(_child("read", before))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as told:
         json.dump({key: first[key] for key in ("text", "prompts", "answers")}, told)
         told.flush()
-        second = _run([*child, "read", str(after), wanted, told.name])
+        second = _run(_child("read", after, told.name))
     return _agree(first, second)
+
+
+def _child(task: str, *arguments: object) -> list[str]:
+    return [*_CHILD, task, *map(str, arguments)]
 
 
 def _agree(first: dict[str, Any], second: dict[str, Any]) -> Agreement:
@@ -201,92 +186,36 @@ def _leave_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _quantise(source: Path, target: Path, kind: str, threads: int) -> dict[str, Any]:
+def _quantise(source: str, target: str, kind: str) -> dict[str, Any]:
     from ttc_cli.engines.llamacpp import native
 
-    native.quantise(source, target, kind, threads=threads)
-    with target.open("rb+") as file:
+    native.quantise(Path(source), Path(target), kind, threads=hardware.count_cores())
+    with open(target, "rb+") as file:
         os.fsync(file.fileno())
     return {}
 
 
-def _time(path: Path, seconds: float, threads: int) -> dict[str, Any]:
-    import asyncio
+def _time(path: str, seconds: str) -> dict[str, Any]:
+    from ttc_cli.engines.llamacpp import speed
 
-    from ttc_cli.engines import llamacpp
-
-    settings = llamacpp.Settings(threads=threads, parallel=16, context=1024, answer=256)
-    engine = llamacpp.load(path, settings)
-    try:
-        return asdict(asyncio.run(_time_engine(engine, seconds)))
-    finally:
-        engine.close()
+    found = speed.time_file(Path(path), float(seconds), hardware.count_cores(), (1, 8, 16))
+    return asdict(Rates(*found))
 
 
-async def _time_engine(engine: Any, seconds: float) -> Rates:
-    """The rates of a loaded engine, through the same doors as a search."""
-    from ttc_cli.engines.base import Grow, Span
-    from ttc_cli.ledger import Ledger
-    from ttc_cli.types import Budget, Finish, Sampling
-
-    prompt = (Span(TEXT.read_text(encoding="utf-8")[:1000]),)
-    sampling = Sampling(temperature=0.7)
-
-    async def read() -> int:
-        ledger = Ledger(Budget())
-        async with await engine.open(prompt, ledger):
-            return ledger.usage().generator.prompt_tokens
-
-    async def write(session: Any, streams: int, tokens: int) -> tuple[int, bool]:
-        """Tokens written, and whether the batch was full to the end."""
-        branches = session.fork(session.root, streams)
-        requests = [
-            Grow(branch, tokens, sampling, seed=label, label=label)
-            for label, branch in enumerate(branches)
-        ]
-        done = [growth async for growth in session.grow(requests)]
-        session.drop([growth.branch for growth in done])
-        full = all(growth.finish is Finish.LENGTH for growth in done)
-        return sum(growth.tokens for growth in done), full
-
-    started, count = time.perf_counter(), 0
-    while count == 0 or time.perf_counter() - started < seconds:
-        count += await read()
-        if count and time.perf_counter() - started < 0.01:
-            break  # an engine that reads nothing: never in earnest
-    prompt_rate = count / (time.perf_counter() - started)
-    rates = []
-    async with await engine.open(prompt, Ledger(Budget())) as session:
-        await write(session, 16, 2)  # the first batches touch every page and every buffer
-        for streams in (1, 8, 16):
-            started, full, ragged = time.perf_counter(), (0, 0.0), (0, 0.0)
-            while time.perf_counter() - started < seconds:
-                before = time.perf_counter()
-                written, whole = await write(session, streams, _GROWN)
-                passed = time.perf_counter() - before
-                if whole:
-                    full = (full[0] + written, full[1] + passed)
-                else:
-                    ragged = (ragged[0] + written, ragged[1] + passed)
-            tokens, spent = full if full[0] else ragged
-            rates.append(tokens / spent)
-    return Rates(prompt_rate, *rates)
-
-
-def _read(path: Path, threads: int, told: Path | None) -> dict[str, Any]:
+def _read(path: str, told: str | None = None) -> dict[str, Any]:
     """Losses on the text and likeliest tokens along greedy answers: its own, or those ``told``."""
     from ttc_cli.engines.llamacpp import native
     from ttc_cli.models import gguf
 
-    gguf.read_header(path)
-    model = native.Model(path)
+    gguf.read_header(Path(path))
+    model = native.Model(Path(path))
     context = native.Context(
         model,
         cells=_TEXT_TOKENS + 256,
         sequences=len(QUESTIONS),
         batch=_BLOCK,
         outputs=_BLOCK,
-        threads=threads,
+        threads=hardware.count_cores(),
     )
     try:
         if told is None:
@@ -294,7 +223,7 @@ def _read(path: Path, threads: int, told: Path | None) -> dict[str, Any]:
             prompts = [_ask(model, question) for question in QUESTIONS]
             answers = _write(model, context, prompts)
         else:
-            given = json.loads(told.read_text(encoding="utf-8"))
+            given = json.loads(Path(told).read_text(encoding="utf-8"))
             text, prompts, answers = given["text"], given["prompts"], given["answers"]
             if max(map(max, [text, *prompts])) >= model.n_vocab:
                 raise errors.EngineError("The two files do not share a vocabulary.")
@@ -396,18 +325,18 @@ def _follow(
     return losses, likeliest
 
 
+_TASKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "quantise": _quantise,
+    "time": _time,
+    "read": _read,
+}
+
+
 def main(arguments: Sequence[str]) -> int:
-    """``quantise SOURCE TARGET KIND THREADS | time FILE SECONDS THREADS | read FILE THREADS``."""
+    """``quantise SOURCE TARGET KIND | time FILE SECONDS | read FILE [ANSWERS]``."""
     _leave_with_parent()
-    task, path, *rest = arguments
-    if task == "quantise":
-        work = lambda: _quantise(Path(path), Path(rest[0]), rest[1], int(rest[2]))  # noqa: E731
-    elif task == "time":
-        work = lambda: _time(Path(path), float(rest[0]), int(rest[1]))  # noqa: E731
-    else:
-        told = Path(rest[1]) if len(rest) > 1 else None
-        work = lambda: _read(Path(path), int(rest[0]), told)  # noqa: E731
-    return selftest.report(work)
+    task, *rest = arguments
+    return selftest.report(lambda: _TASKS[task](*rest))
 
 
 if __name__ == "__main__":

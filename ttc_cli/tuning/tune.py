@@ -19,18 +19,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from ttc_cli import paths
+from ttc_cli.engines.llamacpp import Settings, selftest
+from ttc_cli.engines.llamacpp import plan as plan_memory
 from ttc_cli.errors import DiskFull, EngineError, MemoryShort, TtcError, UsageError
 from ttc_cli.models import files, hardware, records
+from ttc_cli.models.fitting import record_speed
 from ttc_cli.models.gguf import GgufInfo, read_header
 from ttc_cli.models.progress import ModelProgress, Phase, Report, format_bytes, ignore
 from ttc_cli.models.records import lock
+from ttc_cli.tuning import comparison
+from ttc_cli.tuning.comparison import Agreement, Rates
 from ttc_cli.tuning.verdict import average, decide
-
-if TYPE_CHECKING:
-    from ttc_cli.tuning.comparison import Agreement, Rates
 
 UPWARDS = "Q8_0"
 """The type that loses next to nothing and that every fast path takes."""
@@ -49,21 +51,6 @@ ROUNDS = 2
 _MARGIN = 64 << 20
 
 
-class Trials(Protocol):
-    """What touches the native library; ``tuning.comparison`` in earnest."""
-
-    def quantise(
-        self, source: Path, target: Path, kind: str, report: Callable[[int], None]
-    ) -> None:
-        """Write ``source`` as ``target``."""
-
-    def time_file(self, path: Path) -> Rates:
-        """Measure ``path``."""
-
-    def compare(self, before: Path, after: Path) -> Agreement:
-        """Hold what ``after`` says against what ``before`` says."""
-
-
 @dataclass(frozen=True, slots=True)
 class TunePlan:
     """A tuning that is about to begin. ``bytes``: roughly, of the new file."""
@@ -80,7 +67,7 @@ class TunePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TuneResult:
     """What a tuning came to. ``reason`` in words; ``state`` as in ``records.Tuning``.
 
     ``before``, ``after``: the rates of each round. ``gain``: how many times as fast it does
@@ -161,9 +148,8 @@ def tune(
     *,
     keep: bool = False,
     report: Report = ignore,
-    trials: Trials | None = None,
     now: Callable[[], datetime] = datetime.now,
-) -> Outcome:
+) -> TuneResult:
     """Write ``name`` as ``kind``, measure both files in turn, and keep the faster one in use.
 
     ``keep``: use the new file even if it is not faster; never if it answers otherwise.
@@ -173,10 +159,6 @@ def tune(
         EngineError: the library could not write or run the file; nothing of it stays then.
         UsageError, ModelError, DiskFull, MemoryShort: as ``plan``.
     """
-    if trials is None:
-        from ttc_cli.tuning import comparison
-
-        trials = comparison
     plan(name, kind)
     with lock(_require(name).name):
         made = plan(name, kind)
@@ -185,9 +167,9 @@ def tune(
                 ModelProgress(name, Phase.NOTE, note=f"{made.target.name} is here: measuring it.")
             )
         else:
-            _write(made, trials, report)
+            _write(made, report)
         try:
-            outcome = _measure(made, trials, report, keep=keep)
+            outcome = _measure(made, report, keep=keep)
         except EngineError:
             _forget(made)
             raise
@@ -258,9 +240,6 @@ def _check_disk(made: TunePlan) -> None:
 
 
 def _check_memory(info: GgufInfo, made: TunePlan) -> None:
-    from ttc_cli.engines.llamacpp import Settings
-    from ttc_cli.engines.llamacpp import plan as plan_memory
-
     free = hardware.read_memory().free
     now = plan_memory(info, Settings(), free)
     try:
@@ -277,7 +256,7 @@ def _check_memory(info: GgufInfo, made: TunePlan) -> None:
         )
 
 
-def _write(made: TunePlan, trials: Trials, report: Report) -> None:
+def _write(made: TunePlan, report: Report) -> None:
     """Write the new file: under another name until it is whole, hashed and on the disk."""
     folder = made.target.parent
     part = made.target.with_name(made.target.name + ".part")
@@ -288,7 +267,7 @@ def _write(made: TunePlan, trials: Trials, report: Report) -> None:
 
     tell(0)
     try:
-        trials.quantise(made.source, part, made.kind, tell)
+        comparison.quantise(made.source, part, made.kind, tell)
         info = read_header(part)
         total = info.file_bytes
         sha256 = records.check_file(
@@ -329,12 +308,12 @@ def _note(made: TunePlan, part: Path, sha256: str) -> None:
         old.unlink(missing_ok=True)
 
 
-def _measure(made: TunePlan, trials: Trials, report: Report, *, keep: bool) -> Outcome:
+def _measure(made: TunePlan, report: Report, *, keep: bool) -> TuneResult:
     def say(text: str) -> None:
         report(ModelProgress(made.name, Phase.NOTE, note=text))
 
     say("Comparing what the two files say …")
-    agreement = trials.compare(made.source, made.target)
+    agreement = comparison.compare(made.source, made.target)
     before: list[Rates] = []
     after: list[Rates] = []
     busy = 0.0
@@ -345,16 +324,14 @@ def _measure(made: TunePlan, trials: Trials, report: Report, *, keep: bool) -> O
         ):
             say(f"Measuring {which}, round {number} of {ROUNDS} …")
             busy = max(busy, hardware.watch_contention().cores)
-            rates.append(trials.time_file(path))
+            rates.append(comparison.time_file(path))
     state, reason, gain = decide(before, after, agreement, lossy=made.lossy, keep=keep)
     size = made.target.stat().st_size
-    return Outcome(made, state, reason, gain, tuple(before), tuple(after), agreement, busy, size)
+    return TuneResult(made, state, reason, gain, tuple(before), tuple(after), agreement, busy, size)
 
 
-def _settle(outcome: Outcome, moment: datetime) -> None:
+def _settle(outcome: TuneResult, moment: datetime) -> None:
     """Write the verdict down; the new file goes unless it is used."""
-    from ttc_cli.engines.llamacpp import selftest
-
     record = _record_of(outcome.plan)
     if record.tuning is None:
         raise TtcError(f"{outcome.plan.name} was changed while it was measured.", "ttc models list")
@@ -370,12 +347,10 @@ def _settle(outcome: Outcome, moment: datetime) -> None:
     if not outcome.used:
         outcome.plan.target.unlink(missing_ok=True)
     elif outcome.busy == 0:
-        from ttc_cli.models.fitting import record_speed
-
         record_speed(record.name, outcome.after[-1].one)
 
 
-def summarise(outcome: Outcome) -> dict[str, Any]:
+def summarise(outcome: TuneResult) -> dict[str, Any]:
     """The figures of an outcome as plain numbers, means over the rounds."""
     return {
         "reason": outcome.reason,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ttc_cli.models.hardware import read_free_disk
 from ttc_cli.models.progress import format_bytes
 from ttc_cli.output import Output
-from ttc_cli.tuning.tune import Outcome, TunePlan, summarise
+from ttc_cli.tuning.tune import TunePlan, TuneResult, summarise
 from ttc_cli.tuning.verdict import average
 
 
-def print_outcome_json(outcome: Outcome) -> None:
+def print_outcome_json(outcome: TuneResult) -> None:
     """The figures as one JSON object."""
     plan = outcome.plan
     names = {"model": plan.name, "type": plan.kind, "lossy": plan.lossy, "state": outcome.state}
@@ -39,7 +39,7 @@ def print_plan(plan: TunePlan, *, as_json: bool) -> None:
         Output().answer(f"{key:<6} {value}")
 
 
-def print_outcome(outcome: Outcome, out: Output) -> None:
+def print_outcome(outcome: TuneResult, out: Output) -> None:
     """The figures on stdout, what follows from them on stderr."""
     plan, agreement = outcome.plan, outcome.agreement
     kind = plan.kind + (" (lossy)" if plan.lossy else "")

@@ -18,13 +18,13 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ttc_cli import children, errors, paths
+from ttc_cli.engines.llamacpp import speed
 from ttc_cli.engines.llamacpp.memory import SAYS_SHORT
 from ttc_cli.models import hardware
 
@@ -34,8 +34,7 @@ BAD_BUILD = 70
 STREAMS = 16
 """Streams of the batched decode: what searches use."""
 
-_PROMPT = 96
-_STEPS = 32
+_PROMPT, _STEPS = 96, 4
 _CHILD = children.name_python("-m", "ttc_cli.engines.llamacpp.selftest")
 
 
@@ -123,7 +122,7 @@ def measure_speed(
     return Speed(float(found["prompt"]), float(found["single"]), float(found["batched"]), wanted)
 
 
-def remember_speed(model: Path, speed: Speed) -> None:
+def remember_speed(model: Path, measured: Speed) -> None:
     """Keep what was measured for the choice of a default model.
 
     Only for a quiet machine: what a busy one does says nothing about tomorrow. Does nothing for a
@@ -135,7 +134,7 @@ def remember_speed(model: Path, speed: Speed) -> None:
     for record in list_records():
         if record.used == model:
             with contextlib.suppress(OSError):
-                record_speed(record.name, speed.single)
+                record_speed(record.name, measured.single)
 
 
 def is_installed() -> bool:
@@ -283,16 +282,46 @@ def report(work: Callable[[], dict[str, Any]]) -> int:
     return 0
 
 
-def _decode(model_path: Path) -> dict[str, Any]:
+def _decode(path: Path) -> dict[str, Any]:
     """Read a prompt, then let one and several sequences grow: all kinds of decode a search does."""
-    from ttc_cli.engines.llamacpp import native
+    import numpy as np
 
-    rows = _Rows(model_path, hardware.count_cores())
-    rows.read_prompt()
-    for width in (1, STREAMS):
-        for _ in range(4):
-            rows.step(width)
-    rows.close()
+    from ttc_cli.engines.llamacpp import native
+    from ttc_cli.models import gguf
+
+    gguf.read_header(path)  # says what is wrong with a file better than the library
+    model = native.Model(path)
+    prompt = model.tokenise(speed.PROMPT, control=False)[:_PROMPT]
+    context = native.Context(
+        model,
+        cells=_PROMPT + STREAMS * 2 * _STEPS,
+        sequences=STREAMS,
+        batch=_PROMPT + STREAMS,
+        threads=hardware.count_cores(),
+    )
+
+    def decode(tokens: list[int], places: list[int], rows: list[int], wanted: list[int]) -> Any:
+        if context.decode(tokens, places, rows, wanted) != 0:
+            raise errors.EngineError("llama.cpp did not finish a decode of the self-test")
+        logits = context.logits(len(wanted))
+        if not np.isfinite(logits).all() or bool((logits.max(1) == logits.min(1)).any()):
+            raise errors.NativeCrash(
+                "llama.cpp computes no numbers here: this build is wrong, or the model is damaged.",
+                f"{paths.name_installer()} --rebuild; ttc models verify checks the model's file",
+            )
+        return logits.argmax(1).tolist()
+
+    count = len(prompt)
+    likeliest = decode(prompt, list(range(count)), [0] * count, [count - 1]) * STREAMS
+    for row in range(1, STREAMS):
+        context.copy(0, row, count)
+    lengths = [count] * STREAMS
+    for width in [1] * _STEPS + [STREAMS] * _STEPS:
+        rows = list(range(width))
+        likeliest[:width] = decode(likeliest[:width], lengths[:width], rows, rows)
+        lengths[:width] = [length + 1 for length in lengths[:width]]
+    context.close()
+    model.close()
     return {
         "version": native.library_version(),
         "system": native.system_info(),
@@ -300,88 +329,9 @@ def _decode(model_path: Path) -> dict[str, Any]:
     }
 
 
-def _time(model_path: Path, seconds: float, threads: int) -> dict[str, Any]:
-    """Rates of the three kinds of decode, a third of ``seconds`` each."""
-    rows = _Rows(model_path, threads)
-    rows.read_prompt()  # the first decode touches every page of the weights
-
-    def rate(work: Callable[[], int]) -> float:
-        started = time.perf_counter()
-        done = 0
-        while (passed := time.perf_counter() - started) < seconds / 3 or done == 0:
-            done += work()
-        return done / passed
-
-    prompt = rate(rows.read_prompt)
-    single = rate(lambda: rows.step(1))
-    batched = rate(lambda: rows.step(STREAMS))
-    rows.close()
+def _time(path: Path, seconds: float, threads: int) -> dict[str, Any]:
+    prompt, single, batched = speed.time_file(path, seconds / 3, threads, (1, STREAMS))
     return {"prompt": prompt, "single": single, "batched": batched}
-
-
-class _Rows:
-    """A model with ``STREAMS`` sequences that share one prompt."""
-
-    def __init__(self, model_path: Path, threads: int) -> None:
-        from ttc_cli.engines.llamacpp import native
-        from ttc_cli.models import gguf
-
-        gguf.read_header(model_path)  # says what is wrong with a file better than the library
-        self._model = native.Model(model_path)
-        text = "A train leaves at nine and travels for three hours. How far does it get? " * 12
-        self._prompt = self._model.tokenise(text, control=False)[:_PROMPT]
-        self._context = native.Context(
-            self._model,
-            cells=_PROMPT + STREAMS * _STEPS + 64,
-            sequences=STREAMS,
-            batch=_PROMPT + STREAMS,
-            threads=threads,
-        )
-        self._lengths = [0] * STREAMS
-        self._next = [self._prompt[row % len(self._prompt)] for row in range(STREAMS)]
-
-    def read_prompt(self) -> int:
-        """Read the prompt anew into sequence 0 and share it. Returns tokens read."""
-        for row in range(STREAMS):
-            self._context.trim(row, 0)
-        count = len(self._prompt)
-        self._decode(self._prompt, list(range(count)), [0] * count, [count - 1])
-        for row in range(1, STREAMS):
-            self._context.copy(0, row, count)
-        self._lengths = [count] * STREAMS
-        return count
-
-    def step(self, width: int) -> int:
-        """Let the first ``width`` sequences grow by their likeliest token. Returns ``width``."""
-        rows = list(range(width))
-        for row in rows:
-            if self._lengths[row] >= len(self._prompt) + _STEPS:
-                self._lengths[row] = len(self._prompt)
-                self._context.trim(row, self._lengths[row])
-        self._next[:width] = self._decode(self._next[:width], self._lengths[:width], rows, rows)
-        for row in rows:
-            self._lengths[row] += 1
-        return width
-
-    def _decode(
-        self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[int]
-    ) -> list[int]:
-        import numpy as np
-
-        if self._context.decode(tokens, positions, sequences, outputs) != 0:
-            raise errors.EngineError("llama.cpp did not finish a decode of the self-test")
-        logits = self._context.logits(len(outputs))
-        if not np.isfinite(logits).all() or bool((logits.max(1) == logits.min(1)).any()):
-            raise errors.NativeCrash(
-                "llama.cpp computes no numbers here: this build is wrong, or the model is damaged.",
-                f"{paths.name_installer()} --rebuild; ttc models verify checks the model's file",
-            )
-        return [int(token) for token in logits.argmax(1)]
-
-    def close(self) -> None:
-        """Free everything."""
-        self._context.close()
-        self._model.close()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -399,10 +349,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if "--speed" in flags:
             quiet = not hardware.watch_contention().cores
-            speed = measure_speed(Path(names[0]))
+            measured = measure_speed(Path(names[0]))
             if quiet:
-                remember_speed(Path(names[0]), speed)
-            print(f"{speed}{'' if quiet else ', while other programs compute'}")
+                remember_speed(Path(names[0]), measured)
+            print(f"{measured}{'' if quiet else ', while other programs compute'}")
         else:
             passed = check_build(Path(names[0]), fresh="--fresh" in flags)
             print(f"llama-cpp-python {passed.version} decodes here. {passed.system}")
