@@ -316,19 +316,19 @@ def tune(
     Both files are measured in turn (a minute or two), and held against each other for what they
     say. The original stays.
     """
+    from ttc_cli.commands import _tuning
     from ttc_cli.tuning import tune as tuning
-    from ttc_cli.tuning import tuned
 
     out = Output(quiet)
     if undo:
         out.say(f"Back to the original of {model}; freed {format_bytes(tuning.undo(model))}.")
         return
     if dry_run:
-        tuned.print_plan(tuning.plan(model, kind), as_json=as_json)
+        _tuning.print_plan(tuning.plan(model, kind), as_json=as_json)
         return
     with show_progress(quiet=quiet) as report:
         outcome = tuning.tune(model, kind, keep=keep, report=report)
     if as_json:
-        tuned.print_outcome_json(outcome)
+        _tuning.print_outcome_json(outcome)
         return
-    tuned.print_outcome(outcome, out)
+    _tuning.print_outcome(outcome, out)
