@@ -10,7 +10,6 @@ unfinished candidates.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator
 
 from ttc_cli.answers.fences import find_blocks
@@ -21,6 +20,7 @@ from ttc_cli.answers.statements import (
     LATEST,
     clean,
     find_brace,
+    find_latest,
     find_statements,
     find_worded_number,
     read_clauses,
@@ -121,14 +121,9 @@ def _show(text: str, key: str, type: AnswerType) -> str:
     return shown if "\\" in plain else plain
 
 
-def _last(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """The last few matches, last first: a text may repeat itself ten thousand times."""
-    return reversed(deque(pattern.finditer(text), maxlen=LATEST))
-
-
 def _find_boxed(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
     """The readings of the boxes, last box first; unclosed and empty ones are left out."""
-    for match in _last(_BOXED, text):
+    for match in find_latest(_BOXED, text):
         start = match.end()
         if text[start : start + 1] != "{":
             yield from _read_bare_box(text, match, type)
@@ -200,7 +195,7 @@ def _measure_word(line: str) -> int:
 
 def _find_hashes(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
     """GSM8K's ``#### …``. It is Markdown's heading too: all but a number must be the last line."""
-    for match in _last(_HASHES, text):
+    for match in find_latest(_HASHES, text):
         line, last = clean(match[1]).removesuffix("."), not text[match.end() :].strip()
         if (last or type is AnswerType.NUMBER) and not match[1].rstrip().endswith(":"):
             yield line, match.end() < len(text)

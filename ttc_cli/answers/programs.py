@@ -11,9 +11,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from ttc_cli.answers.fences import Block, find_blocks
+from ttc_cli.answers.spelling import TABLES
 from ttc_cli.answers.structured import LONGEST_PARSED, parse_python
 
 _BLOCKS = 20
@@ -28,16 +30,16 @@ _DEFINED = re.compile(
     r"(?:(?:export|default|pub(?:\([a-z]+\))?|public|private|protected|internal|static|final|"
     r"abstract|async|unsafe|inline|virtual|override|local|sealed|partial|data|open)[ \t]+){0,6}"
     r"(?:def|class|function\*?|fn|func|fun|struct|enum|interface|trait|object|namespace|module|mod|"
-    r"defmodule|defp|sub|procedure)[ \t]+(?:\([^()]*\)[ \t]*)?(?P<keyword>[A-Za-z_$][\w$.:]*)"
+    r"defmodule|defp|sub|procedure)[ \t]+(?:\([^()]*\)[ \t]*)?([A-Za-z_$][\w$.:]*)"
     r"(?=[ \t(<{:;\[]|$)"
     # int add(int a, int b) {
-    r"|[A-Za-z_][\w:<>,*&\[\] ]{0,80}[ *&](?P<typed>[A-Za-z_]\w*)[ \t]?\([^;]*\)[\w \t]*\{?[ \t]*$"
+    r"|[A-Za-z_][\w:<>,*&\[\] ]{0,80}[ *&]([A-Za-z_]\w*)[ \t]?\([^;]*\)[\w \t]*\{?[ \t]*$"
     # const add = (a, b) => …, add = lambda a, b: …
-    r"|(?:(?:export|const|let|var)[ \t]+){0,2}(?P<bound>[A-Za-z_$][\w$]*)[ \t]*(?::[^=]{0,80})?="
+    r"|(?:(?:export|const|let|var)[ \t]+){0,2}([A-Za-z_$][\w$]*)[ \t]*(?::[^=]{0,80})?="
     r"[ \t]*(?:lambda\b|(?:async[ \t]*)?(?:function\b|(?:\([^()]*\)|\w+)[^=]{0,40}=>))"
     # add() {, add :: Int -> Int -> Int
-    r"|(?P<shell>[A-Za-z_][\w-]*)[ \t]?\(\)[ \t]*\{?[ \t]*$"
-    r"|(?P<signed>[a-z]\w*)[ \t]+::[ \t]"
+    r"|([A-Za-z_][\w-]*)[ \t]?\(\)[ \t]*\{?[ \t]*$"
+    r"|([a-z]\w*)[ \t]+::[ \t]"
     r")"
 )
 _NO_NAMES = {"if", "for", "while", "switch", "catch", "return", "else", "elif", "with", "print"}
@@ -47,17 +49,11 @@ _TEST_MARK = re.compile(
     r"|\[(?:Test|Fact|Theory)\b)|.*\bTestCase\b"
 )
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_PYTHONS = {"python", "py", "python3", "py3"}
+_PYTHONS, _SHELLS, _OUTPUTS = (
+    frozenset(TABLES["fences"][kind].split()) for kind in ("python", "shells", "outputs")
+)
 _PYTHON_SHAPED = re.compile(r"^[ \t]*(?:async +)?(?:def|class) [^\n]*:[^\n]*$", re.MULTILINE)
 _PYTHON_START = re.compile(r"(?:async def|def|class|import|from)\b|@\w")
-_SHELLS = {
-    "bash", "sh", "shell", "zsh", "fish", "powershell", "ps1", "pwsh", "bat", "batch", "cmd",
-}  # fmt: skip
-_OUTPUTS = {
-    "output", "out", "stdout", "stderr", "console", "text", "txt", "plain", "plaintext", "log",
-    "result", "results", "terminal", "shell-session", "sh-session", "shellsession", "pycon", "json",
-    "csv", "traceback", "none",
-}  # fmt: skip
 _PROMPT = re.compile(
     r"\s*(?:(?:>>>|\$|In \[\d*\]:) |"
     r"(?:python3?|pip3?|node|npm|gcc|g\+\+|cargo|go (?:run|test)|java|bash|sh) [^\n(=]*\s*\Z)"
@@ -74,13 +70,12 @@ _CODE_END = re.compile(r"[;{})>\]]\s*$|^\s*(?:end|fi|done|esac)\b")
 _SENTENCE = re.compile(r"[ \t]*[A-Z][\w'’]*,?(?: [\w'’`,]+){3,}[^;{}()=]*[.:!?]\s*$")
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """A block, what it defines, what it uses that it does not define, what else it binds."""
 
     block: Block
-    names: frozenset[str]
-    used: frozenset[str]
+    names: frozenset[str] = frozenset()
+    used: frozenset[str] = frozenset()
     bound: frozenset[str] = frozenset()
 
 
@@ -128,9 +123,8 @@ def _join(blocks: Sequence[Block]) -> Block | None:
 
 def _pick_last(blocks: Sequence[Block], text: str) -> Block | None:
     """Of blocks that define nothing, the last of the likeliest kind."""
-    able = [
-        each for each in blocks if each.language not in _OUTPUTS and not _PROMPT.match(each.content)
-    ]
+    able = [each for each in blocks if each.language not in _OUTPUTS]
+    able = [each for each in able if not _PROMPT.match(each.content)]
     kinds = (
         [each for each in able if each.language and each.language not in _SHELLS],
         [each for each in able if each.language],
@@ -146,23 +140,20 @@ def _is_called_output(text: str, block: Block) -> bool:
 
 
 def _read_part(block: Block) -> _Part:
-    content, used = block.content, frozenset[str]()
-    names = frozenset() if block.language == "json" else frozenset(_read_names(content))
+    content = block.content
     if _PROMPT.match(content):
-        return _Part(block, frozenset(), used)
-    bound = frozenset[str]()
-    if _is_python(block) and len(content) <= LONGEST_PARSED:
-        try:
-            tree = parse_python(content)
-        except SyntaxError:  # a signature, a sketch
-            return _Part(block, frozenset(), used)
-        bound = frozenset(_read_bound(tree))
-        used = frozenset(_read_used(tree)) - bound
-        if names and all(map(_is_sketch, tree.body)):
-            names = frozenset()
-    elif names:
-        used = frozenset(_NAME.findall(content))
-    return _Part(block, names, used - names, bound)
+        return _Part(block)
+    names = frozenset() if block.language == "json" else _read_names(content)
+    if not _is_python(block) or len(content) > LONGEST_PARSED:
+        return _Part(block, names, frozenset(_NAME.findall(content)) - names)
+    try:
+        tree = parse_python(content)
+    except SyntaxError:  # a signature, a sketch
+        return _Part(block)
+    if all(map(_is_sketch, tree.body)):
+        names = frozenset()
+    bound = _read_bound(tree)
+    return _Part(block, names, _read_used(tree) - bound - names, bound)
 
 
 def _is_python(block: Block) -> bool:
@@ -170,38 +161,34 @@ def _is_python(block: Block) -> bool:
     return named or (not block.language and bool(_PYTHON_SHAPED.search(block.content)))
 
 
-def _read_names(content: str) -> set[str]:
+def _read_names(content: str) -> frozenset[str]:
     """What is defined at the outermost level at which anything is, tests left out."""
     if content.startswith("#!"):
-        return {"#!"}
+        return frozenset({"#!"})
     found: list[tuple[int, str, bool]] = []
     before = ""
     for line in content.split("\n"):
         match = _DEFINED.match(line) if len(line) <= _LINE else None
         if match is not None:
-            indent, *names = match.groups()
-            name = next(filter(None, names))
+            name = match[match.lastindex or 0]
             if name not in _NO_NAMES:
                 is_test = _TEST.search(name) or _TEST_MARK.match(line) or _TEST_MARK.match(before)
-                found.append((len(indent.expandtabs(4)), name, bool(is_test)))
+                found.append((len(match["indent"].expandtabs(4)), name, bool(is_test)))
         before = line if len(line) <= _LINE else ""
     outermost = min((indent for indent, _, _ in found), default=0)
-    return {name for indent, name, is_test in found if indent == outermost and not is_test}
+    return frozenset(name for indent, name, test in found if indent == outermost and not test)
 
 
-def _read_used(tree: ast.Module) -> set[str]:
+def _read_used(tree: ast.Module) -> frozenset[str]:
     """Names that Python code reads and never assigns."""
-    read: set[str] = set()
-    assigned: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            (read if isinstance(node.ctx, ast.Load) else assigned).add(node.id)
-        elif isinstance(node, ast.arg):
-            assigned.add(node.arg)
-    return read - assigned
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    assigned = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    arguments = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    return frozenset(read - assigned - arguments)
 
 
-def _read_bound(tree: ast.Module) -> set[str]:
+def _read_bound(tree: ast.Module) -> frozenset[str]:
     """Names that imports and assignments of the outermost level bind."""
     bound: set[str] = set()
     for statement in tree.body:
@@ -209,7 +196,7 @@ def _read_bound(tree: ast.Module) -> set[str]:
             bound.update((each.asname or each.name).partition(".")[0] for each in statement.names)
         elif isinstance(statement, ast.Assign):
             bound.update(each.id for each in statement.targets if isinstance(each, ast.Name))
-    return bound
+    return frozenset(bound)
 
 
 def _is_sketch(statement: ast.stmt) -> bool:

@@ -66,7 +66,7 @@ _STRUCK = re.compile(r"~~[^~\n]{1,80}~~")
 _BULLET = re.compile(r"\A[-+•>][ \t]+")
 _DISPLAY = re.compile(
     r"\\\[(.+?)\\\]|\$\$(.+?)\$\$|"
-    r"\\begin\{(?P<name>equation|align|aligned|gather|displaymath|math|multline|center)(\*?)\}(.+?)\\end\{(?P=name)|"
+    r"\\begin\{(?P<name>equation|align|aligned|gather|displaymath|math|multline|center)\*?\}(.+?)\\end\{(?P=name)|"
     r"`{3,}\w*\n(.+?)\n[ \t]*`{3}",
     re.DOTALL,
 )
@@ -76,7 +76,7 @@ _FORMULA = re.compile(
     r"(?!\s*(?:[-+=<>±]|\\[a-z]+\b|(?:,|or|and)\s*(?:\$|\\\()))"
 )
 _SENTENCE_END = re.compile(r"(?<![A-Z])(?<!\bi\.e)(?<!\be\.g)[.!?](?=[\s\"')*_\]]|$)|\n|。")
-_OPENED = re.compile(r"(?:\\\[|\$\$|\\begin\{[a-z]{1,20}\*?\}|`{3,}\w*\n)\s*")
+_OPENED = re.compile(r"\A(?:\\\[|\$\$|\\begin\{[a-z]{1,20}\*?\}|`{3,}\w*\n)\s*")
 _ASIDE = re.compile(
     r"(?<!\s),?\s+(?:because|since|which|so|where)\b.*|,\s+as\b.*|;\s+[a-z]+ [a-z].*|"
     r"(?<!\s)\s*[\u2600-\u27bf\U0001f300-\U0001faff]\ufe0f?\s.*|(?<!\s)\s*—\s*(?=[A-Za-z]{2}|[aI]\b).*|"
@@ -94,7 +94,10 @@ _DECORATION = (
     + "\ufe0f\u200b\u200d\u2060\ufeff"
 )
 """Ticks, stars, arrows, emoji, and what joins them."""
-
+_FRAMED = re.compile(r"\A(?:\|\s+([^|]*?)\s+\||'([^']*)'|([^'#]*[\d.)])(?:'|\s#+))\Z", re.DOTALL)
+_RULE = re.compile(r"(?<!\s)\s+(?:-{2,}|={2,})\Z")
+_PAIRS = tuple(zip((r"\)", r"\]", *")]}”»"), (r"\(", r"\[", *"([{“«"), strict=True))
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 _NUMBER = (
     r"(?:[-−+]\s?)?(?:\\?[$€£]\s?)?(?:\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+|\s\d+/\d+)?|\\[dt]?frac\{\d+\}\{\d+\})"
@@ -116,25 +119,18 @@ def find_statements(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
     in the closing lines.
     """
     text = _MARKUP.sub(r"\2", text)
-    for match in reversed(deque(_PHRASE.finditer(text), maxlen=LATEST)):
+    for match in find_latest(_PHRASE, text):
+        announced = _announces(text, match)
         if _stands_in_box(text, match.start()):
             continue
-        if type in (AnswerType.TEXT, AnswerType.LATEX) and not _announces(text, match):
+        if type in (AnswerType.TEXT, AnswerType.LATEX) and not announced:
             continue
-        window = text[match.end() : match.end() + _WINDOW]
-        rest = _ANOTHER.split(window, maxsplit=1)[0]
-        lead = _LEAD.match(rest)
-        assert lead is not None  # it may be empty
-        skipped, rest = rest[: lead.end()], rest[lead.end() :]
-        rest = _BULLET.sub("", rest, 1) if "\n" in skipped else rest
-        if emphasis := skipped[len(skipped.rstrip("*_")) :]:
-            rest = rest.replace(emphasis, "", 1)
+        rest = _skip_lead(text[match.end() : match.end() + _WINDOW])
         shown = _DISPLAY.match(rest)
         if shown is None:
-            rest = _OPENED.sub("", rest, 1) if _OPENED.match(rest) else rest
-            line, _, behind = rest.partition("\n")
-        else:
-            line, behind = rest[: shown.end()], rest[shown.end() :]
+            rest = _OPENED.sub("", rest)
+        line = shown[0] if shown else rest.partition("\n")[0]
+        behind = rest[len(line) :]
         lines_after = sum(bool(each.strip()) for each in behind.split("\n"))
         if lines_after > _CLOSING_LINES and not match["strong"]:
             continue
@@ -144,8 +140,24 @@ def find_statements(text: str, type: AnswerType) -> Iterator[tuple[str, bool]]:
         end = _SENTENCE_END.search(rest)
         closed = end is not None and end.start() < len(rest.rstrip())
         yield from ((clause, closed) for clause in read_clauses(line, type))
-        if type is AnswerType.NUMBER and not behind.strip() and _announces(text, match):
+        if type is AnswerType.NUMBER and not behind.strip() and announced:
             yield find_worded_number(clean(line)) or "", closed
+
+
+def find_latest(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """The last few matches, last first: a text may repeat itself ten thousand times."""
+    return reversed(deque(pattern.finditer(text), maxlen=LATEST))
+
+
+def _skip_lead(rest: str) -> str:
+    """What stands behind a phrase without fillers, bullets and emphasis, up to the next box."""
+    rest = _ANOTHER.split(rest, maxsplit=1)[0]
+    skipped = lead[0] if (lead := _LEAD.match(rest)) else ""
+    rest = rest[len(skipped) :]
+    if "\n" in skipped:
+        rest = _BULLET.sub("", rest)
+    emphasis = skipped[len(skipped.rstrip("*_")) :]
+    return rest.replace(emphasis, "", 1) if emphasis else rest
 
 
 def find_worded_number(text: str) -> str | None:
@@ -178,19 +190,6 @@ def clean(text: str) -> str:
     return text
 
 
-_FRAMED = re.compile(r"\A(?:\|\s+([^|]*?)\s+\||'([^']*)'|([^'#]*[\d.)])(?:'|\s#+))\Z", re.DOTALL)
-_RULE = re.compile(r"(?<!\s)\s+(?:-{2,}|={2,})\Z")
-_PAIRS = (
-    (r"\)", r"\("),
-    (r"\]", r"\["),
-    (")", "("),
-    ("]", "["),
-    ("}", "{"),
-    ("”", "“"),
-    ("»", "«"),
-)
-
-
 def _is_odd(text: str, mark: str) -> bool:
     """Whether the marks at the end of ``text`` have no partner in it."""
     head = text.rstrip(mark)
@@ -216,9 +215,6 @@ def _stands_in_box(text: str, place: int) -> bool:
     return end > place if end is not None else "\n" not in text[start:place]
 
 
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-
-
 def find_brace(text: str, start: int) -> int | None:
     """Where the brace closes that was opened before ``start``; None where it does not, or far."""
     depth = 1
@@ -238,7 +234,7 @@ def _announces(text: str, match: re.Match[str]) -> bool:
 
 def _read_display(shown: re.Match[str]) -> str:
     """What a displayed formula holds; of several lines one after another, all as one."""
-    inside = next(filter(None, (shown[1], shown[2], shown[5], shown[6])))
+    inside = shown[shown.lastindex or 0]
     inner = _ALIGNED.fullmatch(inside.strip())
     if inner or (shown["name"] or "").startswith(("align", "gather")):
         inside = (inner[2] if inner else inside).replace("&", "").replace(r"\\", " ")
@@ -250,7 +246,7 @@ def read_clauses(line: str, type: AnswerType) -> Iterator[str]:
     line = _STRUCK.sub("", line[:MAX_ANSWER]).strip()
     formula = _FORMULA.match(line)
     if formula and type is not AnswerType.TEXT:
-        yield next(group for group in formula.groups() if group)
+        yield formula[formula.lastindex or 0]
     if type is AnswerType.TEXT and len(line) <= _MAX_LINE:
         yield clean(clean(_ASIDE_IN_TEXT.sub("", line)).rstrip(".!*"))
         return
