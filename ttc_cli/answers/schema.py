@@ -103,10 +103,17 @@ class _Simplifier:
                 return self._visit_reference(said, place)
             case {"enum": _} | {"const": _}:
                 return self._visit_values(said, place)
-            case {"anyOf": _} | {"oneOf": _}:
-                return self._visit_union(said, place)
-            case {"allOf": _}:
-                return self._visit_all(said, place)
+            case {"anyOf": parts}:
+                _allow(said, {"anyOf"}, place)
+                return {"anyOf": self._visit_each(parts, f"{place}/anyOf")}
+            case {"oneOf": parts}:
+                _allow(said, {"oneOf"}, place)
+                return {"anyOf": self._visit_each(parts, f"{place}/oneOf")}
+            case {"allOf": parts}:
+                _allow(said, {"allOf"}, place)
+                if len(parts) != 1:
+                    _refuse(place, "allOf of several schemas", "Write them as one.")
+                return self._visit(parts[0], f"{place}/allOf/0")
             case {"type": list(kinds)}:
                 return self._visit_types(said, kinds, place)
             case {"type": "string"}:
@@ -140,17 +147,8 @@ class _Simplifier:
             self._kept[name] = self._visit(_resolve(self._root, target, place), target)
         return {"$ref": f"#/$defs/{self._names[target]}"}
 
-    def _visit_union(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
-        name = "anyOf" if "anyOf" in said else "oneOf"
-        _allow(said, {name}, place)
-        parts = said[name]
-        return {"anyOf": [self._visit(each, f"{place}/{name}/{i}") for i, each in enumerate(parts)]}
-
-    def _visit_all(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
-        _allow(said, {"allOf"}, place)
-        if len(said["allOf"]) != 1:
-            _refuse(place, "allOf of several schemas", "Write them as one.")
-        return self._visit(said["allOf"][0], f"{place}/allOf/0")
+    def _visit_each(self, parts: list[Any], place: str) -> list[dict[str, Any]]:
+        return [self._visit(part, f"{place}/{i}") for i, part in enumerate(parts)]
 
     def _visit_values(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
         """``enum`` and ``const``: those of the values that the rest of the schema lets pass."""
@@ -168,21 +166,16 @@ class _Simplifier:
         _allow(said, {"type", "properties", "required", "additionalProperties"}, place)
         described, more = said.get("properties", {}), said.get("additionalProperties", True)
         required = said.get("required", [])
-        unknown = [name for name in required if name not in described]
-        if unknown:
-            _refuse(place, f"it requires {unknown[0]!r}, and properties lacks it", "Describe it.")
+        for name in required:
+            if name not in described:
+                _refuse(place, f"it requires {name!r}, and properties lacks it", "Describe it.")
         if "$ref" in described:
             _refuse(place, "a property is called '$ref'", "Call it otherwise.")
         if not described and more is True:
             return {"type": "object"}
-        made: dict[str, Any] = {
-            "type": "object",
-            "properties": {
-                name: self._visit(each, f"{place}/properties/{name}")
-                for name, each in described.items()
-            },
-            "required": required,
-        }
+        within = f"{place}/properties"
+        parts = {name: self._visit(part, f"{within}/{name}") for name, part in described.items()}
+        made = {"type": "object", "properties": parts, "required": required}
         if isinstance(more, dict) and more:
             made["additionalProperties"] = self._visit(more, f"{place}/additionalProperties")
         return made
@@ -205,23 +198,20 @@ class _Simplifier:
         least, most = said.get("minItems", len(parts)), said.get("maxItems", len(parts))
         if not least <= len(parts) <= most or closed not in (False, True):
             _refuse(place, "an array that goes on behind its first items", "Use items alone.")
-        return {
-            "type": "array",
-            "prefixItems": [self._visit(each, f"{place}/{i}") for i, each in enumerate(parts)],
-        }
+        return {"type": "array", "prefixItems": self._visit_each(parts, place)}
 
     def _visit_string(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
         form = said.get("format")
         beside = {"pattern", "minLength", "maxLength"} & said.keys()
         _allow(said, {"type", "format", "pattern", "minLength", "maxLength"}, place)
+        if "pattern" in said and (len(beside) > 1 or form in _FORMATS):
+            _refuse(place, "a pattern beside another limit", "Put it into the pattern.")
         if "pattern" in said:
-            if len(beside) > 1 or form in _FORMATS:
-                _refuse(place, "a pattern beside another limit", "Put it into the pattern.")
             return {"type": "string", "pattern": said["pattern"]}
-        if form in _FORMATS and not beside:
-            return {"type": "string", "format": form}
-        if form in _FORMATS:
+        if form in _FORMATS and beside:
             _refuse(place, f"the format {form} beside a length", "Leave the length out.")
+        if form in _FORMATS:
+            return {"type": "string", "format": form}
         return {"type": "string", **{key: _limit(said, key, place) for key in sorted(beside)}}
 
     def _visit_integer(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -289,12 +279,8 @@ def _has_base(schema: dict[str, Any]) -> bool:
 def _is_deeper(value: Any, levels: int) -> bool:
     level = [value]
     for _ in range(levels):
-        level = [
-            child
-            for each in level
-            for child in (each.values() if isinstance(each, dict) else each)
-            if isinstance(child, dict | list)
-        ]
+        held = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [part for parts in held for part in parts if isinstance(part, dict | list)]
     return bool(level)
 
 

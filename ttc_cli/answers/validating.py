@@ -35,6 +35,12 @@ _NAMED = {"$defs", "definitions", "dependentSchemas", "patternProperties", "prop
 _VALUES = {"const", "default", "enum", "examples"}
 """Keywords that hold values, which may look like schemas."""
 
+_PART = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?P?<\w+>|\?[a-zA-Z-]*:)?"
+    r"|\{(?P<least>\d+)(?:,(?P<most>\d*))?\}|.",
+    re.DOTALL,
+)
+
 _left = contextvars.ContextVar("work that is left", default=MOST_WORK)
 
 
@@ -59,12 +65,14 @@ def compile_pattern(pattern: str) -> SchemaValidator:
         raise BadPattern(str(error).splitlines()[-1].strip().removeprefix("error: ")) from error
 
 
+_FORMATS = FormatChecker(())
+"""What dialects say of a schema's own texts: that patterns are regular expressions."""
+
+
 def _is_pattern(value: object) -> bool:
     return not isinstance(value, str) or compile_pattern(value) is not None
 
 
-_FORMATS = FormatChecker(())
-"""What dialects say of a schema's own texts: that patterns are regular expressions."""
 _FORMATS.checks("regex", raises=BadPattern)(_is_pattern)
 
 
@@ -126,14 +134,11 @@ def _bound(kind: Any) -> Any:
 
 def _count(check: Callable[..., Any]) -> Callable[..., Any]:
     def counted(validator: Any, said: Any, value: Any, schema: Any) -> Any:
-        _spend(1 + (_size(said) + _size(value)) // _HELD_A_STEP)
+        held = sum(len(each) for each in (said, value) if isinstance(each, dict | list))
+        _spend(1 + held // _HELD_A_STEP)
         return check(validator, said, value, schema)
 
     return counted
-
-
-def _size(value: Any) -> int:
-    return len(value) if isinstance(value, dict | list) else 0
 
 
 def _spend(steps: int) -> None:
@@ -177,10 +182,3 @@ def count_places(pattern: str) -> int:
             last = 1
             total += 1
     return max(total, 1)
-
-
-_PART = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?P?<\w+>|\?[a-zA-Z-]*:)?"
-    r"|\{(?P<least>\d+)(?:,(?P<most>\d*))?\}|.",
-    re.DOTALL,
-)
