@@ -190,8 +190,9 @@ def test_code_is_compared_without_layout_and_pythons_comments(
 
 @pytest.mark.parametrize(
     "text",
-    ["(" * 50_000, "-" * 15_000 + "1", "x = '\\d'", "x = " + "[" * 5_000, "a.b" * 20_000, "\0"],
-)
+    ["(" * 50_000, "-" * 15_000 + "1", "x = '\\d'", "x = " + "[" * 5_000, "a.b" * 20_000, "\0",
+     "x = 0x" + "f" * 9_000],
+)  # fmt: skip
 def test_hostile_code_has_a_key_all_the_same(text: str) -> None:
     assert same(text, text, CODE)
 

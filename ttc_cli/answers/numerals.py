@@ -222,21 +222,18 @@ def _read_rest(rest: str, reading: Reading, currency: bool) -> int | None:
     while match := _MAGNITUDE.match(unwrapped):
         factor *= _MAGNITUDES[match[1].lower()]
         rest = unwrapped = unwrapped[match.end() :]
-    letter = _LETTER.match(unwrapped) if factor == 1 else None
-    if letter and not (letter[1] or currency) and letter[2] in ("K", "T"):
-        return None  # thousands or kelvin
-    if letter and (currency or (reading is not Reading.LATEX and _is_magnitude(letter))):
-        factor = _LETTERS[letter[2]]
-        rest = unwrapped[letter.end() :]
+    if factor == 1 and (letter := _LETTER.match(unwrapped)):
+        blank, name = letter.groups()
+        if name in ("K", "T") and not (blank or currency):
+            return None  # thousands or kelvin
+        # 4k and 5M are thousands and millions; 300 K and 5m are kelvin and metres
+        counts = len(name) > 1 or not (blank or name == "m")
+        if currency or (counts and reading is not Reading.LATEX):
+            factor, rest = _LETTERS[name], unwrapped[letter.end() :]
     while match := _MARK.match(rest):
         rest = rest[match.end() :]
     rest = rest.rstrip(" .'\"" if reading is Reading.NUMBER else " .")
     return factor if not rest or _is_unit(rest, reading) else None
-
-
-def _is_magnitude(letter: re.Match[str]) -> bool:
-    """``4k`` and ``5M`` are; ``300 K`` and ``5m`` are kelvin and metres."""
-    return len(letter[2]) > 1 or not (letter[1] or letter[2] == "m")
 
 
 def drop_unit(text: str) -> str:
@@ -258,35 +255,32 @@ def _improper(match: re.Match[str]) -> str:
 def _is_unit(rest: str, reading: Reading) -> bool:
     if reading is Reading.TEXT:
         return False
-    bare = re.sub(r"\\(?:frac|cdot|times)\b|\\ ", " ", WRAPPER.sub(" ", rest))
     plain = _FRACTION_OF_UNITS.sub(r"\1/\2", unwrap_text(rest))
     plain = re.sub(r"\\(?:cdot|times)\b", "*", plain).replace("\\", "")
     plain = re.sub(r"(?<![A-Za-z])mu (?=[A-Za-zΩ])", "µ", plain.replace("Omega", "Ω"))
     if not _UNIT_SHAPE.fullmatch(plain) or not re.match(r" *[(/-]? ?[^\W\d_]", plain):
         return False
     words = re.findall(r"[^\W\d_]+", re.sub(r"^ an? (?=[a-z])", " ", plain))
-    if not words or any(_changes(word, place) for place, word in enumerate(words)):
+    if any(_changes(word, place) for place, word in enumerate(words)):
         return False
     if _MAGNITUDE.search(plain) or (len(words) == 1 and words[0] in ("k", "M", "B", "T")):
         return False
-    outside = re.findall(r"[^\W\d_]+", bare)
+    outside = re.sub(r"\\(?:frac|cdot|times)\b|\\ ", " ", WRAPPER.sub(" ", rest))
+    bare = re.findall(r"[^\W\d_]+", outside)
     if reading is Reading.LATEX:
-        glued = bool(outside) and not rest.startswith((" ", "}", "\\", "/"))
+        glued = bare and not rest.startswith((" ", "}", "\\", "/"))
         return not glued and all(
             word in _SHORT_UNITS - {"mg", "pt", "mo", "ha"} or _singular(word) in _UNIT_WORDS
-            for word in outside
+            for word in bare
         )
-    least = 3 if rest.startswith(" ") or outside != words else 4
-    first = words[0]
+    first, *_ = words
     if plain.lstrip().startswith("/") and len(first) == 1:  # 3/t
         return False
-    return (
-        len(first) >= least
-        or first in _SHORT_UNITS
-        or first in _LETTER_UNITS
-        or _METRIC.fullmatch(first) is not None
-        or _singular(first) in _UNIT_WORDS
-    ) and all(len(word) > 1 or word in _LETTER_UNITS or word == "a" for word in words)
+    if any(len(word) == 1 and word not in _LETTER_UNITS | {"a"} for word in words):
+        return False
+    long = len(first) >= (3 if rest.startswith(" ") or bare != words else 4)
+    known = first in _SHORT_UNITS | _LETTER_UNITS or _singular(first) in _UNIT_WORDS
+    return long or known or _METRIC.fullmatch(first) is not None
 
 
 def _changes(word: str, place: int) -> bool:

@@ -24,7 +24,7 @@ _EFFORT = 10 * LONGEST
 _START = re.compile(r"[\[{]")
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, decoder: json.JSONDecoder | None = None) -> Any:
     """The JSON value that all of ``text`` is.
 
     Raises:
@@ -33,7 +33,7 @@ def parse_json(text: str) -> Any:
     if len(text) > LONGEST:
         raise ValueError("too long")
     try:
-        return _DECODER.decode(text)
+        return (decoder or _DECODER).decode(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -60,7 +60,11 @@ def find_json(text: str) -> str | None:
 def write_json(value: Any) -> str:
     """``value`` on one line; characters stand for themselves where they can be written out."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if _can_be_written(text) else json.dumps(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return json.dumps(value)
+    return text
 
 
 def indent_json(text: str) -> str:
@@ -71,7 +75,7 @@ def indent_json(text: str) -> str:
 def key_json(text: str) -> str | None:
     """One form for equal values: numbers by their value, keys in any order. None if it is none."""
     try:
-        value = _level(parse_json(text))
+        value = parse_json(text, _LEVELLING)
         return json.dumps(value, sort_keys=True, separators=(",", ":"))
     except (ValueError, RecursionError):
         return None
@@ -87,7 +91,11 @@ def key_code(text: str) -> str | None:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     if not lines or len(text) > LONGEST:
         return None
-    return hashlib.sha256(_form_program(text, lines).encode("utf-8", "replace")).hexdigest()
+    try:
+        form = ast.dump(parse_python(text))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        form = "\n".join(lines)
+    return hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()
 
 
 def parse_python(text: str) -> ast.Module:
@@ -106,24 +114,6 @@ def parse_python(text: str) -> ast.Module:
         raise SyntaxError(str(error)) from error
 
 
-def _form_program(text: str, lines: list[str]) -> str:
-    try:
-        return ast.dump(parse_python(text))
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return "\n".join(lines)
-
-
-def _level(value: Any) -> Any:
-    """``value`` with whole numbers written alike: 1.0 as 1."""
-    if isinstance(value, dict):
-        return {key: _level(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_level(each) for each in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
 def _read_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
@@ -135,12 +125,11 @@ def _refuse(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")
 
 
-def _can_be_written(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-    return True
+def _read_level(text: str) -> float:
+    value = _read_float(text)
+    return int(value) if value.is_integer() else value
 
 
 _DECODER = json.JSONDecoder(parse_float=_read_float, parse_constant=_refuse)
+_LEVELLING = json.JSONDecoder(parse_float=_read_level, parse_constant=_refuse)
+"""Reads whole numbers alike: 1.0 as 1."""
