@@ -41,7 +41,7 @@ def meet(comparer: Comparer, one: str, other: str, type: AnswerType) -> bool:
 
 
 def known_pairs() -> list[tuple[str, str, str, str]]:
-    table = Path(__file__).parent / "data" / "answer_pairs.tsv"
+    table = Path(__file__).parents[1] / "data" / "answer_pairs.tsv"
     with table.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
     return [(type, same, one, other) for type, same, one, other in rows]

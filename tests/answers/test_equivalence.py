@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ttc_cli.answers import Comparer, extract, read_answer
 from ttc_cli.types import Answer, AnswerType
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 NUMBER, LATEX, TEXT, FREE = AnswerType.NUMBER, AnswerType.LATEX, AnswerType.TEXT, AnswerType.FREE
 
 
@@ -129,7 +129,7 @@ def test_plain_answers_need_no_worker_and_no_algebra() -> None:
         "    assert not psutil.Process().children()\n"
         "assert not {'sympy', 'latex2sympy2_extended'} & set(sys.modules)\n"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 

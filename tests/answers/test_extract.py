@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ttc_cli.answers import detect, extract, find_thought, read_answer
 from ttc_cli.types import AnswerType
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 NUMBER, LATEX, CHOICE = AnswerType.NUMBER, AnswerType.LATEX, AnswerType.CHOICE
 BOOLEAN, TEXT, FREE = AnswerType.BOOLEAN, AnswerType.TEXT, AnswerType.FREE
 
