@@ -389,7 +389,7 @@ def test_any_text_can_be_read(text: str, type: AnswerType) -> None:
     ],
 )
 def test_hostile_repetition_is_read_in_linear_time(start: str, piece: str) -> None:
-    text = start + piece * (200_000 // len(piece))
+    text = start + piece * (60_000 // len(piece))  # its square would take minutes
     for type in AnswerType:
         extract(text, type)
         read_answer(text[:1999], type)
