@@ -24,6 +24,8 @@ from ttc_cli.verifiers.checking.command import CommandVerifier, pick_content, re
 from ttc_cli.verifiers.checking.sandbox import OUTPUT, Checked, find_sandbox, run_check
 
 PYTHON = sys.executable
+OURS = os.getpid()
+"""Tells the processes of these tests from those of others that run beside them."""
 SANDBOXES = [None] + ([path] if (path := find_sandbox()) else [])
 
 
@@ -172,28 +174,28 @@ def test_what_takes_too_long_is_killed_with_its_children(tmp_path, sandbox) -> N
     script = write(
         tmp_path,
         "import subprocess, sys, time\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(61.5)'])\n"
-        "time.sleep(61.5)\n",
+        f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(61.{OURS})'])\n"
+        f"time.sleep(61.{OURS})\n",
     )
     started = time.monotonic()
     ran = check(script, seconds=1.0, sandbox=sandbox)
     assert (ran.code, ran.passed) == (None, False)
     assert time.monotonic() - started < 10
-    assert not _living("61.5")
+    assert not _living(f"61.{OURS}")
 
 
 def test_children_left_behind_are_killed_and_do_not_hold_it_up(tmp_path, sandbox) -> None:
     script = write(
         tmp_path,
         "import subprocess, sys\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(62.5)'])\n"
+        f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(62.{OURS})'])\n"
         "print('done')\n",
     )
     started = time.monotonic()
     ran = check(script, seconds=30.0, sandbox=sandbox)
     assert (ran.code, ran.output) == (0, "done\n")
     assert time.monotonic() - started < 15
-    assert not _living("62.5")
+    assert not _living(f"62.{OURS}")
 
 
 def _living(mark: str) -> bool:
