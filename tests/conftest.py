@@ -28,6 +28,9 @@ settings.load_profile("ttc")
 # No test writes to the log of runs of whoever runs the tests.
 os.environ["TTC_KEEP_RUNS"] = "no"
 
+# Hundreds of tests start a process: each would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Looked up now: tests point TTC_HOME elsewhere.
 FOUND = {name: files.find(name) for name in ("smollm2-135m", "qwen2.5-coder-0.5b")}
 
