@@ -11,8 +11,12 @@ setup:
 ci:
     .ci/run
 
-# Tests, or some of them: just test tests/models
+# The tests of the inner loop, or some of them: just test tests/models
 test *arguments:
+    .venv/bin/pytest -m "not live and not slow" {{ arguments }}
+
+# All tests, as CI runs them.
+test-all *arguments:
     .venv/bin/pytest {{ arguments }}
 
 # Lint, types and import rules, without changing anything.

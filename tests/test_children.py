@@ -81,6 +81,7 @@ STARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_no_trap_in_the_working_folder_springs(sprung, start):
     said = ""

@@ -17,6 +17,8 @@ import pytest
 from ttc_cli import crash
 from ttc_cli.commands.doctor import Status, judge_crash
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 CRASHING = textwrap.dedent(
     """

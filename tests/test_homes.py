@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTED = Path(__file__).parent / "commands" / "scripted_ttc.py"
 FOUR = '{"texts": ["Two and two.\\n\\nThe final answer is 4."]}'

@@ -165,6 +165,7 @@ def _writes(call: ast.Call) -> bool:
     return name in ("write_text", "write_bytes", "copyfile", "copy2", "mkstemp")
 
 
+@pytest.mark.slow
 def test_files_are_written_through_paths_alone() -> None:
     found = [
         f"{path.name}: {ast.unparse(node)}"

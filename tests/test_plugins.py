@@ -308,6 +308,7 @@ def run_example(site, tmp_path, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_example_works_once_it_is_installed(example, tmp_path):
     shortest = run_example(example, tmp_path, *ASK, "--strategy", "shortest-of-n", "--json")
     assert shortest.returncode == 0, shortest.stderr

@@ -97,6 +97,7 @@ def test_what_a_user_types_is_never_control(name: str) -> None:
         assert "U " not in control
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @given(
     system=st.text(max_size=20), user=st.text(min_size=1, max_size=30).filter(lambda t: t.strip())
@@ -241,6 +242,7 @@ TEMPLATE = st.lists(
 ).map(lambda bits: each("".join(bits)))
 
 
+@pytest.mark.slow
 @given(source=TEMPLATE, question=st.text(min_size=1, max_size=20).filter(lambda text: text.strip()))
 def test_every_content_is_in_the_prompt_or_there_is_none(source: str, question: str) -> None:
     turns = [ASKED[0], Message("user", f"Q {question}")]
@@ -318,6 +320,7 @@ BOMBS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", BOMBS, ids=range(len(BOMBS)))
 def test_hostile_templates_end_in_an_error(source: str) -> None:
     with pytest.raises(TemplateError):

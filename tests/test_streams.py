@@ -27,6 +27,7 @@ def run(folder: Path, program: str, closing: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("closing", "flag"), [("0<&-", ""), ("2>&-", "--jsonl"), ("0<&- 2>&-", "--json")]
 )

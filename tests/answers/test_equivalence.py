@@ -136,6 +136,7 @@ def test_plain_answers_need_no_worker_and_no_algebra() -> None:
 ENDLESS = r"\binom{1000000000}{500000000}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", [ENDLESS, "9^{9^{9^{9}}}", "2^{2^{2^{99}}}", "100!!!"])
 def test_hostile_latex_is_survived_and_the_worker_comes_back(hostile: str) -> None:
     with Comparer(limit_seconds=1) as comparer:
@@ -150,6 +151,7 @@ def test_spent_time_makes_undecided_answers_different() -> None:
         assert comparer.same(latex("1,000"), latex("1000.0"))
 
 
+@pytest.mark.slow
 def test_the_worker_serves_any_thread_and_ends_with_its_comparer() -> None:
     before = {process.pid for process in workers()}
     outcome: list[bool] = []
@@ -168,6 +170,7 @@ def test_the_worker_serves_any_thread_and_ends_with_its_comparer() -> None:
     assert outcome == [True]
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_comparison_at_once() -> None:
     with Comparer(limit_seconds=60) as comparer:
         assert comparer.same(latex(r"\sqrt{12}"), latex(r"2\sqrt3"))
@@ -242,5 +245,6 @@ def test_texts_compare_by_their_words(comparer: Comparer) -> None:
     assert not comparer.same(Answer("east", "east", TEXT), Answer("seat", "seat", TEXT))
 
 
+@pytest.mark.slow
 def test_nothing_to_classify(comparer: Comparer) -> None:
     assert comparer.classify([]) == ()

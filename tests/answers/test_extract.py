@@ -361,6 +361,7 @@ def test_every_spelling_of_a_whole_number_has_one_key(n: int) -> None:
         assert key(rf"\boxed{{{spelling}}}", NUMBER) == str(n)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=200), st.sampled_from(list(AnswerType)))
 def test_any_text_can_be_read(text: str, type: AnswerType) -> None:
     for wrapped in (text, rf"\boxed{{{text}}}", f"The answer is {text}", f"#### {text}"):
@@ -369,6 +370,7 @@ def test_any_text_can_be_read(text: str, type: AnswerType) -> None:
     detect(text)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("start", "piece"),

@@ -322,6 +322,7 @@ def test_powers_of_ten_in_superscripts(comparer: Comparer, exponent: int, digit:
     assert not meet(comparer, raised, f"{digit}e{exponent + 1}", NUMBER)
 
 
+@pytest.mark.slow
 @given(
     numbers=st.lists(st.integers(-9999, 9999), min_size=2, max_size=5, unique=True),
     pick=st.randoms(use_true_random=False),
@@ -391,6 +392,7 @@ PIECES = r"""1, | 1 1/2 | ² | √½ | \text{ | \text{cm}^ | \frac{ | million | 
     } | x= | 1'234 | 0.(3) | \pm | \{ | ♠ | ✅ | * | yes or | US$ | `` | (1"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", PIECES.split("|"))
 def test_hostile_repetition_is_read_in_linear_time(piece: str) -> None:
     started = time.process_time()

@@ -307,6 +307,7 @@ TWICE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("schema", "value"),
@@ -333,6 +334,7 @@ def test_no_schema_and_no_value_take_long(schema: Any, value: Any) -> None:
     assert not conforms(json.dumps(value), json.dumps(schema))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_what_is_long_and_plain_is_looked_at_to_its_end() -> None:
     unlike = {"type": "array", "uniqueItems": True, "items": {"type": "object"}}

@@ -135,6 +135,7 @@ def test_half_a_surrogate_pair_can_be_printed() -> None:
     read(r'"\ud800"', JSON).text.encode()
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_a_fenced_value_is_read_as_it_was_written(value: object) -> None:
     answer = extract(f"So:\n{fence(json.dumps(value, indent=2), 'json')}", JSON)
@@ -197,6 +198,7 @@ def test_hostile_code_has_a_key_all_the_same(text: str) -> None:
     assert same(text, text, CODE)
 
 
+@pytest.mark.slow
 @given(VALUES, st.integers(0, 8))
 def test_the_form_of_a_value_does_not_matter(value: object, indent: int) -> None:
     first = json.dumps(value, sort_keys=True)

@@ -17,6 +17,8 @@ from ttc_cli.policy.file import Policy
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Problem, Sampling
 
+pytestmark = pytest.mark.slow
+
 SAMPLING = Sampling(temperature=0.6)
 SAMPLES = 12
 QUESTIONS = [

@@ -600,6 +600,7 @@ def wait_until(reached, child):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_killed_at_any_point_a_batch_goes_on_to_the_same_answers(tmp_path, questions):
     unbroken, output = tmp_path / "unbroken.jsonl", tmp_path / "answers.jsonl"
     assert finish(spawn("--batch", questions, "--jobs", 2, "--output", unbroken))[0] == 0
@@ -625,6 +626,7 @@ def test_killed_at_any_point_a_batch_goes_on_to_the_same_answers(tmp_path, quest
     assert {id: timeless(row) for id, row in read(output).items()} == wanted
 
 
+@pytest.mark.slow
 def test_ctrl_c_writes_what_is_done_and_leaves_out_what_is_not(tmp_path, questions):
     output = tmp_path / "answers.jsonl"
     command = ("--batch", questions, "--jobs", 2, "--output", output)
@@ -643,6 +645,7 @@ def test_ctrl_c_writes_what_is_done_and_leaves_out_what_is_not(tmp_path, questio
     assert len(whole) == 8
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_leaves_at_once(tmp_path, questions):
     output = tmp_path / "answers.jsonl"
     child = spawn("--batch", questions, "--jobs", 2, "--output", output, pause=0.05, wedged=True)
@@ -658,6 +661,7 @@ def test_ctrl_c_twice_leaves_at_once(tmp_path, questions):
     assert 0 < len(read(output)) < 8
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_write_into_one_file(tmp_path, questions, solve):
     output = tmp_path / "answers.jsonl"
     child = spawn("--batch", questions, "--output", output, pause=0.01)
@@ -673,6 +677,7 @@ def test_two_runs_do_not_write_into_one_file(tmp_path, questions, solve):
 # -- pipes, progress ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b'{"question": "What is 1+1?"}\n', b"What is 1+1?\n"])
 def test_a_batch_comes_from_a_pipe(content):
     child = spawn("--batch", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -682,6 +687,7 @@ def test_a_batch_comes_from_a_pipe(content):
     assert (row["id"], row["question"]) == (1, "What is 1+1?")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_the_batch(questions):
     child = spawn("--batch", questions, pause=0.005, stdout=subprocess.PIPE)
     assert child.stdout.readline()
@@ -690,6 +696,7 @@ def test_a_closed_pipe_ends_the_batch(questions):
     assert finish(child)[0] == 141
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_batch(questions):
     with open("/dev/full", "wb") as full:
         code, _, err = finish(spawn("--batch", questions, stdout=full))

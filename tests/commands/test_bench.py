@@ -54,6 +54,7 @@ def ttc(monkeypatch, capsys) -> Bench:
     return Bench(monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_the_report_has_every_reference_and_the_match(ttc, data) -> None:
     code, out, err = ttc("bench", data, "--samples", 4, "--runs", 2)
     assert code == 0, err
@@ -67,6 +68,7 @@ def test_the_report_has_every_reference_and_the_match(ttc, data) -> None:
     assert "8 of 8 questions" in err
 
 
+@pytest.mark.slow
 def test_the_pool_is_drawn_once_and_more_is_added_to_it(ttc, data) -> None:
     first = ttc("bench", data, "--limit", 4, "--samples", 4, "--runs", 1)
     assert ttc.opened == 1
@@ -79,6 +81,7 @@ def test_the_pool_is_drawn_once_and_more_is_added_to_it(ttc, data) -> None:
     assert len(pool.read_text().splitlines()) == 1 + 8
 
 
+@pytest.mark.slow
 def test_json_is_one_object_with_numbers(ttc, data) -> None:
     code, out, _ = ttc("bench", data, "--samples", 4, "--runs", 2, "--json")
     assert code == 0
@@ -90,6 +93,7 @@ def test_json_is_one_object_with_numbers(ttc, data) -> None:
     assert set(model["bins"].values()) <= {1, 2, 3, 4, 5}
 
 
+@pytest.mark.slow
 def test_out_writes_report_rows_and_curves(ttc, data, tmp_path) -> None:
     pytest.importorskip("matplotlib")
     folder = tmp_path / "report"
@@ -111,6 +115,7 @@ def test_out_writes_report_rows_and_curves(ttc, data, tmp_path) -> None:
     assert "| majority@4 | 8 | 75.0% | 75.0% | +0.0 points [+0.0, +0.0] | 1.00 |" in same[1]
 
 
+@pytest.mark.slow
 def test_live_strategies_run_on_the_model_and_are_kept(ttc, data) -> None:
     wanted = ("bench", data, "--samples", 4, "--runs", 1, "--strategies", "majority,greedy,beam@4")
     code, first, err = ttc(*wanted)
@@ -166,6 +171,7 @@ def test_verifiers_that_a_bench_cannot_ask_are_refused(ttc, data, name: str, rea
     assert not list(Path("home").rglob("*.jsonl")), "said before anything is drawn"
 
 
+@pytest.mark.slow
 def test_the_simulation_can_be_checked_on_the_model(ttc, data) -> None:
     wanted = ("bench", data, "--samples", 4, "--runs", 2, "--strategies", "majority,auto:quick")
     code, out, err = ttc(*wanted, "--live", 3)

@@ -19,6 +19,8 @@ from fake_openai import FakeServer, serve
 
 from ttc_cli.engines.scripted import CHATML
 
+pytestmark = pytest.mark.slow
+
 CHILD = Path(__file__).parent / "scripted_ttc.py"
 FOUR = "Two and two make four.\n\nThe final answer is 4."
 ON_AND_ON = "forever: and so on"

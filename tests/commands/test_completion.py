@@ -131,6 +131,7 @@ def test_a_folder_cannot_speak_to_the_shell(home, name):
     assert found == ["fine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize(
     ("file", "words"),
@@ -197,6 +198,7 @@ class Shell:
         os.waitpid(self.pid, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_a_real_shell_completes_at_a_tab_once_it_is_installed(home, tmp_path, name):
     if shutil.which(name) is None:

@@ -38,6 +38,7 @@ def test_every_setting_is_listed_with_what_it_is(ttc):
     assert rows["gpu_layers"]["variable"] == "TTC_GPU_LAYERS"
 
 
+@pytest.mark.slow
 def test_the_strongest_place_wins_and_is_named(ttc, monkeypatch, tmp_path):
     assert ttc("config", "set", "threads", "1")[0] == 0
     assert ttc("config", "set", "budget", "deep")[0] == 0

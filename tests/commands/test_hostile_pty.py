@@ -20,6 +20,8 @@ from test_cli_pty import Terminal
 
 from ttc_cli.main import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 TTC = [sys.executable, "-m", "ttc_cli"]

@@ -272,6 +272,7 @@ def test_revisions_think_again_and_do_not_see_old_thoughts() -> None:
     assert "The final answer is 4." in first
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     strategy=st.sampled_from(strategies()),

@@ -59,6 +59,7 @@ def test_one_with_a_wrong_sum_speaks_only_where_all_have_one() -> None:
     assert represent([wrong]) is wrong
 
 
+@pytest.mark.slow
 def test_a_time_limit_interrupts_the_comparison() -> None:
     class Slow(Comparer):
         interrupted = False
