@@ -26,7 +26,7 @@ CRASHING = textwrap.dedent(
     sys.path.insert(0, {commands!r})
     import scripted_ttc
     from ttc_cli.solving import choosing as planning
-    from ttc_cli.solving import solver as thinking
+    from ttc_cli.solving import loading
     from ttc_cli.engines.scripted import ScriptedEngine
     from ttc_cli.engines.scripted.slots import Slots
     from ttc_cli.main import main
@@ -51,7 +51,7 @@ CRASHING = textwrap.dedent(
 
     Slots._step = crash_later
     planning.choose_model = lambda name: scripted_ttc.make_model()
-    thinking.open_engine = lambda path, settings, name: ScriptedEngine(
+    loading.open_engine = lambda path, settings, name: ScriptedEngine(
         ["Two and two.\\n\\nThe final answer is 4."]
     )
     sys.exit(main())

@@ -31,7 +31,7 @@ def fail(monkeypatch):
         def raise_it(*args, **options):
             raise error
 
-        monkeypatch.setattr("ttc_cli.commands.solve.read_question", raise_it)
+        monkeypatch.setattr("ttc_cli.solving.prompt_templates.read_question", raise_it)
         return main(["solve", "q"])
 
     return run

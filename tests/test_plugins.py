@@ -107,7 +107,7 @@ def ttc(monkeypatch, tmp_path, capsys):
     model = Model("script", Entry("script", "A script", (FileSource("x.gguf"),)), Path("x.gguf"))
     monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: model)
     monkeypatch.setattr(
-        "ttc_cli.solving.solver.open_engine",
+        "ttc_cli.solving.loading.open_engine",
         lambda path, settings, name: ScriptedEngine([LONG, SHORT, SHORT]),
     )
 

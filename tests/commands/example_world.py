@@ -110,7 +110,7 @@ def play(put: Callable[[str, Any], None]) -> None:
     fast = {"prompt": 800, "one": 40, "eight": 150, "sixteen": 230}
     slow = {"prompt": 200, "one": 20, "eight": 80, "sixteen": 100}
     comparison = "ttc_cli.tuning.comparison"
-    put("ttc_cli.solving.solver.open_engine", open_engine)
+    put("ttc_cli.solving.loading.open_engine", open_engine)
     put(f"{comparison}.quantise", quantise)
     put(
         f"{comparison}.time_file",

@@ -15,7 +15,7 @@ from ttc_cli.models import files
 from ttc_cli.models.files import Model
 from ttc_cli.models.registry import Entry, FileSource
 from ttc_cli.solving import choosing as planning
-from ttc_cli.solving import solver as thinking
+from ttc_cli.solving import loading
 from ttc_cli.types import Finish
 
 FOREVER = "forever: "
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     planning.choose_model = lambda name: make_model()
     files.read_hash = lambda model: "a" * 64
     if scenario.pop("babbles", False):
-        thinking.open_engine = lambda path, settings, name: ScriptedEngine(babble, **scenario)
+        loading.open_engine = lambda path, settings, name: ScriptedEngine(babble, **scenario)
     else:
-        thinking.open_engine = lambda path, settings, name: make_engine(**scenario)
+        loading.open_engine = lambda path, settings, name: make_engine(**scenario)
     sys.exit(main())

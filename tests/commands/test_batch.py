@@ -21,6 +21,7 @@ from ttc_cli.errors import EngineError
 from ttc_cli.main import main
 from ttc_cli.solving.batch.questions import Wording, make_questions
 from ttc_cli.solving.batch.rows import Row, read_rows
+from ttc_cli.solving.loading import Loaded
 
 HERE = Path(__file__).parent
 SCHEMA = json.loads((HERE.parents[1] / "docs" / "events.schema.json").read_text())
@@ -47,7 +48,7 @@ class Solve:
         self.script = babble
         self.options = {}
         self._capsys = capsys
-        monkeypatch.setattr("ttc_cli.solving.solver.open_engine", self._open)
+        monkeypatch.setattr("ttc_cli.solving.loading.open_engine", self._open)
 
     def _open(self, path, settings, name, planned=None):
         options = {"parallel": settings.parallel or 8, **self.options}
@@ -471,14 +472,14 @@ def test_with_a_verifiers_own_model_questions_are_asked_one_by_one(solve, questi
         return session
 
     monkeypatch.setattr(engine, "open", open_session)
+    loaded = [{"other": other}, {}]
     monkeypatch.setattr(
-        "ttc_cli.solving.verifier_models.open_engines", lambda *_: (engine, {"other": other})
+        "ttc_cli.solving.loading.load_models", lambda *_: Loaded(engine, loaded.pop(0))
     )
     code, rows, err = solve.batch(questions, "--jobs", 4)
     assert (code, len(rows)) == (0, 8)
     assert set(together) == {1}
     assert "one question at once" in err
-    monkeypatch.setattr("ttc_cli.solving.verifier_models.open_engines", lambda *_: (engine, {}))
     assert solve.batch(questions, "--jobs", 4)[0] == 0
     assert max(together) == 4
 
@@ -719,7 +720,7 @@ def test_quiet_is_quiet(solve, questions):
 
 
 def test_a_dry_run_asks_nothing(solve, questions, monkeypatch):
-    monkeypatch.setattr("ttc_cli.solving.choosing.make_plan", lambda request: PLAN)
+    monkeypatch.setattr("ttc_cli.solving.dry_run.make_plan", lambda request: PLAN)
     code, out, err = solve("--batch", questions, "--dry-run")
     assert (code, solve.opened) == (0, [])
     assert "at most" in out

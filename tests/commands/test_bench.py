@@ -37,7 +37,7 @@ class Bench:
     def __init__(self, monkeypatch, capsys) -> None:
         self.opened = 0
         self._capsys = capsys
-        monkeypatch.setattr("ttc_cli.solving.solver.open_engine", self._open)
+        monkeypatch.setattr("ttc_cli.solving.loading.open_engine", self._open)
 
     def _open(self, path, settings, name, planned=None) -> ScriptedEngine:
         self.opened += 1

@@ -15,7 +15,7 @@ def ask(monkeypatch, capsys):
     """Runs ``ttc solve`` and returns the exit code, what was asked, and stderr."""
     monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
     monkeypatch.setattr(
-        "ttc_cli.solving.solver.open_engine",
+        "ttc_cli.solving.loading.open_engine",
         lambda path, settings, name: make_engine(("The final answer is 4.",)),
     )
 

@@ -61,7 +61,7 @@ def solve(scripted_model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(children, "start", lambda *_, **__: pytest.fail("started a process"))
     monkeypatch.setattr("ttc_cli.solving.verifier_models.find_sandbox", lambda *_: None)
     monkeypatch.setattr(
-        "ttc_cli.solving.solver.open_engine",
+        "ttc_cli.solving.loading.open_engine",
         lambda path, settings, name: make_engine(["The final answer is 4."]),
     )
 
@@ -107,9 +107,8 @@ def test_the_user_may(solve, monkeypatch, place, key, value):
     elif place != "flag":
         _, words = write(place, key, value)
     planned = []
-    monkeypatch.setattr(
-        "ttc_cli.solving.choosing.show_plan", lambda request, out, as_json: planned.append(request)
-    )
+    monkeypatch.setattr("ttc_cli.solving.dry_run.make_plan", planned.append)
+    monkeypatch.setattr("ttc_cli.solving.dry_run.word_plan", lambda plan: {})
     code, _, err = solve(*words, "--dry-run")
     assert code == 0, err
     [request] = planned

@@ -55,7 +55,7 @@ def solve(monkeypatch, capsys):
     def run(said, *flags):
         engine = ScriptedEngine(lambda ask: "" if ask.text.endswith(END) else said, context=10**6)
         monkeypatch.setattr(
-            "ttc_cli.solving.solver.open_engine", lambda path, settings, name: engine
+            "ttc_cli.solving.loading.open_engine", lambda path, settings, name: engine
         )
         code = main(["solve", "What is 2+2?", "--view", "plain", *flags])
         return code, capsys.readouterr().out

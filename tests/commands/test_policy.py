@@ -30,7 +30,7 @@ def add(ask: Ask) -> str:
 @pytest.fixture
 def ttc(monkeypatch, capsys):
     monkeypatch.setattr(
-        "ttc_cli.solving.solver.open_engine",
+        "ttc_cli.solving.loading.open_engine",
         lambda path, settings, name, planned=None: ScriptedEngine(add, parallel=8),
     )
 

@@ -17,7 +17,7 @@ SAY = ["So it is.\n\nThe final answer is 4."]
 @pytest.fixture
 def ttc(scripted_model, monkeypatch, capsys):
     monkeypatch.setattr(
-        "ttc_cli.solving.solver.open_engine", lambda path, settings, name: make_engine(SAY)
+        "ttc_cli.solving.loading.open_engine", lambda path, settings, name: make_engine(SAY)
     )
 
     def run(*arguments):
@@ -31,9 +31,8 @@ def ttc(scripted_model, monkeypatch, capsys):
 def planned(monkeypatch):
     """What ``ttc solve --dry-run`` was asked to plan."""
     found = []
-    monkeypatch.setattr(
-        "ttc_cli.solving.choosing.show_plan", lambda request, out, as_json: found.append(request)
-    )
+    monkeypatch.setattr("ttc_cli.solving.dry_run.make_plan", found.append)
+    monkeypatch.setattr("ttc_cli.solving.dry_run.word_plan", lambda plan: {})
     return found
 
 

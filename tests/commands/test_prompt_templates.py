@@ -2,12 +2,13 @@
 
 import json
 import os
+from typing import get_type_hints
 
 import pytest
 from scripted_ttc import make_engine
 
 from ttc_cli.commands import _completion as completion
-from ttc_cli.commands import _flags as flags
+from ttc_cli.commands import _solve_flags as flags
 from ttc_cli.engines.scripted import CHATML, ScriptedEngine
 from ttc_cli.main import main
 
@@ -23,7 +24,7 @@ def solve(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(
-            "ttc_cli.solving.solver.open_engine",
+            "ttc_cli.solving.loading.open_engine",
             lambda path, settings, name: make_engine([FOUR]),
         )
         code = main(["solve", *map(str, arguments), "--json", "-q"])
@@ -127,7 +128,7 @@ def heard(monkeypatch):
         texts.append(ask.text)
         return FOUR
 
-    monkeypatch.setattr("ttc_cli.solving.solver.open_engine", lambda *_: ScriptedEngine(say))
+    monkeypatch.setattr("ttc_cli.solving.loading.open_engine", lambda *_: ScriptedEngine(say))
     return texts
 
 
@@ -190,7 +191,7 @@ def test_names_and_files_are_completed(template):
     template("{{ question }}", "sums.txt")
     template("no", "sums.py")
     assert completion.complete_template("su") == ["summary", "sums.txt"]
-    option = flags.Template.__metadata__[0]
+    option = get_type_hints(flags.Question, include_extras=True)["template"].__metadata__[0]
     assert option.autocompletion("summ") == ["summary"]
 
 

@@ -42,7 +42,7 @@ def ttc(monkeypatch, capsys, asked):
 
         monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
         monkeypatch.setattr(
-            "ttc_cli.solving.solver.open_engine",
+            "ttc_cli.solving.loading.open_engine",
             lambda path, settings, name: ScriptedEngine(script, **options),
         )
         asked.clear()
@@ -333,7 +333,6 @@ def test_one_that_held_a_key_is_not_taken_up(ttc, monkeypatch):
 def test_a_cascade_is_taken_up_model_by_model(ttc, asked, monkeypatch):
     unsure = [f"So.\n\nThe final answer is {n}." for n in range(9)]
     flags = ["solve", "--cascade", "small,large", "--strategy", "majority", "--samples", "4"]
-    monkeypatch.setattr("ttc_cli.solving.choosing.obtain_others", lambda request, **how: request)
     ttc(*flags, "What is 2+2?", "--json", texts=unsure)
     assert sorted(asked) == [0, 0, 1, 1, 2, 2, 3, 3]
     code, _, err = ttc("solve", "--resume", "last", "--samples", "5", "--json", texts=unsure)

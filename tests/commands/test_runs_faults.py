@@ -41,7 +41,7 @@ def ttc(monkeypatch, capsys):
     def run(*arguments, script=lambda ask: FOUR):
         monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
         monkeypatch.setattr(
-            "ttc_cli.solving.solver.open_engine",
+            "ttc_cli.solving.loading.open_engine",
             lambda path, settings, name: ScriptedEngine(script),
         )
         code = main([str(each) for each in arguments])

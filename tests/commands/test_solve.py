@@ -26,7 +26,7 @@ def solve(monkeypatch, capsys):
     def run(*arguments, texts=(FOUR,), **options):
         monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
         monkeypatch.setattr(
-            "ttc_cli.solving.solver.open_engine",
+            "ttc_cli.solving.loading.open_engine",
             lambda path, settings, name: make_engine(texts, **options),
         )
         code = main(["solve", *arguments])

@@ -38,7 +38,7 @@ def solve(monkeypatch, capsys):
             return make_engine(texts, **options)
 
         monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
-        monkeypatch.setattr("ttc_cli.solving.solver.open_engine", load)
+        monkeypatch.setattr("ttc_cli.solving.loading.open_engine", load)
         code = main(["solve", *arguments])
         out, err = capsys.readouterr()
         return code, out, err, loads

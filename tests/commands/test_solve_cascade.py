@@ -47,7 +47,7 @@ def ttc(monkeypatch, capsys):
         return engine
 
     monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", choose)
-    monkeypatch.setattr("ttc_cli.solving.solver.open_engine", open_engine)
+    monkeypatch.setattr("ttc_cli.solving.loading.open_engine", open_engine)
 
     def run(*arguments: str) -> tuple[int, str, str, list[str]]:
         opened.clear()

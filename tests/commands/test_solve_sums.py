@@ -16,7 +16,7 @@ def solve(monkeypatch, capsys):
     def run(script):
         monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: make_model())
         monkeypatch.setattr(
-            "ttc_cli.solving.solver.open_engine",
+            "ttc_cli.solving.loading.open_engine",
             lambda path, settings, name: ScriptedEngine(script),
         )
         code = main(

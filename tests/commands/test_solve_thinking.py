@@ -54,7 +54,7 @@ def solve(monkeypatch, capsys, tmp_path):
         engine.info = replace(engine.info, chat_template=template)
         monkeypatch.setattr("ttc_cli.solving.choosing.choose_model", lambda name: model)
         monkeypatch.setattr(
-            "ttc_cli.solving.solver.open_engine", lambda path, settings, name: engine
+            "ttc_cli.solving.loading.open_engine", lambda path, settings, name: engine
         )
         code = main(["solve", "How many apples has Tom?", "--answer-type", "number", *arguments])
         out, err = capsys.readouterr()
@@ -125,7 +125,7 @@ def test_a_dry_run_makes_room_for_the_thought(solve):
     model = Model("script", Entry("script", "A script", (FileSource("x.gguf"),), thinks=True), None)
     for tokens, limit in ((None, 768 + 2048), (100, 868), (0, 768)):
         thinking = planning.choose_thinking(model, tokens=tokens)
-        assert planning.make_room_to_think(Budget(), thinking).tokens_per_candidate == limit
+        assert planning.make_room_to_think(Budget(), [thinking]).tokens_per_candidate == limit
 
 
 def test_the_shipped_models_that_think_have_marks():

@@ -41,7 +41,7 @@ def ttc(monkeypatch, capsys):
 
     def run(*arguments, script=("Four.\n\nThe final answer is 4.",), **options):
         monkeypatch.setattr(
-            "ttc_cli.solving.solver.open_engine",
+            "ttc_cli.solving.loading.open_engine",
             lambda path, settings, name, planned=None: ScriptedEngine(script, **options),
         )
         code = main(list(arguments))

@@ -10,9 +10,10 @@ from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Grow, ScoreRow, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
+from ttc_cli.models.files import resolve
 from ttc_cli.prompts import Chat
-from ttc_cli.solving.solver import open_engine
-from ttc_cli.solving.verifier_models import choose_verifier_models, open_engines
+from ttc_cli.solving.loading import load_models
+from ttc_cli.solving.verifier_models import choose_verifier_models
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling, Step
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import Leaf, VerifierContext, share_of_first
@@ -97,7 +98,8 @@ def test_a_vocabulary_without_the_tags_is_refused_at_once(tiny):
 def grow_and_score(path, words):
     """Two candidates that pause, are scored with what ``--verifier`` asks for, and go on."""
     choice = choose_verifier_models(words, SETTINGS)
-    engine, others = open_engines(path, SETTINGS, "generator", choice.models, open_engine)
+    loaded = load_models(resolve(str(path)), SETTINGS, choice.models)
+    engine, others = loaded.engine, loaded.verifying
     ledger = Ledger(Budget())
     means = VerifierContext(Chat(engine.info), load=others.__getitem__)
 

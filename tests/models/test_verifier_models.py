@@ -10,15 +10,11 @@ from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import MemoryShort, ModelMissing, UsageError
 from ttc_cli.main import main
 from ttc_cli.models import hardware
+from ttc_cli.models.files import resolve
 from ttc_cli.models.registry import load_registry
-from ttc_cli.solving.choosing import obtain_model
-from ttc_cli.solving.verifier_models import (
-    VerifierModel,
-    choose_verifier_models,
-    open_engines,
-    spread,
-    warn_of,
-)
+from ttc_cli.solving import loading
+from ttc_cli.solving.choosing import decline, obtain_model
+from ttc_cli.solving.verifier_models import choose_verifier_models, warn_of
 
 
 @pytest.fixture
@@ -51,7 +47,7 @@ def test_the_shipped_verifier_is_pinned() -> None:
 def test_a_missing_verifier_is_asked_for_as_a_missing_generator_is(home) -> None:
     (model,) = choose_verifier_models(["prm=rlhflow-prm-8b"], Settings()).models
     with pytest.raises(ModelMissing) as caught:
-        obtain_model(model.model, yes=False, ask=None)
+        obtain_model(model.model, decline)
     assert caught.value.exit_code == 3
     assert "ttc models pull rlhflow-prm-8b" in (caught.value.hint or "")
 
@@ -82,7 +78,7 @@ def test_models_that_were_not_trained_for_it_are_warned_of(file) -> None:
     assert all("scores mean nothing" in each for each in said)
 
 
-class Loaded:
+class Opened:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.closed = False
@@ -91,45 +87,54 @@ class Loaded:
         self.closed = True
 
 
-def choose(*files: Path, **settings: int) -> tuple[VerifierModel, ...]:
-    words = [f"prm={file}@versaprm" for file in files]
-    return choose_verifier_models(words, spread(Settings(), **settings)).models
+@pytest.fixture
+def load(file, monkeypatch):
+    """Loads the file beside another one for a verifier, each by ``open_one``."""
+
+    def load_both(open_one, second: Path, **settings: int) -> loading.Loaded:
+        monkeypatch.setattr(loading, "open_engine", open_one)
+        choice = choose_verifier_models([f"prm={second}@versaprm"], Settings(**settings))
+        return loading.load_models(resolve(str(file)), Settings(gpu_layers=3), choice.models)
+
+    return load_both
 
 
-def test_the_same_file_is_loaded_once(file, home) -> None:
+def test_the_same_file_is_loaded_once(file, home, load) -> None:
     link = home / "link.gguf"
     link.symlink_to(file)
-    opened: list[Loaded] = []
+    opened: list[Opened] = []
 
     def open_one(path, settings, name, *planned):
         assert not planned
-        opened.append(Loaded(path))
+        opened.append(Opened(path))
         return opened[-1]
 
-    engine, others = open_engines(file, Settings(), "g", choose(link, gpu_layers=None), open_one)
-    assert opened == [engine]
-    assert others == {str(link): engine}
+    loaded = load(open_one, link)
+    assert opened == loaded.engines == [loaded.engine]
+    assert loaded.verifying == {str(link): loaded.engine}
 
 
-def test_two_models_are_loaded_within_one_plan_each_with_its_settings(file, home) -> None:
-    second = home / "second.gguf"
-    second.write_bytes(gguf())
+@pytest.fixture
+def second(home) -> Path:
+    path = home / "second.gguf"
+    path.write_bytes(gguf())
+    return path
+
+
+def test_two_models_are_loaded_within_one_plan_each_with_its_settings(file, second, load) -> None:
     seen = []
 
     def open_one(path, settings, name, planned):
         seen.append((path, settings.gpu_layers, planned))
-        return Loaded(path)
+        return Opened(path)
 
-    models = choose(second, gpu_layers=7)
-    engine, others = open_engines(file, Settings(gpu_layers=3), "g", models, open_one)
+    loaded = load(open_one, second, gpu_layers=7)
     assert [(path, layers) for path, layers, _ in seen] == [(file, 3), (second, 7)]
     assert all(planned.total <= planned.free for _, _, planned in seen)
-    assert others[str(second)] is not engine
+    assert loaded.verifying[str(second)] is not loaded.engine
 
 
-def test_two_models_that_do_not_fit_together_are_not_loaded(file, home, monkeypatch) -> None:
-    second = home / "second.gguf"
-    second.write_bytes(gguf())
+def test_two_models_that_do_not_fit_together_are_not_loaded(second, load, monkeypatch) -> None:
     free = hardware.Memory(total=1 << 30, free=1 << 20, limited=False)
     monkeypatch.setattr(hardware, "read_memory", lambda: free)
 
@@ -137,22 +142,20 @@ def test_two_models_that_do_not_fit_together_are_not_loaded(file, home, monkeypa
         raise AssertionError("nothing may be loaded")
 
     with pytest.raises(MemoryShort, match=r"small\.gguf .*second\.gguf"):
-        open_engines(file, Settings(), "g", choose(second, gpu_layers=None), open_one)
+        load(open_one, second)
 
 
-def test_the_first_engine_is_closed_where_the_second_fails(file, home) -> None:
-    second = home / "second.gguf"
-    second.write_bytes(gguf())
-    opened: list[Loaded] = []
+def test_the_first_engine_is_closed_where_the_second_fails(second, load) -> None:
+    opened: list[Opened] = []
 
     def open_one(path, settings, name, planned):
         if opened:
             raise MemoryShort("no")
-        opened.append(Loaded(path))
+        opened.append(Opened(path))
         return opened[0]
 
     with pytest.raises(MemoryShort):
-        open_engines(file, Settings(), "g", choose(second, gpu_layers=None), open_one)
+        load(open_one, second)
     assert opened[0].closed
 
 

@@ -5,10 +5,16 @@ A test runs every example.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
 
 import typer
 import typer.core
+
+_T = TypeVar("_T")
 
 
 def show_examples(*lines: str, more: str = "") -> str:
@@ -41,3 +47,32 @@ class PanelCommand(typer.core.TyperCommand):
             if records:
                 with formatter.section(name):
                     formatter.write_dl(records)
+
+
+def grouped(command: Callable[..., _T]) -> Callable[..., _T]:
+    """Let ``command`` take dataclasses of flags: each field becomes a parameter of its own."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters: list[tuple[str, Any, Any]] = []
+    for name in inspect.signature(command).parameters:
+        if name not in groups:
+            parameters.append((name, hints[name], inspect.Parameter.empty))
+            continue
+        own = get_type_hints(groups[name], include_extras=True)
+        parameters += [(each.name, own[each.name], each.default) for each in fields(groups[name])]
+
+    @functools.wraps(command)
+    def call(**given: Any) -> _T:
+        for name, group in groups.items():
+            given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
+        return command(**given)
+
+    del call.__wrapped__  # or its signature would be read in place of this one
+    call.__annotations__ = {name: hint for name, hint, _ in parameters}
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=value)
+            for name, hint, value in parameters
+        ]
+    )
+    return call

@@ -24,8 +24,9 @@ from ttc_cli.paths import data_dir
 from ttc_cli.prompts import Chat
 from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_aside, run_tasks
-from ttc_cli.solving import choosing as planning
-from ttc_cli.solving import solver as thinking
+from ttc_cli.solving import choosing
+from ttc_cli.solving.loading import load_models
+from ttc_cli.solving.request import label_model
 from ttc_cli.types import Budget
 from ttc_cli.views import words
 
@@ -74,7 +75,7 @@ def read_request(flags: Mapping[str, Any]) -> PoolRequest:
         settings=Settings(
             **machine,
             answer=flags["max_tokens"],
-            context=planning.estimate_context(longest, limits),
+            context=choosing.estimate_context(longest, limits),
         ),
     )
 
@@ -96,15 +97,14 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         Raises:
             TtcError: as ``choose_model`` and ``obtain_model``.
         """
-        model = planning.choose_model(name)
-        self._path = planning.obtain_model(model, yes=yes, ask=None)
-        self._model = replace(model, path=self._path)
+        model = choosing.choose_model(name)
+        self._model = choosing.obtain_model(model, None if yes else choosing.decline)
         self._request, self._out = request, out
         self._settings = replace(request.settings, certainty=certainty)
         self._engine: Engine | None = None
         self._watch = contextlib.ExitStack()
-        self.label = planning.label_model(model)
-        self.sampling = planning.choose_sampling(model, request.temperature)
+        self.label = label_model(model)
+        self.sampling = choosing.choose_sampling(model, request.temperature)
 
     @property
     def file(self) -> Path:
@@ -121,9 +121,7 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         if self._engine is None:
             self._out.status(f"loading {self.label} …")
             self._watch.enter_context(crash.watched())
-            self._engine = run_aside(
-                lambda: thinking.open_engine(self._path, self._settings, self.label)
-            )
+            self._engine = run_aside(lambda: load_models(self._model, self._settings)).engine
             self._out.status("")
         return self._engine, Chat(self._engine.info, self._model.entry.template_arguments)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,7 +17,7 @@ from ttc_cli.types import Budget
 if TYPE_CHECKING:
     from ttc_cli.runs.resuming import Known
     from ttc_cli.runs.run import Run
-    from ttc_cli.solving.solver import Request
+    from ttc_cli.solving.request import Request
 
 _SETTINGS = (*MACHINE, "view", "color", "keep_runs")
 """Settings that a run does not bring: they say how it computes here, and what is shown."""
@@ -39,7 +38,7 @@ class Past:
         """The settings that hold for it: what is not this machine's, it brings itself."""
         return config.narrow(_SETTINGS)
 
-    def join(self, request: Request, path: Path, out: Output) -> Request:
+    def join(self, request: Request, out: Output) -> Request:
         """``request`` with what is known, once it is sure that the models are the same.
 
         Raises:
@@ -47,7 +46,7 @@ class Past:
         """
         from ttc_cli.runs.resuming import check_files, count_known
 
-        check_files(self.run, identify_models(request, path))
+        check_files(self.run, identify_models(request))
         if self.run.request["version"] != __version__:
             out.warn(
                 f"the run {self.run.id} is of ttc {self.run.request['version']}, this is "

@@ -17,9 +17,9 @@ from ttc_cli.output import Output
 from ttc_cli.prompts import Chat
 from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_aside
-from ttc_cli.solving import choosing as planning
-from ttc_cli.solving import solver as thinking
-from ttc_cli.solving import verifier_models
+from ttc_cli.solving import choosing, verifier_models
+from ttc_cli.solving.loading import load_models
+from ttc_cli.solving.request import label_model
 from ttc_cli.types import Sampling
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import Verifier, VerifierContext
@@ -51,39 +51,35 @@ def load_verifiers(
         gpu_layers=config.get("gpu_layers", flags["gpu_layers"]),
         certainty=registry.wants_certainty(wanted),
     )
-    model = planning.choose_model(config.get("model", flags["model"]))
+    confirm = None if flags["yes"] else choosing.decline
+    model = choosing.choose_model(config.get("model", flags["model"]))
     choice = verifier_models.choose_verifier_models(wanted, settings)
     verifier_models.warn_of(choice.models, out.warn)
     sandbox = verifier_models.find_sandbox(wanted, out.warn)
-    path = planning.obtain_model(model, yes=flags["yes"], ask=None)
-    others = []
-    for each in choice.models:
-        own = planning.obtain_model(each.model, yes=flags["yes"], ask=None)
-        others.append(replace(each, model=replace(each.model, path=own)))
-    label = planning.label_model(model)
+    model = choosing.obtain_model(model, confirm)
+    others = [
+        replace(each, model=choosing.obtain_model(each.model, confirm)) for each in choice.models
+    ]
+    label = label_model(model)
     out.status(f"loading {label} …")
     with contextlib.ExitStack() as stack:
         stack.enter_context(crash.watched())
-        engine, verifying = run_aside(
-            lambda: verifier_models.open_engines(
-                path, settings, label, others, thinking.open_engine
-            )
-        )
-        for loaded in dict.fromkeys((engine, *verifying.values())):
-            stack.callback(loaded.close)
+        loaded = run_aside(lambda: load_models(model, settings, others))
+        stack.callback(loaded.close)
+        engine = loaded.engine
         chat = Chat(engine.info, model.entry.template_arguments)
 
         def fingerprint() -> str:
-            return files.read_hash(replace(model, path=path))
+            return files.read_hash(model)
 
         context = VerifierContext(
             chat,
-            load=verifying.__getitem__,
+            load=loaded.verifying.__getitem__,
             engine=engine,
             fingerprint=fingerprint,
             sandbox=sandbox,
         )
-        sampling = planning.choose_sampling(model, flags["temperature"])
+        sampling = choosing.choose_sampling(model, flags["temperature"])
         verifiers = registry.build(choice.verifiers, context)
         yield LoadedVerifiers(label, engine, chat, sampling, verifiers, fingerprint)
 

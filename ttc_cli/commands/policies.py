@@ -29,7 +29,8 @@ from ttc_cli.policy.file import (
     use_policy,
 )
 from ttc_cli.settings.config import load_config
-from ttc_cli.solving import choosing as planning
+from ttc_cli.solving import choosing
+from ttc_cli.solving.request import label_model
 
 app = make_group(
     "List, show, choose and export policies: when to think harder.",
@@ -120,9 +121,9 @@ def use(
         use_policy(policy.sha256, policy.name, policies_dir())
         Output().say(f"auto uses {policy.name} with {policy.model}")
         return
-    chosen = planning.choose_model(load_config().get("model", model))
+    chosen = choosing.choose_model(load_config().get("model", model))
     use_policy(files.read_hash(chosen), None, policies_dir())
-    Output().say(f"auto uses the generic defaults with {planning.label_model(chosen)}")
+    Output().say(f"auto uses the generic defaults with {label_model(chosen)}")
 
 
 @app.command(

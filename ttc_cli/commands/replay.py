@@ -20,7 +20,7 @@ from ttc_cli.output import Output, print_error, use_color
 from ttc_cli.runs.playback import Playback, smooth
 from ttc_cli.runs.run import Run, Timed
 from ttc_cli.settings.config import load_config
-from ttc_cli.solving.solver import choose_view
+from ttc_cli.solving.running import choose_view
 from ttc_cli.views import plain
 
 EPILOG = show_examples(

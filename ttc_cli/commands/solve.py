@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ttc_cli import crash, paths
-from ttc_cli.commands import _flags as flags
+from ttc_cli.commands import _solve_flags as flags
 from ttc_cli.commands._dashes import TextCommand
-from ttc_cli.commands._schemas import read_schema
-from ttc_cli.errors import NoAnswer, TtcError
+from ttc_cli.commands._help import grouped
+from ttc_cli.errors import NoAnswer, TtcError, UsageError
 from ttc_cli.output import Output, print_error
 from ttc_cli.sanitise import clean
 from ttc_cli.settings.config import load_config
 from ttc_cli.signals import Interruption
-from ttc_cli.solving.prompt_templates import read_question, read_template
 from ttc_cli.types import AnswerType, Problem, Result
 
 if TYPE_CHECKING:
-    from ttc_cli.solving.solver import Thought
+    from ttc_cli.commands._resuming import Past
+    from ttc_cli.models.files import Model
+    from ttc_cli.solving.choosing import Options
+    from ttc_cli.solving.request import Request
 
 EPILOG = """\
 \b
@@ -57,166 +59,178 @@ See 'ttc --help' for the exit codes.
 
 app = typer.Typer()
 
+_AGAINST_CASCADE = {
+    "model": "--model",
+    "server": "--server",
+    "verifier": "--verifier",
+    "check": "--check",
+}
+_PAIRS = (
+    {"as_json": "--json", "as_jsonl": "--jsonl"},
+    {"quiet": "--quiet", "verbose": "--verbose"},
+    {"quiet": "--quiet", "explain": "--explain"},
+    *({"cascade": "--cascade", name: flag} for name, flag in _AGAINST_CASCADE.items()),
+)
+"""Flags that contradict each other, by their parameters' names."""
+
 
 @app.command(cls=TextCommand, epilog=EPILOG, context_settings={"allow_extra_args": True})
+@grouped
 def solve(
     ctx: typer.Context,
-    prompt: flags.Prompt = None,
-    dash: flags.Dash = None,
-    file: flags.File = None,
-    template: flags.Template = None,
-    strategy: flags.Strategy = None,
-    knobs: flags.Knobs = None,
-    verifier: flags.Verifier = None,
-    check: flags.Check = None,
-    check_seconds: flags.CheckSeconds = None,
-    samples: flags.Samples = None,
-    temperature: flags.Temperature = None,
-    think_tokens: flags.ThinkTokens = None,
-    wait: flags.Wait = None,
-    think_keep: flags.ThinkKeep = None,
-    seed: flags.Seed = 0,
-    answer_type: flags.AnswerKind = None,
-    schema: flags.Schema = None,
-    system: flags.System = None,
-    min_score: flags.MinScore = None,
-    budget: flags.Level = None,
-    max_tokens: flags.MaxTokens = None,
-    max_seconds: flags.MaxSeconds = None,
-    max_flops: flags.MaxFlops = None,
-    max_samples: flags.MaxSamples = None,
-    model: flags.Model = None,
-    cascade: flags.Cascade = None,
-    server: flags.Server = None,
-    chat_template: flags.ChatTemplate = None,
-    parameters: flags.Parameters = None,
-    yes: flags.Yes = False,
-    threads: flags.Threads = None,
-    gpu_layers: flags.GpuLayers = None,
-    verifier_gpu_layers: flags.VerifierGpuLayers = None,
-    parallel: flags.Parallel = None,
-    context: flags.Context = None,
-    kv_type: flags.KvType = None,
-    as_json: flags.Json = False,
-    as_jsonl: flags.Jsonl = False,
-    view: flags.View = None,
-    solution: flags.Solution = False,
-    explain: flags.Explain = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    dry_run: flags.DryRun = False,
-    color: flags.Color = None,
-    preset: flags.Preset = None,
-    save: flags.Save = None,
-    no_save: flags.NoSave = False,
-    resume: flags.Resume = None,
-    go_on: flags.GoOn = False,
-    batch: flags.Batch = None,
-    batch_format: flags.BatchFormat = None,
-    column: flags.Column = None,
-    output: flags.AnswersFile = None,
-    jobs: flags.Jobs = None,
+    question: flags.Question,
+    thinking: flags.Thinking,
+    caps: flags.Caps,
+    engine: flags.Engine,
+    shown: flags.Shown,
+    kept: flags.Kept,
+    many: flags.Many,
 ) -> int:
     """Answer one question, with as much thought as it is worth.
 
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
     only while it changes the answer. The answer alone goes to stdout.
     """
-    from ttc_cli.commands import _presetting as presetting
-    from ttc_cli.commands import _resuming as resuming
-    from ttc_cli.solving import choosing as planning
-    from ttc_cli.solving import keeping
-    from ttc_cli.solving import request as requesting
-    from ttc_cli.solving import solver as thinking
-    from ttc_cli.solving.batch import asking
+    from ttc_cli.commands import _batch, _presetting, _resuming
+    from ttc_cli.solving import choosing, dry_run, running
+    from ttc_cli.solving.batch.solving import answer_batch
+    from ttc_cli.solving.prompt_templates import read_question, read_template
+    from ttc_cli.solving.question import read_schema
     from ttc_cli.views.jsonl import error_json
 
-    if resume is not None or go_on:
-        return int(ctx.command.invoke(resuming.take_up(ctx)))
-    past: resuming.Past | None = ctx.obj
-    wording = read_template(template) if template is not None else None
+    if kept.resume is not None or kept.go_on:
+        return int(ctx.command.invoke(_resuming.take_up(ctx)))
+    past: Past | None = ctx.obj
     config = load_config() if past is None else past.narrow(load_config())
-    if wording is not None:
-        config = config.over(wording.settings)
-        answer_type = answer_type or wording.answer_type
-        system = wording.system if system is None else system
-    wish = requesting.Wish(ctx.params, config)
-    out = Output(quiet, wish.option("color", "auto"))
-    requesting.refuse_contradictions(ctx.params)
-    words = [word for word in (prompt, dash, *ctx.args) if word is not None]
-    if save is not None:
-        presetting.save_preset(save, ctx, out)
-        if not words and file is None and batch is None:
+    template = None if question.template is None else read_template(question.template)
+    asked_kind, system = thinking.answer_type, thinking.system
+    if template is not None:
+        config = config.over(template.settings)
+        asked_kind = asked_kind or template.answer_type
+        system = template.system if system is None else system
+    kind = asked_kind or AnswerType.AUTO
+    options = choosing.Options(ctx.params, config)
+    out = Output(shown.quiet, options.get("color", "auto"))
+    _refuse_contradictions(ctx.params)
+    words = [word for word in (question.prompt, question.dash, *ctx.args) if word is not None]
+    if kept.save is not None:
+        _presetting.save_preset(kept.save, ctx, out)
+        if not words and question.file is None and many.batch is None:
             return 0
-    kind = answer_type or AnswerType.AUTO
     stdin = _stdin() if past is None else None
-    many = asking.read_batch(
-        ctx.params, words, wording, stdin=stdin, answer_type=kind, system=system
+    batch = _batch.read_batch(
+        ctx.params, words, template, stdin=stdin, answer_type=kind, system=system
     )
-    question: str | None
-    if many is not None:
-        question = many.longest
+    text: str | None
+    if batch is not None:
+        text = batch.longest
     else:
-        question = read_question(words, file, wording, stdin=stdin, warn=out.warn)
-    if question is None:  # a terminal, and nothing to answer
+        text = read_question(words, question.file, template, stdin=stdin, warn=out.warn)
+    if text is None:  # a terminal, and nothing to answer
         sys.stderr.write(ctx.get_help() + "\n")
         return 2
-    requesting.check_wish(wish)
+    options.validate()
     try:
-        held_to = read_schema(schema, kind, served=bool(wish.option("server")))
-        request = requesting.make_request(
-            wish,
-            Problem(question, kind, system, held_to),
-            room=question + (held_to or ""),
-            anew=past is None,
-            warn=out.warn,
-        )
-        if dry_run:
-            planning.show_plan(request, out, as_json=as_json or as_jsonl)
-            if many is not None:
-                out.say(f"for each of {len(many.questions)} questions")
+        schema = thinking.schema
+        if schema is not None:
+            schema = read_schema(schema, kind, served=bool(options.get("server")))
+        problem = Problem(text, kind, system, schema)
+        room = text + (schema or "")
+        request = choosing.choose(options, problem, room=room, insist=past is None, warn=out.warn)
+        if shown.dry_run:
+            as_json = shown.as_json or shown.as_jsonl
+            _show_plan(dry_run.make_plan(request), out, as_json=as_json)
+            if batch is not None:
+                out.say(f"for each of {len(batch.questions)} questions")
             return 0
-        ask = _ask if _is_somebody_there() else None
-        path = Path()
-        if request.server is None:
-            path = planning.obtain_model(request.model, yes=yes, ask=ask)
-        request = planning.obtain_others(request, yes=yes, ask=ask)
+        request = choosing.obtain(request, confirm=_make_confirm(engine.yes))
         _warn_of_machine(out)
         interruption = Interruption()
-        seen = thinking.choose_view(wish.option("view", "auto"), quiet)
-        if many is not None:
-            with interruption.installed():
-                return asking.answer_batch(many, request, path, out, interruption, seen)
-        # The run is kept as it was understood: a template or a schema may be another one later.
-        ctx.params |= {"answer_type": answer_type, "system": system, "schema": held_to}
-        if past is not None:
-            request = past.join(request, path, out)
-        named = wish.option("model") if request.larger or request.server else request.model.name
-        asked = keeping.read_flags(ctx.command, wish.option, named)
-        keep = keeping.keep_run(
-            request,
-            path,
-            asked,
-            keeping.word_flags(ctx.command, asked),
-            out,
-            wanted=not no_save and wish.option("keep_runs", "yes") == "yes",
-            parent=None if past is None else past.run.id,
-        )
-        with interruption.installed(), keep as kept:
-            thought = thinking.think(
-                request, path, out, interruption, view=seen, lines=as_jsonl, keep=kept.recorder
-            )
-            kept.conclude(thought.result, out)
-            if as_json:
-                out.document(thinking.describe(thought, request))
-            elif not as_jsonl and _is_answer(thought.result, min_score):
-                out.answer(_text(thought.result, whole=solution))
-            _comment(thought, out, path=verbose, why=explain)
-            return _judge(thought.result, min_score, held=held_to is not None)
+        view = running.choose_view(options.get("view", "auto"), shown.quiet)
+        with interruption.installed():
+            if batch is not None:
+                return answer_batch(batch, request, out, interruption, view)
+            # The run is kept as it was understood: a template or a schema may change later.
+            ctx.params |= {"answer_type": asked_kind, "system": system, "schema": schema}
+            return _answer(ctx, request, options, out, interruption, view)
     except TtcError as error:
-        if as_json or as_jsonl:
+        if shown.as_json or shown.as_jsonl:
             out.document(error_json(error.message, error.hint, error.exit_code))
         raise
+
+
+def _answer(
+    ctx: typer.Context,
+    request: Request,
+    options: Options,
+    out: Output,
+    interruption: Interruption,
+    view: str,
+) -> int:
+    """Answer one question, keep the run, print what is asked for; returns the exit code."""
+    from ttc_cli.events import Decided, Event
+    from ttc_cli.solving import keeping, running
+    from ttc_cli.views import jsonl, plain
+
+    given, past = ctx.params, ctx.obj
+    if past is not None:
+        request = past.join(request, out)
+    named = options.get("model") if request.larger or request.server else request.model.name
+    asked = keeping.read_flags(ctx.command, options.get, named)
+    keep = keeping.keep_run(
+        request,
+        asked,
+        keeping.word_flags(ctx.command, asked),
+        out,
+        wanted=not given["no_save"] and options.get("keep_runs", "yes") == "yes",
+        parent=None if past is None else past.run.id,
+    )
+    decisions: list[Decided] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, Decided):
+            decisions.append(event)
+
+    with keep as run:
+        readers = [note] if run.recorder is None else [note, run.recorder]
+        result = running.run(
+            request, out, interruption, *readers, view=view, lines=given["as_jsonl"]
+        )
+        run.conclude(result, out)
+        if given["as_json"]:
+            label, text = request.label, request.problem.text
+            out.document(jsonl.result_json(result, question=text, model=label, seed=request.seed))
+        elif not given["as_jsonl"] and _is_answer(result, given["min_score"]):
+            out.answer(_text(result, whole=given["solution"]))
+        if given["verbose"]:
+            out.say(plain.best_path(result))
+        if given["explain"]:
+            out.say(plain.explain(result, decisions))
+        out.say(plain.summary_line(result))
+        return _judge(result, given["min_score"], held=request.problem.schema is not None)
+
+
+def _refuse_contradictions(given: Mapping[str, Any]) -> None:
+    """Make sure that no two flags contradict each other.
+
+    Raises:
+        UsageError: two do.
+    """
+    for pair in _PAIRS:
+        if all(given.get(name) for name in pair):
+            raise UsageError(
+                f"{' and '.join(pair.values())} contradict each other.", "leave one out"
+            )
+
+
+def _show_plan(plan: dict[str, Any], out: Output, *, as_json: bool) -> None:
+    """Print what a run would do and take: model, memory, strategy, and the most it can cost."""
+    from ttc_cli.solving.dry_run import word_plan
+
+    if as_json:
+        out.document(plan)
+    else:
+        out.answer("\n".join(f"{key:<11}{value}" for key, value in word_plan(plan).items()))
 
 
 def _warn_of_machine(out: Output) -> None:
@@ -255,6 +269,18 @@ def _ask(question: str) -> bool:
     return reply.lower() in ("\n", "y\n", "yes\n")
 
 
+def _make_confirm(yes: bool) -> Callable[[Model, int | None], bool]:
+    """What asks before a download, where somebody is there to answer; ``yes`` asks nobody."""
+    from ttc_cli.models.progress import format_bytes
+
+    def confirm(model: Model, left: int | None) -> bool:
+        size = "" if left is None else f" ({format_bytes(left)})"
+        question = f"The model {model.name}{size} is not on this machine. Download it?"
+        return yes or (_is_somebody_there() and _ask(question))
+
+    return confirm
+
+
 def _score(result: Result) -> float:
     return result.agreement if result.score is None else result.score
 
@@ -272,17 +298,6 @@ def _text(result: Result, *, whole: bool) -> str:
 
         return indent_json(result.answer.text)
     return result.answer.text
-
-
-def _comment(thought: Thought, out: Output, *, path: bool, why: bool) -> None:
-    """What the user may want to know about the answer, on stderr; the summary comes last."""
-    from ttc_cli.views import plain
-
-    if path:
-        out.say(plain.best_path(thought.result))
-    if why:
-        out.say(plain.explain(thought.result, thought.decisions))
-    out.say(plain.summary_line(thought.result))
 
 
 def _judge(result: Result, min_score: float | None, *, held: bool = False) -> int:

@@ -25,7 +25,8 @@ from ttc_cli.paths import verdicts_path
 from ttc_cli.prompts import Chat
 from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_tasks
-from ttc_cli.solving import choosing as planning
+from ttc_cli.solving import choosing
+from ttc_cli.solving.request import label_model
 from ttc_cli.types import EngineInfo
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.checking.sandbox import explain_sandbox
@@ -59,7 +60,7 @@ USEFUL = 0.6
 @app.command("list", epilog=show_examples("ttc verifiers list", "ttc verifiers list --json"))
 def list_verifiers(model: flags.Model = None, as_json: flags.PrintJson = False) -> None:
     """List the verifiers: what each scores, what it costs, whether the model can use it."""
-    chosen = planning.choose_model(load_config().get("model", model))
+    chosen = choosing.choose_model(load_config().get("model", model))
     known = _verdicts_of(chosen)
     rows: list[dict[str, Any]] = []
     for entry in registry.entries(Output().warn):
@@ -80,14 +81,14 @@ def list_verifiers(model: flags.Model = None, as_json: flags.PrintJson = False) 
             }
         )
     if as_json:
-        model_name = planning.label_model(chosen)
+        model_name = label_model(chosen)
         Output().document({"v": 1, "model": model_name, "verifiers": rows})
         return
     lines = [("NAME", "SCORES", "COST", "USABLE", "WHAT IT IS")]
     for row in rows:
         lines.append((row["name"], row["scores"], row["cost"], _word_usable(row), row["summary"]))
     print_table(lines)
-    Output().say(f"usable: with {planning.label_model(chosen)}; tested: ttc verifiers test NAME")
+    Output().say(f"usable: with {label_model(chosen)}; tested: ttc verifiers test NAME")
 
 
 def _word_argument(argument: str | None) -> str:

@@ -1,24 +1,251 @@
-"""Before anything is computed: which model, is it here, will it fit, what may it cost."""
+"""From options to a request: which models, verifiers, sampling and caps; nothing is loaded."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ttc_cli.builtin import split_names
+from ttc_cli.engines.llamacpp import CONTEXT, Settings
 from ttc_cli.errors import UsageError
-from ttc_cli.types import Budget, Sampling
+from ttc_cli.settings.config import Config
+from ttc_cli.settings.keys import KEYS, PRESET_KEYS, parse_value
+from ttc_cli.solving import serving, verifier_models
+from ttc_cli.solving.question import read_schema
+from ttc_cli.solving.request import LargerModel, Request, Server, label_model
+from ttc_cli.types import AnswerType, Budget, Problem, Sampling
 
 if TYPE_CHECKING:
     from ttc_cli.models.files import Model
-    from ttc_cli.output import Output
     from ttc_cli.search.sessions.thinking import Thinking
-    from ttc_cli.solving.solver import Request
+
+    Confirm = Callable[[Model, int | None], bool]
 
 THINK_TOKENS = 2048
 """Room for a thought whose length nobody limits."""
+
+CAPS = ("max_tokens", "max_seconds", "max_flops", "max_samples")
+_THOUGHT = ("think_tokens", "wait", "think_keep")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is wanted: flags of ``ttc solve`` by their parameters' names, then the settings."""
+
+    given: Mapping[str, Any]
+    config: Config
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The flag, else the setting, else ``default``.
+
+        Raises:
+            UsageError: as ``Config.get``.
+        """
+        return self.config.get(key, self.given.get(key), default)
+
+    @property
+    def knobs(self) -> dict[str, str]:
+        """The strategy's own settings.
+
+        Raises:
+            UsageError: as ``read_knobs``.
+        """
+        return read_knobs(self.given.get("knobs") or ())
+
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """The verifiers, the check last."""
+        given, check = self.given.get("verifier"), self.given.get("check")
+        texts = given or [self.config.get("verifier", default="")]
+        words = tuple(word for text in texts for word in split_names(text))
+        return words + ((f"check={check}",) if check else ())
+
+    def validate(self) -> None:
+        """Make sure that every value is allowed and every name known, before anything else.
+
+        Raises:
+            UsageError: a number is out of range, a file says what only the user may, or there is
+                no such strategy, option or verifier.
+        """
+        for key in KEYS:
+            self.get(key)
+        for key in ("samples", "check_seconds"):
+            if self.given.get(key) is not None:
+                parse_value(key, self.given[key], f"--{key.replace('_', '-')}", PRESET_KEYS)
+        check_names(self.get("strategy", "auto"), self.knobs, self.verifiers)
+
+
+def choose(
+    options: Options,
+    problem: Problem,
+    *,
+    room: str,
+    warn: Callable[[str], None],
+    insist: bool = True,
+) -> Request:
+    """All that a search needs, nothing of it loaded or downloaded.
+
+    Args:
+        options: what is wanted.
+        problem: the question.
+        room: the longest text that the context must hold beside an answer.
+        warn: is told what may surprise.
+        insist: refuse options for thinking where no model thinks, instead of ignoring them.
+
+    Raises:
+        UsageError: an unknown name, or options that cannot go together.
+        ModelError: the model is not known, or its file is damaged.
+    """
+    from ttc_cli.verifiers import registry
+
+    given, get = options.given, options.get
+    cascade = given.get("cascade")
+    ladder = choose_cascade(split_names(cascade)) if cascade else ()
+    verifiers = () if ladder else options.verifiers
+    server = None if ladder else _read_server(options)
+    models = ladder or (
+        choose_model(get("model")) if server is None else serving.choose_served_model(server),
+    )
+    insist = insist and any(given.get(name) is not None for name in _THOUGHT)
+    insist = insist and not any(each.entry.think_marks for each in models)
+    thoughts = [
+        choose_thinking(
+            each,
+            tokens=get("think_tokens"),
+            waits=get("wait"),
+            keep=get("think_keep"),
+            insist=insist,
+        )
+        for each in models
+    ]
+    budget = Budget(get("budget", "normal"), **{cap: get(cap) for cap in CAPS})
+    budget = make_room_to_think(budget, thoughts)
+    samplings = [choose_sampling(each, get("temperature")) for each in models]
+    settings = Settings(
+        threads=get("threads"),
+        gpu_layers=get("gpu_layers"),
+        parallel=get("parallel"),
+        context=get("context") or estimate_context(room, budget),
+        answer=budget.tokens_per_candidate,
+        kv_type=get("kv_type"),
+        certainty=registry.wants_certainty(verifiers),
+    )
+    layers = get("verifier_gpu_layers")
+    choice = verifier_models.choose_verifier_models(
+        verifiers, settings if layers is None else replace(settings, gpu_layers=layers)
+    )
+    verifier_models.warn_of(choice.models, warn)
+    return Request(
+        problem=problem,
+        model=models[0],
+        strategy=get("strategy", "auto"),
+        knobs=options.knobs,
+        verifiers=choice.verifiers,
+        samples=given.get("samples"),
+        seed=given.get("seed") or 0,
+        sampling=samplings[0],
+        budget=budget,
+        settings=settings,
+        verifier_models=choice.models,
+        check_seconds=given.get("check_seconds"),
+        sandbox=verifier_models.find_sandbox(verifiers, warn),
+        server=server,
+        thinking=thoughts[0],
+        larger=tuple(map(LargerModel, models, samplings, thoughts))[1:],
+    )
+
+
+def word(problem: Problem, own: Mapping[str, Any], *, served: bool) -> Problem:
+    """``problem`` with ``answer_type``, ``system`` and ``schema`` where ``own`` has them.
+
+    Raises:
+        UsageError: no such answer type, or a schema that cannot be held to.
+    """
+    kind = own.get("answer_type", problem.answer_type)
+    if kind not in list(AnswerType):
+        raise UsageError(f"answer_type must be one of {', '.join(AnswerType)}, not {kind!r:.40}.")
+    kind = AnswerType(kind)
+    schema = own.get("schema", problem.schema)
+    if schema is not None:
+        schema = read_schema(schema, kind, served=served)
+    return Problem(problem.text, kind, own.get("system", problem.system), schema)
+
+
+def ask_again(request: Request, problem: Problem, how: Mapping[str, Any]) -> Request:
+    """``request`` for another problem, and with other options that need nothing loaded anew.
+
+    ``how``: ``budget`` and its caps, ``samples``, ``seed``, ``temperature``, ``strategy`` and
+    its ``options``.
+
+    Raises:
+        UsageError: an unknown name, or a value that is out of range.
+    """
+    unknown = how.keys() - {*CAPS, "budget", "samples", "seed", "temperature", "strategy"}
+    unknown -= {"options"}
+    if unknown:
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+    for key in how.keys() & KEYS.keys():
+        parse_value(key, how[key], key)
+    caps = {cap: how[cap] for cap in CAPS if cap in how}
+    strategy = how.get("strategy", request.strategy)
+    knobs = {name.replace("-", "_"): str(value) for name, value in how.get("options", {}).items()}
+    if "strategy" not in how and "options" not in how:
+        knobs = dict(request.knobs)
+    check_names(strategy, knobs, ())
+    temperature = how.get("temperature", request.sampling.temperature)
+    return replace(
+        request,
+        problem=problem,
+        strategy=strategy,
+        knobs=knobs,
+        samples=how.get("samples", request.samples),
+        seed=how.get("seed", request.seed),
+        sampling=replace(request.sampling, temperature=temperature),
+        budget=replace(request.budget, level=how.get("budget", request.budget.level), **caps),
+    )
+
+
+def obtain(request: Request, confirm: Confirm | None = None) -> Request:
+    """``request`` with the file of each of its models, downloaded where it is missing.
+
+    Args:
+        request: what is asked.
+        confirm: is asked before each download, with the model and the bytes to come (None:
+            unknown); None means yes.
+
+    Raises:
+        ModelMissing: a file is not here, and ``confirm`` said no.
+        ModelCorrupt, NetworkError, DiskFull, MemoryShort: the download failed.
+    """
+    model = request.model
+    return replace(
+        request,
+        model=obtain_model(model, confirm) if request.server is None else model,
+        verifier_models=tuple(
+            replace(each, model=obtain_model(each.model, confirm))
+            for each in request.verifier_models
+        ),
+        larger=tuple(
+            replace(each, model=obtain_model(each.model, confirm)) for each in request.larger
+        ),
+    )
+
+
+def obtain_model(model: Model, confirm: Confirm | None = None) -> Model:
+    """``model`` with its file, as ``obtain`` gets it."""
+    if model.path is not None:
+        return model
+    from ttc_cli.models.pull import ensure
+
+    if confirm is None:
+        return replace(model, path=ensure(model))
+    return replace(model, path=ensure(model, lambda left: confirm(model, left)))
+
+
+def decline(model: Model, left: int | None) -> bool:
+    """No to every download: a ``confirm`` for where nobody is asked."""
+    return False
 
 
 def read_knobs(given: Sequence[str]) -> dict[str, str]:
@@ -86,51 +313,6 @@ def choose_cascade(names: Sequence[str]) -> tuple[Model, ...]:
     return tuple(choose_model(name) for name in names)
 
 
-def obtain_model(model: Model, *, yes: bool, ask: Callable[[str], bool] | None) -> Path:
-    """The file of ``model``, downloaded where it is missing and that is wanted.
-
-    Args:
-        model: what to get.
-        yes: download without asking.
-        ask: puts a question to the user; None where nobody is there to answer.
-
-    Raises:
-        ModelMissing: not here, and not wanted.
-        ModelCorrupt, NetworkError, DiskFull, MemoryShort: the download failed.
-    """
-    if model.path is not None:
-        return model.path
-    from ttc_cli.models.progress import format_bytes
-    from ttc_cli.models.pull import ensure
-
-    def confirm(left: int | None) -> bool:
-        size = "" if left is None else f" ({format_bytes(left)})"
-        question = f"The model {model.name}{size} is not on this machine. Download it?"
-        return yes or (ask is not None and ask(question))
-
-    return ensure(model, confirm)
-
-
-def obtain_others(request: Request, *, yes: bool, ask: Callable[[str], bool] | None) -> Request:
-    """``request`` with the files of its verifiers and of the further models of a cascade.
-
-    Raises:
-        TtcError: as ``obtain_model``.
-    """
-
-    def obtain(model: Model) -> Model:
-        return replace(model, path=obtain_model(model, yes=yes, ask=ask))
-
-    verifying = (replace(each, model=obtain(each.model)) for each in request.verifier_models)
-    larger = (replace(each, model=obtain(each.model)) for each in request.larger)
-    return replace(request, verifier_models=tuple(verifying), larger=tuple(larger))
-
-
-def label_model(model: Model) -> str:
-    """What to call ``model`` in views and results: a file on disk by its bare name."""
-    return Path(model.name).stem if os.path.isabs(model.name) else model.name
-
-
 def choose_sampling(model: Model, temperature: float | None) -> Sampling:
     """The model's own sampling, at ``temperature`` where one is given."""
     own = model.entry.sampling
@@ -187,165 +369,31 @@ def choose_template_arguments(
     return {**own, "enable_thinking": True}
 
 
-def make_room_to_think(budget: Budget, *thoughts: Thinking | None) -> Budget:
-    """``budget`` with a candidate's limit raised by the longest thought of all these."""
+def estimate_tokens(text: str) -> int:
+    """Tokens of a prompt that holds ``text``, rather too many than too few.
+
+    Two bytes a token is on the safe side for text (four in English); the template adds its own.
+    """
+    return len(text.encode("utf-8", "replace")) // 2 + 256
+
+
+def estimate_context(question: str, budget: Budget) -> int | None:
+    """Tokens to make room for where ``question`` outgrows the default context, else None."""
+    wanted = estimate_tokens(question) + budget.tokens_per_candidate
+    return wanted if wanted > CONTEXT else None
+
+
+def make_room_to_think(budget: Budget, thoughts: Sequence[Thinking | None]) -> Budget:
+    """``budget`` with a candidate's limit raised by the longest of ``thoughts``."""
     rooms = [THINK_TOKENS if each.tokens is None else each.tokens for each in thoughts if each]
     room = max(rooms, default=0)
     return replace(budget, tokens_per_candidate=budget.tokens_per_candidate + room)
 
 
-def estimate_context(question: str, budget: Budget) -> int | None:
-    """Tokens to make room for where ``question`` outgrows the default context, else None."""
-    from ttc_cli.engines.llamacpp import CONTEXT
-    from ttc_cli.solving.costs import estimate_tokens
-
-    wanted = estimate_tokens(question) + budget.tokens_per_candidate
-    return wanted if wanted > CONTEXT else None
-
-
-def show_plan(request: Request, out: Output, *, as_json: bool) -> None:
-    """Print what a run would do and take: model, memory, strategy, and the most it can cost.
-
-    Raises:
-        ModelCorrupt, ModelUnsupported: the file is there and no good.
-        MemoryShort: it does not fit this machine.
-    """
-    plan = make_plan(request)
-    if as_json:
-        out.document(plan)
-        return
-    out.answer("\n".join(f"{key:<11}{value}" for key, value in _word_plan(plan).items()))
-
-
-def make_plan(request: Request) -> dict[str, Any]:
-    """The plan as ``--dry-run --json`` prints it. ``memory`` is None before the download.
-
-    ``max_samples``, ``max_tokens`` and ``max_flops`` are ``costs.count_most``'s.
-    """
-    from ttc_cli.solving import costs
-
-    budget, model, most = request.budget, request.model, costs.count_most(request)
-    plan: dict[str, Any] = {
-        "v": 1,
-        "type": "plan",
-        **_describe_file(model),
-        "strategy": request.strategy,
-        "verifiers": list(request.verifiers),
-        "budget": budget.level,
-        "max_samples": most.samples,
-        "max_tokens": most.tokens,
-        "max_seconds": budget.max_seconds,
-        "max_flops": most.flops,
-        "seed": request.seed,
-        "memory": None,
-    }
-    if request.server is not None:
-        plan |= {"server": request.server.url, "path": None, "bytes": None}
-    if request.larger:
-        plan["larger"] = [_describe_file(each.model) for each in request.larger]
-    if request.verifier_models:
-        plan["verifier_models"] = [
-            {
-                "model": label_model(each.model),
-                "path": None if each.model.path is None else str(each.model.path),
-                "shared": each.is_file(model.path),
-            }
-            for each in request.verifier_models
-        ]
-    if request.strategy == "auto":
-        row = most.table.row(budget.level)
-        plan |= {
-            "first_wave": most.wave,
-            "stop_at": row.threshold,
-            "policy": most.table.name,
-        }
-    if model.path is not None and request.server is None:
-        plan["memory"] = _plan_memory(request)
-    return plan
-
-
-def _describe_file(model: Model) -> dict[str, Any]:
-    return {
-        "model": label_model(model),
-        "path": None if model.path is None else str(model.path),
-        "bytes": model.entry.size if model.path is None else model.path.stat().st_size,
-    }
-
-
-def _plan_memory(request: Request) -> dict[str, Any]:
-    """What the models take that are loaded at once; of a cascade the one that takes most."""
-    from ttc_cli.engines import llamacpp
-    from ttc_cli.models import gguf, hardware
-
-    free = hardware.read_memory().free
-    others = [
-        (gguf.read_header(each.model.path), each.settings)
-        for each in request.verifier_models
-        if each.model.path is not None and not each.is_file(request.model.path)
-    ]
-    paths = [own.model.path for own in request.in_turn() if own.model.path is not None]
-    plans = [
-        llamacpp.plan_all([(gguf.read_header(path), request.settings), *others], free)
-        for path in paths
-    ]
-    memory, *verifying = max(plans, key=lambda plan: plan[0].total)
-    return {
-        "total": memory.total,
-        "free": memory.free,
-        "weights": memory.weights,
-        "kv": memory.kv,
-        "compute": memory.compute,
-        "kv_type": memory.kv_type,
-        "parallel": memory.parallel,
-        "context": memory.path,
-        **({"verifiers": sum(other.total for other in verifying)} if verifying else {}),
-    }
-
-
-def _word_plan(plan: dict[str, Any]) -> dict[str, str]:
-    from ttc_cli.models.progress import format_bytes
-    from ttc_cli.search import registry as strategies
-    from ttc_cli.views import words
-
-    def word_file(file: Mapping[str, Any]) -> str:
-        size = "" if file["bytes"] is None else f", {format_bytes(file['bytes'])}"
-        where = file["path"] or "not on this machine: ttc models pull " + file["model"]
-        return f"{file['model']}{size} ({where})"
-
-    model = word_file(plan)
-    if "server" in plan:
-        model = f"{plan['model']} (served by {plan['server']}, which is not asked yet)"
-    strategy = plan["strategy"]
-    if "first_wave" in plan:
-        until = "while they are worth their price"
-        if plan["stop_at"]:
-            until = f"until settled at {plan['stop_at']:.2f}"
-        wave = words.plural(plan["first_wave"], "candidate")
-        more = plan["first_wave"] < plan["max_samples"]
-        strategy += f", first {wave}, then waves {until}" if more else f", {wave}"
-        strategy += f" ({plan['policy']})"
-    lines = {
-        "model": ", then ".join([model, *map(word_file, plan.get("larger", ()))]),
-        "strategy": strategy,
-        "verifiers": ", ".join(plan["verifiers"]) or "the strategy's own",
-        "budget": plan["budget"],
-    }
-    memory = plan["memory"]
-    if memory is not None:
-        parts = {name: format_bytes(memory[name]) for name in ("total", "free", "weights", "kv")}
-        lines["memory"] = (
-            f"{parts['total']} of {parts['free']} free ({parts['weights']} weights, "
-            f"{parts['kv']} {memory['kv_type']} KV for {memory['parallel']} candidates at once, "
-            f"{memory['context']:,} tokens the longest)"
-        )
-        if "verifiers" in memory:
-            lines["memory"] += f", and {format_bytes(memory['verifiers'])} for the verifier's model"
-    cost = [words.plural(plan["max_samples"], "candidate"), f"{plan['max_tokens']:,} tokens"]
-    if plan["max_flops"] is not None:
-        cost.append(words.flops(plan["max_flops"]))
-    if plan["max_seconds"] is not None:
-        cost.append(words.seconds(plan["max_seconds"]))
-    lines["at most"] = ", ".join(cost)
-    if plan["strategy"] != "auto" and strategies.find(plan["strategy"]).steps:
-        lines["at most"] += "; what it tries and scores step by step comes on top"
-    return lines
+def _read_server(options: Options) -> Server | None:
+    """The server that is named, None where the model is this machine's."""
+    url = options.get("server")
+    if not url:
+        return None
+    names = ("model", "chat_template", "parameters", "parallel", "context")
+    return Server(url, *(options.get(name) for name in names))

@@ -6,14 +6,12 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli import __version__, paths
 from ttc_cli.errors import TtcError
 from ttc_cli.output import Output
-from ttc_cli.solving.choosing import label_model
-from ttc_cli.solving.solver import Request
+from ttc_cli.solving.request import Request, label_model
 from ttc_cli.types import Result
 
 if TYPE_CHECKING:
@@ -88,21 +86,20 @@ def word_flags(command: Any, flags: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def identify_models(request: Request, path: Path) -> dict[str, str]:
+def identify_models(request: Request) -> dict[str, str]:
     """What the files of all models of ``request`` are known by; none of a server's."""
     from ttc_cli.runs.resuming import identify_file
 
-    files = {} if request.server is not None else {label_model(request.model): path}
-    others = [own.model for own in request.in_turn()[1:]]
-    others += [each.model for each in request.verifier_models]
-    files |= {label_model(each): each.path for each in others if each.path is not None}
-    return {name: identify_file(file) for name, file in files.items()}
+    models = [own.model for own in request.in_turn()]
+    models += [each.model for each in request.verifier_models]
+    if request.server is not None:
+        models.remove(request.model)
+    return {label_model(each): identify_file(each.path) for each in models if each.path}
 
 
 @contextlib.contextmanager
 def keep_run(
     request: Request,
-    path: Path,
     flags: Mapping[str, Any],
     words: Sequence[str],
     out: Output,
@@ -114,7 +111,6 @@ def keep_run(
 
     Args:
         request: what is asked for.
-        path: the generator's file.
         flags: from ``read_flags``.
         words: from ``word_flags``.
         out: is told where runs are kept, once, and warned where they cannot be.
@@ -124,7 +120,7 @@ def keep_run(
     kept = Kept()
     if wanted:
         try:
-            kept.recorder = _begin(request, path, {"flags": flags, "words": words}, out, parent)
+            kept.recorder = _begin(request, {"flags": flags, "words": words}, out, parent)
         except TtcError as error:
             _warn(error, out)
     try:
@@ -135,9 +131,7 @@ def keep_run(
     _close(kept, out, None)
 
 
-def _begin(
-    request: Request, path: Path, asked: Mapping[str, Any], out: Output, parent: str | None
-) -> Recorder:
+def _begin(request: Request, asked: Mapping[str, Any], out: Output, parent: str | None) -> Recorder:
     from ttc_cli.runs.database import explain_faults
     from ttc_cli.runs.recorder import Recorder
     from ttc_cli.runs.store import RunStore, hide_keys
@@ -148,12 +142,12 @@ def _begin(
         with explain_faults(store.path):
             id = store.begin(
                 question=request.problem.text,
-                model=label_model(request.model),
+                model=request.label,
                 strategy=request.strategy,
                 level=request.budget.level,
                 request={
                     **asked,
-                    "files": identify_models(request, path),
+                    "files": identify_models(request),
                     "version": __version__,
                     "hidden": hide_keys(json.dumps(asked)) != json.dumps(asked),
                 },

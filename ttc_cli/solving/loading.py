@@ -1,165 +1,142 @@
-"""Loading the models of a request and searching with them: what one question and many share."""
+"""Loading models: planned together, tested first, and closed again where one of them fails."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttc_cli.engines.base import Engine
-from ttc_cli.events import EventStream
-from ttc_cli.output import Output
-from ttc_cli.solving import solver as thinking
-from ttc_cli.solving import verifier_models
-from ttc_cli.solving.choosing import choose_template_arguments, label_model
-from ttc_cli.types import Result
+from ttc_cli.errors import ModelMissing
+from ttc_cli.solving.request import Request, VerifierModel, label_model
 
 if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
-    from ttc_cli.policy.stage import SearchOptions
-    from ttc_cli.policy.table import Table
-    from ttc_cli.prompts import Chat
-    from ttc_cli.solving.solver import Request
+    from ttc_cli.engines.base import Engine
+    from ttc_cli.engines.llamacpp import Settings
+    from ttc_cli.engines.llamacpp.memory import MemoryPlan
+    from ttc_cli.models.files import Model
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Loaded:
-    """Models that are ready: the generator's engine and the verifiers', by what they are asked for.
+    """Models that are ready: the generator's engine, and each verifier's by ``asked``.
 
-    ``all`` holds each once; a cascade replaces them as it climbs. ``stopped`` is set once the user
-    has asked to end.
+    ``stopped`` is set once the user has asked to end.
     """
 
     engine: Engine
     verifying: Mapping[str, Engine]
-    all: list[Engine]
-    stopped: threading.Event
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def engines(self) -> list[Engine]:
+        """Each engine once."""
+        return list(dict.fromkeys((self.engine, *self.verifying.values())))
 
     def interrupt(self) -> None:
         """End all growing at the next token; safe to call from a signal handler."""
         self.stopped.set()
-        for each in self.all:
+        for each in self.engines:
             each.interrupt()
 
     def close(self) -> None:
-        """Free the models."""
-        for each in self.all:
+        """Free the models. Idempotent."""
+        for each in self.engines:
             each.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What every search on loaded models goes by, whatever the question."""
-
-    path: Path
-    loaded: Loaded
-    chat: Chat
-    refused: Mapping[str, str]
-    table: Table
+def begin(request: Request) -> Future[Loaded]:
+    """Load as ``load`` does, in a thread: signals are answered, and imports done, meanwhile."""
+    pool = ThreadPoolExecutor(1, "ttc-load")
+    work = pool.submit(load, request)
+    pool.shutdown(wait=False)
+    return work
 
 
-def start_loading(request: Request, path: Path, out: Output) -> asyncio.Future[Loaded]:
-    """Load the models of ``request`` in a thread of its own.
-
-    The main thread is free to answer signals meanwhile, and to import what the search needs.
-    """
-    name = label_model(request.model)
-    out.status(f"loading {name} …" if request.server is None else f"asking {request.server.url} …")
-
-    def load() -> Loaded:
-        if request.server is not None:
-            from ttc_cli.solving import serving
-
-            engine, verifying = serving.open_engines(request)
-        else:
-            others = request.verifier_models
-            engine, verifying = verifier_models.open_engines(
-                path, request.settings, name, others, thinking.open_engine
-            )
-        every = list(dict.fromkeys((engine, *verifying.values())))
-        return Loaded(engine, verifying, every, threading.Event())
-
-    return asyncio.get_running_loop().run_in_executor(None, load)
-
-
-def survey(request: Request, path: Path, loaded: Loaded) -> Ground:
-    """The ground that searches for ``request`` stand on."""
-    from ttc_cli.prompts import Chat
-
-    chat = Chat(loaded.engine.info, choose_template_arguments(request.model, request.thinking))
-    table = thinking.find_table(request, path, chat)
-    refused = thinking.find_refused(request, path)
-    return Ground(path, loaded, chat, refused, table)
-
-
-async def search(
-    request: Request,
-    ground: Ground,
-    comparer: Comparer,
-    events: EventStream,
-    *,
-    engine: Engine | None = None,
-    checks: int | None = None,
-) -> Result:
-    """Answer the problem of ``request``, whose models are loaded.
-
-    Args:
-        request: what is asked for.
-        ground: from ``survey``.
-        comparer: groups answers that mean the same.
-        events: gets every event.
-        engine: a share of the generator's engine; None is all of it.
-        checks: commands of ``--check`` that may run at once; None is one a core.
+def load(request: Request) -> Loaded:
+    """Load the models of ``request``, or connect to its server and load its verifiers' models.
 
     Raises:
-        TtcError: as ``policy.run.solve``.
+        TtcError: as ``load_models`` and ``serving.connect``; nothing stays open then.
     """
-    from ttc_cli.models import hardware
-    from ttc_cli.policy.run import solve
-    from ttc_cli.policy.stage import Stage
-    from ttc_cli.verifiers import registry
-    from ttc_cli.verifiers.base import CHECK_SECONDS, VerifierContext
+    if request.server is None:
+        return load_models(request.model, request.settings, request.verifier_models)
+    from ttc_cli.solving import serving
 
-    loaded = ground.loaded
-    engine = engine or loaded.engine
-    means = VerifierContext(
-        ground.chat,
-        load=loaded.verifying.__getitem__,
-        engine=engine,
-        fingerprint=None if request.server else lambda: thinking.hash_file_of(request, ground.path),
-        check_seconds=request.check_seconds or CHECK_SECONDS,
-        sandbox=request.sandbox,
-        parallel=checks or hardware.count_cores(),
-        stopped=loaded.stopped,
-    )
-    stage = Stage(
-        engine,
-        ground.chat,
-        table=ground.table,
-        sampling=request.sampling,
-        verifiers=registry.build(request.verifiers, means),
-        thinking=request.thinking,
-        refused=ground.refused,
-        known=request.find_known(0),
-        overlaps=len(loaded.all) > 1 and any(each.info.offloaded for each in loaded.all),
-    )
-    return await solve(
-        request.problem,
-        stage,
-        choose_options(request),
-        comparer=comparer,
-        events=events,
-        stopped=loaded.stopped.is_set,
-    )
+    served = serving.connect(request)
+    try:
+        _, verifying = _load_together([], request.verifier_models)
+    except BaseException:
+        served.close()
+        raise
+    return Loaded(served, verifying)
 
 
-def choose_options(request: Request) -> SearchOptions:
-    """How ``request`` wants every model of a cascade searched."""
-    from ttc_cli.policy.stage import SearchOptions
+def load_models(model: Model, settings: Settings, others: Sequence[VerifierModel] = ()) -> Loaded:
+    """Load ``model`` and the verifiers' models ``others``; a file that is named twice, once.
 
-    return SearchOptions(
-        request.strategy, request.knobs, request.samples, request.budget, request.seed
-    )
+    Raises:
+        ModelMissing: one has not been obtained.
+        MemoryShort: they do not fit together; nothing has been loaded then.
+        TtcError: as ``open_engine``; what was loaded before is closed.
+    """
+    first = (_find_file(model), settings, label_model(model))
+    (engine, *_), verifying = _load_together([first], others)
+    return Loaded(engine, verifying)
+
+
+def open_engine(
+    path: Path, settings: Settings, name: str, planned: MemoryPlan | None = None
+) -> Engine:
+    """Load the file at ``path``; the build is tested first where that was never done.
+
+    ``planned`` is its part of the memory where others are loaded beside it.
+
+    Raises:
+        NativeCrash: the build of llama.cpp does not run on this processor.
+        ModelError: the file is damaged, or no model that a search can use.
+        MemoryShort: it does not fit, however it is laid out.
+    """
+    from ttc_cli.engines.llamacpp import load
+    from ttc_cli.engines.llamacpp.selftest import check_build
+
+    check_build(path)
+    return load(path, settings, name=name, planned=planned)
+
+
+def _load_together(
+    wanted: list[tuple[Path, Settings, str]], others: Sequence[VerifierModel]
+) -> tuple[list[Engine], Mapping[str, Engine]]:
+    """Plan ``wanted`` and what ``others`` need beside it, load all, and close all on failure."""
+    places: dict[str, int] = {}
+    for each in others:
+        same = (n for n, (path, _, _) in enumerate(wanted) if each.is_file(path))
+        places[each.asked] = next(same, len(wanted))
+        if places[each.asked] == len(wanted):
+            wanted.append((_find_file(each.model), each.settings, label_model(each.model)))
+    plans: Sequence[MemoryPlan | None] = [None]
+    if len(wanted) > 1:
+        from ttc_cli.engines import llamacpp
+        from ttc_cli.models import gguf, hardware
+
+        headers = [(gguf.read_header(path), settings) for path, settings, _ in wanted]
+        plans = llamacpp.plan_all(headers, hardware.read_memory().free)
+    engines: list[Engine] = []
+    try:
+        for (path, settings, name), planned in zip(wanted, plans, strict=False):
+            within = () if planned is None else (planned,)
+            engines.append(open_engine(path, settings, name, *within))
+    except BaseException:
+        for engine in engines:
+            engine.close()
+        raise
+    return engines, {asked: engines[place] for asked, place in places.items()}
+
+
+def _find_file(model: Model) -> Path:
+    if model.path is None:
+        name = label_model(model)
+        raise ModelMissing(f"The model {name} is not on this machine.", f"ttc models pull {name}")
+    return model.path

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ttc_cli.errors import PromptTooLong, UsageError
 from ttc_cli.texts import decode
+from ttc_cli.types import AnswerType
 
 PATIENCE = 5.0
 LIMIT = 16 * 2**20
@@ -118,6 +119,32 @@ def split_words(words: Sequence[str]) -> tuple[str | None, bool]:
     if len(prompts) > 1:
         raise UsageError("The question must be one argument.", 'put it in quotes: ttc solve "…"')
     return (prompts[0] if prompts else None), dash
+
+
+def read_schema(given: str, kind: AnswerType, *, served: bool = False) -> str:
+    """A JSON Schema as one line of JSON.
+
+    Args:
+        given: a file, or the schema itself.
+        kind: the type of answer that is asked for.
+        served: a server holds answers to it in its own way; else it must become a grammar here.
+
+    Raises:
+        UsageError: it cannot be read, is no JSON Schema, asks for what cannot be held to, or goes
+            with another type of answer.
+    """
+    if kind not in (AnswerType.AUTO, AnswerType.JSON):
+        raise UsageError(
+            f"An answer that conforms to a schema is JSON, not {kind}.", "Leave out --answer-type."
+        )
+    from ttc_cli.answers import schema
+
+    text = schema.read_schema(given)
+    if not served:
+        from ttc_cli.engines.llamacpp.constraint import write_grammar
+
+        write_grammar(text)
+    return text
 
 
 def _sends_data(descriptor: int) -> bool:

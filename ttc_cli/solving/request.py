@@ -1,166 +1,125 @@
-"""From the flags of ``ttc solve``, and the settings behind them, to a request."""
+"""What is asked: a question, the models that answer it, and how. Nothing here is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from ttc_cli.builtin import split_names
-from ttc_cli.engines.llamacpp import Settings
-from ttc_cli.errors import UsageError
-from ttc_cli.settings.config import Config
-from ttc_cli.settings.keys import KEYS, PRESET_KEYS, parse_value
-from ttc_cli.solving import choosing as planning
-from ttc_cli.solving import serving, verifier_models
-from ttc_cli.solving.solver import Request, Rung
-from ttc_cli.types import Budget, Problem
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.models.files import Model
-    from ttc_cli.solving.serving import Server
-
-_CAPS = ("max_tokens", "max_seconds", "max_flops", "max_samples")
-_THOUGHT = ("think_tokens", "wait", "think_keep")
-_AGAINST_CASCADE = {
-    "model": "--model",
-    "server": "--server",
-    "verifier": "--verifier",
-    "check": "--check",
-}
-_PAIRS = (
-    {"as_json": "--json", "as_jsonl": "--jsonl"},
-    {"quiet": "--quiet", "verbose": "--verbose"},
-    {"quiet": "--quiet", "explain": "--explain"},
-    *({"cascade": "--cascade", name: flag} for name, flag in _AGAINST_CASCADE.items()),
-)
-"""Flags that contradict each other, by their parameters' names."""
+    from ttc_cli.search.sessions.thinking import Thinking
+    from ttc_cli.types import Budget, Candidate, Problem, Sampling
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a command line wants: its flags by their parameters' names, then the settings."""
+class Server:
+    """A model on a server: its address, and what it is called there (None: whatever is served).
 
-    flags: Mapping[str, Any]
-    config: Config
-
-    def option(self, key: str, default: Any = None) -> Any:
-        """The flag, else the setting, else ``default``."""
-        return self.config.get(key, self.flags.get(key), default)
-
-
-def refuse_contradictions(flags: Mapping[str, Any]) -> None:
-    """Make sure that no two flags contradict each other.
-
-    Raises:
-        UsageError: two do.
+    ``template`` names a chat template as ``--chat-template`` does; ``parameters`` is the model's
+    size, for FLOPs.
     """
-    for pair in _PAIRS:
-        if all(flags.get(name) for name in pair):
-            raise UsageError(
-                f"{' and '.join(pair.values())} contradict each other.", "leave one out"
-            )
+
+    url: str
+    model: str | None = None
+    template: str | None = None
+    parameters: float | None = None
+    parallel: int | None = None
+    context: int | None = None
 
 
-def check_wish(wish: Wish) -> None:
-    """Make sure that all settings may be what they are, and that names exist, before anything else.
+@dataclass(frozen=True, slots=True)
+class VerifierModel:
+    """A model that ``verifier`` asks, which knows it as ``asked``."""
 
-    Raises:
-        UsageError: a number is out of range, a file says what only the user may, or there is no
-            such strategy, option or verifier.
-    """
-    for key in KEYS:
-        wish.option(key)
-    for key in ("samples", "check_seconds"):
-        if wish.flags[key] is not None:
-            parse_value(key, wish.flags[key], f"--{key.replace('_', '-')}", PRESET_KEYS)
-    knobs = planning.read_knobs(wish.flags["knobs"] or ())
-    planning.check_names(wish.option("strategy", "auto"), knobs, _list_verifiers(wish))
+    asked: str
+    model: Model
+    settings: Settings
+    verifier: str = "prm"
+
+    def is_file(self, path: Path | None) -> bool:
+        """Whether it is the file ``path``."""
+        own = self.model.path
+        if own is None or path is None:
+            return False
+        with contextlib.suppress(OSError):
+            return own.samefile(path)
+        return own == path
 
 
-def make_request(
-    wish: Wish, problem: Problem, *, room: str, anew: bool, warn: Callable[[str], None]
-) -> Request:
-    """All that a search needs, nothing of it loaded or downloaded.
+@dataclass(frozen=True, slots=True)
+class LargerModel:
+    """A further model of a cascade, with its own sampling and thinking."""
 
-    Args:
-        wish: what is wanted.
+    model: Model
+    sampling: Sampling
+    thinking: Thinking | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question, and everything that decides how it is answered.
+
+    Attributes:
         problem: the question.
-        room: the longest text that the context must hold beside an answer.
-        anew: it is no run that is taken up, whose flags may say what its model does not do.
-        warn: is told what may surprise.
-
-    Raises:
-        UsageError: a name that there is not, or what cannot go together.
-        ModelError: the model is not known, or its file is damaged.
+        model: the generator; its ``path`` is None until it has been obtained.
+        strategy: ``auto``, or a fixed one with its ``knobs`` as text.
+        verifiers: as the user wrote them, formats filled in.
+        samples: the N of a fixed strategy, or the most candidates of ``auto``.
+        seed: of all that is drawn.
+        sampling: how tokens are drawn.
+        budget: its caps; ``tokens_per_candidate`` is also the room that ``settings`` keeps for
+            an answer.
+        settings: how models are loaded on this machine.
+        verifier_models: loaded beside ``model``, unless they are the same file.
+        server: grows the candidates in place of ``model``.
+        thinking: how the model thinks before it answers; None where it does not.
+        larger: the further models of a cascade, asked in turn.
+        check_seconds: the time limit of one ``--check``.
+        sandbox: what confines a check (``verifiers.checking.sandbox``).
+        known: candidates of an earlier run that this one takes up, for each model in turn.
     """
-    flags, option = wish.flags, wish.option
-    verifiers = _list_verifiers(wish)
-    ladder: tuple[Model, ...] = ()
-    if flags["cascade"] is not None:
-        ladder = planning.choose_cascade(split_names(flags["cascade"]))
-    served = None if ladder else serving.read_server(wish.option)
-    if ladder:
-        verifiers = ()
-    model = _choose_model(wish, ladder, served)
-    asked = ladder or (model,)
-    wanted = anew and any(flags[name] is not None for name in _THOUGHT)
-    thoughts = [
-        planning.choose_thinking(
-            each,
-            tokens=option("think_tokens"),
-            waits=option("wait"),
-            keep=option("think_keep"),
-            insist=wanted and not any(other.entry.think_marks for other in asked),
+
+    problem: Problem
+    model: Model
+    strategy: str
+    knobs: Mapping[str, str]
+    verifiers: tuple[str, ...]
+    samples: int | None
+    seed: int
+    sampling: Sampling
+    budget: Budget
+    settings: Settings
+    verifier_models: tuple[VerifierModel, ...] = ()
+    server: Server | None = None
+    thinking: Thinking | None = None
+    larger: tuple[LargerModel, ...] = ()
+    check_seconds: float | None = None
+    sandbox: str | None = None
+    known: tuple[Mapping[int, Candidate], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What the generator is called in views and results."""
+        return label_model(self.model)
+
+    def in_turn(self) -> tuple[Request, ...]:
+        """This request as each model of a cascade is asked it; without one, itself alone."""
+        others = (
+            replace(self, model=each.model, sampling=each.sampling, thinking=each.thinking)
+            for each in self.larger
         )
-        for each in asked
-    ]
-    limits = Budget(option("budget", "normal"), **{cap: option(cap) for cap in _CAPS})
-    limits = planning.make_room_to_think(limits, *thoughts)
-    samplings = [planning.choose_sampling(each, option("temperature")) for each in asked]
-    settings = Settings(
-        threads=option("threads"),
-        gpu_layers=option("gpu_layers"),
-        parallel=option("parallel"),
-        context=option("context") or planning.estimate_context(room, limits),
-        answer=limits.tokens_per_candidate,
-        kv_type=option("kv_type"),
-        certainty=verifier_models.wants_certainty(verifiers),
-    )
-    choice = verifier_models.choose_verifier_models(
-        verifiers, verifier_models.spread(settings, option("verifier_gpu_layers"))
-    )
-    verifier_models.warn_of(choice.models, warn)
-    return Request(
-        problem=problem,
-        model=model,
-        strategy=option("strategy", "auto"),
-        knobs=planning.read_knobs(flags["knobs"] or ()),
-        verifiers=choice.verifiers,
-        samples=flags["samples"],
-        seed=flags["seed"],
-        sampling=samplings[0],
-        budget=limits,
-        settings=settings,
-        verifier_models=choice.models,
-        check_seconds=flags["check_seconds"],
-        sandbox=verifier_models.find_sandbox(verifiers, warn),
-        server=served,
-        thinking=thoughts[0],
-        larger=tuple(map(Rung, ladder, samplings, thoughts))[1:],
-    )
+        return (self, *others)
+
+    def find_known(self, turn: int) -> Mapping[int, Candidate]:
+        """What is known of the model whose turn it is, from 0."""
+        return self.known[turn] if turn < len(self.known) else {}
 
 
-def _list_verifiers(wish: Wish) -> tuple[str, ...]:
-    given, check = wish.flags["verifier"], wish.flags["check"]
-    texts = given or [wish.config.get("verifier", default="")]
-    words = tuple(word for text in texts for word in split_names(text))
-    return words + ((f"check={check}",) if check else ())
-
-
-def _choose_model(wish: Wish, ladder: Sequence[Model], served: Server | None) -> Model:
-    if ladder:
-        return ladder[0]
-    if served is not None:
-        return serving.choose_served_model(served)
-    return planning.choose_model(wish.option("model"))
+def label_model(model: Model) -> str:
+    """What to call ``model`` in views and results: a file on disk by its bare name."""
+    return Path(model.name).stem if os.path.isabs(model.name) else model.name

@@ -1,21 +1,21 @@
-"""A model on a server instead of one on this machine: what ``--server`` needs and refuses."""
+"""A model on a server in place of one on this machine: what it needs, and what is refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli.errors import ModelError, TemplateError, UsageError
+from ttc_cli.errors import TemplateError, UsageError
 from ttc_cli.texts import decode_utf8, read_utf8
 
 if TYPE_CHECKING:
     from ttc_cli.engines.base import Engine
     from ttc_cli.models.files import Model
     from ttc_cli.output import Output
-    from ttc_cli.solving.solver import Request
+    from ttc_cli.solving.request import Request, Server
 
 TEMPLATE_HINT = (
     "Name one with --chat-template: the model's chat_template.jinja or tokenizer_config.json, a "
@@ -24,35 +24,11 @@ TEMPLATE_HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """``--server`` and what belongs to it. ``model`` is as the user named it, None where not.
-
-    ``template`` is as the user named it too; ``parameters`` of the model, for FLOPs.
-    """
-
-    url: str
-    model: str | None = None
-    template: str | None = None
-    parameters: float | None = None
-    parallel: int | None = None
-    context: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
+class ChatTemplate:
     """A chat template and the spellings of its control tokens."""
 
-    template: str
+    text: str
     tokens: Mapping[str, str] = field(default_factory=dict)
-
-
-def read_server(option: Callable[[str], Any]) -> Server | None:
-    """The server that flags and settings name, None where the model is this machine's."""
-    url = option("server")
-    if not url:
-        return None
-    names = ("model", "chat_template", "parameters", "parallel", "context")
-    return Server(url, *(option(name) for name in names))
 
 
 def choose_served_model(server: Server) -> Model:
@@ -74,7 +50,7 @@ def choose_served_model(server: Server) -> Model:
 
 
 def connect(request: Request) -> Engine:
-    """The engine over ``request.server``, or the one of another package that it names.
+    """The engine over ``request.server``, or a plugin's engine that it names.
 
     Raises:
         UsageError: the strategy, a verifier or a cap needs what the server has not.
@@ -86,11 +62,11 @@ def connect(request: Request) -> Engine:
 
     server = request.server
     assert server is not None
-    told = _read_told(server, request.model)
+    template = _find_template(server, request.model)
     known: dict[str, Any] = {
         "model": server.model,
-        "template": told.template if told else None,
-        "tokens": told.tokens if told else {},
+        "template": template.text if template else None,
+        "tokens": template.tokens if template else {},
         "parameters": round(server.parameters) if server.parameters else None,
         "parallel": server.parallel,
         "context": server.context,
@@ -139,7 +115,7 @@ def tell_trouble(engine: Engine, out: Output) -> None:
             out.warn(f"server: {trouble}")
 
 
-def read_template(reference: str) -> Told:
+def read_template(reference: str) -> ChatTemplate:
     """The chat template that ``--chat-template`` names.
 
     ``reference`` is a Jinja file, a ``tokenizer_config.json``, a GGUF file, or the name of a
@@ -161,21 +137,21 @@ def read_template(reference: str) -> Told:
     name = f"The chat template {reference}"
     text = decode_utf8(read_utf8(path, reference, "The chat template"), name, reference)
     if path.suffix != ".json":
-        return _require(Told(text) if text.strip() else None, reference)
+        return _require(ChatTemplate(text) if text.strip() else None, reference)
     try:
         return _require(_read_tokenizer(json.loads(text)), reference)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"The chat template's file {reference} is no JSON: {error}.") from error
 
 
-def _read_told(server: Server, model: Model) -> Told | None:
+def _find_template(server: Server, model: Model) -> ChatTemplate | None:
     """What the user names, else what is known of a model of the same name."""
     if server.template is not None:
         return read_template(server.template)
     return _read_gguf(model.path) if model.path is not None else None
 
 
-def _read_model_template(name: str) -> Told:
+def _read_model_template(name: str) -> ChatTemplate:
     from ttc_cli.models import files
 
     try:
@@ -187,17 +163,17 @@ def _read_model_template(name: str) -> Told:
     return _require(_read_gguf(path), name)
 
 
-def _read_gguf(path: Path) -> Told | None:
+def _read_gguf(path: Path) -> ChatTemplate | None:
     from ttc_cli.models import gguf
 
     info = gguf.read_header(path)
     if info.chat_template is None:
         return None
     tokens = {"bos_token": info.bos_token or "", "eos_token": info.eos_token or ""}
-    return Told(info.chat_template, tokens)
+    return ChatTemplate(info.chat_template, tokens)
 
 
-def _read_tokenizer(found: Any) -> Told | None:
+def _read_tokenizer(found: Any) -> ChatTemplate | None:
     """From the hub's ``tokenizer_config.json``; several named templates: the default one."""
     if not isinstance(found, dict):
         return None
@@ -210,13 +186,13 @@ def _read_tokenizer(found: Any) -> Told | None:
         value = found.get(name)
         text = value.get("content") if isinstance(value, dict) else value
         tokens[name] = text if isinstance(text, str) else ""
-    return Told(template, tokens) if isinstance(template, str) else None
+    return ChatTemplate(template, tokens) if isinstance(template, str) else None
 
 
-def _require(told: Told | None, reference: str) -> Told:
-    if told is None:
+def _require(template: ChatTemplate | None, reference: str) -> ChatTemplate:
+    if template is None:
         raise TemplateError(f"There is no chat template in {reference}.", TEMPLATE_HINT)
-    return told
+    return template
 
 
 def _check(request: Request, engine: Engine, url: str) -> None:
@@ -258,28 +234,3 @@ def _check(request: Request, engine: Engine, url: str) -> None:
             f"{request.strategy} goes by.",
             "Use --strategy majority, or give it a verifier of its own: --check COMMAND.",
         )
-
-
-def open_engines(request: Request) -> tuple[Engine, Mapping[str, Engine]]:
-    """The engine over the server, and those of verifiers that are models on this machine.
-
-    Raises:
-        TtcError: as ``connect`` and ``verifier_models.open_engines``; nothing stays open then.
-    """
-    from ttc_cli.solving.solver import open_engine
-    from ttc_cli.solving.verifier_models import open_engines as open_local
-
-    engine = connect(request)
-    if not request.verifier_models:
-        return engine, {}
-    first = request.verifier_models[0]
-    try:
-        if first.model.path is None:
-            raise ModelError(f"The model {first.asked} is not on this machine.")
-        _, verifying = open_local(
-            first.model.path, first.settings, first.asked, request.verifier_models, open_engine
-        )
-    except BaseException:
-        engine.close()
-        raise
-    return engine, verifying

@@ -1,354 +1,490 @@
-"""Runs one search with everything around it: engine, view, machine output, signals."""
+"""Answers questions with loaded models: what the command, batches and Python all go through."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from ttc_cli import crash
-from ttc_cli.engines.base import Engine
-from ttc_cli.engines.llamacpp import Settings
-from ttc_cli.events import Decided, Event, EventStream
-from ttc_cli.models.files import Model
-from ttc_cli.output import Output, use_color
-from ttc_cli.paths import policies_dir, verdicts_path
-from ttc_cli.signals import Interruption
-from ttc_cli.solving.choosing import label_model
-from ttc_cli.solving.verifier_models import VerifierModel
-from ttc_cli.types import Budget, Candidate, Problem, Result, Sampling
+from ttc_cli.answers import Comparer
+from ttc_cli.errors import TtcError
+from ttc_cli.events import Event, EventStream, Warned
+from ttc_cli.policy.cascade import solve_in_turn
+from ttc_cli.policy.stage import SearchOptions, Stage
+from ttc_cli.policy.table import SHIPPED
+from ttc_cli.prompts import Chat, hash_prompts
+from ttc_cli.solving import choosing, loading
+from ttc_cli.solving.blocking import iterate, wait_for
+from ttc_cli.types import AnswerType, Problem, Result
+from ttc_cli.verifiers import registry
+from ttc_cli.verifiers.base import CHECK_SECONDS, VerifierContext
 
 if TYPE_CHECKING:
-    from ttc_cli.engines.llamacpp.memory import MemoryPlan
-    from ttc_cli.policy.stage import LoadStage, Stage
+    from concurrent.futures import Future
+    from types import TracebackType
+    from typing import Self
+
+    from ttc_cli.engines.base import Engine, EngineInfo
     from ttc_cli.policy.table import Table
-    from ttc_cli.prompts import Chat
-    from ttc_cli.search.sessions.thinking import Thinking
-    from ttc_cli.solving.loading import Ground
-    from ttc_cli.solving.serving import Server
+    from ttc_cli.solving.request import Request
 
 Reader = Callable[[Event], None]
 
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """A further model of a cascade, and how it is asked; the rest is as for the first."""
-
-    model: Model
-    sampling: Sampling
-    thinking: Thinking | None
+BRANCHES = 4
+"""Of a question's share of the engine where many are answered: what ``auto`` begins with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked for: flags, configuration and the registry's entry put together.
+class Asking(TypedDict, total=False):
+    """How one question is answered, as the flags of ``ttc solve`` say it.
 
-    ``budget.tokens_per_candidate`` is also the room that ``settings`` keeps for an answer.
-    ``server`` grows the candidates where it is given; ``settings`` are then of no use to them.
-    ``verifier_models`` are loaded beside ``model``, unless they are the same file. ``thinking``
-    is how the model thinks before it answers, None where it does not. ``larger`` are the further
-    models of a cascade, asked in turn. ``known`` are candidates of an earlier run that this one
-    takes up, for each model in its turn.
+    Attributes:
+        budget: how much a little more certainty may cost: ``quick``, ``normal``, ``deep``, ``max``.
+        max_tokens: hard cap on sampled tokens, over all candidates.
+        max_seconds: hard cap on seconds.
+        max_flops: hard cap on floating-point operations.
+        max_samples: hard cap on candidates.
+        samples: the N of a fixed strategy, or the most candidates of ``auto``.
+        strategy: ``auto``, or a fixed one as ``majority`` or ``beam``.
+        options: settings of a fixed strategy, as ``{"width": 4}``.
+        temperature: of sampling; 0 always takes the likeliest token.
+        seed: the same seed, machine and options give the same text.
+        answer_type: how answers are read and compared; ``auto`` goes by the question.
+        system: instructions for the model.
+        schema: a JSON Schema, as JSON text, that the answer conforms to.
     """
 
-    problem: Problem
-    model: Model
+    budget: Literal["quick", "normal", "deep", "max"]
+    max_tokens: int
+    max_seconds: float
+    max_flops: float
+    max_samples: int
+    samples: int
     strategy: str
-    knobs: Mapping[str, str]
-    verifiers: tuple[str, ...]
-    samples: int | None
+    options: Mapping[str, Any]
+    temperature: float
     seed: int
-    sampling: Sampling
-    budget: Budget
-    settings: Settings
-    verifier_models: tuple[VerifierModel, ...] = ()
-    server: Server | None = None
-    thinking: Thinking | None = None
-    larger: tuple[Rung, ...] = ()
-    check_seconds: float | None = None
-    sandbox: str | None = None
-    known: tuple[Mapping[int, Candidate], ...] = ()
+    answer_type: AnswerType | str
+    system: str
+    schema: str
 
-    def in_turn(self) -> tuple[Request, ...]:
-        """This request as each model of a cascade is asked it; itself alone where there is one."""
-        others = (
-            replace(self, model=each.model, sampling=each.sampling, thinking=each.thinking)
-            for each in self.larger
+
+class Solver:
+    """Loaded models that answer questions, one or many at once. Made by ``ttc_cli.load``.
+
+    Use it as a context manager, or call ``close``: a model holds gigabytes. The methods that begin
+    with ``a`` are coroutines of the same meaning. A solver serves one event loop at a time.
+    """
+
+    def __init__(self, request: Request, loaded: loading.Loaded) -> None:
+        self._request = request
+        self._loaded = loaded
+        self._comparer = Comparer()
+        self._turn = 0
+        self._grounds: dict[tuple[int, bool], tuple[Chat, Table, Mapping[str, str]]] = {}
+        self._running = 0
+
+    @classmethod
+    async def open(cls, request: Request, work: Future[loading.Loaded]) -> Solver:
+        """Wait for the models of ``request``, which ``work`` (``loading.begin``) is loading.
+
+        If this is cancelled, they are closed as soon as they are there.
+
+        Raises:
+            TtcError: as ``loading.load``.
+        """
+        try:
+            warm_up(request)
+            loaded = await asyncio.shield(asyncio.wrap_future(work))
+        except BaseException:
+            work.add_done_callback(_close_late)
+            raise
+        return cls(request, loaded)
+
+    # --- questions from Python
+
+    def solve(
+        self, question: str | Problem, on_event: Reader | None = None, **how: Unpack[Asking]
+    ) -> Result:
+        """Answer ``question``.
+
+        Args:
+            question: as text, or as a ``Problem``.
+            on_event: is called with every event while the search runs, from its thread.
+            how: see ``Asking``.
+
+        Returns:
+            The best answer found under the caps. ``result.answer`` is None where no candidate
+            stated one.
+
+        Raises:
+            UsageError: an unknown name, or options that cannot go together.
+            PromptTooLong: the question leaves no room to answer.
+            EngineError: the engine failed before any candidate had ended.
+        """
+        return wait_for(self.asolve(question, on_event, **how))
+
+    async def asolve(
+        self, question: str | Problem, on_event: Reader | None = None, **how: Unpack[Asking]
+    ) -> Result:
+        """As ``solve``; cancelling it ends the search at the next token."""
+        readers = () if on_event is None else (on_event,)
+        return await self.answer(self._ask(question, how), *readers)
+
+    def stream(
+        self, question: str | Problem, **how: Unpack[Asking]
+    ) -> Generator[Event, None, None]:
+        """The events of a search as they happen; the last is ``RunEnded`` with the result.
+
+        Closing the iterator ends the search. Raises as ``solve``.
+        """
+        return iterate(self.astream(question, **how))
+
+    async def astream(
+        self, question: str | Problem, **how: Unpack[Asking]
+    ) -> AsyncGenerator[Event, None]:
+        """As ``stream``."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Queue[Event | None] = asyncio.Queue()
+
+        def hear(event: Event) -> None:
+            loop.call_soon_threadsafe(found.put_nowait, event)
+
+        task = loop.create_task(self.asolve(question, hear, **how))
+        task.add_done_callback(lambda _: loop.call_soon(found.put_nowait, None))
+        try:
+            while (event := await found.get()) is not None:
+                yield event
+            await task
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, TtcError):
+                await task
+
+    def solve_many(
+        self,
+        questions: Iterable[str | Problem],
+        jobs: int | None = None,
+        **how: Unpack[Asking],
+    ) -> Generator[tuple[int, Result | TtcError], None, None]:
+        """Answer many questions, several at once in one batch of the engine.
+
+        Args:
+            questions: any number; read as they are needed.
+            jobs: questions at once; None is a fourth of the engine's branches.
+            how: see ``Asking``; the same for all.
+
+        Yields:
+            Each question's place, from 0, and its result or the error that it ended with, in the
+            order in which they end.
+        """
+        return iterate(self.asolve_many(questions, jobs, **how))
+
+    async def asolve_many(
+        self,
+        questions: Iterable[str | Problem],
+        jobs: int | None = None,
+        **how: Unpack[Asking],
+    ) -> AsyncGenerator[tuple[int, Result | TtcError], None]:
+        """As ``solve_many``."""
+        requests = (self._ask(question, how) for question in questions)
+        async with contextlib.aclosing(self.answer_many(requests, jobs)) as ended:
+            async for place, outcome in ended:
+                if isinstance(outcome, Exception) and not isinstance(outcome, TtcError):
+                    raise outcome
+                yield place, outcome
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the generator is, and can do."""
+        return self._loaded.engine.info
+
+    def interrupt(self) -> None:
+        """End what runs at the next token; each gives its best so far (``result.interrupted``).
+
+        Safe to call from a signal handler or another thread.
+        """
+        self._loaded.interrupt()
+
+    def close(self) -> None:
+        """Free the models. Idempotent; nothing may be running."""
+        self._loaded.close()
+        self._comparer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    # --- requests, as the command line makes them
+
+    @property
+    def engine(self) -> Engine:
+        """The generator's engine; of a cascade, that of the model asked last."""
+        return self._loaded.engine
+
+    async def answer(self, request: Request, *readers: Reader) -> Result:
+        """Answer ``request``, which names the models that were loaded here.
+
+        Raises:
+            TtcError: as ``policy.cascade.solve_in_turn``.
+        """
+        with self._busy():
+            return await self._answer(request, readers)
+
+    def count_jobs(self, wanted: int | None = None) -> int:
+        """Questions that ``answer_many`` answers at once where ``wanted`` are asked for."""
+        if len(self._loaded.engines) > 1 or self._request.larger:
+            # An engine decodes when every run waits for it: one that grows on the generator and
+            # one that asks the verifier's model would wait for each other for ever.
+            return 1
+        parallel = self.info.parallel
+        return min(wanted or max(1, parallel // BRANCHES), parallel)
+
+    async def answer_many(
+        self, requests: Iterable[Request], jobs: int | None = None, *readers: Reader
+    ) -> AsyncGenerator[tuple[int, Result | Exception], None]:
+        """Answer all, ``jobs`` at once, each with a share of the engine's branches.
+
+        What is found for a question depends on itself, its seed and the size of the shares, not
+        on what is asked beside it. After ``interrupt`` no more are begun.
+
+        Args:
+            requests: any number; they name the models that were loaded here.
+            jobs: at once; None is a fourth of the engine's branches.
+            readers: get the events of all.
+
+        Yields:
+            Each request's place, from 0, and its result or the error that it ended with, as they
+            end.
+        """
+        from ttc_cli.engines.share import EngineShare
+        from ttc_cli.models import hardware
+
+        count = self.count_jobs(jobs)
+        if (jobs or 1) > count and len(self._loaded.engines) > 1:
+            for reader in readers:
+                reader(Warned("a verifier's own model is asked for one question at once"))
+        share = EngineShare(self.engine, self.info.parallel // count)
+        checks = max(1, hardware.count_cores() // count)
+        waiting = enumerate(requests)
+        found: asyncio.Queue[tuple[int, Result | Exception] | None] = asyncio.Queue()
+
+        async def work() -> None:
+            try:
+                for place, request in waiting:
+                    outcome: Result | Exception
+                    try:
+                        outcome = await self._answer(request, readers, share, checks)
+                    except Exception as error:
+                        outcome = error
+                    if self._loaded.stopped.is_set() and isinstance(outcome, Exception):
+                        return
+                    found.put_nowait((place, outcome))
+                    if self._loaded.stopped.is_set():
+                        return
+            finally:
+                found.put_nowait(None)
+
+        with self._busy():
+            tasks = [asyncio.create_task(work()) for _ in range(count)]
+            try:
+                left = len(tasks)
+                while left:
+                    ended = await found.get()
+                    if ended is None:
+                        left -= 1
+                    else:
+                        yield ended
+                await asyncio.gather(*tasks)  # what the iterable of requests raised
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _answer(
+        self,
+        request: Request,
+        readers: Sequence[Reader],
+        engine: Engine | None = None,
+        checks: int | None = None,
+    ) -> Result:
+        """Answer ``request`` on ``engine``, a share of the generator's, with ``checks`` at once."""
+        turns = enumerate(request.in_turn())
+        return await solve_in_turn(
+            request.problem,
+            [partial(self._prepare, own, turn, engine, checks) for turn, own in turns],
+            SearchOptions(
+                request.strategy, request.knobs, request.samples, request.budget, request.seed
+            ),
+            comparer=self._comparer,
+            events=EventStream(list(readers)),
+            stopped=self._loaded.stopped.is_set,
         )
-        return (self, *others)
 
-    def find_known(self, turn: int) -> Mapping[int, Candidate]:
-        """What is known of the model whose turn it is, from 0."""
-        return self.known[turn] if turn < len(self.known) else {}
+    async def _prepare(
+        self, request: Request, turn: int, engine: Engine | None, checks: int | None
+    ) -> Stage:
+        """What a search for ``request`` goes by; in a cascade its model takes the last one's place.
 
+        Args:
+            request: as the model whose turn it is, from 0, is asked.
+            turn: which that is.
+            engine: a share of the generator's engine; None is all of it.
+            checks: commands of ``--check`` that may run at once; None is one a core.
+        """
+        from ttc_cli.models import hardware
 
-@dataclass(frozen=True, slots=True)
-class Thought:
-    """What a run came to: the result, and the policy's decisions on the way."""
+        loaded = self._loaded
+        if turn != self._turn:
+            loaded.engine.close()
+            loop = asyncio.get_running_loop()
+            loaded.engine = await loop.run_in_executor(
+                None, lambda: loading.load_models(request.model, request.settings).engine
+            )
+            self._turn = turn
+        key = turn, request.strategy == "auto"
+        if key not in self._grounds:
+            arguments = choosing.choose_template_arguments(request.model, request.thinking)
+            chat = Chat(loaded.engine.info, arguments)
+            self._grounds[key] = chat, find_table(request, chat), find_refused(request)
+        chat, table, refused = self._grounds[key]
+        means = VerifierContext(
+            chat,
+            load=loaded.verifying.__getitem__,
+            engine=engine or loaded.engine,
+            fingerprint=None if request.server else lambda: hash_generator(request),
+            check_seconds=request.check_seconds or CHECK_SECONDS,
+            sandbox=request.sandbox,
+            parallel=checks or hardware.count_cores(),
+            stopped=loaded.stopped,
+        )
+        engines = loaded.engines
+        return Stage(
+            engine or loaded.engine,
+            chat,
+            table,
+            request.sampling,
+            registry.build(request.verifiers, means),
+            request.thinking,
+            refused,
+            request.find_known(turn),
+            overlaps=len(engines) > 1 and any(each.info.offloaded for each in engines),
+        )
 
-    result: Result
-    decisions: tuple[Decided, ...]
+    def _ask(self, question: str | Problem, how: Asking) -> Request:
+        """The request for ``question``, on the models of this solver."""
+        options: dict[str, Any] = dict(how)
+        problem = question if isinstance(question, Problem) else Problem(question)
+        own: dict[str, Any] = {
+            key: options.pop(key) for key in ("answer_type", "system", "schema") if key in how
+        }
+        return choosing.ask_again(
+            self._request,
+            choosing.word(problem, own, served=self._request.server is not None),
+            options,
+        )
 
-
-def describe(thought: Thought, request: Request) -> dict[str, Any]:
-    """The object that ``--json`` prints."""
-    from ttc_cli.views.jsonl import result_json
-
-    return result_json(
-        thought.result,
-        question=request.problem.text,
-        model=label_model(request.model),
-        seed=request.seed,
-    )
-
-
-def open_engine(
-    path: Path, settings: Settings, name: str, planned: MemoryPlan | None = None
-) -> Engine:
-    """Load the model at ``path``; the build is tested first where that was never done.
-
-    ``planned`` is its part of the memory where others are loaded beside it.
-
-    Raises:
-        NativeCrash: the build of llama.cpp does not run on this processor.
-        ModelError: the file is damaged, or no model that a search can use.
-        MemoryShort: it does not fit, however it is laid out.
-    """
-    from ttc_cli.engines.llamacpp import load
-    from ttc_cli.engines.llamacpp.selftest import check_build
-
-    check_build(path)
-    return load(path, settings, name=name, planned=planned)
-
-
-def choose_view(view: str, quiet: bool) -> str:
-    """``tree``, ``plain`` or ``none``; ``auto`` is the tree where the cursor can be moved."""
-    if quiet:
-        return "none"
-    if view == "auto":
-        return "tree" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
-    return view
-
-
-@contextlib.contextmanager
-def show(view: str, color: str) -> Iterator[Reader | None]:
-    """The reader that shows a run on stderr while the context is open."""
-    if view == "tree":
-        from ttc_cli.views.tree import LiveTree
-
-        with LiveTree(colour=use_color(sys.stderr, color)) as tree:
-            yield tree
-    elif view == "plain":
-        from ttc_cli.views.plain import PlainLines
-
-        yield PlainLines(sys.stderr)
-    else:
-        yield None
-
-
-def think(
-    request: Request,
-    path: Path,
-    out: Output,
-    interruption: Interruption,
-    *,
-    view: str,
-    lines: bool,
-    keep: Reader | None = None,
-) -> Thought:
-    """Load the model at ``path`` and search; ``lines`` writes the events to stdout as JSON.
-
-    ``keep`` reads every event too.
-
-    ``interruption`` must be installed: a first Ctrl-C then ends the search with what it has
-    (``result.interrupted``).
-
-    Raises:
-        TtcError: as ``open_engine`` and ``policy.run.solve``.
-        OSError: the JSON lines cannot be written: a closed pipe, a full disk.
-    """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(crash.watched())  # also on a server: it shows the cursor again
-        # The engine is closed after the event loop: tasks that are torn down still use it.
-        return interruption.run(_think(request, path, out, interruption, view, lines, keep, stack))
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        """An interruption holds for all that runs now, and for nothing that begins later."""
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._loaded.stopped.clear()
 
 
-def hash_file_of(request: Request, path: Path) -> str:
-    """The sha256 of the generator's file, which probes and verdicts on verifiers are known by."""
+def warm_up(request: Request) -> None:
+    """Import what a search for ``request`` needs, while its models are being loaded."""
+    if request.strategy == "auto" and request.server is None:
+        from ttc_cli.policy.file import make_reader
+
+        make_reader()
+
+
+def hash_generator(request: Request) -> str:
+    """The sha256 of the generator's file, which probes, policies and verdicts are known by."""
     from ttc_cli.models.files import read_hash
 
-    return read_hash(replace(request.model, path=path))
+    return read_hash(request.model)
 
 
-def find_refused(request: Request, path: Path) -> dict[str, str]:
+def find_refused(request: Request) -> dict[str, str]:
     """Verifiers that a test found unable to tell right from wrong with this model, and why."""
-    known = verdicts_path()
+    from ttc_cli import paths
+
+    known = paths.verdicts_path()
     if request.server is not None or not known.is_file():
         return {}
     from ttc_cli.verifiers import verdicts
 
-    return verdicts.find_refused(known, hash_file_of(request, path))
+    return verdicts.find_refused(known, hash_generator(request))
 
 
-def find_table(request: Request, path: Path, chat: Chat | None = None) -> Table:
+def find_table(request: Request, chat: Chat | None = None) -> Table:
     """What ``auto`` goes by: the policy for this model and this way of asking, or the defaults.
 
     Args:
-        request: what is asked for.
-        path: the generator's file.
-        chat: its chat template; None before it is loaded, and any way of asking will do.
+        request: what is asked.
+        chat: the generator's chat template; None before it is loaded, and any way of asking
+            will do.
     """
+    from ttc_cli import paths
     from ttc_cli.policy import file
-    from ttc_cli.policy.table import SHIPPED
-    from ttc_cli.prompts import hash_prompts
 
     if request.strategy != "auto" or request.server is not None:
         return SHIPPED
-    own = policies_dir()
-    if not any(own.glob("*.json")) and not _is_of_the_registry(request, path):
+    own = paths.policies_dir()
+    if not any(own.glob("*.json")) and not _may_be_shipped_for(request):
         return SHIPPED  # nothing to hash a file of gigabytes for
     asked = None if chat is None else hash_prompts(chat)
-    policy = file.find_policy(hash_file_of(request, path), asked, own)
+    policy = file.find_policy(hash_generator(request), asked, own)
     return SHIPPED if policy is None else policy.table
 
 
-def _is_of_the_registry(request: Request, path: Path) -> bool:
-    """Whether the file may be one that a policy comes with ttc for: it is known by its size."""
+def _may_be_shipped_for(request: Request) -> bool:
+    """Whether a policy may come with ttc for this file: the registry knows it by its size."""
     from ttc_cli.models.registry import load_registry
 
-    if request.model.entry.sha256 is not None:
+    model = request.model
+    if model.entry.sha256 is not None:
         return True
     try:
-        size = path.stat().st_size
+        size = model.path.stat().st_size if model.path is not None else 0
     except OSError:
         return False
     return any(entry.bytes == size for entry in load_registry().entries.values())
 
 
-class _Stdout:
-    """Stdout that keeps the error which its reader swallows: a closed pipe or a full disk."""
-
-    def __init__(self) -> None:
-        self.error: OSError | None = None
-
-    def write(self, text: str) -> None:
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        """Written through already."""
-
-
-async def _think(
-    request: Request,
-    path: Path,
-    out: Output,
-    interruption: Interruption,
-    view: str,
-    lines: bool,
-    keep: Reader | None,
-    stack: contextlib.ExitStack,
-) -> Thought:
-    from ttc_cli.solving import loading as searching
-
-    loading = searching.start_loading(request, path, out)
-    import ttc_cli.policy.run
-    import ttc_cli.verifiers.registry
-    from ttc_cli.answers import Comparer
-    from ttc_cli.policy.cascade import solve_in_turn
-
-    if view == "tree":
-        import ttc_cli.views.tree  # noqa: F401
-    if request.strategy == "auto" and request.server is None:
-        from ttc_cli.policy.file import make_reader
-
-        make_reader()
-    loaded = await loading
-    stack.callback(loaded.close)
-    out.status("")
-    if request.server is not None:
-        from ttc_cli.solving import serving
-
-        serving.tell_limits(loaded.engine, out)
-        stack.callback(serving.tell_trouble, loaded.engine, out)
-    events = EventStream()
-    decisions: list[Decided] = []
-    pipe = _Stdout()
-    events.subscribe(lambda event: decisions.append(event) if type(event) is Decided else None)
-    if keep is not None:
-        events.subscribe(keep)
-    try:
-        interruption.stop = loaded.interrupt
-        if lines:
-            from ttc_cli.views.jsonl import JsonLines
-
-            events.subscribe(JsonLines(cast(TextIO, pipe), on_broken=loaded.interrupt))
-        ground = searching.survey(request, path, loaded)
-        with Comparer() as comparer, show(view, out.color) as reader:
-            if reader is not None:
-                events.subscribe(reader)
-            if request.larger:
-                result = await solve_in_turn(
-                    request.problem,
-                    _plan_stages(request, ground),
-                    searching.choose_options(request),
-                    comparer=comparer,
-                    events=events,
-                    stopped=loaded.stopped.is_set,
-                )
-            else:
-                result = await searching.search(request, ground, comparer, events)
-    finally:
-        interruption.rest()
-    if pipe.error is not None:
-        raise pipe.error
-    return Thought(result, tuple(decisions))
-
-
-def _make_stage(request: Request, ground: Ground, turn: int) -> Stage:
-    from ttc_cli.policy.stage import Stage
-
-    return Stage(
-        ground.loaded.engine,
-        ground.chat,
-        table=ground.table,
-        sampling=request.sampling,
-        thinking=request.thinking,
-        refused=ground.refused,
-        known=request.find_known(turn),
-    )
-
-
-def _plan_stages(request: Request, ground: Ground) -> list[Stage | LoadStage]:
-    """The stages of a cascade; each model is freed before the next one is loaded."""
-    from ttc_cli.solving.loading import survey
-
-    loaded = ground.loaded
-
-    def plan(turn: int, own: Request) -> LoadStage:
-        async def load() -> Stage:
-            while loaded.all:
-                loaded.all.pop().close()
-            name, path = label_model(own.model), own.model.path
-            assert path is not None  # obtained before
-            loop = asyncio.get_running_loop()
-            engine = await loop.run_in_executor(
-                None, lambda: open_engine(path, request.settings, name)
-            )
-            loaded.all.append(engine)
-            there = survey(own, path, replace(loaded, engine=engine))
-            return _make_stage(own, there, turn)
-
-        return load
-
-    later = list(enumerate(request.in_turn()))[1:]
-    return [_make_stage(request, ground, 0), *(plan(turn, own) for turn, own in later)]
+def _close_late(work: Future[loading.Loaded]) -> None:
+    with contextlib.suppress(BaseException):
+        work.result().close()

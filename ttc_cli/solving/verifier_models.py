@@ -1,45 +1,20 @@
-"""Verifiers that are models of their own: which files they name, and loading them all together."""
+"""The verifiers of a request: the models they need, and what a check may reach."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttc_cli.errors import UsageError
+from ttc_cli.solving.request import VerifierModel
 from ttc_cli.types import CHECK
 
 if TYPE_CHECKING:
-    from ttc_cli.engines.base import Engine
     from ttc_cli.engines.llamacpp import Settings
-    from ttc_cli.engines.llamacpp.memory import MemoryPlan
     from ttc_cli.models.files import Model
     from ttc_cli.verifiers.prm.verifier import PrmRequest
-
-Open = Callable[..., "Engine"]
-"""Loads a file under settings and a name, within a plan where there is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class VerifierModel:
-    """A model that ``verifier`` asks; ``VerifierContext.load`` knows it as ``asked``."""
-
-    asked: str
-    model: Model
-    settings: Settings
-    verifier: str = "prm"
-
-    def is_file(self, path: Path | None) -> bool:
-        """Whether it is the file ``path``."""
-        own = self.model.path
-        if own is None or path is None:
-            return False
-        with contextlib.suppress(OSError):
-            return own.samefile(path)
-        return own == path
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +37,20 @@ def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choi
         ModelError: a path without a file, or a file that is not what it should be.
     """
     from ttc_cli.models import files
-    from ttc_cli.verifiers import registry
+    from ttc_cli.verifiers import critiques, registry
 
     words: list[str] = []
     models: dict[str, VerifierModel] = {}
     for word in verifiers:
         spec = registry.parse(word)
-        model: Model | None
+        asked, model = "", None
         if spec.name == "prm":
             request, model = _complete(spec.argument)
             asked = request.model
             weight = "" if spec.weight == 1.0 else f":{spec.weight:g}"
             word = f"prm={request.text}{weight}"
-        else:
-            asked = _critic_of(spec.name, spec.argument)
+        elif spec.name == "generative" and spec.argument:
+            asked, _ = critiques.read_critic(spec.argument)
             model = files.resolve(asked) if asked else None
         words.append(word)
         if model is not None:
@@ -84,7 +59,7 @@ def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choi
 
 
 def refuse_foreign(verifiers: Sequence[str], where: str) -> None:
-    """Refuse what the generator itself cannot serve; ``where`` is what loads no other model.
+    """Refuse what the generator itself cannot serve; ``where`` loads no other model.
 
     Raises:
         UsageError: one of ``verifiers`` needs another model, or a command; or as
@@ -111,13 +86,6 @@ def warn_of(models: Sequence[VerifierModel], warn: Callable[[str], None]) -> Non
                 f"{each.asked} is not known as a process reward model: if it was not trained as "
                 "one, its scores mean nothing"
             )
-
-
-def wants_certainty(verifiers: Sequence[str]) -> bool:
-    """Whether the generator's engine must note self-certainty for these."""
-    from ttc_cli.verifiers import registry
-
-    return registry.wants_certainty(verifiers)
 
 
 def find_sandbox(verifiers: Sequence[str], warn: Callable[[str], None]) -> str | None:
@@ -150,66 +118,6 @@ def find_sandbox(verifiers: Sequence[str], warn: Callable[[str], None]) -> str |
                 "as its owner.",
             )
     return found
-
-
-def open_engines(
-    path: Path,
-    settings: Settings,
-    name: str,
-    others: Sequence[VerifierModel],
-    open_one: Open,
-) -> tuple[Engine, Mapping[str, Engine]]:
-    """The generator's engine, and those of ``others`` by what they are asked for by.
-
-    All are planned together before any is loaded; a file that is named twice is loaded once.
-
-    Raises:
-        MemoryShort: they do not fit together; nothing has been loaded then.
-        TtcError: as ``open_one``; what was loaded before is closed.
-    """
-    from ttc_cli.engines import llamacpp
-    from ttc_cli.models import gguf, hardware
-    from ttc_cli.solving.choosing import label_model
-
-    wanted = [(path, settings, name)]
-    places: dict[str, int] = {}
-    for each in others:
-        own = each.model.path
-        assert own is not None  # obtained before
-        same = (n for n, (known, _, _) in enumerate(wanted) if each.is_file(known))
-        place = next(same, len(wanted))
-        if place == len(wanted):
-            wanted.append((own, each.settings, label_model(each.model)))
-        places[each.asked] = place
-    plans: Sequence[MemoryPlan | None] = [None]
-    if len(wanted) > 1:
-        headers = [(gguf.read_header(file), how) for file, how, _ in wanted]
-        plans = llamacpp.plan_all(headers, hardware.read_memory().free)
-    engines: list[Engine] = []
-    try:
-        for (file, how, called), planned in zip(wanted, plans, strict=True):
-            within = () if planned is None else (planned,)
-            engines.append(open_one(file, how, called, *within))
-    except BaseException:
-        for engine in engines:
-            engine.close()
-        raise
-    return engines[0], {asked: engines[place] for asked, place in places.items()}
-
-
-def spread(settings: Settings, gpu_layers: int | None) -> Settings:
-    """The generator's ``settings`` for a verifier, with layers of its own on the GPU."""
-    return settings if gpu_layers is None else replace(settings, gpu_layers=gpu_layers)
-
-
-def _critic_of(verifier: str, argument: str | None) -> str:
-    """The model that writes the critiques, empty where it is the generator itself."""
-    if verifier != "generative" or not argument:
-        return ""
-    from ttc_cli.verifiers.critiques import FORMATS
-
-    model, _, word = argument.rpartition("@")
-    return model if word in FORMATS else argument
 
 
 def _complete(argument: str | None) -> tuple[PrmRequest, Model]:

@@ -1,42 +1,32 @@
-"""Asks the questions of a batch, several at once on one engine, each answer written as it ends.
-
-Each question under way has a share of the engine's branches, so that what is found for it hangs
-on itself, its seed and the size of the shares, and not on who is asked beside it.
-"""
+"""Asks the questions of a batch, several at once on one engine, each answer written as it ends."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli import crash
 from ttc_cli.errors import PromptTooLong, TtcError, UsageError
-from ttc_cli.events import Event, EventStream, Warned
+from ttc_cli.events import Event, Warned
+from ttc_cli.models import files
 from ttc_cli.output import Output
 from ttc_cli.signals import Interruption
-from ttc_cli.solving import choosing as planning
-from ttc_cli.solving import loading as searching
-from ttc_cli.solving import solver as thinking
 from ttc_cli.solving.batch.answers import Answers, open_answers
 from ttc_cli.solving.batch.progress import Progress, Tally, show_progress
 from ttc_cli.solving.batch.questions import Question, Wording, fingerprint
 from ttc_cli.solving.batch.rows import Failure, Id
-from ttc_cli.solving.solver import Request, Thought
+from ttc_cli.solving.request import Request
+from ttc_cli.solving.running import opening
+from ttc_cli.types import Result
+from ttc_cli.views.jsonl import result_json
 
 if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
-    from ttc_cli.engines.base import Engine
+    from ttc_cli.solving.solver import Solver
 
-BRANCHES = 4
-"""Of a question's share by default: what ``auto`` begins with."""
 IN_A_ROW = 2
 """Failures of an engine in a row that are still taken for bad luck, with one question at once."""
 
@@ -60,14 +50,13 @@ class Batch:
 
 
 def answer_batch(
-    batch: Batch, request: Request, path: Path, out: Output, interruption: Interruption, view: str
+    batch: Batch, request: Request, out: Output, interruption: Interruption, view: str
 ) -> int:
     """Ask all that is not answered yet, and return the exit code.
 
     Args:
         batch: the questions.
-        request: all else that is asked for; its problem and seed are not used.
-        path: the model's file.
+        request: everything else that is asked; its problem and seed are not used.
         out: where progress and the summary go.
         interruption: must be installed; a first Ctrl-C leaves out the questions under way.
         view: ``tree`` shows a bar, ``plain`` a line now and then, ``none`` nothing.
@@ -79,7 +68,7 @@ def answer_batch(
     """
     if batch.output is None and sys.stdout.isatty():
         view = "none"  # the rows themselves tell how far it is
-    settings = fingerprint(_describe_settings(batch, request, path))
+    settings = fingerprint(_describe_settings(batch, request))
     prints = {str(each.id): each.fingerprint for each in batch.questions}
     broken = {str(each.id) for each in batch.failures}
     with open_answers(batch.output, settings, prints, broken, batch.source) as answers:
@@ -89,11 +78,9 @@ def answer_batch(
         tally = Tally(batch.min_score, total=len(todo) + len(batch.failures))
         for row in answers.known.values():
             tally.count(row)
-        with contextlib.ExitStack() as stack:
-            # As in ``thinking.think``: the engine is closed after the event loop.
-            stack.enter_context(crash.watched())
-            run = _Run(request, answers, tally, settings, deque(todo))
-            interruption.run(run.run(batch, path, out, interruption, view, stack))
+        with opening(request, out, interruption) as open_solver:
+            run = _Run(request, answers, tally, settings, todo)
+            interruption.run(run.run(batch, out, view, open_solver))
         out.say(tally.word_summary(len(answers.known)))
         if interruption.happened:
             left = tally.total - tally.done
@@ -103,12 +90,11 @@ def answer_batch(
         return tally.exit_code
 
 
-def _describe_settings(batch: Batch, request: Request, path: Path) -> dict[str, Any]:
-    """All that answers hang on, beside their questions and how many are asked at once."""
-    served = request.server is not None
+def _describe_settings(batch: Batch, request: Request) -> dict[str, Any]:
+    """All that answers depend on, beside their questions and how many are asked at once."""
     return {
-        "model": planning.label_model(request.model),
-        "sha256": None if served else thinking.hash_file_of(request, path),
+        "model": request.label,
+        "sha256": None if request.server is not None else files.read_hash(request.model),
         "strategy": request.strategy,
         "knobs": dict(request.knobs),
         "verifiers": list(request.verifiers),
@@ -129,64 +115,22 @@ class _Run:
     answers: Answers
     tally: Tally
     settings: str
-    todo: deque[Question]
+    todo: Sequence[Question]
     in_a_row: int = 0
 
     async def run(
-        self,
-        batch: Batch,
-        path: Path,
-        out: Output,
-        interruption: Interruption,
-        view: str,
-        stack: contextlib.ExitStack,
+        self, batch: Batch, out: Output, view: str, open_solver: Callable[[], Awaitable[Solver]]
     ) -> None:
         with show_progress(out, view) as progress:
             for failure in batch.failures:
                 self._write(_describe_failure(failure.id, failure.error), progress)
         if not self.todo:
             return
-        loading = searching.start_loading(self.request, path, out)
-        import ttc_cli.policy.run  # noqa: F401
-        from ttc_cli.answers import Comparer
+        solver = await open_solver()
+        with show_progress(out, view) as progress:
+            await self._ask_all(solver, batch.jobs, progress)
 
-        loaded = await loading
-        stack.callback(loaded.close)
-        out.status("")
-        if self.request.server is not None:
-            from ttc_cli.solving import serving
-
-            serving.tell_limits(loaded.engine, out)
-            stack.callback(serving.tell_trouble, loaded.engine, out)
-        ground = searching.survey(self.request, path, loaded)
-        with (
-            _stopping(interruption, loaded),
-            Comparer() as comparer,
-            show_progress(out, view) as progress,
-        ):
-            await self._ask_all(batch.jobs, ground, comparer, progress)
-
-    async def _ask_all(
-        self,
-        wanted: int | None,
-        ground: searching.Ground,
-        comparer: Comparer,
-        progress: Progress,
-    ) -> None:
-        from ttc_cli.engines.share import EngineShare
-        from ttc_cli.models import hardware
-
-        whole = ground.loaded.engine
-        parallel = whole.info.parallel
-        jobs = min(wanted or max(1, parallel // BRANCHES), parallel)
-        if len(ground.loaded.all) > 1 and jobs > 1:
-            # An engine decodes when every run waits for it: one that grows on the generator and
-            # one that asks the verifier's model would wait for each other for ever.
-            jobs = 1
-            if wanted is not None:
-                progress.warn("a verifier's own model is asked for one question at once")
-        share: Engine = EngineShare(whole, parallel // jobs)
-        checks = max(1, hardware.count_cores() // jobs)
+    async def _ask_all(self, solver: Solver, jobs: int | None, progress: Progress) -> None:
         warned: set[str] = set()
 
         def hear(event: Event) -> None:
@@ -194,32 +138,30 @@ class _Run:
                 warned.add(event.message)
                 progress.warn(event.message)
 
-        async def ask(question: Question) -> dict[str, Any] | None:
-            own = replace(self.request, problem=question.problem, seed=question.seed)
-            events = EventStream([hear])
-            try:
-                result = await searching.search(
-                    own, ground, comparer, events, engine=share, checks=checks
-                )
-            except Exception as error:
-                return None if ground.loaded.stopped.is_set() else self._note(question.id, error)
-            if result.interrupted:
-                return None
-            self.in_a_row = 0
-            prints = {"question": question.fingerprint, "settings": self.settings}
-            described = thinking.describe(Thought(result, ()), own)
-            return {"id": question.id, **described, "row": question.row, "fingerprint": prints}
-
-        async def work() -> None:
-            while self.todo and not ground.loaded.stopped.is_set():
-                row = await ask(self.todo.popleft())
-                if row is not None:
-                    self._write(row, progress)
-                    self._give_up(row, jobs)
-
         self.tally.started = time.monotonic()
         progress.tell(self.tally)
-        await asyncio.gather(*(work() for _ in range(min(jobs, len(self.todo)))))
+        requests = (
+            replace(self.request, problem=each.problem, seed=each.seed) for each in self.todo
+        )
+        async with contextlib.aclosing(solver.answer_many(requests, jobs, hear)) as ended:
+            async for place, outcome in ended:
+                question = self.todo[place]
+                if isinstance(outcome, Exception):
+                    row = self._note(question.id, outcome)
+                elif outcome.interrupted:
+                    continue
+                else:
+                    self.in_a_row = 0
+                    row = self._describe(question, outcome)
+                self._write(row, progress)
+                self._give_up(row, solver.count_jobs(jobs))
+
+    def _describe(self, question: Question, result: Result) -> dict[str, Any]:
+        prints = {"question": question.fingerprint, "settings": self.settings}
+        told = result_json(
+            result, question=question.problem.text, model=self.request.label, seed=question.seed
+        )
+        return {"id": question.id, **told, "row": question.row, "fingerprint": prints}
 
     def _note(self, id: Id, error: Exception) -> dict[str, Any]:
         """The row of a question that failed; whose fault it is decides whether to go on."""
@@ -242,16 +184,6 @@ class _Run:
         if row["type"] == "error":
             progress.say(f"question {row['id']}: {row['error']}")
         progress.tell(self.tally)
-
-
-@contextmanager
-def _stopping(interruption: Interruption, loaded: searching.Loaded) -> Iterator[None]:
-    """A first Ctrl-C ends what grows on ``loaded`` while this is open."""
-    interruption.stop = loaded.interrupt
-    try:
-        yield
-    finally:
-        interruption.rest()
 
 
 def _describe_failure(id: Id, error: Exception) -> dict[str, Any]:

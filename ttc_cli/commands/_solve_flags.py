@@ -1,0 +1,358 @@
+"""The flags of ``ttc solve``, in groups; each becomes a parameter by ``_help.grouped``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ttc_cli.commands import _completion as completion
+from ttc_cli.commands import _flags as flags
+from ttc_cli.commands import _presetting as presetting
+from ttc_cli.types import AnswerType
+
+_thinking = flags.thinking
+_budget = partial(typer.Option, rich_help_panel="Budget")
+_engine = flags.engine
+_output = flags.output
+_batch = partial(typer.Option, rich_help_panel="Many questions")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and in which words."""
+
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROMPT",
+            help="The question, in quotes; without it, or as '-', it is read from stdin.",
+            show_default=False,
+        ),
+    ] = None
+    dash: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="-", help="After a prompt: wait for stdin and add it.", show_default=False
+        ),
+    ] = None
+    file: Annotated[Path | None, typer.Option(help="Add this file's text.", metavar="PATH")] = None
+    template: Annotated[
+        str | None,
+        typer.Option(
+            "--template",
+            "-t",
+            help="Word the question by this template: a file, or a name in ttc's templates folder "
+            "(docs/batch.md).",
+            metavar="FILE",
+            autocompletion=completion.complete_template,
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How to search, and what scores the candidates."""
+
+    strategy: Annotated[
+        str | None,
+        _thinking(
+            help="How to search; 'auto' decides question by question.  [default: auto]",
+            metavar="NAME",
+            autocompletion=completion.complete_strategy,
+        ),
+    ] = None
+    knobs: Annotated[
+        list[str] | None,
+        _thinking(
+            "--option",
+            "-o",
+            help="A setting of the strategy, as width=4; may be repeated (docs/strategies.md).",
+            metavar="NAME=VALUE",
+            show_default=False,
+        ),
+    ] = None
+    verifier: Annotated[
+        list[str] | None,
+        _thinking(
+            help="What scores the candidates, as judge or prm=MODEL; may be repeated "
+            "(docs/verifiers.md).  [default: the strategy's own]",
+            metavar="NAME",
+            autocompletion=completion.complete_verifier,
+        ),
+    ] = None
+    check: flags.Check = None
+    check_seconds: Annotated[
+        float | None,
+        _thinking(help="Time limit of one check.  [default: 10]", min=0.1, metavar="S"),
+    ] = None
+    samples: Annotated[
+        int | None,
+        _thinking(
+            help="The N of a fixed strategy, or auto's greatest number of candidates.",
+            min=1,
+            metavar="N",
+        ),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        _thinking(
+            help="0 always takes the likeliest token.  [default: the model's own]",
+            min=0.0,
+            metavar="T",
+        ),
+    ] = None
+    think_tokens: Annotated[
+        int | None,
+        _thinking(
+            help="Of a model that thinks: the longest thought before it must answer; 0 is none.  "
+            "[default: 2048]",
+            min=0,
+            metavar="N",
+        ),
+    ] = None
+    wait: Annotated[
+        int | None,
+        _thinking(help="How often a thought that ended is made to go on.", min=0, metavar="N"),
+    ] = None
+    think_keep: Annotated[
+        float | None,
+        _thinking(
+            help="Once four thoughts have ended, later ones must answer as soon as they are not "
+            "among this share of the surest, as 0.9.",
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+        ),
+    ] = None
+    seed: flags.Seed = 0
+    answer_type: Annotated[
+        AnswerType | None,
+        _thinking(
+            "--answer-type",
+            help="How answers are read and compared; 'auto' goes by the question.  [default: auto]",
+        ),
+    ] = None
+    schema: Annotated[
+        str | None,
+        _thinking(
+            help="The answer is JSON that conforms to this JSON Schema, a file or the schema "
+            "itself (docs/answers.md).",
+            metavar="FILE|JSON",
+        ),
+    ] = None
+    system: Annotated[str | None, _thinking(help="Instructions for the model.", metavar="TEXT")] = (
+        None
+    )
+    min_score: Annotated[
+        float | None,
+        _thinking(
+            help="Exit 4 without an answer whose score (agreement, where no verifier spoke) is "
+            "lower.",
+            min=0.0,
+            max=1.0,
+            metavar="S",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What an answer may cost."""
+
+    budget: Annotated[
+        Literal["quick", "normal", "deep", "max"] | None,
+        _budget("--budget", help="What a little more certainty may cost.  [default: normal]"),
+    ] = None
+    max_tokens: Annotated[
+        int | None, _budget(help="Tokens sampled, over all candidates.", min=1, metavar="N")
+    ] = None
+    max_seconds: Annotated[
+        float | None,
+        _budget(help="Seconds of search; loading the model is not counted.", min=0.0, metavar="S"),
+    ] = None
+    max_flops: Annotated[
+        float | None, _budget(help="Floating-point operations, e.g. 2e13.", min=1.0, metavar="N")
+    ] = None
+    max_samples: Annotated[int | None, _budget(help="Candidates started.", min=1, metavar="N")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Which model answers, and how it is computed."""
+
+    model: flags.Model = None
+    cascade: Annotated[
+        str | None,
+        _engine(
+            help="Models with commas, smallest first: the next is asked where one is not sure.",
+            metavar="NAMES",
+            autocompletion=completion.complete_models,
+        ),
+    ] = None
+    server: Annotated[
+        str | None,
+        _engine(
+            help="Grow on an OpenAI-compatible server at this address; --model is its name there.",
+            metavar="URL",
+        ),
+    ] = None
+    chat_template: Annotated[
+        str | None,
+        _engine(
+            "--chat-template",
+            help="With --server: a chat template's file, or a model's name.  [default: the "
+            "server's]",
+            metavar="PATH",
+        ),
+    ] = None
+    parameters: Annotated[
+        float | None,
+        _engine(
+            help="With --server: the model's size, as 7e9, to count FLOPs by.",
+            min=1.0,
+            metavar="N",
+        ),
+    ] = None
+    yes: flags.Yes = False
+    threads: flags.Threads = None
+    gpu_layers: flags.GpuLayers = None
+    verifier_gpu_layers: Annotated[
+        int | None,
+        _engine(
+            help="The same for a verifier's own model.  [default: as --gpu-layers]",
+            min=-1,
+            metavar="N",
+        ),
+    ] = None
+    parallel: flags.Parallel = None
+    context: Annotated[
+        int | None,
+        _engine(
+            help="Tokens of question and answer together.  [default: as memory allows]",
+            min=1,
+            metavar="N",
+        ),
+    ] = None
+    kv_type: Annotated[
+        Literal["f16", "q8_0", "q4_0"] | None,
+        _engine(help="How the KV cache is stored.  [default: f16, or q8_0 where memory is short]"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is printed."""
+
+    as_json: Annotated[bool, _output("--json", help="The whole result as one JSON object.")] = False
+    as_jsonl: Annotated[
+        bool, _output("--jsonl", help="Every event as a JSON line, the result last.")
+    ] = False
+    view: flags.View = None
+    solution: flags.Solution = False
+    explain: flags.Explain = False
+    quiet: flags.Quiet = False
+    verbose: Annotated[bool, _output("--verbose", "-v", help="Also the best path, on stderr.")] = (
+        False
+    )
+    dry_run: Annotated[
+        bool,
+        _output("--dry-run", help="Show plan, model, memory and estimate; compute nothing."),
+    ] = False
+    color: flags.Color = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Presets, and runs that are kept."""
+
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help="Flags kept under this name; those given beside it win.",
+            metavar="NAME",
+            is_eager=True,
+            callback=presetting.apply_preset,
+            autocompletion=completion.complete_preset,
+        ),
+    ] = None
+    save: Annotated[
+        str | None,
+        typer.Option(
+            "--save",
+            help="Keep the flags given here under this name; without a prompt, do only that.",
+            metavar="NAME",
+            autocompletion=completion.complete_preset,
+        ),
+    ] = None
+    no_save: Annotated[bool, _output("--no-save", help="Do not keep this run (ttc runs).")] = False
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            help="Take a run up where it stopped, with its own question and flags; what had ended "
+            "is not grown again.",
+            metavar="ID",
+            autocompletion=completion.complete_run,
+        ),
+    ] = None
+    go_on: Annotated[
+        bool,
+        typer.Option(
+            "--continue",
+            "-c",
+            help="The same with the last run and more budget: --budget, caps, or else the next "
+            "level.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Many questions in one run."""
+
+    batch: Annotated[
+        str | None,
+        _batch(
+            "--batch",
+            help="Answer every question of a JSONL, CSV or text file, '-' for stdin, as one JSON "
+            "object each (docs/batch.md).",
+            metavar="PATH",
+            show_default=False,
+        ),
+    ] = None
+    batch_format: Annotated[
+        Literal["jsonl", "csv", "lines"] | None,
+        _batch("--batch-format", help="Of --batch.  [default: by the file's ending]"),
+    ] = None
+    column: Annotated[
+        str | None,
+        _batch(
+            help="Of --batch: the column to ask.  [default: question, prompt, problem or text]",
+            metavar="NAME",
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        _batch(
+            "--output",
+            help="Of --batch: write to this file, - is stdout; repeated, it goes on from there.",
+            metavar="PATH",
+            show_default=False,
+        ),
+    ] = None
+    jobs: Annotated[
+        int | None,
+        _batch(
+            help="Of --batch: questions at once.  [default: a fourth of --parallel]",
+            min=1,
+            metavar="N",
+        ),
+    ] = None
