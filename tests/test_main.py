@@ -43,8 +43,7 @@ def family(kind):
 
 @pytest.mark.parametrize("kind", family(errors.TtcError))
 def test_each_error_of_the_family_ends_with_its_code_and_its_hint(fail, capsys, kind):
-    row = re.search(rf"\b{kind.__name__} +(\d)", errors.__doc__)
-    assert fail(kind("It broke.", "ttc mend it")) == kind.exit_code == int(row[1])
+    assert fail(kind("It broke.", "ttc mend it")) == kind.exit_code
     assert capsys.readouterr() == ("", "error: It broke.\nhint: ttc mend it\n")
     assert f"\n  {kind.exit_code}  " in EXIT_CODES
 
