@@ -184,7 +184,7 @@ def _count_tokens(pool: Pool, asked: Sequence[datasets.Question]) -> float:
     """Tokens a question of a vote over all samples."""
     drawn = [pool.questions[question.id] for question in asked]
     read = sum(each.prompt_tokens for each in drawn)
-    return (read + sum(s.recorded.tokens for each in drawn for s in each.samples)) / len(drawn)
+    return (read + sum(s.tokens for each in drawn for s in each.samples)) / len(drawn)
 
 
 def _measure_lengths(questions: Questions) -> Matrix:

@@ -27,7 +27,7 @@ from pathlib import Path
 from ttc_cli.answers import Comparer, detect
 from ttc_cli.bench import datasets
 from ttc_cli.bench.drawing import record_question
-from ttc_cli.bench.pool import PoolQuestion, PoolSample
+from ttc_cli.bench.samples import RecordedQuestion, RecordedSample
 from ttc_cli.bench.statistics import wilson
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
@@ -139,9 +139,9 @@ async def _draw(
     prompt: str,
     temperature: float,
     limit: int,
-) -> dict[str, PoolQuestion]:
+) -> dict[str, RecordedQuestion]:
     todo = deque(questions)
-    found: dict[str, PoolQuestion] = {}
+    found: dict[str, RecordedQuestion] = {}
     chat = Chat(engine.info, {})
 
     async def work() -> None:
@@ -170,7 +170,7 @@ def _row(
     temperature: float,
     limit: int,
     questions: list[datasets.Question],
-    drawn: dict[str, PoolQuestion],
+    drawn: dict[str, RecordedQuestion],
     comparer: Comparer,
 ) -> str:
     right = finished = answered = tokens = count = voted = found = 0
@@ -186,7 +186,7 @@ def _row(
             right += comparer.grade(answer, question.answer)
             finished += finish is Finish.STOP
             answered += answer is not None
-            tokens += min(limit, sample.recorded.tokens)
+            tokens += min(limit, sample.tokens)
             grown += [answer] if answer is not None else []
         found += right > before
         classes = comparer.classify([(i, each, 1.0) for i, each in enumerate(grown)])
@@ -199,12 +199,11 @@ def _row(
     return "| " + " | ".join(cells) + " |"
 
 
-def _cut(sample: PoolSample, limit: int, kind: AnswerType) -> tuple[Answer | None, Finish]:
+def _cut(sample: RecordedSample, limit: int, kind: AnswerType) -> tuple[Answer | None, Finish]:
     """What the sample would have come to under ``limit``."""
-    recorded = sample.recorded
-    if recorded.tokens <= limit:
-        return sample.read_answer(kind), recorded.finish
-    return read_answer(recorded.text_until(limit), Finish.LENGTH, kind), Finish.LENGTH
+    if sample.tokens <= limit:
+        return sample.read_answer(kind), sample.finish
+    return read_answer(sample.text_until(limit), Finish.LENGTH, kind), Finish.LENGTH
 
 
 if __name__ == "__main__":

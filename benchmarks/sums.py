@@ -132,7 +132,7 @@ def show(cases: Sequence[Case], number: int, seed: int) -> None:
     ]
     for place, (case, graded, each) in enumerate(random.Random(seed).sample(flagged, number), 1):
         samples = case.pool.questions[graded.id].samples
-        text = next(s.recorded.text for s in samples if s.recorded.index == each.id)
+        text = next(s.text for s in samples if s.index == each.id)
         slip = find_first(text)
         assert slip is not None
         verdict = "right" if each.id in graded.right else "wrong"

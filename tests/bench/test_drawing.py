@@ -9,9 +9,9 @@ from ttc_cli.answers import Comparer
 from ttc_cli.bench import pool, runner
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.drawing import describe, record_question
-from ttc_cli.bench.pool import PoolSample
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import summarise
+from ttc_cli.bench.samples import RecordedSample
 from ttc_cli.engines.base import Engine, EngineInfo, Grow
 from ttc_cli.engines.scripted import Ask, Reply, Script, ScriptedEngine
 from ttc_cli.errors import UsageError
@@ -30,7 +30,7 @@ QUESTIONS = [
 SAMPLES = 6
 
 
-def read_answer(sample: PoolSample) -> str | None:
+def read_answer(sample: RecordedSample) -> str | None:
     answer = sample.read_answer(AnswerType.NUMBER)
     return answer.text if answer is not None else None
 
@@ -107,22 +107,21 @@ def test_a_pool_holds_what_the_engine_said(tmp_path: Path) -> None:
     drawn = record(tmp_path / "pool.jsonl").questions
     assert sorted(drawn) == ["q1", "q2", "q3"]
     for question in drawn.values():
-        assert [sample.recorded.index for sample in question.samples] == list(range(SAMPLES))
+        assert [sample.index for sample in question.samples] == list(range(SAMPLES))
         assert len({sample.seed for sample in question.samples}) == SAMPLES
         assert question.prompt_tokens > 0
         for sample in question.samples:
-            recorded = sample.recorded
-            assert len(recorded.pieces) == recorded.tokens
-            assert sum(recorded.pieces) == len(recorded.text)
-            assert 0 < len(recorded.text_until(2)) < len(recorded.text)
-            if recorded.finish is Finish.STOP:  # the last token ends the turn and spells nothing
-                assert recorded.text_until(recorded.tokens - 1) == recorded.text
+            assert len(sample.pieces) == sample.tokens
+            assert sum(sample.pieces) == len(sample.text)
+            assert 0 < len(sample.text_until(2)) < len(sample.text)
+            if sample.finish is Finish.STOP:  # the last token ends the turn and spells nothing
+                assert sample.text_until(sample.tokens - 1) == sample.text
     assert [read_answer(sample) for sample in drawn["q2"].samples] == ["5", "4", "5", "5", "4", "5"]
     assert [sample.judge for sample in drawn["q2"].samples] == pytest.approx(
         [0.3, 0.9, 0.3, 0.3, 0.9, 0.3]
     )
     lost = drawn["q3"].samples
-    assert {(each.recorded.finish, read_answer(each), each.judge) for each in lost} == {
+    assert {(each.finish, read_answer(each), each.judge) for each in lost} == {
         (Finish.LENGTH, None, None)
     }
 
@@ -190,7 +189,7 @@ def test_candidates_with_a_wrong_sum_are_drawn_on_and_served_so(
 ) -> None:
     recorded = record(tmp_path / "pool.jsonl", script=add_wrongly, questions=SLIPS)
     for each in recorded.questions["q4"].samples:
-        mended = each.recorded.mended
+        mended = each.mended
         assert (mended is not None) == (read_answer(each) == "9")
         if mended is not None:
             assert mended.written.endswith("4 + 4 = 8")
@@ -238,12 +237,12 @@ def test_hidden_states_are_kept_and_served_again(tmp_path: Path) -> None:
     assert at_prompt == pytest.approx(recorded.questions["q1"].state)
     expected = asyncio.run(read(live, Ledger(Budget()), 80))
     assert at_prompt == pytest.approx(expected[0], rel=2e-3, abs=2e-3)
-    assert at_end in [sample.recorded.state for sample in recorded.questions["q1"].samples]
+    assert at_end in [sample.state for sample in recorded.questions["q1"].samples]
     assert ledger.usage().verifier.prompt_tokens == 2
     # What was recorded of the whole says nothing of a part.
     assert asyncio.run(read(engine, Ledger(Budget()), 2))[1] == ()
     # A candidate without an answer has none.
-    assert {sample.recorded.state for sample in recorded.questions["q3"].samples} == {None}
+    assert {sample.state for sample in recorded.questions["q3"].samples} == {None}
 
 
 def test_a_pool_without_states_gives_none(tmp_path: Path) -> None:

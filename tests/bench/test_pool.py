@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 from ttc_cli.bench import pool
-from ttc_cli.bench.pool import PoolHeader, PoolQuestion, PoolSample
-from ttc_cli.bench.samples import RecordedMend, RecordedSample, RecordedScore
+from ttc_cli.bench.pool import PoolHeader
+from ttc_cli.bench.samples import (
+    RecordedMend,
+    RecordedQuestion,
+    RecordedSample,
+    RecordedScore,
+)
 from ttc_cli.errors import UsageError
 from ttc_cli.types import AnswerType, Confidence, Finish, Sampling
 
@@ -28,14 +33,13 @@ HEADER = PoolHeader(
 )
 
 
-def question(name: str, *indices: int, seconds: float = 0.0) -> PoolQuestion:
-    return PoolQuestion(
-        name, f"key of {name}", 12, tuple(sample(index) for index in indices), seconds
-    )
+def question(name: str, *indices: int, seconds: float = 0.0) -> RecordedQuestion:
+    samples = tuple(sample(index) for index in indices)
+    return RecordedQuestion(f"key of {name}", 12, samples, id=name, seconds=seconds)
 
 
-def sample(index: int) -> PoolSample:
-    recorded = RecordedSample(
+def sample(index: int) -> RecordedSample:
+    return RecordedSample(
         index,
         # What models write: other scripts, half a surrogate pair, control characters, line ends.
         f"{index}: 答え\ud800\u2028\x1b[31m\n#### 4",
@@ -51,8 +55,9 @@ def sample(index: int) -> PoolSample:
         )
         if index
         else None,
+        seed=100 + index,
+        judge=0.857,
     )
-    return PoolSample(recorded, 100 + index, 0.857)
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
@@ -125,7 +130,7 @@ def test_more_samples_of_a_question_are_joined(tmp_path: Path) -> None:
         writer.append(question("a", 3, 2, seconds=3.0))
         assert writer.missing("a", 4) == []
     found = pool.read(path)
-    assert [each.recorded.index for each in found.questions["a"].samples] == [0, 1, 2, 3]
+    assert [each.index for each in found.questions["a"].samples] == [0, 1, 2, 3]
     assert found.tokens_a_second() == 20 / 4.0
 
 

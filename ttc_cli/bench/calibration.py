@@ -76,13 +76,13 @@ def grade(pool: Pool, questions: Sequence[Question], comparer: Comparer) -> list
         answer_type = resolve(question.problem).answer_type
         candidates = tuple(
             Candidate(
-                id=sample.recorded.index,
+                id=sample.index,
                 text="",
-                tokens=sample.recorded.tokens,
-                finish=sample.recorded.finish,
+                tokens=sample.tokens,
+                finish=sample.finish,
                 answer=sample.read_answer(answer_type),
-                confidence=sample.recorded.confidence,
-                scores=(_check_sums(sample.recorded.text),),
+                confidence=sample.confidence,
+                scores=(_check_sums(sample.text),),
             )
             for sample in pool.questions[question.id].samples
         )
@@ -110,7 +110,7 @@ def label_by_majority(
         answer_type = resolve(question.problem).answer_type
         classes = comparer.classify(
             [
-                (sample.recorded.index, answer, 1.0)
+                (sample.index, answer, 1.0)
                 for sample in pool.questions[question.id].samples
                 if (answer := sample.read_answer(answer_type)) is not None
             ]

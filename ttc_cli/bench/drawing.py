@@ -14,8 +14,14 @@ from typing import Any
 from ttc_cli.answers import resolve
 from ttc_cli.bench import pool as pools
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.pool import Pool, PoolHeader, PoolQuestion, PoolSample
-from ttc_cli.bench.samples import RecordedMend, RecordedSample, RecordedScore, row_key
+from ttc_cli.bench.pool import Pool, PoolHeader
+from ttc_cli.bench.samples import (
+    RecordedMend,
+    RecordedQuestion,
+    RecordedSample,
+    RecordedScore,
+    row_key,
+)
 from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.errors import TemplateError
@@ -150,7 +156,7 @@ async def fill(
                 now = time.monotonic()
                 writer.append(replace(drawn, seconds=now - written))
                 written, done = now, done + 1
-                tokens += sum(sample.recorded.tokens for sample in drawn.samples)
+                tokens += sum(sample.tokens for sample in drawn.samples)
                 told(done, total, tokens, now - started)
 
         flight = max(1, -(-2 * engine.info.parallel // samples))
@@ -173,7 +179,7 @@ async def record_question(
     judge: Verifier | None = None,
     messages: Sequence[Message] | None = None,
     states: bool = False,
-) -> PoolQuestion:
+) -> RecordedQuestion:
     """Draw the samples ``indices`` of one question, and let ``judge`` score those that answer.
 
     The seed of a sample follows from ``seed``, ``id`` and its index alone. ``seconds`` of the
@@ -252,18 +258,16 @@ async def record_question(
         for start, growth in mends
     }
     samples = tuple(
-        PoolSample(
-            replace(
-                keep(request.label, growths[request.label]),
-                state=vectors.get(request.label) or None,
-                mended=mended.get(request.label),
-            ),
-            request.seed,
-            judged.get(request.label),
+        replace(
+            keep(request.label, growths[request.label]),
+            state=vectors.get(request.label) or None,
+            mended=mended.get(request.label),
+            seed=request.seed,
+            judge=judged.get(request.label),
         )
         for request in requests
     )
-    return PoolQuestion(id, prompt_key(prompt), prompt_tokens, samples, state=prompt_state or None)
+    return RecordedQuestion(prompt_key(prompt), prompt_tokens, samples, prompt_state or None, id)
 
 
 def _leaf(growth: Growth, answer_type: AnswerType, written: str = "") -> Leaf:

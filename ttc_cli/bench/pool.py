@@ -31,8 +31,7 @@ from ttc_cli.bench.samples import (
 )
 from ttc_cli.engines.base import EngineInfo
 from ttc_cli.errors import UsageError
-from ttc_cli.search.sample import read_answer
-from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
+from ttc_cli.types import Confidence, Finish, Sampling
 
 FORMAT = "ttc-pool/1"
 
@@ -63,47 +62,17 @@ class PoolHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolSample:
-    """One candidate: what the engine needs to serve it, and what a judge thought of it."""
-
-    recorded: RecordedSample
-    seed: int
-    judge: float | None = None
-
-    def read_answer(self, answer_type: AnswerType) -> Answer | None:
-        """What it answers, read from its text: how that is done changes, the text does not."""
-        return read_answer(self.recorded.text, self.recorded.finish, answer_type)
-
-
-@dataclass(frozen=True, slots=True)
-class PoolQuestion:
-    """A question and its samples.
-
-    ``seconds`` is the wall time since the line before was written. Questions are drawn side by
-    side, so that only the sum over a pool means something. ``state`` is the hidden state at the
-    prompt's end.
-    """
-
-    id: str
-    prompt_key: str
-    prompt_tokens: int
-    samples: tuple[PoolSample, ...]
-    seconds: float = 0.0
-    state: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Pool:
     """A header and its questions, by question id, in the order they were drawn."""
 
     header: PoolHeader
-    questions: dict[str, PoolQuestion]
+    questions: dict[str, RecordedQuestion]
 
-    def add(self, question: PoolQuestion) -> None:
+    def add(self, question: RecordedQuestion) -> None:
         """Take in ``question``; samples of one that is known are joined with its own."""
         known = self.questions.get(question.id)
         if known is not None:
-            samples = {s.recorded.index: s for s in (*known.samples, *question.samples)}
+            samples = {s.index: s for s in (*known.samples, *question.samples)}
             question = replace(
                 question,
                 samples=tuple(samples[index] for index in sorted(samples)),
@@ -124,21 +93,13 @@ class Pool:
             chat_template=header.chat_template,
             control_tokens=header.control_tokens,
         )
-        served = {
-            each.prompt_key: RecordedQuestion(
-                each.prompt_key,
-                each.prompt_tokens,
-                tuple(sample.recorded for sample in each.samples),
-                each.state,
-            )
-            for each in self.questions.values()
-        }
+        served = {each.key: each for each in self.questions.values()}
         return Recording(info, header.sampling, header.max_tokens, served)
 
     def tokens_a_second(self) -> float | None:
         """Generated tokens a second over the whole pool, judging included; None if not timed."""
         seconds = sum(question.seconds for question in self.questions.values())
-        tokens = sum(s.recorded.tokens for q in self.questions.values() for s in q.samples)
+        tokens = sum(s.tokens for q in self.questions.values() for s in q.samples)
         return tokens / seconds if seconds else None
 
 
@@ -199,10 +160,10 @@ class PoolWriter:
     def missing(self, id: str, samples: int) -> list[int]:
         """Which of the sample indices 0 … ``samples`` − 1 question ``id`` does not have yet."""
         known = self.pool.questions.get(id)
-        there = {sample.recorded.index for sample in known.samples} if known else set()
+        there = {sample.index for sample in known.samples} if known else set()
         return [index for index in range(samples) if index not in there]
 
-    def append(self, question: PoolQuestion) -> None:
+    def append(self, question: RecordedQuestion) -> None:
         """Write one line and wait until it is on the disk.
 
         Raises:
@@ -242,43 +203,37 @@ def _to_line(row: dict[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _encode(question: PoolQuestion) -> dict[str, Any]:
+def _encode(question: RecordedQuestion) -> dict[str, Any]:
     return {
         "question": question.id,
-        "prompt_key": question.prompt_key,
+        "prompt_key": question.key,
         "prompt_tokens": question.prompt_tokens,
         "seconds": round(question.seconds, 3),
         "state": _pack(question.state),
-        "samples": [
-            {"seed": each.seed, "judge": each.judge, **_encode_sample(each.recorded)}
-            for each in question.samples
-        ],
+        "samples": [_encode_sample(each) for each in question.samples],
     }
 
 
-def _encode_sample(recorded: RecordedSample) -> dict[str, Any]:
-    mended = recorded.mended
+def _encode_sample(sample: RecordedSample) -> dict[str, Any]:
+    mended = sample.mended
     return {
-        **asdict(recorded),
+        **asdict(sample),
         "scores": {
-            key: [score.probabilities, score.suffix_tokens]
-            for key, score in recorded.scores.items()
+            key: [score.probabilities, score.suffix_tokens] for key, score in sample.scores.items()
         },
-        "state": _pack(recorded.state),
+        "state": _pack(sample.state),
         "mended": mended and {**asdict(mended), "sample": _encode_sample(mended.sample)},
     }
 
 
-def _decode(row: dict[str, Any]) -> PoolQuestion:
-    return PoolQuestion(
-        row["question"],
+def _decode(row: dict[str, Any]) -> RecordedQuestion:
+    return RecordedQuestion(
         row["prompt_key"],
         row["prompt_tokens"],
-        tuple(
-            PoolSample(_decode_sample(each), each["seed"], each["judge"]) for each in row["samples"]
-        ),
-        row["seconds"],
+        tuple(map(_decode_sample, row["samples"])),
         _unpack(row.get("state")),
+        row["question"],
+        row["seconds"],
     )
 
 
@@ -298,6 +253,8 @@ def _decode_sample(row: dict[str, Any]) -> RecordedSample:
         _unpack(row.get("state")),
         mended
         and RecordedMend(mended["written"], mended["read"], _decode_sample(mended["sample"])),
+        row.get("seed", 0),
+        row.get("judge"),
     )
 
 

@@ -121,7 +121,7 @@ def single(
         for number, sample in enumerate(drawn.samples[:samples]):
             answer = sample.read_answer(answer_type)
             right = comparer.grade(answer, question.answer)
-            tokens = drawn.prompt_tokens + sample.recorded.tokens
+            tokens = drawn.prompt_tokens + sample.tokens
             stated = answer.text if answer is not None else None
             outcomes.append(
                 Outcome(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import ScoreRow
 from ttc_cli.prompts import prompt_key
-from ttc_cli.types import Confidence, EngineInfo, Finish, Sampling
+from ttc_cli.search.sample import read_answer
+from ttc_cli.types import Answer, AnswerType, Confidence, EngineInfo, Finish, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class RecordedSample:
     ``pieces`` holds the number of characters each token added to ``text``, so that a lower token
     limit can be served exactly. ``scores`` is keyed by ``row_key``. ``state`` is the hidden state
     at its last token, None where it was not read. ``mended`` is how it went on from its first
-    wrong sum, None where there is none or nobody drew that.
+    wrong sum, None where there is none or nobody drew that. ``judge`` is what a judge thought of
+    it, ``seed`` what it was drawn with.
     """
 
     index: int
@@ -39,6 +41,12 @@ class RecordedSample:
     scores: Mapping[str, RecordedScore] = field(default_factory=dict)
     state: tuple[float, ...] | None = None
     mended: RecordedMend | None = None
+    seed: int = 0
+    judge: float | None = None
+
+    def read_answer(self, answer_type: AnswerType) -> Answer | None:
+        """What it answers, read from its text: how that is done changes, the text does not."""
+        return read_answer(self.text, self.finish, answer_type)
 
     def text_until(self, tokens: int) -> str:
         """The text after the first ``tokens`` tokens."""
@@ -60,12 +68,18 @@ class RecordedMend:
 
 @dataclass(frozen=True, slots=True)
 class RecordedQuestion:
-    """A prompt, by its ``prompt_key``, the samples drawn for it, the hidden state at its end."""
+    """A prompt, by its ``prompt_key``, the samples drawn for it, the hidden state at its end.
+
+    In a pool it is the question ``id``. ``seconds`` is the wall time since the one before was
+    kept: questions are drawn side by side, so that only the sum over a pool means something.
+    """
 
     key: str
     prompt_tokens: int
     samples: tuple[RecordedSample, ...]
     state: tuple[float, ...] | None = None
+    id: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,7 @@ class Trials:
 
     @cached_property
     def _flops_a_candidate(self) -> float:
-        drawn = [s.recorded.tokens for q in self.pool.questions.values() for s in q.samples]
+        drawn = [s.tokens for q in self.pool.questions.values() for s in q.samples]
         return 2.0 * self.pool.header.parameters * sum(drawn) / len(drawn)
 
 

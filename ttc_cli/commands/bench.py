@@ -276,7 +276,7 @@ def _describe(title: str, bench: Bench, file: Path) -> str:
         for question in bench.questions
         for sample in bench.pool.questions[question.id].samples[: bench.samples]
     ]
-    finished = sum(sample.recorded.finish == "stop" for sample in drawn) / len(drawn)
+    finished = sum(sample.finish == "stop" for sample in drawn) / len(drawn)
     return (
         f"## {title}\n\n{bench.samples} samples a question, temperature "
         f"{header.sampling.temperature:g}, at most {header.max_tokens} tokens a candidate, seed "
