@@ -23,8 +23,7 @@ SAPPHIRE_RAPIDS = Machine(
         *("amx_int8", "amx_tile", "avx", "avx2", "avx512_vnni", "avx512bw", "avx512f"),
         *("bmi2", "f16c", "fma"),
     ),
-    cores=4,
-    memory=16 * 10**9,
+    jobs=4,
 )
 CLANG = '#!/bin/sh\ncase "$1" in --version) echo "clang version {}.1.0";; esac\n'
 GCC = (

@@ -9,7 +9,7 @@ from ttc_cli.building.compilers import find_compilers
 from ttc_cli.building.machine import Machine
 from ttc_cli.errors import TtcError
 
-APPLE = Machine("Darwin", "arm64", ("Apple M4",), 8, 8 * 2**30)
+APPLE = Machine("Darwin", "arm64", ("Apple M4",), 5)
 
 
 def found(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
 
 import pytest
-from made_up import SAPPHIRE_RAPIDS, Computer
+from made_up import Computer
 
 from ttc_cli.building.machine import (
+    count_jobs,
     has_nvidia_gpu,
     name_package_command,
     read_features,
@@ -32,15 +33,13 @@ def test_features_are_what_changes_the_machine_code() -> None:
     ("cores", "gigabytes", "jobs"), [(4, 16, 4), (64, 16, 9), (8, 1, 1), (1, 64, 1)]
 )
 def test_jobs_fit_cores_and_memory(cores: int, gigabytes: int, jobs: int) -> None:
-    machine = replace(SAPPHIRE_RAPIDS, cores=cores, memory=gigabytes * 2**30 * 9 // 10)
-    assert machine.count_jobs() == jobs
+    assert count_jobs(cores, gigabytes * 2**30 * 9 // 10) == jobs
 
 
 def test_this_machine() -> None:
     machine = read_machine()
     assert machine.system in ("Linux", "Darwin")
-    assert machine.cores >= 1
-    assert machine.memory > 2**28
+    assert 1 <= machine.jobs <= (os.cpu_count() or 1)
 
 
 def test_a_mac(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from ttc_cli.errors import TtcError
 CLANG = Compiler("clang 19", "/usr/bin/clang-19", "/usr/bin/clang++-19")
 GCC12 = Compiler("gcc 12", "/usr/bin/gcc", "/usr/bin/g++")
 GCC14 = Compiler("gcc 14", "/usr/bin/gcc", "/usr/bin/g++")
-APPLE = Machine("Darwin", "arm64", ("Apple M4",), 8, 8 * 2**30)
+APPLE = Machine("Darwin", "arm64", ("Apple M4",), 5)
 GPU = "#!/bin/sh\necho 'GPU 0: X'\n"
 
 
@@ -54,7 +54,7 @@ def test_a_native_build_by_each_compiler_then_ever_fewer_instructions() -> None:
 def test_instructions_by_name_are_those_of_the_processor(
     architecture: str, features: str, levels: list[str]
 ) -> None:
-    machine = Machine("Linux", architecture, tuple(features.split()), 4, 2**34)
+    machine = Machine("Linux", architecture, tuple(features.split()), 4)
     assert [profile.instructions for profile in plan(ZIG, machine=machine)] == levels
 
 
@@ -101,7 +101,7 @@ def test_the_key_changes_with_all_that_the_build_depends_on_and_not_otherwise() 
     assert len(keys) == 8
     assert not any(set(key) & set(" /'") for key in keys)
     moved = replace(CLANG, cc="/opt/clang-19")
-    faster = replace(SAPPHIRE_RAPIDS, cores=64)
+    faster = replace(SAPPHIRE_RAPIDS, jobs=64)
     assert plan(moved, machine=faster)[0].key == plan(CLANG)[0].key
 
 

@@ -29,13 +29,15 @@ exec "{python}" -m ziglang {name} {cpu} "$@"
 
 
 class Workshop:
-    """Builds wheels of llama-cpp-python ``version``, ``jobs`` files at once.
+    """Builds wheels of llama-cpp-python ``version``, ``jobs`` files at once, for ``target``.
 
-    Build tools live in the cache, not beside ttc: a compiler is no part of it.
+    Build tools live in the cache, not in the environment of the Python ``target``: a compiler is no
+    part of ttc.
     """
 
-    def __init__(self, runner: Runner, cache: Path, version: str, jobs: int) -> None:
+    def __init__(self, runner: Runner, cache: Path, target: str, version: str, jobs: int) -> None:
         self._runner = runner
+        self._target = target
         self._wheels = cache / "wheels"
         self._build = cache / "build"
         self._tools = self._build / "tools"
@@ -72,7 +74,7 @@ class Workshop:
 
     def _fetch(self, profile: Profile, new: Path) -> bool:
         """Fetch a prebuilt wheel, and nothing else, from upstream's own index."""
-        command = [sys.executable, "-m", "pip", "--no-input", "--timeout", "10", "--retries", "1"]
+        command = [self._target, "-m", "pip", "--no-input", "--timeout", "10", "--retries", "1"]
         command += ["download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
         command += ["-d", str(new), self._wanted]
         command += ["--index-url", f"{_UPSTREAM}/{profile.instructions}"]
@@ -82,8 +84,7 @@ class Workshop:
         assert profile.compiler
         if not (self._make_tools() and self._fetch_source()):
             raise self._runner.fail(
-                "What compiling takes could not be fetched (is the package index reachable?)",
-                name_installer(),
+                "What compiling takes could not be fetched (is the package index reachable?)"
             )
         cc, cxx = profile.compiler.cc, profile.compiler.cxx
         if profile.compiler == ZIG:

@@ -58,7 +58,7 @@ class Installation:
         self._prefix = clone / ".venv" if clone else Path(sys.prefix)
         self._python = str(clone / ".venv/bin/python") if clone else sys.executable
         self._machine = read_machine()
-        self._jobs = options.jobs or self._machine.count_jobs()
+        self._jobs = options.jobs or self._machine.jobs
         self._cache = paths.cache_dir().absolute()
         self._version = _read_version(clone)
         targets = choose_targets(options.accelerator, self._machine, prebuilt=options.prebuilt)
@@ -112,8 +112,7 @@ class Installation:
         return wheels.prefer_measured(self._planned, self._cache / "wheels")
 
     def _is_set_up(self) -> bool:
-        known = (self._noted.get("fingerprint"), self._noted.get("dev"))
-        if self._options.rebuild or known != (self._fingerprint(), str(int(self._dev))):
+        if self._options.rebuild or self._noted.get("fingerprint") != self._fingerprint():
             return False
         if self._options.models and self._noted["checked"] == _UNTESTED:
             return False
@@ -122,7 +121,7 @@ class Installation:
 
     def _fingerprint(self) -> str:
         """Everything the result depends on that is cheap to know."""
-        digest = hashlib.sha256(str(self._prefix).encode())
+        digest = hashlib.sha256(f"{self._prefix} {self._dev}".encode())
         project = [self._clone / "pyproject.toml"] if self._clone else []
         for file in (*sorted(Path(__file__).parent.glob("*.*")), *project):
             digest.update(file.read_bytes())
@@ -152,7 +151,7 @@ class Installation:
             TtcError: none does, or something that all of them take cannot be had.
         """
         report.write_stamp(self._prefix, {})
-        workshop = Workshop(self._runner, self._cache, self._version, self._jobs)
+        workshop = Workshop(self._runner, self._cache, self._python, self._version, self._jobs)
         model: str | None = None
         failed = []
         for profile in self._profiles:
@@ -172,8 +171,7 @@ class Installation:
                 failed.append(profile.label)
                 continue
             if not self._pip("install", "--no-deps", "--force-reinstall", str(wheel)):
-                message = f"{wheel} could not be installed"
-                raise self._runner.fail(message, f"{name_installer()} --rebuild")
+                raise self._runner.fail(f"{wheel} could not be installed", "--rebuild")
             if model is None:
                 # Only now: with no engine there, ttc would pull in and compile a plain one.
                 self._install_ttc()
@@ -191,25 +189,22 @@ class Installation:
             failed.append(profile.label)
             wheels.mark_crashed(folder)
         tried = "; ".join(failed) or "nothing new; all crashed before"
-        message = f"No build of llama.cpp works here. Tried: {tried}"
-        raise self._runner.fail(message, f"{name_installer()} --rebuild")
+        raise self._runner.fail(f"No build of llama.cpp works here. Tried: {tried}", "--rebuild")
 
     def _install_ttc(self) -> None:
-        if not self._clone:
-            return
-        print("==> Installing ttc and what it needs")
-        if not self._pip("install", "-e", f"{self._clone}{'[dev]' * self._dev}"):
-            raise self._runner.fail(
-                "ttc's Python packages could not be installed (is the package index reachable?)",
-                name_installer(),
-            )
+        if self._clone:
+            print("==> Installing ttc and what it needs")
+            if not self._pip("install", "-e", f"{self._clone}{'[dev]' * self._dev}"):
+                raise self._runner.fail(
+                    "ttc's Python packages could not be installed (is the package index reachable?)"
+                )
 
     def _decodes(self, model: str) -> bool:
         """Whether the build that is installed survives a real decode."""
         print("==> Testing it: a real decode in a child process")
         status = self._runner.run("test", self._name_test(model, "--fresh"))
         if status not in (0, _BAD_BUILD):
-            raise self._runner.fail("the test could not be run", f"{name_installer()} --rebuild")
+            raise self._runner.fail("the test could not be run", "--rebuild")
         return status == 0
 
     def _fetch_check_model(self) -> str:

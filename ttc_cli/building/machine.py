@@ -28,7 +28,7 @@ _PACKAGE_MANAGERS = {
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``system`` and ``architecture`` are uname's words, ``memory`` bytes.
+    """``system`` and ``architecture`` are uname's words; ``jobs`` files can be compiled at once.
 
     ``features`` are instruction sets by Linux's names, and what else decides on machine code.
     """
@@ -36,12 +36,7 @@ class Machine:
     system: str
     architecture: str
     features: tuple[str, ...]
-    cores: int
-    memory: int
-
-    def count_jobs(self) -> int:
-        """How many files to compile at once: each takes up to some 1.5 GB."""
-        return max(1, min(self.cores, self.memory // (1500 * 2**20)))
+    jobs: int
 
 
 def read_machine() -> Machine:
@@ -52,9 +47,14 @@ def read_machine() -> Machine:
         # hardware.read_memory takes psutil here, which may not be installed yet
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     else:
-        features = read_features(_read("/proc/cpuinfo"), architecture)
+        features = read_features(ask("cat", "/proc/cpuinfo"), architecture)
         memory = hardware.read_memory().total
-    return Machine(system, architecture, features, hardware.count_cores(), memory)
+    return Machine(system, architecture, features, count_jobs(hardware.count_cores(), memory))
+
+
+def count_jobs(cores: int, memory: int) -> int:
+    """How many files to compile at once: each takes up to some 1.5 GB of ``memory`` (bytes)."""
+    return max(1, min(cores, memory // (1500 * 2**20)))
 
 
 def read_features(cpuinfo: str, architecture: str) -> tuple[str, ...]:
@@ -63,13 +63,6 @@ def read_features(cpuinfo: str, architecture: str) -> tuple[str, ...]:
     names = {name for name in flags[1].split() if _FEATURE.fullmatch(name)} if flags else set()
     parts = re.findall(r"^CPU part\s*: (.*)", cpuinfo, re.MULTILINE)
     return (*sorted(names), *sorted(set(parts) if architecture != "x86_64" else ()))
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def has_nvidia_gpu() -> bool:

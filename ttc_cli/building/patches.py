@@ -1,18 +1,4 @@
-"""What is mended in llama.cpp before it is compiled.
-
-``fixes.h`` is included at the head of every file. It cures three things:
-
-* gcc ≤ 12 takes the operand of ldtilecfg for a pointer, so the optimiser drops most of the tile
-  configuration, and the first decode on a machine with AMX faults.
-* Without OpenMP, a decode thread that waits for the others spins and never yields: beside any busy
-  program each of the hundreds of barriers of a step costs a time slice (measured: 5 tokens/s at 16
-  streams, 57 to 74 with this).
-* Attention on a processor walks over every cell of the cache, for every candidate and head, to skip
-  those that belong to other candidates: with 32 of them a third of a step. And from 64 tokens on it
-  computes whole tiles of the mask, although candidates that are judged together see a sixteenth of
-  them. ``quicken_attention`` puts the calls into the source that skip masked cells many at a time
-  and choose between tiles and rows.
-"""
+"""What is mended in llama.cpp before it is compiled; ``fixes.h`` says why."""
 
 from __future__ import annotations
 

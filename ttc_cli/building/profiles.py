@@ -36,7 +36,10 @@ _NEEDS = {
         "ROCm needs hipcc, which comes with the ROCm development packages.",
         ("hipcc", "rocm-hip-devel", "hip"),
     ),
+    "sycl": ("icpx", "SYCL needs Intel's oneAPI compilers icx and icpx on the PATH.", ()),
 }
+
+_ONEAPI = "/opt/intel/oneapi/setvars.sh"
 
 # Versions of CUDA (× 10) that upstream's index has libraries for.
 _PREBUILT_CUDA = (132, 131, 130, 129, 128, 126, 125, 124, 123, 122, 121, 118)
@@ -107,14 +110,11 @@ def choose_targets(wanted: str, machine: Machine, *, prebuilt: bool) -> list[tup
     if chosen == "cuda" and not prebuilt and not find_program("nvcc"):
         print("A CUDA GPU but no nvcc: taking upstream's prebuilt CUDA library, if it can be had.")
         prebuilt = True
-    if chosen == "sycl" and not find_program("icpx"):
-        raise TtcError(
-            "SYCL needs Intel's oneAPI compilers icx and icpx on the PATH.",
-            f"source /opt/intel/oneapi/setvars.sh && {name_installer()} --accelerator sycl",
-        )
-    program, message, packages = _NEEDS.get(chosen, ("", "", ()))
-    if program and not prebuilt and not find_program(program):
-        raise TtcError(message, name_package_command(*packages))
+    if chosen == "sycl" or (chosen in _NEEDS and not prebuilt):
+        program, message, packages = _NEEDS[chosen]
+        if not find_program(program):
+            oneapi = f"source {_ONEAPI} && {name_installer()} --accelerator sycl"
+            raise TtcError(message, name_package_command(*packages) if packages else oneapi)
     falls_back = wanted == "auto" if chosen == "cuda" else chosen == "cpu" and prebuilt
     targets = [(chosen, _name_folder(chosen) if prebuilt else "")]
     return targets + [("cpu", "")] * (falls_back and can_compile(machine))

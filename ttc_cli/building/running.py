@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ttc_cli import children
 from ttc_cli.errors import TtcError
-from ttc_cli.paths import open_in_place
+from ttc_cli.paths import name_installer, open_in_place
 
 # What would make pip or Python look elsewhere than in the environment that is being set up.
 _MISLEADING = {
@@ -67,11 +67,13 @@ class Runner:
                 printed = process.communicate()[0].decode(errors="replace").strip()
         return "" if process.returncode else printed
 
-    def fail(self, message: str, hint: str | None = None) -> TtcError:
-        """Print the end of the log; returns the error to raise."""
+    def fail(self, message: str, flag: str = "") -> TtcError:
+        """Print the end of the log; returns the error to raise, which offers ``flag``."""
         lines = self.log.read_text(errors="replace").splitlines()[-15:]
         print("", *(f"    {line}" for line in lines), sep="\n", file=sys.stderr)
-        return TtcError(f"{message}. The whole log: {self.log}", hint)
+        return TtcError(
+            f"{message}. The whole log: {self.log}", f"{name_installer()} {flag}".strip()
+        )
 
     def _start(
         self, command: Sequence[str], stdout: int, stderr: int | None, added: dict[str, str]
