@@ -3,14 +3,15 @@
 import re
 from pathlib import Path
 
-from ttc_cli.commands.docs import PAGE, make_page
+from cli_page import PAGE, make_page
+
 from ttc_cli.main import EXIT_CODES
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_is_what_help_prints():
-    assert PAGE.read_text(encoding="utf-8") == make_page(), "python -m ttc_cli.commands.docs"
+    assert PAGE.read_text(encoding="utf-8") == make_page(), "python tests/commands/cli_page.py"
 
 
 def test_every_command_has_its_section():

@@ -1,9 +1,7 @@
-"""Writes ``docs/cli.md`` from ``--help``: ``python -m ttc_cli.commands.docs [--check]``."""
+"""Writes ``docs/cli.md`` from ``--help``: ``python tests/commands/cli_page.py``."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 _HEAD = """\
 # The command line
 
-What `--help` prints, for every command. Made by `python -m ttc_cli.commands.docs`; a test keeps
+What `--help` prints, for every command. Made by `python tests/commands/cli_page.py`; a test keeps
 it up to date.
 """
 
@@ -41,17 +39,5 @@ def _walk(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:
                 yield from _walk(found, below, context)
 
 
-def main() -> int:
-    """Write the page, or with ``--check`` say whether it is the one that would be written."""
-    page = make_page()
-    if "--check" not in sys.argv[1:]:
-        write_whole(PAGE, page)
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
-        return 0
-    sys.stderr.write(f"{os.path.relpath(PAGE)} is not up to date: {sys.executable} -m {__name__}\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    write_whole(PAGE, make_page())
