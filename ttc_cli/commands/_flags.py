@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -79,28 +80,52 @@ Data = Annotated[
         "math500, aime, arc, mmlu from the hub.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option(help="Only the first N questions.", min=1, metavar="N")]
-Part = Annotated[
-    str | None, typer.Option(help="Questions of the data, as 0:50.", metavar="START:STOP")
-]
-Drawn = Annotated[int, typer.Option(help="Samples drawn for a question.", min=2, metavar="N")]
-DrawnAt = Annotated[
-    float | None,
-    typer.Option(
-        "--temperature",
-        help="Temperature of the samples.  [default: the model's own]",
-        min=0.0,
-        metavar="T",
-    ),
-]
-Longest = Annotated[int, typer.Option("--max-tokens", help="The longest sample, in tokens.", min=1)]
-PoolSeed = Annotated[int, typer.Option("--seed", help="Seed of the samples.", min=0)]
-Pools = Annotated[
-    Path | None,
-    typer.Option(
-        "--pools", help="Folder of the pools.  [default: pools in ttc's data folder]", metavar="DIR"
-    ),
-]
-
 Quiet = Annotated[bool, output("--quiet", "-q", help="Nothing on stderr but errors.")]
 Seed = Annotated[int, thinking(help="Same seed, machine and flags: same text.", min=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Whether a missing model is downloaded, and what it computes with."""
+
+    yes: Yes = False
+    threads: Threads = None
+    gpu_layers: GpuLayers = None
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Of which questions samples are drawn, and how."""
+
+    part: Annotated[
+        str | None, typer.Option(help="Questions of the data, as 0:50.", metavar="START:STOP")
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="Temperature of the samples.  [default: the model's own]", min=0.0, metavar="T"
+        ),
+    ] = None
+    max_tokens: Annotated[int, typer.Option(help="The longest sample, in tokens.", min=1)] = 512
+    seed: Annotated[int, typer.Option(help="Seed of the samples.", min=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool(Samples):
+    """Which samples a pool must hold, and where it lies."""
+
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first N questions.", min=1, metavar="N")
+    ] = None
+    samples: Annotated[
+        int, typer.Option(help="Samples drawn for a question.", min=2, metavar="N")
+    ] = 16
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--pools",
+            help="Folder of the pools.  [default: pools in ttc's data folder]",
+            metavar="DIR",
+        ),
+    ] = None
+    parallel: Parallel = None

@@ -54,9 +54,9 @@ def grouped(command: Callable[..., _T]) -> Callable[..., _T]:
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[tuple[str, Any, Any]] = []
-    for name in inspect.signature(command).parameters:
+    for name, parameter in inspect.signature(command).parameters.items():
         if name not in groups:
-            parameters.append((name, hints[name], inspect.Parameter.empty))
+            parameters.append((name, hints[name], parameter.default))
             continue
         own = get_type_hints(groups[name], include_extras=True)
         parameters += [(each.name, own[each.name], each.default) for each in fields(groups[name])]

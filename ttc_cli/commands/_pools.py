@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ttc_cli import crash
 from ttc_cli.bench import drawing
 from ttc_cli.bench.datasets import Question, find
 from ttc_cli.bench.pool import Pool
+from ttc_cli.commands import _flags as flags
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import UsageError
@@ -33,51 +33,37 @@ from ttc_cli.views import words
 
 @dataclass(frozen=True, slots=True)
 class PoolRequest:
-    """The samples that are wanted, of any model: ``settings`` are what it is loaded under.
+    """The samples that are wanted of any model, which is loaded under ``settings``.
 
-    ``data`` is what the questions are called, ``folder`` where pools lie.
+    ``data`` is what the questions are called.
     """
 
     data: str
     questions: Sequence[Question]
-    samples: int
-    temperature: float | None
-    max_tokens: int
-    seed: int
-    folder: Path
+    asked: flags.Pool
     settings: Settings
 
 
-def read_request(flags: Mapping[str, Any]) -> PoolRequest:
-    """What ``flags`` of the command line, and the configuration behind them, ask for.
+def read_request(data: str, asked: flags.Pool, machine: flags.Machine) -> PoolRequest:
+    """What the flags, and the configuration behind them, ask for.
 
     Raises:
         UsageError: flags contradict each other, or the data cannot be understood.
         NetworkError: a named set is not here and the hub does not give it.
     """
-    limit, part = flags["limit"], flags["part"]
-    if limit is not None and part is not None:
+    if asked.limit is not None and asked.part is not None:
         raise UsageError("--limit and --part contradict each other.", "leave one out")
     config = load_config()
-    questions = find(flags["data"], f":{limit}" if limit is not None else part)
-    limits = Budget(tokens_per_candidate=flags["max_tokens"])
+    questions = find(data, f":{asked.limit}" if asked.limit is not None else asked.part)
     longest = max((each.problem.text for each in questions), key=len)
-    names = ("threads", "gpu_layers", "parallel")
-    machine = {name: config.get(name, flags[name]) for name in names}
-    return PoolRequest(
-        data=Path(flags["data"]).stem,
-        questions=questions,
-        samples=flags["samples"],
-        temperature=flags["temperature"],
-        max_tokens=flags["max_tokens"],
-        seed=flags["seed"],
-        folder=flags["folder"] or data_dir() / "pools",
-        settings=Settings(
-            **machine,
-            answer=flags["max_tokens"],
-            context=choosing.estimate_context(longest, limits),
-        ),
+    settings = Settings(
+        threads=config.get("threads", machine.threads),
+        gpu_layers=config.get("gpu_layers", machine.gpu_layers),
+        parallel=config.get("parallel", asked.parallel),
+        answer=asked.max_tokens,
+        context=choosing.estimate_context(longest, Budget(tokens_per_candidate=asked.max_tokens)),
     )
+    return PoolRequest(Path(data).stem, questions, asked, settings)
 
 
 class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
@@ -104,17 +90,18 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         self._engine: Engine | None = None
         self._watch = contextlib.ExitStack()
         self.label = label_model(model)
-        self.sampling = choosing.choose_sampling(model, request.temperature)
+        self.sampling = choosing.choose_sampling(model, request.asked.temperature)
 
     @property
     def file(self) -> Path:
         """The pool's: another way of drawing has another name."""
-        request = self._request
-        drawn = asdict(self.sampling) | {"max_tokens": request.max_tokens, "seed": request.seed}
+        asked = self._request.asked
+        drawn = asdict(self.sampling) | {"max_tokens": asked.max_tokens, "seed": asked.seed}
         text = f"{files.read_hash(self._model)} {json.dumps(drawn, sort_keys=True)}"
         key = hashlib.sha256(text.encode()).hexdigest()[:8]
         label = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.label)
-        return request.folder / f"{label}-{request.data}-{key}.jsonl"
+        folder = asked.folder or data_dir() / "pools"
+        return folder / f"{label}-{self._request.data}-{key}.jsonl"
 
     def load(self) -> tuple[Engine, Chat]:
         """The engine, with room for the longest question, and its chat template."""
@@ -133,7 +120,7 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
             TtcError: the model cannot be loaded, or fails; what was drawn is kept.
         """
         request, file, ticker = self._request, self.file, Ticker(self._out)
-        whole = drawing.read_whole(file, request.questions, request.samples)
+        whole = drawing.read_whole(file, request.questions, request.asked.samples)
         if whole is not None:
             return whole
 
@@ -148,14 +135,14 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
             chat,
             sha256=files.read_hash(self._model),
             sampling=self.sampling,
-            max_tokens=request.max_tokens,
-            seed=request.seed,
+            max_tokens=request.asked.max_tokens,
+            seed=request.asked.seed,
             build=f"llama-cpp-python {version('llama-cpp-python')}",
             template_arguments=dict(self._model.entry.template_arguments),
             settings={"threads": request.settings.threads},
         )
         filling = drawing.fill(
-            file, header, engine, chat, request.questions, request.samples, told=tell
+            file, header, engine, chat, request.questions, request.asked.samples, told=tell
         )
         return run_tasks(filling), file
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ttc_cli import crash
+from ttc_cli.answers import Comparer
+from ttc_cli.bench.solutions import Sampler
 from ttc_cli.bench.verifier_trials import Separation
+from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._tables import print_table, word_number
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.models import files
+from ttc_cli.models.files import Model
 from ttc_cli.output import Output
 from ttc_cli.prompts import Chat
 from ttc_cli.settings.config import load_config
@@ -20,39 +24,44 @@ from ttc_cli.signals import run_aside
 from ttc_cli.solving import choosing, verifier_models
 from ttc_cli.solving.loading import load_models
 from ttc_cli.solving.request import label_model
-from ttc_cli.types import Sampling
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import Verifier, VerifierContext
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedVerifiers:
-    """A loaded model and the verifiers made for it; ``fingerprint`` gives its file's sha256."""
+    """A loaded model and the verifiers made for it."""
 
+    model: Model
     label: str
     engine: Engine
     chat: Chat
-    sampling: Sampling
     verifiers: tuple[Verifier, ...]
-    fingerprint: Callable[[], str]
+
+    def make_sampler(self, comparer: Comparer, samples: int, asked: flags.Samples) -> Sampler:
+        """What draws ``samples`` solutions of a question, as the flags ask."""
+        sampling = choosing.choose_sampling(self.model, asked.temperature)
+        return Sampler(
+            self.engine, self.chat, comparer, samples, sampling, asked.max_tokens, asked.seed
+        )
 
 
 @contextlib.contextmanager
 def load_verifiers(
-    wanted: Sequence[str], flags: Mapping[str, Any], out: Output
+    wanted: Sequence[str], name: str | None, machine: flags.Machine, out: Output
 ) -> Iterator[LoadedVerifiers]:
-    """Load the model that ``flags`` of the command line name, and what ``wanted`` need beside it.
+    """Load the model called ``name``, and what the verifiers ``wanted`` need beside it.
 
     All is closed when the context ends.
     """
     config = load_config()
     settings = Settings(
-        threads=config.get("threads", flags["threads"]),
-        gpu_layers=config.get("gpu_layers", flags["gpu_layers"]),
+        threads=config.get("threads", machine.threads),
+        gpu_layers=config.get("gpu_layers", machine.gpu_layers),
         certainty=registry.wants_certainty(wanted),
     )
-    confirm = None if flags["yes"] else choosing.decline
-    model = choosing.choose_model(config.get("model", flags["model"]))
+    confirm = None if machine.yes else choosing.decline
+    model = choosing.choose_model(config.get("model", name))
     choice = verifier_models.choose_verifier_models(wanted, settings)
     verifier_models.warn_of(choice.models, out.warn)
     sandbox = verifier_models.find_sandbox(wanted, out.warn)
@@ -62,26 +71,20 @@ def load_verifiers(
     ]
     label = label_model(model)
     out.status(f"loading {label} …")
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(crash.watched())
-        loaded = run_aside(lambda: load_models(model, settings, others))
-        stack.callback(loaded.close)
+    with (
+        crash.watched(),
+        contextlib.closing(run_aside(lambda: load_models(model, settings, others))) as loaded,
+    ):
         engine = loaded.engine
         chat = Chat(engine.info, model.entry.template_arguments)
-
-        def fingerprint() -> str:
-            return files.read_hash(model)
-
         context = VerifierContext(
             chat,
             load=loaded.verifying.__getitem__,
             engine=engine,
-            fingerprint=fingerprint,
+            fingerprint=lambda: files.read_hash(model),
             sandbox=sandbox,
         )
-        sampling = choosing.choose_sampling(model, flags["temperature"])
-        verifiers = registry.build(choice.verifiers, context)
-        yield LoadedVerifiers(label, engine, chat, sampling, verifiers, fingerprint)
+        yield LoadedVerifiers(model, label, engine, chat, registry.build(choice.verifiers, context))
 
 
 def describe(found: Separation) -> dict[str, Any]:

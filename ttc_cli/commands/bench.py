@@ -5,8 +5,8 @@ stdout carries the report (Markdown, or JSON), stderr everything else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ import typer.core
 
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._help import make_group, show_examples
+from ttc_cli.commands._help import grouped, make_group, show_examples
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import policies_dir, write_whole
@@ -65,12 +65,10 @@ app = make_group(
 STRATEGIES = "majority,weighted,best-of-n,auto:quick,auto:normal,auto:deep"
 
 
-@app.command("run", epilog=EPILOG)
-def run(
-    ctx: typer.Context,
-    data: flags.Data,
-    limit: flags.Limit = None,
-    part: flags.Part = None,
+@dataclass(frozen=True, slots=True)
+class BenchFlags:
+    """What is compared on a pool, and where it is written."""
+
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,7 +77,7 @@ def run(
             help="Models, with commas or several times.",
             autocompletion=completion.complete_models,
         ),
-    ] = None,
+    ] = None
     strategies: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,25 +87,20 @@ def run(
             f"[default: {STRATEGIES}]",
             autocompletion=completion.complete_strategies,
         ),
-    ] = None,
-    samples: flags.Drawn = 16,
+    ] = None
     runs: Annotated[
         int, typer.Option(help="Orders of the samples that auto is averaged over.", min=1)
-    ] = 20,
-    temperature: flags.DrawnAt = None,
-    max_tokens: flags.Longest = 512,
-    seed: flags.PoolSeed = 0,
-    folder: flags.Pools = None,
+    ] = 20
     out_folder: Annotated[
         Path | None,
         typer.Option(
             "--out", "-o", metavar="DIR", help="Also write report.md, rows.jsonl and curves there."
         ),
-    ] = None,
+    ] = None
     traces: Annotated[
         list[Path] | None,
         typer.Option(help="Answers of another tool, graded alike (JSONL).", metavar="FILE"),
-    ] = None,
+    ] = None
     policy: Annotated[
         str | None,
         typer.Option(
@@ -115,14 +108,14 @@ def run(
             metavar="NAME",
             autocompletion=completion.complete_policy,
         ),
-    ] = None,
+    ] = None
     baseline: Annotated[
         str | None,
         typer.Option(help="The strategy that McNemar's tests compare with.", metavar="NAME"),
-    ] = None,
+    ] = None
     flight: Annotated[
         int, typer.Option(help="Questions at once on the model, for live strategies.", min=1)
-    ] = 1,
+    ] = 1
     live: Annotated[
         int,
         typer.Option(
@@ -130,11 +123,16 @@ def run(
             min=0,
             metavar="N",
         ),
-    ] = 0,
-    yes: flags.Yes = False,
-    threads: flags.Threads = None,
-    gpu_layers: flags.GpuLayers = None,
-    parallel: flags.Parallel = None,
+    ] = 0
+
+
+@app.command("run", epilog=EPILOG)
+@grouped
+def run(
+    data: flags.Data,
+    asked: BenchFlags,
+    pool: flags.Pool,
+    machine: flags.Machine,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -149,31 +147,32 @@ def run(
     from ttc_cli.settings.config import load_config
     from ttc_cli.solving import verifier_models
 
-    rivals = contenders.parse(_split(strategies or [STRATEGIES]), samples)
+    rivals = contenders.parse(_split(asked.strategies or [STRATEGIES]), pool.samples)
     for rival in rivals:
         verifier_models.refuse_foreign(rival.verifiers, "a bench")
+    out_folder = asked.out_folder
     if out_folder is not None:
         curves.require_plotting()
         out_folder.mkdir(parents=True, exist_ok=True)
-    request = read_request(ctx.params)
+    request = read_request(data, pool, machine)
     out = Output(quiet)
-    wanted: Sequence[str | None] = _split(models or []) or [load_config().get("model", None)]
+    wanted: Sequence[str | None] = _split(asked.models or []) or [load_config().get("model", None)]
     documents, reports = [], []
     for name in wanted:
-        bench, file, found, checked = _bench(name, rivals, request, ctx.params, out)
-        pool = bench.pool
-        title = f"{pool.header.model}, {len(request.questions)} questions of {request.data}"
-        report = bench.write_up(found, _describe(title, bench, file), baseline)
+        bench, file, found, checked = _bench(name, rivals, request, asked, out, yes=machine.yes)
+        label = bench.pool.header.model
+        title = f"{label}, {len(request.questions)} questions of {request.data}"
+        report = bench.write_up(found, _describe(title, bench, file), asked.baseline)
         reports.append(f"{report}\n{checked}" if checked else report)
-        documents.append(_document(found, pool, file))
+        documents.append(_document(found, label, file))
         if out_folder is not None:
-            label = f"-{pool.header.model}" if len(wanted) > 1 else ""
+            suffix = f"-{label}" if len(wanted) > 1 else ""
             on_lines = {row.name for rows in found.lines.values() for row in rows}
             points = [row for row in found.rows if row.name not in on_lines]
-            curves.draw_curves(found.lines, points, title, out_folder, f"curves{label}")
-            curves.draw_bins(found.lines_by_bin, title, out_folder, f"curves-by-bin{label}")
+            curves.draw_curves(found.lines, points, title, out_folder, f"curves{suffix}")
+            curves.draw_bins(found.lines_by_bin, title, out_folder, f"curves-by-bin{suffix}")
             first = len(documents) == 1
-            write_outcomes(out_folder / "rows.jsonl", pool.header.model, found, first=first)
+            write_outcomes(out_folder / "rows.jsonl", label, found, first=first)
             write_whole(out_folder / "report.md", "\n\n".join(reports))
     if as_json:
         out.document({"v": 1, "data": data, "models": documents})
@@ -191,13 +190,12 @@ def _bench(
     name: str | None,
     rivals: Sequence[Contender],
     request: PoolRequest,
-    asked: Mapping[str, Any],
+    asked: BenchFlags,
     out: Output,
+    *,
+    yes: bool,
 ) -> tuple[Bench, Path, Comparison, str]:
-    """Draw what is missing, run what is live, compare; last a table of the live check.
-
-    ``asked`` holds the flags.
-    """
+    """Draw what is missing, run what is live, compare; last a table of the live check."""
     from ttc_cli.answers import Comparer
     from ttc_cli.bench.comparison import Bench
     from ttc_cli.bench.traces import read_traces
@@ -212,23 +210,21 @@ def _bench(
 
     with (
         Comparer() as comparer,
-        PoolModel(request, name, out, yes=asked["yes"], certainty=certainty) as model,
+        PoolModel(request, name, out, yes=yes, certainty=certainty) as model,
     ):
-        theirs = [
-            read_traces(trace, request.questions, comparer) for trace in asked["traces"] or ()
-        ]
+        theirs = [read_traces(trace, request.questions, comparer) for trace in asked.traces or ()]
         pool, file = model.obtain_pool()
-        table = _choose_table(asked["policy"], pool)
+        table = _choose_table(asked.policy, pool)
         bench = Bench(
-            pool, request.questions, rivals, comparer, request.samples, asked["runs"], table
+            pool, request.questions, rivals, comparer, request.asked.samples, asked.runs, table
         )
         live: dict[str, list[Outcome]] = {}
         checked = ""
-        count = min(asked["live"], len(request.questions))
+        count = min(asked.live, len(request.questions))
         if count or any(each.live for each in rivals):
             engine, chat = model.load()
             kept = model.file.with_suffix(f".{pool.header.prompt_format[:8]}.live.jsonl")
-            live = run_tasks(bench.run_live(engine, chat, kept, flight=asked["flight"], told=tell))
+            live = run_tasks(bench.run_live(engine, chat, kept, flight=asked.flight, told=tell))
             if count:
                 checked = run_tasks(bench.check_live(engine, chat, count, tell))
         model.close()
@@ -285,7 +281,7 @@ def _describe(title: str, bench: Bench, file: Path) -> str:
     )
 
 
-def _document(comparison: Comparison, pool: Pool, path: Path) -> dict[str, Any]:
+def _document(comparison: Comparison, model: str, path: Path) -> dict[str, Any]:
     def tell(row: Any) -> dict[str, Any]:
         return {**asdict(row), "interval": list(row.interval)}
 
@@ -304,7 +300,7 @@ def _document(comparison: Comparison, pool: Pool, path: Path) -> dict[str, Any]:
             "reached": found.reached,
         }
     return {
-        "model": pool.header.model,
+        "model": model,
         "pool": str(path),
         "rows": [tell(row) for row in comparison.rows],
         "curves": {name: [tell(row) for row in rows] for name, rows in comparison.lines.items()},

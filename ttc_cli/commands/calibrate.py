@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._help import PanelCommand, show_examples
+from ttc_cli.commands._help import PanelCommand, grouped, show_examples
 from ttc_cli.commands._policy_words import word_policy
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import policies_dir
@@ -34,12 +34,13 @@ app = typer.Typer()
 
 
 @app.command(cls=PanelCommand, epilog=EPILOG)
+@grouped
 def calibrate(
-    ctx: typer.Context,
     data: flags.Data,
-    limit: flags.Limit = None,
-    part: flags.Part = None,
     model: flags.Model = None,
+    *,
+    pool: flags.Pool,
+    machine: flags.Machine,
     name: Annotated[
         str | None,
         typer.Option(
@@ -50,14 +51,9 @@ def calibrate(
         bool,
         typer.Option("--self", help="No labels: the majority of all samples stands for them."),
     ] = False,
-    samples: flags.Drawn = 16,
     runs: Annotated[
         int, typer.Option(help="Orders of the samples that a setting is tried over.", min=1)
     ] = 4,
-    temperature: flags.DrawnAt = None,
-    max_tokens: flags.Longest = 512,
-    seed: flags.PoolSeed = 0,
-    folder: flags.Pools = None,
     out_file: Annotated[
         Path | None,
         typer.Option(
@@ -67,10 +63,6 @@ def calibrate(
             metavar="FILE",
         ),
     ] = None,
-    yes: flags.Yes = False,
-    threads: flags.Threads = None,
-    gpu_layers: flags.GpuLayers = None,
-    parallel: flags.Parallel = None,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -84,20 +76,20 @@ def calibrate(
     from ttc_cli.commands._pools import PoolModel, read_request
 
     out = Output(quiet)
-    request = read_request(ctx.params)
+    request = read_request(data, pool, machine)
     chosen = load_config().get("model", model)
-    with Comparer() as comparer, PoolModel(request, chosen, out, yes=yes) as drawing:
+    with Comparer() as comparer, PoolModel(request, chosen, out, yes=machine.yes) as drawing:
         name = name or f"{drawing.label}-{request.data}"
         check_name(name)
-        pool, _ = drawing.obtain_pool()
+        drawn, _ = drawing.obtain_pool()
         drawing.close()
         ticker = Ticker(out)
         labelled = list(request.questions)
         if own_labels:
-            labelled = calibration.label_by_majority(pool, request.questions, comparer)
+            labelled = calibration.label_by_majority(drawn, request.questions, comparer)
         policy = run_tasks(
             calibration.calibrate(
-                pool,
+                drawn,
                 labelled,
                 comparer,
                 name=name,

@@ -16,7 +16,7 @@ import typer
 from ttc_cli.builtin import split_names
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._help import make_group, show_examples
+from ttc_cli.commands._help import grouped, make_group, show_examples
 from ttc_cli.commands._tables import print_table, word_number
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.models import files, gguf
@@ -137,8 +137,8 @@ def _verdicts_of(model: files.Model) -> dict[str, Verdict]:
 
 
 @app.command("test", epilog=EPILOG)
+@grouped
 def run_test(
-    ctx: typer.Context,
     names: Annotated[
         list[str],
         typer.Argument(
@@ -148,6 +148,9 @@ def run_test(
         ),
     ],
     model: flags.Model = None,
+    *,
+    drawn: flags.Samples,
+    machine: flags.Machine,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -156,22 +159,17 @@ def run_test(
             metavar="FILE",
         ),
     ] = None,
-    part: flags.Part = None,
     sampled: Annotated[
         bool, typer.Option("--sampled", help="Test all on solutions the model draws itself.")
     ] = False,
-    samples: flags.Drawn = 4,
-    max_tokens: flags.Longest = 512,
-    temperature: flags.DrawnAt = None,
-    seed: flags.Seed = 0,
+    samples: Annotated[
+        int, typer.Option(help="Samples drawn for a question.", min=2, metavar="N")
+    ] = 4,
     check: flags.Check = None,
     remember: Annotated[
         bool,
         typer.Option("--remember/--no-remember", help="Let 'ttc solve' heed what was found."),
     ] = True,
-    yes: flags.Yes = False,
-    threads: flags.Threads = None,
-    gpu_layers: flags.GpuLayers = None,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -182,7 +180,6 @@ def run_test(
     reaches down to 0.5 is refused weight from now on.
     """
     from ttc_cli.answers import Comparer
-    from ttc_cli.bench.solutions import Sampler
     from ttc_cli.bench.verifier_trials import try_verifiers
     from ttc_cli.commands._verifier_trials import describe, load_verifiers, print_report
 
@@ -190,17 +187,15 @@ def run_test(
     wanted += [f"check={check}"] if check else []
     entries = [registry.find(registry.parse(each).name) for each in wanted]
     out = Output(quiet)
-    with Comparer() as comparer, load_verifiers(wanted, ctx.params, out) as loaded:
-        sampler = Sampler(
-            loaded.engine, loaded.chat, comparer, samples, loaded.sampling, max_tokens, seed
-        )
+    with Comparer() as comparer, load_verifiers(wanted, model, machine, out) as loaded:
+        sampler = loaded.make_sampler(comparer, samples, drawn)
         found = run_tasks(
             try_verifiers(
                 sampler,
                 loaded.verifiers,
                 [sampled or entry.reads == "sampling" for entry in entries],
                 data=data,
-                part=part,
+                part=drawn.part,
                 told=out.status,
             )
         )
@@ -235,7 +230,7 @@ def _remember(found: Sequence[Separation], loaded: LoadedVerifiers) -> None:
             date=date.today().isoformat(),
         )
     if fresh:
-        path, sha256 = verdicts_path(), loaded.fingerprint()
+        path, sha256 = verdicts_path(), files.read_hash(loaded.model)
         known = read_verdicts(path)
         write_verdicts(path, known | {(sha256, name): each for name, each in fresh.items()})
 
@@ -254,8 +249,8 @@ def _speak_out(found: Sequence[Separation], model: str, out: Output, *, remember
 
 
 @app.command(epilog=EPILOG)
+@grouped
 def fit(
-    ctx: typer.Context,
     questions: Annotated[
         Path, typer.Argument(metavar="QUESTIONS", help="Labelled questions (JSONL).")
     ],
@@ -263,16 +258,12 @@ def fit(
         Path, typer.Option("--out", "-o", help="Where the probe is written.", metavar="FILE")
     ],
     model: flags.Model = None,
-    part: flags.Part = None,
+    *,
+    drawn: flags.Samples,
+    machine: flags.Machine,
     samples: Annotated[
         int, typer.Option(help="Samples drawn for a question.", min=1, metavar="N")
     ] = 8,
-    max_tokens: flags.Longest = 512,
-    temperature: flags.DrawnAt = None,
-    seed: flags.Seed = 0,
-    yes: flags.Yes = False,
-    threads: flags.Threads = None,
-    gpu_layers: flags.GpuLayers = None,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -286,23 +277,20 @@ def fit(
 
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import datasets
-    from ttc_cli.bench.solutions import Sampler
     from ttc_cli.commands._verifier_trials import load_verifiers
     from ttc_cli.verifiers.probe import Head, Probe, fit_head
 
-    labelled = datasets.load(questions, part)
+    labelled = datasets.load(questions, drawn.part)
     total = len(labelled)
     out = Output(quiet)
-    with Comparer() as comparer, load_verifiers((), ctx.params, out) as loaded:
-        sampler = Sampler(
-            loaded.engine, loaded.chat, comparer, samples, loaded.sampling, max_tokens, seed
-        )
+    with Comparer() as comparer, load_verifiers((), model, machine, out) as loaded:
+        sampler = loaded.make_sampler(comparer, samples, drawn)
         whole, steps = run_tasks(
             sampler.draw_examples(
                 labelled, lambda n: out.status(f"drawn solutions: {n} of {total} questions")
             )
         )
-        sha256 = loaded.fingerprint()
+        sha256 = files.read_hash(loaded.model)
     out.status("fitting …")
     step: Head | None
     try:
