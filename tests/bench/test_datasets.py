@@ -234,8 +234,8 @@ def test_options_may_stand_in_columns_of_their_own(tmp_path: Path, answer: Any) 
         ({"question": "q", "answer": " "}, "the answer is empty"),
         ({"question": "q", "reply": "1"}, "no column answer or answerKey among question, reply"),
         ({"ask": "q", "answer": "1"}, "no column question or problem among ask, answer"),
-        ({"question": ["q"], "answer": "1"}, "no text"),
-        ({"question": "q", "answer": ["1"]}, "no text"),
+        ({"question": ["q"], "answer": "1"}, "not text"),
+        ({"question": "q", "answer": ["1"]}, "not text"),
         ({"question": "q", "answer": "1", "type": "nubmer"}, "'nubmer'"),
         ({"question": "q", "answer": "1", "type": "nubmer", "level": 3}, "'nubmer'"),
         ({"question": "q", "answer": "eighteen", "type": "number"}, "not of the type number"),
@@ -303,5 +303,5 @@ def test_parquet_is_read_where_pyarrow_is(tmp_path: Path) -> None:
     [question] = load(path)
     assert (question.id, question.answer) == ("q/0", "18")
     path.write_bytes(b"no parquet")
-    with pytest.raises(UsageError, match="no Parquet"):
+    with pytest.raises(UsageError, match="not a Parquet"):
         load(path)

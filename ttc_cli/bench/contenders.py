@@ -17,7 +17,7 @@ from ttc_cli.search import registry
 from ttc_cli.verifiers import registry as verifying
 
 VOTES = ("majority", "weighted", "best-of-n")
-"""The fixed strategies on independent candidates, of which the baseline is the best."""
+"""The fixed strategies on independent candidates; the best of them is the baseline."""
 PRICES = (0.25, 0.5, 1.0, 1.4, 2.0, 2.8, 4.0, 8.0, 16.0)
 """The settings of ``auto``'s price knob that make its curve."""
 
@@ -66,7 +66,7 @@ def parse(names: Sequence[str], samples: int) -> list[Contender]:
         parts = _NAME.fullmatch(setting)
         if parts is None:
             raise UsageError(
-                f"{name!r} is no strategy.",
+                f"{name!r} is not a strategy.",
                 "Write it as: majority@16, auto:deep, beam@8 or beam@8+confidence",
             )
         strategy, level = parts["strategy"], parts["level"]

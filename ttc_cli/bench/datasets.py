@@ -115,7 +115,7 @@ def _fetch(wanted: HubSet) -> Path:
         hub.probe()
     try:
         return Path(get(endpoint=hub.endpoint))
-    except LocalEntryNotFoundError as error:  # cut off, or an answer that is no hub's
+    except LocalEntryNotFoundError as error:  # cut off, or not the answer of a hub
         raise NetworkError(
             f"The hub {hub.endpoint} did not give {wanted.repo}.", "repeat the command later"
         ) from error
@@ -134,7 +134,7 @@ def _slice(part: str | None) -> slice:
             raise ValueError
         return slice(int(start) if start else None, int(stop) if stop else None)
     except ValueError:
-        raise UsageError(f"{part!r} is no range of questions; write it as 0:60.") from None
+        raise UsageError(f"{part!r} is not a range of questions; write it as 0:60.") from None
 
 
 def _read_rows(path: Path) -> Iterator[tuple[int, str, FileRow]]:
@@ -164,7 +164,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        raise UsageError(f"{path} is no Parquet file: {error}.") from error
+        raise UsageError(f"{path} is not a Parquet file: {error}.") from error
     return rows
 
 

@@ -70,7 +70,7 @@ def read_label(row: Mapping[str, Any], default: AnswerType | None) -> tuple[str,
     """
     name, text = _require(row, QUESTION, "question")
     if not isinstance(text, str):
-        raise UsageError(f"the {name} is no text, but {_show(text)}.")
+        raise UsageError(f"the {name} is not text, but {_show(text)}.")
     kind = _read_kind(row, default, by_level=name == "problem")
     may_choose = kind in (None, AnswerType.AUTO, AnswerType.CHOICE)
     options = find_value(row, OPTIONS) or (_find_columns(row) if may_choose else None)
@@ -78,7 +78,7 @@ def read_label(row: Mapping[str, Any], default: AnswerType | None) -> tuple[str,
         if not may_choose:
             raise UsageError(f"the answer to a question with options is a choice, not {kind}.")
         _, answer = _require(row, ANSWER, "answer")
-        listed, right = choose(*options, answer)
+        listed, right = _choose(*options, answer)
         return f"{text}\n\n{listed}", right, AnswerType.CHOICE
     answer, kind = _read_answer(row, kind, latex=name == "problem")
     if kind in _CHECKED and read_answer(answer, kind) is None:
@@ -111,8 +111,8 @@ def _read_kind(
     if written.replace("&", "and") in SUBJECTS or (by_level and find_column(row, ("level",))):
         return default
     raise UsageError(
-        f"the type {_show(found[1])} is none of an answer.",
-        f"write one of {', '.join(AnswerType)}, or call the column otherwise",
+        f"{_show(found[1])} is not a type of answers.",
+        f"write one of {', '.join(AnswerType)}, or give the column another name",
     )
 
 
@@ -126,7 +126,7 @@ def _read_answer(
         return json.dumps(value), kind
     if isinstance(value, list | dict):
         raise UsageError(
-            f"the {name} is no text, but {_show(value)}.",
+            f"the {name} is not text, but {_show(value)}.",
             'write one answer as text, or "type": "json" beside it',
         )
     answer = str(value)
@@ -134,7 +134,7 @@ def _read_answer(
     if "####" in last and kind not in (AnswerType.CODE, AnswerType.JSON):  # GSM8K
         answer, kind = last.rpartition("####")[2].strip(), kind or AnswerType.NUMBER
         if not answer:
-            raise UsageError(f"nothing stands behind the #### of the {name}.")
+            raise UsageError(f"nothing follows the #### of the {name}.")
     return answer, kind or (AnswerType.LATEX if latex else None)
 
 
@@ -151,16 +151,10 @@ def _read_box(row: Mapping[str, Any]) -> str:
     return answer.text
 
 
-def choose(column: str, options: Any, answer: Any) -> tuple[str, str]:
+def _choose(column: str, options: Any, answer: Any) -> tuple[str, str]:
     """The options, a letter and a line each, and the right one's letter.
 
-    Args:
-        column: where the options stand.
-        options: a list, ``{"text": […], "label": […]}``, or either as JSON.
-        answer: a label, a letter, a place from 0 (what is no text is one), or an option's text.
-
-    Raises:
-        UsageError: the options cannot be read, or ``answer`` means none of them, or two.
+    ``answer`` is a label, a letter, a place from 0 (any number is one), or an option's text.
     """
     texts, labels = _read_options(column, options)
     letters = [chr(ord("A") + place) for place in range(len(texts))]
@@ -176,13 +170,16 @@ def choose(column: str, options: Any, answer: Any) -> tuple[str, str]:
 
 
 def _read_options(column: str, value: Any) -> tuple[list[Any], list[str] | None]:
-    """The options as they are written, and what they are called where that is said."""
+    """The options as they are written, and their labels where it has some.
+
+    ``value`` is a list, ``{"text": […], "label": […]}``, or either as JSON.
+    """
     hint = 'write a list of texts: ["red", "green", "blue"]'
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise UsageError(f"{column} is no JSON list, but {_show(value)}.", hint) from None
+            raise UsageError(f"{column} is not a JSON list, but {_show(value)}.", hint) from None
     labels = None
     if isinstance(value, dict):
         value, labels = value.get("text"), value.get("label")
@@ -194,7 +191,7 @@ def _read_options(column: str, value: Any) -> tuple[list[Any], list[str] | None]
     if not isinstance(value, list) or not all(
         isinstance(each, str | int | float) for each in value
     ):
-        raise UsageError(f"{column} is no list of texts, but {_show(value)}.", hint)
+        raise UsageError(f"{column} is not a list of texts, but {_show(value)}.", hint)
     if not 2 <= len(value) <= _MOST:
         raise UsageError(f"{column} has {len(value)} options: there are 2 to {_MOST}.")
     return value, labels

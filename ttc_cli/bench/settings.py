@@ -109,7 +109,7 @@ class Trials:
         return held_out, curve
 
     async def run_fixed(self) -> list[Point]:
-        """The fixed strategies with all samples, of which the best is the baseline."""
+        """The fixed strategies with all samples; the best of them is the baseline."""
         ids = [question.id for question in self.questions]
         points = []
         for strategy in VOTES:

@@ -92,7 +92,7 @@ def _read_traced(row: Mapping[str, Any], question: Question, where: str) -> Answ
     if name == "answer" and isinstance(written, int | float):
         written = str(written)
     if not isinstance(written, str):
-        raise UsageError(f"{where}: not a trace, its {name} is no text, but {written!r:.40}.")
+        raise UsageError(f"{where}: not a trace, its {name} is not text, but {written!r:.40}.")
     if name == "answer":
         return read_answer(written, kind)
     return read_candidate(written, Finish.STOP, kind)
@@ -106,6 +106,6 @@ def _read_cost(row: Mapping[str, Any], name: str, where: str) -> float:
         number = math.nan
     if not 0 <= number < math.inf:
         raise UsageError(
-            f"{where}: not a trace, its {name} is no number from 0, but {value!r:.40}."
+            f"{where}: not a trace, its {name} is not a number from 0, but {value!r:.40}."
         )
     return number

@@ -140,8 +140,8 @@ async def try_verifiers(
         sampler: holds the loaded model, and draws.
         verifiers: made for the model.
         draws: for each, whether planted text tells nothing about it.
-        data: planted solutions, or labelled questions, all of which are drawn for; None is what
-            comes with ttc.
+        data: planted solutions, or labelled questions to draw solutions of; None is what comes
+            with ttc.
         part: of the questions, as ``datasets.load`` takes it.
         told: called with a line of progress.
 

@@ -55,12 +55,12 @@ def decode(data: Mapping[str, Any]) -> Event:
     """The event that ``encode`` was given. Fields that this version does not know are ignored.
 
     Raises:
-        RunDamaged: ``data`` is no such event, or a newer ttc wrote it.
+        RunDamaged: ``data`` is not such an event, or a newer ttc wrote it.
     """
     from pydantic import ValidationError
 
     if not isinstance(data, Mapping):
-        raise RunDamaged(f"An event is kept as an object, and this is none: {data!r:.80}.")
+        raise RunDamaged(f"A kept event must be an object, not {data!r:.80}.")
     version, kind = data.get("v"), data.get("kind")
     if version != VERSION:
         raise RunDamaged(

@@ -89,7 +89,7 @@ _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PER
 def open_database(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
     """Open ``path`` for reading and writing; made where it is missing, migrated where it is old.
 
-    A file that is no database is moved aside, which ``warn`` is told, and a new one begun.
+    A file that is not a database is moved aside, ``warn`` is told, and a new one begun.
 
     Raises:
         RunsUnavailable: it cannot be opened or written, is locked, or of a newer ttc.
@@ -125,7 +125,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
     Raises:
         RunsUnavailable: it cannot be read, or is of another version.
-        RunDamaged: it is no database.
+        RunDamaged: it is not a database.
     """
     with explain_faults(path):
         uri = f"{path.absolute().as_uri()}?mode=ro"
@@ -199,7 +199,7 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> TtcError:
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether ``error`` says that the file is no sound database."""
+    """Whether ``error`` says that the database is damaged."""
     return isinstance(error, sqlite3.Error) and _code(error) in _DAMAGED
 
 

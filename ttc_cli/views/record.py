@@ -145,7 +145,7 @@ class StageRecord:
         """The spending as it turned out to be.
 
         Before the ledger first spoke, a token cost what it did then; and what was counted in
-        between is no more than what the ledger says later.
+        between cannot exceed what the ledger says later.
         """
         first = next((each for each in self._spent if each.flops and each.tokens), None)
         settled: list[Spending] = []

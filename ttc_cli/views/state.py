@@ -301,7 +301,7 @@ def _end(state: ViewState, candidate: Candidate) -> ViewState:
         steps=write(candidate.steps, candidate.thought)[node.taken :] or node.steps,
     )
     node = hear(node, candidate.scores)
-    # What it thought before it spoke is no answer; it is shown only where there is nothing else.
+    # What it thought before it spoke is shown only where there is nothing else.
     said = candidate.text[candidate.thought :].strip() or candidate.text
     seen = state.tails.get(candidate.id, _NO_TAIL)
     return _place(state, node, Tail(said[-TAIL_CHARS:], candidate.tokens, seen.steps))
