@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,8 @@ MARGIN = 14.0
 """Nats below the likeliest token beyond which none is looked at: odds under 1e-6."""
 TOP = 20
 WINDOW = 32
+LOOP_STRIDE = 32
+"""Tokens between two looks for repetition."""
 BOTTOM = 0.1
 """DeepConf's bottom-10 % group confidence averages this share of the windows."""
 
@@ -65,7 +68,7 @@ class ConfidenceTrace:
         )
 
 
-def repeats(tokens: list[int], *, longest: int = 64, least: int = 64) -> bool:
+def repeats(tokens: Sequence[object], *, longest: int = 64, least: int = 64) -> bool:
     """Whether ``tokens`` ends in one phrase of up to ``longest`` tokens, said over and over.
 
     The repeated stretch must cover ``least`` tokens and three rounds, so that lists, tables and

@@ -29,16 +29,12 @@ from ttc_cli.engines.llamacpp.jobs import (
     Reading,
     Scoring,
     StateReading,
-    ends_at_mark,
 )
 from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, Model, Row
-from ttc_cli.engines.trace import repeats
+from ttc_cli.engines.trace import LOOP_STRIDE, repeats
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
 from ttc_cli.types import EngineInfo, Finish, Role
-
-LOOP_STRIDE = 32
-"""Tokens between two looks for repetition."""
 
 
 class Decoder:
@@ -172,7 +168,7 @@ class Decoder:
             if reused is None:
                 break
             if not seated_before:
-                self._count(job.account.reused, job.account.role, reused)
+                job.account.reused[job.account.role] += reused
             self.waiting.popleft()
             job.node.jobs += 1
             self.growing.append(job)
@@ -229,7 +225,7 @@ class Decoder:
                 reused = self.cache.seat(state.node)
                 if reused is None:
                     break
-                self._count(state.account.reused, Role.VERIFIER, reused)
+                state.account.reused[Role.VERIFIER] += reused
                 state.seated = True
                 state.node.jobs += 1
         ready = [s for s in self.states if s.seated and s.node.held >= len(s.node.tokens) - 1]
@@ -253,8 +249,8 @@ class Decoder:
         for i, state in enumerate(ready):
             state.node.held += 1
             state.node.logits = block[i].copy()
-            self._count(state.account.prompt, Role.VERIFIER, 1)
-            self._count(state.account.rows, Role.VERIFIER, 1)
+            state.account.prompt[Role.VERIFIER] += 1
+            state.account.rows[Role.VERIFIER] += 1
             self._settle_state(state, tuple(vectors[i].tolist()))
         return True
 
@@ -268,14 +264,10 @@ class Decoder:
         """Seat a row: on the branch itself if it rests, else on a fork of it."""
         if row.borrowed is None:
             node = row.node if row.node.jobs == 0 else Node(row.node.tokens, origin=row.node)
-            seated_before = node.seat >= 0
-            reused = self.cache.seat(node)
+            reused = self.cache.seat(node)  # all that it holds, where it had a seat
             if reused is None:
                 return False
-            if not seated_before:
-                self._count(row.account.reused, Role.VERIFIER, reused)
-            else:
-                self._count(row.account.reused, Role.VERIFIER, node.held)
+            row.account.reused[Role.VERIFIER] += reused
             node.jobs += 1
             row.borrowed = node
         return row.borrowed.seat >= 0 or self.cache.seat(row.borrowed) is not None
@@ -287,8 +279,8 @@ class Decoder:
             role = Role.VERIFIER if scored else owner.account.role
             # The last token that a growing branch feeds is one it drew; all before is read again.
             read = len(piece) - (complete and isinstance(owner, Growing))
-            self._count(owner.account.prompt, role, read)
-            self._count(owner.account.rows, role, len(piece))
+            owner.account.prompt[role] += read
+            owner.account.rows[role] += len(piece)
 
     def _deliver(self, owners: list[tuple[Owner, Node]]) -> None:
         if not owners:
@@ -342,33 +334,24 @@ class Decoder:
             if self.model.ends_turn(token):
                 self._finish(job, Finish.STOP)
                 continue
-            job.node.tokens.append(token)
-            piece = self.model.piece(token)
-            gained = job.utf8.decode(piece)
-            if gained:
-                job.text.append(gained)
-                label = job.request.label
-                job.account.texts[label] = job.account.texts.get(label, "") + gained
-            else:
-                job.account.texts.setdefault(job.request.label, "")
-            boundary = b"\n\n" in piece or (piece[:1] == b"\n" and job.tail == b"\n")
-            boundary = boundary and job.spoken
-            job.tail = piece[-1:] or job.tail
-            job.spoken = job.spoken or bool(piece.strip())
-            if job.request.marks and gained and ends_at_mark(job, gained):
-                self._finish(job, Finish.MARK)
-            elif job.request.until is Until.STEP and boundary:
-                self._finish(job, Finish.STEP)
-            elif job.drawn >= job.limit:
-                self._finish(job, Finish.LENGTH)
-            elif len(job.node.tokens) >= self.info.context:
-                self._finish(job, Finish.CONTEXT)
-            elif job.drawn % LOOP_STRIDE == 0 and repeats(job.node.tokens[job.start :]):
-                self._finish(job, Finish.LOOP)
-            elif job.request.floor is not None:
-                group = job.trace.group(job.request.window)
-                if group is not None and group < job.request.floor:
-                    self._finish(job, Finish.UNSURE)
+            job.write(token, self.model.piece(token))
+            finish = self._find_end(job)
+            if finish is not None:
+                self._finish(job, finish)
+
+    def _find_end(self, job: Growing) -> Finish | None:
+        """Why ``job`` ends with the token that it drew last, None where it goes on."""
+        if job.at_mark:
+            return Finish.MARK
+        if job.request.until is Until.STEP and job.at_step:
+            return Finish.STEP
+        if job.drawn >= job.limit:
+            return Finish.LENGTH
+        if len(job.node.tokens) >= self.info.context:
+            return Finish.CONTEXT
+        if job.drawn % LOOP_STRIDE == 0 and repeats(job.node.tokens[job.start :]):
+            return Finish.LOOP
+        return Finish.UNSURE if job.is_unsure else None
 
     def _finish(self, job: Growing, finish: Finish) -> None:
         if job.finish is not None:
@@ -437,28 +420,10 @@ class Decoder:
             )
             reading.done = True
 
-    @staticmethod
-    def _count(book: dict[Role, int], role: Role, amount: int) -> None:
-        book[role] = book.get(role, 0) + amount
-
     def _book(self) -> None:
         """Charge every account for this step and tell its observer."""
         for account in self.accounts:
-            for role in Role:
-                rows = account.rows.pop(role, 0)
-                prompt = account.prompt.pop(role, 0)
-                reused = account.reused.pop(role, 0)
-                generated = account.generated if role is account.role else 0
-                if rows or reused or generated:
-                    account.meter.charge(
-                        role,
-                        prompt_tokens=prompt,
-                        generated_tokens=generated,
-                        reused_tokens=reused,
-                        decode_calls=1 if rows else 0,
-                        flops=2.0 * self.info.parameters * rows,
-                    )
-            account.generated = 0
+            account.charge(self.info.parameters)
             if account.texts and account.observe is not None:
                 account.observe(
                     Grew(

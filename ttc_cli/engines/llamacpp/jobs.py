@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,10 +24,28 @@ class Account:
     observe: Callable[[Grew], None] | None
     role: Role = Role.GENERATOR
     texts: dict[int, str] = field(default_factory=dict)
-    prompt: dict[Role, int] = field(default_factory=dict)
     generated: int = 0
-    reused: dict[Role, int] = field(default_factory=dict)
-    rows: dict[Role, int] = field(default_factory=dict)
+    prompt: Counter[Role] = field(default_factory=Counter)
+    reused: Counter[Role] = field(default_factory=Counter)
+    rows: Counter[Role] = field(default_factory=Counter)
+
+    def charge(self, parameters: int) -> None:
+        """Book what was noted since the last charge on the meter."""
+        for role in Role:
+            rows, reused = self.rows[role], self.reused[role]
+            generated = self.generated if role is self.role else 0
+            if rows or reused or generated:
+                self.meter.charge(
+                    role,
+                    prompt_tokens=self.prompt[role],
+                    generated_tokens=generated,
+                    reused_tokens=reused,
+                    decode_calls=1 if rows else 0,
+                    flops=2.0 * parameters * rows,
+                )
+        self.generated = 0
+        for book in (self.prompt, self.reused, self.rows):
+            book.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +60,10 @@ class Reading:
 
 @dataclass(slots=True, eq=False)
 class Growing:
-    """A branch that waits or grows. ``ended`` receives its growth."""
+    """A branch that waits or grows. ``ended`` receives its growth.
+
+    ``at_mark``, ``at_step``: the token that was written last completes a mark, or a step.
+    """
 
     account: Account
     node: Node
@@ -55,6 +76,8 @@ class Growing:
     drawn: int = 0
     trace: ConfidenceTrace = field(default_factory=ConfidenceTrace)
     text: list[str] = field(default_factory=list)
+    at_mark: bool = False
+    at_step: bool = False
     tail: bytes = b""
     spoken: bool = False
     recent: str = ""
@@ -62,6 +85,31 @@ class Growing:
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
     finish: Finish | None = None
+
+    def write(self, token: int, piece: bytes) -> None:
+        """Add ``token``, which spells ``piece``."""
+        self.node.tokens.append(token)
+        gained = self.utf8.decode(piece)
+        self.text.append(gained)
+        label, texts = self.request.label, self.account.texts
+        texts[label] = texts.get(label, "") + gained
+        blank_line = b"\n\n" in piece or (piece[:1] == b"\n" and self.tail == b"\n")
+        self.at_step = blank_line and self.spoken
+        self.tail = piece[-1:] or self.tail
+        self.spoken = self.spoken or bool(piece.strip())
+        marks = self.request.marks
+        if marks:
+            seen = self.recent + gained
+            self.at_mark = bool(gained) and any(mark in seen for mark in marks)
+            self.recent = seen[max(0, len(seen) - max(map(len, marks)) + 1) :]
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether its confidence is below the floor that was asked for."""
+        if self.request.floor is None:
+            return False
+        group = self.trace.group(self.request.window)
+        return group is not None and group < self.request.floor
 
 
 @dataclass(slots=True, eq=False)
@@ -89,11 +137,3 @@ class StateReading:
 Owner = Reading | Scoring | Growing | StateReading
 Feed = tuple[Owner, Node, list[int], bool]
 """Who decodes, on which node, which tokens, and whether the row behind them is wanted."""
-
-
-def ends_at_mark(job: Growing, gained: str) -> bool:
-    """Whether ``gained`` completes one of the marks that ``job`` stops at."""
-    longest = max(map(len, job.request.marks))
-    seen = job.recent + gained
-    job.recent = seen[-(longest - 1) :] if longest > 1 else ""
-    return any(mark in seen for mark in job.request.marks)

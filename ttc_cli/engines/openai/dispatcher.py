@@ -125,15 +125,12 @@ class Dispatcher:
 
     async def stop(self, jobs: Sequence[Job]) -> None:
         """Cancel what of ``jobs`` still grows, and wait until its requests are closed."""
-        tasks: set[asyncio.Task[None]] = set()
         for job in jobs:
             if job.failure is None:
                 self.end(job, Finish.CANCELLED)
-        for job in jobs:
-            batch = job.account.batches.pop(job, None)
-            if batch is not None and batch.task is not None:
-                tasks.add(batch.task)
-        tasks -= {task for task in (asyncio.current_task(),) if task is not None}
+        batches = [job.account.batches.pop(job, None) for job in jobs]
+        tasks = {batch.task for batch in batches if batch is not None and batch.task is not None}
+        tasks -= {asyncio.current_task()}
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def believe(self, count: Count | None, prompt: str, generated: int) -> Count:

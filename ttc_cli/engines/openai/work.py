@@ -19,7 +19,7 @@ from ttc_cli.engines.base import Branch, Grow, Meter, Prompt, Until
 from ttc_cli.engines.openai.grammars import FORMS
 from ttc_cli.engines.openai.probe import Abilities, extra_fields
 from ttc_cli.engines.openai.wire import LONGEST_TOKEN, Draw, Piece
-from ttc_cli.engines.trace import MARGIN, TOP, ConfidenceTrace, repeats
+from ttc_cli.engines.trace import LOOP_STRIDE, MARGIN, TOP, ConfidenceTrace, repeats
 from ttc_cli.errors import UsageError
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role
@@ -27,8 +27,6 @@ from ttc_cli.types import Finish, Role
 BLANK_LINE = "\n\n"
 _MOST_STOPS = 4
 """Stop texts that OpenAI's interface allows."""
-
-_LOOP_STRIDE = 32
 
 NATURAL = frozenset({"stop", "stop_sequence", "eos", "eos_token", "end_turn", "complete"})
 """Why a model ends its turn by itself, in the words of OpenAI's interface, TGI, Together, Anthropic
@@ -123,8 +121,7 @@ class Job:
     elsewhere: str = ""
     _spoken: bool = False
     _recent: str = ""
-    _words: list[int] = field(default_factory=list)
-    _known: dict[str, int] = field(default_factory=dict)
+    _words: list[str] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -175,7 +172,7 @@ class Job:
         self._spoken = self._spoken or bool(gained.strip())
         if gained:
             self.text.append(gained)
-            self._words.append(self._known.setdefault(gained, len(self._known)))
+            self._words.append(gained)
         if at_mark:
             self.verdict = Finish.MARK
         elif step is not None:
@@ -186,7 +183,7 @@ class Job:
             or (self.drawn == self.limit and self.limit < self.base + self.granted)
         ):
             self.verdict = Finish.LENGTH  # lowered meanwhile; else the server's word decides
-        elif len(self._words) % _LOOP_STRIDE == 0 and gained and repeats(self._words):
+        elif len(self._words) % LOOP_STRIDE == 0 and gained and repeats(self._words):
             self.verdict = Finish.LOOP
         elif self._is_unsure():
             self.verdict = Finish.UNSURE
