@@ -253,9 +253,9 @@ def test_an_engine_is_opened_by_its_name(install, ttc):
     ("address", "code", "why"),
     [
         ("toy:broken", 1, "the engine toy of the package engines 1.0 failed: ZeroDivisionError"),
-        ("toy:none", 1, "gave None, which is no engine"),
+        ("toy:none", 1, "gave None, which is not an engine"),
         ("tyo:x", 2, "Did you mean toy:x?"),
-        ("zzz:x", 2, "is no address of a server"),
+        ("zzz:x", 2, "is not the address of a server"),
     ],
 )
 def test_an_engine_that_fails_or_is_none_is_named(install, ttc, address, code, why):

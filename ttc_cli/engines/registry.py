@@ -42,7 +42,7 @@ def find_engine(address: str) -> tuple[Plugin, str] | None:
     """The engine that ``--server NAME:WHERE`` names, and WHERE; None for a server's address.
 
     Raises:
-        UsageError: there is no engine of that name, and one of a name much like it.
+        UsageError: no engine has that name, and one has a name much like it.
     """
     name, colon, where = address.partition(":")
     if not colon or where.startswith("//") or "@" in where or where[:1].isdigit():
@@ -73,5 +73,5 @@ def open_engine(plugin: Plugin, wish: EngineWish) -> Engine:
     except Exception as error:  # whatever another's code does
         raise EngineError(f"{plugin} failed: {type(error).__name__}: {error}") from error
     if not ready:
-        raise EngineError(f"{plugin} gave {engine!r}, which is no engine.")
+        raise EngineError(f"{plugin} gave {engine!r}, which is not an engine.")
     return engine

@@ -1,14 +1,13 @@
 """A part of an engine: one of several runs that share it, each with branches of its own.
 
-An engine grows ``parallel`` branches at once, in the order in which they were asked for. Where
-several questions ask, one that wants many would keep another waiting, and the order in which its
-candidates end, by which a search decides, would hang on its neighbours. An ``EngineShare`` grows
-at most ``most`` branches of each stream of its sessions at once and holds the others back itself;
-as long as the shares of an engine do not exceed its ``parallel``, no run waits for another's
-branches.
+An engine grows ``parallel`` branches at once, in the order of the requests. With several questions
+at once, one that wants many branches would keep the others waiting, and the order in which a
+question's candidates end, which its search goes by, would depend on its neighbours. An
+``EngineShare`` grows at most ``most`` branches of each stream at once and holds the others back
+itself; while the shares of an engine do not exceed its ``parallel``, no run waits for another.
 
-Not covered: rounding. A matrix product may round otherwise in a larger batch, and a full KV cache
-is full for all.
+Not covered: a matrix product may round differently in a larger batch, and a full KV cache is full
+for everybody.
 """
 
 from __future__ import annotations

@@ -238,7 +238,7 @@ class Model:
         return found[2:] if found[:2] == self._lead else self.tokenise(text, control=False)
 
     def spells(self, token: int) -> bool:
-        """Whether ``token`` stands for text: it is no control token."""
+        """Whether ``token`` stands for text: it is not a control token."""
         special = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
         return not int(lib.llama_vocab_get_attr(self.vocabulary, token)) & int(special)
 

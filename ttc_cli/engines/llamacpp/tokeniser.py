@@ -22,7 +22,7 @@ class Tokeniser:
         both were read at once.
 
         Raises:
-            UsageError: a span that is to be one token is none.
+            UsageError: a span that should be one token is not.
         """
         tokens: list[int] = []
         for span in prompt:
@@ -83,7 +83,7 @@ class Tokeniser:
             found = self.model.tokenise(spelt, control=False)
             if len(found) != 1:
                 raise UsageError(
-                    f"{spelt!r} is no single token of {self._name}: it cannot be used with "
+                    f"{spelt!r} is not a single token of {self._name}: it cannot be used with "
                     "this verifier.",
                     hint="ttc verifiers list",
                 )

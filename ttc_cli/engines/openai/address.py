@@ -114,7 +114,7 @@ def read_address(url: str, environ: Mapping[str, str] | None = None) -> Address:
         )
     if parts.scheme not in ("http", "https") or not host or re.search(r"\s", text):
         raise UsageError(
-            f"{url!r} is no address of a server.",
+            f"{url!r} is not the address of a server.",
             "An address looks like http://localhost:8000/v1.",
         )
     path = parts.path.rstrip("/")

@@ -1,7 +1,7 @@
-"""How servers are told that a completion is a JSON value of a schema. Each has its own word for it.
+"""How servers are told to hold a completion to a JSON Schema. Each has its own field for it.
 
-One that does not know a word ignores or refuses it, so that ``probe`` tries them in turn on a text
-that goes on in another way for sure.
+A server ignores or refuses a field that it does not know, so ``probe`` tries them in turn on a text
+that would surely go on in another way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 WORD = "lighthouse"
 TRIAL = json.dumps({"type": "string", "enum": [WORD]})
-"""A schema with one value, which no count of numbers goes on with."""
+"""A schema with one value, which no model would write behind a row of numbers."""
 
 
 def _name(schema: str) -> dict[str, Any]:

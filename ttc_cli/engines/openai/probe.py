@@ -33,10 +33,10 @@ from ttc_cli.errors import (
 PATIENCE, TRIES = 120.0, 6
 
 OPEN = "Some words at random:"
-"""What every draw continues in another way, so that a seed shows."""
+"""What every draw continues in a way of its own, so that a repeated seed shows."""
 
 COUNT_UP, _LAST = "1, 2, 3,", "20"
-"""What is continued for sure, so that a stop text is met, and late enough to be interrupted."""
+"""What every model continues, up to a stop text, and far enough to be interrupted."""
 
 _LONGEST = 24
 """Tokens that ``OPEN`` cannot have, unless the server wraps it in a chat template."""
@@ -46,7 +46,7 @@ MOST_LOGPROBS = (100, 20, 5, 1, 0)
 
 MOST_SLOTS, MOST_CONTEXT, MOST_PARAMETERS = 1024, 1 << 30, 10**15
 LONGEST_NAME = 500
-"""What is believed of a server that speaks of itself; more is as good as not told."""
+"""Limits of what a server may say of itself; beyond them it counts as not told."""
 
 NO_TOP_K = 1 << 30
 """``top_k`` off, in a form that every server takes: 0 is refused by SGLang, −1 by others."""
@@ -117,7 +117,7 @@ def probe(address: Address, settings: Settings) -> Abilities:
 
     Raises:
         UsageError: it has no such model, cannot complete, or wraps prompts in a chat template.
-        Unreachable, AccessDenied, NetworkError: it is not to be had.
+        Unreachable, AccessDenied, NetworkError: it cannot be used.
         NoAnswer: ``settings.seconds`` are over.
     """
 
@@ -245,7 +245,7 @@ class _Probe:
         )
 
     async def find_grammar(self) -> str:
-        """The form in which the server takes a schema and keeps to it, "" where there is none."""
+        """The form in which the server takes a schema and keeps to it, "" where it takes none."""
         for name, write in FORMS.items():
             body = {**self._body(16, COUNT_UP), "temperature": 0.0, **write(TRIAL)}
             with contextlib.suppress(Refused, ServerFailed):

@@ -49,7 +49,7 @@ _LINES, _LINES_A_TOKEN = 10_000, 16
 
 
 class Refused(Exception):
-    """A reply that is no success, and that asking again does not cure."""
+    """An error reply that asking again would not cure."""
 
     def __init__(self, status: int, body: str) -> None:
         super().__init__(f"HTTP {status}")
@@ -91,10 +91,10 @@ class Transport:
         await self._client.aclose()
 
     async def get(self, url: str) -> Any:
-        """The JSON at ``url``, or None where there is none.
+        """The JSON at ``url``; None where the page is missing or holds something else.
 
         Raises:
-            TtcError: the server cannot be reached, wants a key, or failed; a missing page is none.
+            TtcError: the server cannot be reached, wants a key, or failed.
         """
         try:
             async with self._open("GET", url, None) as response:
@@ -110,7 +110,7 @@ class Transport:
         """The whole reply to a completion.
 
         Raises:
-            Refused: it is not to be had so.
+            Refused: the server does not take it.
             TtcError: the server cannot be reached, or its reply says nothing.
         """
         tries = tries or self._tries
@@ -133,7 +133,7 @@ class Transport:
         """The messages of a streamed completion, as they come.
 
         Raises:
-            Refused: it is not to be had so.
+            Refused: the server does not take it.
             Broken: the connection ended, or nothing came for too long.
             TtcError: the server cannot be reached, failed in mid-answer, or sends without end.
         """
@@ -185,7 +185,7 @@ class Transport:
                 async with asyncio.timeout(self._patience + _CONNECT_SECONDS):
                     response = await self._client.send(request, stream=True)
             except httpx2.InvalidURL as error:
-                raise UsageError(f"{url} is no address of a server ({error}).") from None
+                raise UsageError(f"{url} is not the address of a server ({error}).") from None
             except (httpx2.HTTPError, TimeoutError) as error:
                 if attempt == tries or isinstance(error, httpx2.UnsupportedProtocol):
                     raise self._unreachable(error) from None

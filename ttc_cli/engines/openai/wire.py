@@ -8,7 +8,7 @@ and llama-server's (tools/server/server-task.cpp, ``probs_vector_to_json``)::
 
     {"content": [{"token": " 4", "logprob": -0.1, "top_logprobs": [{"token": …, "logprob": …}]}]}
 
-A server is a stranger: a value of another kind, sign or size than it should be is as good as none.
+A server is a stranger: a value of the wrong kind, sign or size counts as missing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Reported(Exception):
 
 
 class Unreadable(Reported):
-    """What should be JSON and is none: another kind of page, or the beginning of a message."""
+    """Not JSON where JSON should be: another kind of page, or only the beginning of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def read_json(text: str, hide: Callable[[str], str] | None = None) -> Any:
     """The JSON value that is ``text``; ``hide`` takes out of its texts what nobody may see.
 
     Raises:
-        ValueError: it is none, or none that a person would write.
+        ValueError: it is not JSON, or is nested beyond reason.
     """
     try:
         # Not strict: some write tabs and other control characters into a text as they are.
@@ -223,7 +223,7 @@ def _read_choice(choice: Mapping[str, Any], place: int) -> Piece:
 
 
 def _read_finish(found: Any) -> str | None:
-    """The server's word for why it ended; what is no word is an end nobody knows the reason of."""
+    """The server's word for why it ended; "?" for an end without a usable word."""
     if isinstance(found, dict):  # SGLang's own interface
         found = found.get("type") or "?"
     if not isinstance(found, str):
@@ -285,12 +285,12 @@ def _order(pairs: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
 
 
 def read_text(value: Any) -> str:
-    """A text as any encoding can write it, without halves of characters; "" for what is none."""
+    """A text that any encoding can write, without halves of characters; "" for any other value."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def read_count(value: Any, most: int = MOST) -> int | None:
-    """A whole number from 0 to ``most``, also written as 5.0; None for what is none."""
+    """A whole number from 0 to ``most``, also written as 5.0; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 <= value <= most and value == int(value) else None

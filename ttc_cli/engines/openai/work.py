@@ -30,7 +30,7 @@ _MOST_STOPS = 4
 
 NATURAL = frozenset({"stop", "stop_sequence", "eos", "eos_token", "end_turn", "complete"})
 """Why a model ends its turn by itself, in the words of OpenAI's interface, TGI, Together, Anthropic
-and Cohere. A call of a tool is none: what the model says goes on behind the tool's reply."""
+and Cohere. A tool call is not among them: the model goes on after the tool's reply."""
 FULL = frozenset({"length", "max_tokens", "model_length"})
 """Why a limit ends a text. Any other word, or none, is a text that was cut off: "abort", "error",
 "content_filter", "load" …"""
@@ -154,7 +154,7 @@ class Job:
     def take(self, piece: Piece) -> str:
         """Note what the server said, and return what of it belongs to the branch.
 
-        That is no more than was asked for, whatever a server sends.
+        It is never more than was asked for, whatever the server sends.
         """
         room = self.room
         gained = piece.text[: room * LONGEST_TOKEN]

@@ -16,7 +16,7 @@ def hold_to(schema: str, text: str, seed: int) -> str:
 
     Raises:
         UsageError: the schema says what no grammar can hold an answer to.
-        ValueError: a pattern, or a definition without end, of which no value can be made up.
+        ValueError: a pattern, or an endless definition, for which no value can be made up.
     """
     simple = simplify(schema)
     try:

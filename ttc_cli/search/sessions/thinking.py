@@ -52,7 +52,7 @@ class Thinking:
     Attributes:
         opening: the mark that begins a thought; where the template does not write it, we do.
         closing: the mark that ends it.
-        tokens: cap on the tokens of a thought; 0 is none at all, None what the limit of the
+        tokens: cap on the tokens of a thought; 0 allows none, None what the limit of the
             candidate leaves.
         waits: how often a thought that ended is made to go on.
         keep: the share of thoughts, by their least confident group, that may go on to their
