@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def load(path: Path, part: str | None = None, kind: AnswerType | None = None) ->
     """
     chosen = _slice(part)
     rows = list(_read_rows(path))[chosen]
-    questions = [_question(path, number, where, row, kind) for number, where, row in rows]
+    questions = [_read_question(path, number, row, kind) for number, row in rows]
     if not questions:
         raise UsageError(f"No questions in {path}" + (f" at {part}." if part else "."))
     twins = [id for id, count in Counter(each.id for each in questions).items() if count > 1]
@@ -137,20 +137,16 @@ def _slice(part: str | None) -> slice:
         raise UsageError(f"{part!r} is not a range of questions; write it as 0:60.") from None
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, str, FileRow]]:
-    """Each row with its number from 0 and what to call it in messages."""
-    if path.suffix.lower() == ".parquet":
-        for number, row in enumerate(_read_parquet(path)):
-            yield number, f"{path}, row {number + 1}", FileRow(number + 1, row)
-        return
+def _read_rows(path: Path) -> Iterable[tuple[int, FileRow]]:
+    """Each row with its number from 0."""
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        rows = enumerate(_read_parquet(path))
+        return ((number, FileRow(number + 1, row, unit="row")) for number, row in rows)
     data = read_utf8(path, str(path), "The questions in")
-    if path.suffix.lower() in (".csv", ".tsv"):
-        found = read_csv(data, str(path), (*labels.QUESTION, *labels.ANSWER))
-        for number, each in enumerate(found):
-            yield number, f"{path}, {each.where}", each
-        return
-    for each in read_jsonl(data, str(path)):
-        yield each.number - 1, f"{path}, {each.where}", each
+    if ending in (".csv", ".tsv"):
+        return enumerate(read_csv(data, str(path), (*labels.QUESTION, *labels.ANSWER)))
+    return ((row.number - 1, row) for row in read_jsonl(data, str(path)))
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
@@ -168,17 +164,14 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _question(
-    path: Path, number: int, where: str, found: FileRow, kind: AnswerType | None
-) -> Question:
-    if found.error is not None:
-        raise UsageError(f"{path}: {found.error.message}", found.error.hint) from found.error
+def _read_question(path: Path, number: int, row: FileRow, kind: AnswerType | None) -> Question:
+    if row.error is not None:
+        raise UsageError(f"{path}: {row.error.message}", row.error.hint) from row.error
     try:
-        row = found.columns
-        text, answer, kind = labels.read_label(row, kind)
-        _, name = labels.find_value(row, ("id", "unique_id")) or ("", f"{path.stem}/{number}")
-        if isinstance(name, bool) or not isinstance(name, str | int):
+        text, answer, kind = labels.read_label(row.columns, kind)
+        _, id = labels.find_value(row.columns, ("id", "unique_id")) or ("", f"{path.stem}/{number}")
+        if isinstance(id, bool) or not isinstance(id, str | int):
             raise UsageError("the id is neither text nor a number.")
     except UsageError as error:
-        raise UsageError(f"{where}: {error.message}", error.hint) from error
-    return Question(str(name), Problem(text, kind), answer)
+        raise UsageError(f"{path}, {row.where}: {error.message}", error.hint) from error
+    return Question(str(id), Problem(text, kind), answer)
