@@ -9,13 +9,6 @@ from ttc_cli.tuning.tune import TunePlan, TuneResult, summarise
 from ttc_cli.tuning.verdict import average
 
 
-def print_outcome_json(outcome: TuneResult) -> None:
-    """The figures as one JSON object."""
-    plan = outcome.plan
-    names = {"model": plan.name, "type": plan.kind, "lossy": plan.lossy, "state": outcome.state}
-    Output().document({"v": 1, **names, **summarise(outcome)})
-
-
 def print_plan(plan: TunePlan, *, as_json: bool) -> None:
     """What would be done, on stdout."""
     if as_json:
@@ -39,9 +32,13 @@ def print_plan(plan: TunePlan, *, as_json: bool) -> None:
         Output().answer(f"{key:<6} {value}")
 
 
-def print_outcome(outcome: TuneResult, out: Output) -> None:
+def print_outcome(outcome: TuneResult, out: Output, *, as_json: bool) -> None:
     """The figures on stdout, what follows from them on stderr."""
     plan, agreement = outcome.plan, outcome.agreement
+    if as_json:
+        names = {"model": plan.name, "type": plan.kind, "lossy": plan.lossy, "state": outcome.state}
+        out.document({"v": 1, **names, **summarise(outcome)})
+        return
     kind = plan.kind + (" (lossy)" if plan.lossy else "")
     before, after = average(outcome.before), average(outcome.after)
     named = {

@@ -328,7 +328,4 @@ def tune(
         return
     with show_progress(quiet=quiet) as report:
         outcome = tuning.tune(model, kind, keep=keep, report=report)
-    if as_json:
-        _tuning.print_outcome_json(outcome)
-        return
-    _tuning.print_outcome(outcome, out)
+    _tuning.print_outcome(outcome, out, as_json=as_json)

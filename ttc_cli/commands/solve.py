@@ -11,10 +11,10 @@ import typer
 from ttc_cli import crash, paths
 from ttc_cli.commands import _solve_flags as flags
 from ttc_cli.commands._dashes import TextCommand
+from ttc_cli.commands._files import ask, is_somebody_there
 from ttc_cli.commands._help import grouped
 from ttc_cli.errors import NoAnswer, TtcError, UsageError
 from ttc_cli.output import Output, print_error
-from ttc_cli.sanitise import clean
 from ttc_cli.settings.config import load_config
 from ttc_cli.signals import Interruption
 from ttc_cli.types import AnswerType, Problem, Result
@@ -256,19 +256,6 @@ def _stdin() -> int | None:
         return None
 
 
-def _is_somebody_there() -> bool:
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
-
-
-def _ask(question: str) -> bool:
-    sys.stderr.write(f"{clean(question)} [Y/n] ")
-    sys.stderr.flush()
-    reply = sys.stdin.readline()
-    if not reply:  # end of input: no, and the next line starts on a line of its own
-        sys.stderr.write("\n")
-    return reply.lower() in ("\n", "y\n", "yes\n")
-
-
 def _make_confirm(yes: bool) -> Callable[[Model, int | None], bool]:
     """What asks before a download, where somebody is there to answer; ``yes`` asks nobody."""
     from ttc_cli.models.progress import format_bytes
@@ -276,7 +263,7 @@ def _make_confirm(yes: bool) -> Callable[[Model, int | None], bool]:
     def confirm(model: Model, left: int | None) -> bool:
         size = "" if left is None else f" ({format_bytes(left)})"
         question = f"The model {model.name}{size} is not on this machine. Download it?"
-        return yes or (_is_somebody_there() and _ask(question))
+        return yes or (is_somebody_there() and ask(question, default=True))
 
     return confirm
 
