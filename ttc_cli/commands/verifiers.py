@@ -5,6 +5,7 @@ stdout carries the data (a table, JSON), stderr everything else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from datetime import date
@@ -292,40 +293,30 @@ def fit(
         )
         sha256 = files.read_hash(loaded.model)
     out.status("fitting …")
-    step: Head | None
-    try:
-        step = fit_head(steps)
-    except UsageError:  # too few steps; the whole decides whether there is enough at all
-        step = None
-    probe = Probe(
-        model=loaded.label,
-        sha256=sha256,
-        width=loaded.engine.info.states,
-        date=date.today().isoformat(),
-        whole=fit_head(whole),
-        step=step,
-    )
-    probe.save(out_file)
+    heads: dict[str, Head | None] = {"whole": fit_head(whole), "step": None}
+    with contextlib.suppress(UsageError):  # too few steps; the whole decides whether it is enough
+        heads["step"] = fit_head(steps)
+    width, today = loaded.engine.info.states, date.today().isoformat()
+    Probe(loaded.label, sha256, width, today, heads["whole"], heads["step"]).save(out_file)
     out.status("")
     if as_json:
-        heads = {"whole": probe.whole, "step": probe.step}
         told = {name: None if head is None else _tell(head) for name, head in heads.items()}
         out.document({"v": 1, "model": loaded.label, "file": str(out_file), **told})
         return
-    for name, head in (("whole", probe.whole), ("step", probe.step)):
+    for name, head in heads.items():
         if head is None:
             out.answer(f"{name}: too few to fit")
-        else:
-            out.answer(
-                f"{name}: {head.samples} states of {head.questions} questions, {head.right:.0%} "
-                f"right; held-out AUC {word_number(head.auc)}, within a question "
-                f"{word_number(head.auc_within)}"
-            )
-    if probe.whole is not None and (probe.whole.auc or 0.0) < USEFUL:
-        out.warn(
-            "on questions that it has not seen the probe hardly tells right from wrong: give more "
-            "of them (hundreds), or more --samples"
+            continue
+        out.answer(
+            f"{name}: {head.samples} states of {head.questions} questions, {head.right:.0%} "
+            f"right; held-out AUC {word_number(head.auc)}, within a question "
+            f"{word_number(head.auc_within)}"
         )
+        if name == "whole" and (head.auc or 0.0) < USEFUL:
+            out.warn(
+                "on questions that it has not seen the probe hardly tells right from wrong: give "
+                "more of them (hundreds), or more --samples"
+            )
     out.say(f"written: {out_file}; use it as --verifier probe={out_file}")
 
 
