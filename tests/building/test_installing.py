@@ -191,6 +191,14 @@ def test_without_zig_it_goes_on_with_gcc(computer: Computer) -> None:
     assert f"cc={computer.folder}/bin/gcc" in computer.installed
 
 
+def test_what_no_index_has_is_asked_for_once(computer: Computer) -> None:
+    computer.missing = {"ziglang"}
+    with pytest.raises(TtcError, match=r"Tried: zig .*; zig .*baseline"):
+        computer.install()
+    assert sum("ziglang" in line for line in computer.ran) == 1
+    assert sum("scikit-build-core" in line for line in computer.ran) == 1
+
+
 def test_a_compiler_that_fails_is_followed_by_the_next(computer: Computer) -> None:
     computer.add_clang(19)
     computer.add_gcc(14)

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 from ttc_cli.building import patches, wheels
@@ -82,7 +83,7 @@ class Workshop:
 
     def _compile(self, profile: Profile, new: Path) -> bool:
         assert profile.compiler
-        if not (self._make_tools() and self._fetch_source()):
+        if not (self._has_tools and self._fetch_source()):
             raise self._runner.fail(
                 "What compiling takes could not be fetched (is the package index reachable?)"
             )
@@ -111,7 +112,8 @@ class Workshop:
             CMAKE_ARGS=f"{profile.flags} '-DCMAKE_PROJECT_llama_cpp_INCLUDE={overrides}' {own}",
         )
 
-    def _make_tools(self) -> bool:
+    @cached_property
+    def _has_tools(self) -> bool:
         """Install what builds the wheel; cmake and ninja may also be the system's."""
         if self._runner.run("build tools", [self._python, "-c", ""]) != 0:
             shutil.rmtree(self._tools, ignore_errors=True)
@@ -122,9 +124,13 @@ class Workshop:
         ninja = self._pip("ninja", "install", "ninja") or find_program("ninja")
         return bool(cmake and (ninja or find_program("make")))
 
+    @cached_property
+    def _has_zig(self) -> bool:
+        return self._pip("zig", "install", f"{ZIG.name.replace('zig ', 'ziglang==')}.*")
+
     def _make_zig(self, cpu: str) -> bool:
-        """Install zig, with programs that call it as a compiler for ``cpu``."""
-        if not self._pip("zig", "install", f"{ZIG.name.replace('zig ', 'ziglang==')}.*"):
+        """Make programs that call zig as a compiler for ``cpu``."""
+        if not self._has_zig:
             return False
         cache = self._build / "zig-cache"
         for name in ("cc", "c++"):
