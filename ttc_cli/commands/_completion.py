@@ -1,30 +1,32 @@
 """What the shell is offered for the next word: names of models, strategies, presets and the like.
 
-Each is called while the user waits for the Tab key, and imports little. What goes wrong here, as
-a damaged settings file, ends without a word in ``main``: errors have no place in a prompt. Names
-that a shell would read as more than a word are never offered.
+Each is called while the user waits for the Tab key, and imports little. What goes wrong here, as a
+damaged settings file, ends without a word in ``main``: errors have no place in a prompt. Names that
+a shell would read as more than a word are never offered.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import typer
 
 _WORD = re.compile(r"[\w.:/@=+-]+")
 """What no shell expands; a folder's ttc.toml may hold anything as the name of a preset."""
 
-
-def _pick(names: Iterable[str], incomplete: str) -> list[str]:
-    found = dict.fromkeys(name for name in names if name.startswith(incomplete))
-    return [name for name in found if _WORD.fullmatch(name)]
+Complete = Callable[[str], list[str]]
 
 
-def _pick_last(names: Iterable[str], incomplete: str) -> list[str]:
-    """Of names with commas between them, those that the last one may be."""
-    head, comma, last = incomplete.rpartition(",")
-    return [f"{head}{comma}{name}" for name in _pick(names, last)]
+def _complete(list_names: Callable[[], Iterable[str]], *, several: bool = False) -> Complete:
+    """What offers the names listed; with ``several``, for the last of those with commas between."""
+
+    def complete(incomplete: str) -> list[str]:
+        head, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
+        fitting = dict.fromkeys(name for name in list_names() if name.startswith(last))
+        return [f"{head}{comma}{name}" for name in fitting if _WORD.fullmatch(name)]
+
+    return complete
 
 
 def _list_models() -> list[str]:
@@ -36,21 +38,11 @@ def _list_models() -> list[str]:
     return [*here, *load_registry().entries]
 
 
-def complete_model(incomplete: str) -> list[str]:
-    """A model's name."""
-    return _pick(_list_models(), incomplete)
-
-
-def complete_models(incomplete: str) -> list[str]:
-    """Models' names with commas between them."""
-    return _pick_last(_list_models(), incomplete)
-
-
-def complete_template(incomplete: str) -> list[str]:
-    """A prompt template's name, or a file that may be one."""
+def _list_templates() -> Iterable[str]:
+    """Files that may be one, too."""
     from ttc_cli.solving.prompt_templates import list_all
 
-    return _pick(list_all(), incomplete)
+    return list_all()
 
 
 def _list_strategies() -> list[str]:
@@ -60,18 +52,8 @@ def _list_strategies() -> list[str]:
     return ["auto", *STRATEGIES, *plugins.list_names(plugins.STRATEGIES, STRATEGIES)]
 
 
-def complete_strategy(incomplete: str) -> list[str]:
-    """A strategy's name."""
-    return _pick(_list_strategies(), incomplete)
-
-
-def complete_strategies(incomplete: str) -> list[str]:
-    """Strategies' names with commas between them."""
-    return _pick_last(_list_strategies(), incomplete)
-
-
-def complete_verifier(incomplete: str) -> list[str]:
-    """Verifiers' names with commas between them; ``prm=`` with the models that can be one."""
+def _list_verifiers() -> list[str]:
+    """``prm=`` with the models that can be one."""
     from ttc_cli import plugins
     from ttc_cli.builtin import VERIFIERS
     from ttc_cli.models.registry import load_registry
@@ -81,50 +63,65 @@ def complete_verifier(incomplete: str) -> list[str]:
     plain = [name for name in names if name not in ("prm", "probe", "check")]
     entries = load_registry().entries.values()
     models = [f"prm={entry.name}" for entry in entries if entry.kind == "verifier"]
-    return _pick_last([*plain, *models, *(f"confidence={each}" for each in STATISTICS)], incomplete)
+    return [*plain, *models, *(f"confidence={each}" for each in STATISTICS)]
 
 
-def complete_preset(incomplete: str) -> list[str]:
-    """A preset's name."""
+def _list_presets() -> Iterable[str]:
     from ttc_cli.settings.presets import list_presets
 
-    return _pick(list_presets(), incomplete)
+    return list_presets()
 
 
-def complete_policy(incomplete: str) -> list[str]:
-    """A policy's name: that of its file, which is not opened."""
+def _list_policies() -> list[str]:
+    """By their files, which are not opened."""
     from ttc_cli.paths import policies_dir
     from ttc_cli.policy.file import SHIPPED_FOLDER
 
-    files = [
-        each for place in (policies_dir(), SHIPPED_FOLDER) for each in sorted(place.glob("*.json"))
-    ]
-    return _pick((each.stem for each in files if each.stem != "active"), incomplete)
+    folders = (policies_dir(), SHIPPED_FOLDER)
+    names = [each.stem for folder in folders for each in sorted(folder.glob("*.json"))]
+    return [name for name in names if name != "active"]
 
 
-def complete_run(incomplete: str) -> list[str]:
-    """The id of a run, newest first."""
+def _list_runs() -> list[str]:
+    """Newest first."""
     from ttc_cli.paths import runs_path
     from ttc_cli.runs.store import RunStore
 
     with RunStore.open_to_read(runs_path()) as store:
-        return _pick((*(run.id for run in store.newest(100)), "last"), incomplete)
+        return [*(run.id for run in store.newest(100)), "last"]
 
 
-def complete_key(incomplete: str) -> list[str]:
-    """A setting's key."""
+def _list_keys() -> list[str]:
     from ttc_cli.settings.keys import KEYS
 
-    return _pick(KEYS, incomplete)
+    return list(KEYS)
 
 
-def complete_key_or_preset(incomplete: str) -> list[str]:
-    """What ``ttc config unset`` takes."""
+def _list_keys_and_presets() -> list[str]:
     from ttc_cli.settings.config import PRESETS
-    from ttc_cli.settings.keys import KEYS
-    from ttc_cli.settings.presets import list_presets
 
-    return _pick([*KEYS, *(f"{PRESETS}.{name}" for name in list_presets())], incomplete)
+    return [*_list_keys(), *(f"{PRESETS}.{name}" for name in _list_presets())]
+
+
+def _list_tested_verifiers() -> list[str]:
+    from ttc_cli.paths import verdicts_path
+    from ttc_cli.verifiers.verdicts import read_verdicts
+
+    return [name for _, name in read_verdicts(verdicts_path())]
+
+
+complete_model = _complete(_list_models)
+complete_models = _complete(_list_models, several=True)
+complete_template = _complete(_list_templates)
+complete_strategy = _complete(_list_strategies)
+complete_strategies = _complete(_list_strategies, several=True)
+complete_verifier = _complete(_list_verifiers, several=True)
+complete_tested_verifier = _complete(_list_tested_verifiers)
+complete_preset = _complete(_list_presets)
+complete_policy = _complete(_list_policies)
+complete_run = _complete(_list_runs)
+complete_key = _complete(_list_keys)
+complete_key_or_preset = _complete(_list_keys_and_presets)
 
 
 def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -132,19 +129,6 @@ def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
     from ttc_cli.settings.keys import KEYS
 
     key = ctx.params.get("key")
-    ways = {
-        "model": complete_model,
-        "strategy": complete_strategy,
-        "verifier": complete_verifier,
-    }
-    if key in ways:
-        return ways[key](incomplete)
-    return _pick(KEYS[key].choices if key in KEYS else (), incomplete)
-
-
-def complete_tested_verifier(incomplete: str) -> list[str]:
-    """A verifier whose test is remembered."""
-    from ttc_cli.paths import verdicts_path
-    from ttc_cli.verifiers.verdicts import read_verdicts
-
-    return _pick((name for _, name in read_verdicts(verdicts_path())), incomplete)
+    ways = {"model": complete_model, "strategy": complete_strategy, "verifier": complete_verifier}
+    choices = KEYS[key].choices if key in KEYS else ()
+    return ways.get(str(key), _complete(lambda: choices))(incomplete)
