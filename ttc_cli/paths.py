@@ -147,6 +147,15 @@ def replacing(path: Path, *, like: Path | None = None) -> Iterator[BinaryIO]:
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring what ``folder`` lists onto the disk: a file renamed in it, say."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _rights_of(path: Path) -> int | None:
     """Of a regular file; None where there is none. Those of a link are nobody's choice."""
     try:

@@ -7,12 +7,12 @@ something that the next run continues.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from ttc_cli import paths
 from ttc_cli.errors import (
     AccessDenied,
     ModelCorrupt,
@@ -127,11 +127,7 @@ def _place(entry: Entry, folder: Path, path: Path, sha256: str, source: Source) 
         raise
     if ours:
         path = path.replace(folder / files.file_name(entry, source))
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        paths.sync_folder(folder)
     records.record_file(entry.name, path, sha256, source)
     for leftover in list_unfinished(folder):
         delete(leftover)

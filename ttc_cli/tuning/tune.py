@@ -14,7 +14,6 @@ Not covered: types that need an importance matrix, files in a place ttc does not
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -115,7 +114,8 @@ def plan(name: str, kind: str = UPWARDS) -> TunePlan:
     weights = {name: count for name, count in info.tensor_types.items() if name != "F32"}
     if set(weights) == {kind}:
         raise UsageError(f"{record.name} is {kind} already: there is nothing to tune.", None)
-    target = _target(record, kind)
+    stem = record.path.name.removesuffix(".gguf")
+    target = records.folder_of(record.name) / f"{stem}.tuned-{kind}.gguf"
     size = int(info.parameters * BITS[kind] / 8) + (16 << 20)
     written = _is_written(record, target, kind)
     made = TunePlan(
@@ -210,11 +210,6 @@ def _require(name: str) -> records.Record:
     return record
 
 
-def _target(record: records.Record, kind: str) -> Path:
-    stem = record.path.name.removesuffix(".gguf")
-    return records.folder_of(record.name) / f"{stem}.tuned-{kind}.gguf"
-
-
 def _is_written(record: records.Record, target: Path, kind: str) -> bool:
     """Whether ``target`` is whole: written by an earlier run from the very file that is here."""
     tuning = record.tuning
@@ -279,7 +274,7 @@ def _write(made: TunePlan, report: Report) -> None:
         # Its own tuning may be in use under this very name: from here on it is on trial.
         _note(made, part, sha256)
         part.replace(made.target)
-        _sync(folder)
+        paths.sync_folder(folder)
     except EngineError as error:
         part.unlink(missing_ok=True)
         if hardware.read_free_disk(folder) < _MARGIN:
@@ -375,11 +370,3 @@ def _forget(made: TunePlan) -> None:
     if record is not None:
         records.write_record(made.target.parent, replace(record, tuning=None))
     made.target.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
