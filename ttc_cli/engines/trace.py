@@ -42,11 +42,14 @@ class ConfidenceTrace:
         total = float(top.sum()) - missing * MARGIN - TOP * normaliser
         self.groups.append(-total / TOP)
 
-    def group(self, window: int) -> float | None:
-        """Mean token confidence of the last ``window`` draws; None before there are so many."""
-        if len(self.groups) < window:
-            return None
-        return sum(self.groups[-window:]) / window
+    def is_below(self, floor: float | None, window: int) -> bool:
+        """Whether the mean token confidence of the last ``window`` draws is below ``floor``.
+
+        False before there are so many draws, and without a floor.
+        """
+        if floor is None or len(self.groups) < window:
+            return False
+        return sum(self.groups[-window:]) / window < floor
 
     def summarise(self) -> Confidence | None:
         """The statistics over all draws noted, or None without any."""

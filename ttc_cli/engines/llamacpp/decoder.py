@@ -351,7 +351,8 @@ class Decoder:
             return Finish.CONTEXT
         if job.drawn % LOOP_STRIDE == 0 and repeats(job.node.tokens[job.start :]):
             return Finish.LOOP
-        return Finish.UNSURE if job.is_unsure else None
+        unsure = job.trace.is_below(job.request.floor, job.request.window)
+        return Finish.UNSURE if unsure else None
 
     def _finish(self, job: Growing, finish: Finish) -> None:
         if job.finish is not None:

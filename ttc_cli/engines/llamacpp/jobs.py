@@ -103,14 +103,6 @@ class Growing:
             self.at_mark = bool(gained) and any(mark in seen for mark in marks)
             self.recent = seen[max(0, len(seen) - max(map(len, marks)) + 1) :]
 
-    @property
-    def is_unsure(self) -> bool:
-        """Whether its confidence is below the floor that was asked for."""
-        if self.request.floor is None:
-            return False
-        group = self.trace.group(self.request.window)
-        return group is not None and group < self.request.floor
-
 
 @dataclass(slots=True, eq=False)
 class Scoring:

@@ -121,7 +121,6 @@ class Job:
     elsewhere: str = ""
     _spoken: bool = False
     _recent: str = ""
-    _words: list[str] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -148,7 +147,6 @@ class Job:
         """Take back what was said under a grammar: the server would begin the value again."""
         if self.request.grammar is not None:
             self.text.clear()
-            self._words.clear()
             self._recent = ""
 
     def take(self, piece: Piece) -> str:
@@ -172,7 +170,6 @@ class Job:
         self._spoken = self._spoken or bool(gained.strip())
         if gained:
             self.text.append(gained)
-            self._words.append(gained)
         if at_mark:
             self.verdict = Finish.MARK
         elif step is not None:
@@ -183,9 +180,9 @@ class Job:
             or (self.drawn == self.limit and self.limit < self.base + self.granted)
         ):
             self.verdict = Finish.LENGTH  # lowered meanwhile; else the server's word decides
-        elif len(self._words) % LOOP_STRIDE == 0 and gained and repeats(self._words):
+        elif gained and len(self.text) % LOOP_STRIDE == 0 and repeats(self.text):
             self.verdict = Finish.LOOP
-        elif self._is_unsure():
+        elif self.trace.is_below(self.request.floor, self.request.window):
             self.verdict = Finish.UNSURE
         if piece.finish is not None:
             self.word = piece.finish
@@ -218,12 +215,6 @@ class Job:
         longest = max([2, *map(len, self.request.marks)])
         self._recent = seen[-(longest - 1) :]
         return bool(gained) and any(mark in seen for mark in self.request.marks)
-
-    def _is_unsure(self) -> bool:
-        if self.request.floor is None:
-            return False
-        group = self.trace.group(self.request.window)
-        return group is not None and group < self.request.floor
 
 
 @dataclass(slots=True, eq=False)
