@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,7 +19,7 @@ from ttc_cli.policy.table import Table
 from ttc_cli.prompts import build_messages
 from ttc_cli.search import registry
 from ttc_cli.search.conclude import count_heard
-from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
+from ttc_cli.search.context import SearchContext, SearchOutcome, Strategy, StrategyEntry
 from ttc_cli.search.sessions.resumed import KnownSession, KnownVerifier
 from ttc_cli.search.sessions.structured import StructuredSession
 from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession, find_opened_thought
@@ -26,6 +28,8 @@ from ttc_cli.types import AnswerType, Candidate, Problem, Result
 from ttc_cli.verifiers.base import Verifier, VerifierContext
 from ttc_cli.verifiers.registry import build
 from ttc_cli.verifiers.verdicts import silence
+
+AUTO = StrategyEntry("auto", solve_adaptively, "as much as the question needs", verifies=True)
 
 
 async def solve(
@@ -63,14 +67,17 @@ async def solve(
     options = replace(options, budget=ledger.budget)
     events = events or EventStream()
     strategy, engine, chat = options.strategy, stage.engine, stage.chat
-    entry = None if strategy == "auto" else registry.find(strategy)
-    run = registry.prepare(entry, options.knobs) if entry is not None else None
+    entry = AUTO if strategy == "auto" else registry.find(strategy)
+    if entry is AUTO:
+        run: Strategy = functools.partial(solve_adaptively, table=stage.table)
+    else:
+        run = registry.prepare(entry, options.knobs)
     samples = count_samples(options, stage.table)
     problem = resolve(problem)
     _refuse_unable(entry, problem, stage)
     asked = silence(_choose_verifiers(entry, stage), stage.refused)
     prompt = chat.render(build_messages(problem))
-    if entry is not None and entry.continues:
+    if entry.continues:
         chat.follow_up("?")  # before anything is computed that could not be asked about
     events.emit(
         RunStarted(
@@ -116,10 +123,7 @@ async def solve(
             overlaps=stage.overlaps,
         )
         try:
-            if run is None:
-                outcome = await solve_adaptively(context, stage.table)
-            else:
-                outcome = await run(context)
+            outcome = await run(context)
         finally:
             for verifier in asked:
                 await verifier.leave(session)
@@ -152,15 +156,15 @@ def count_samples(options: SearchOptions, table: Table) -> int:
     return samples if hard is None else min(samples, hard)
 
 
-def _refuse_unable(entry: StrategyEntry | None, problem: Problem, stage: Stage) -> None:
+def _refuse_unable(entry: StrategyEntry, problem: Problem, stage: Stage) -> None:
     """Raise ``UsageError`` where the strategy or the engine cannot do what the request needs."""
     able, name = stage.engine.info, stage.engine.info.name
-    if entry is not None and entry.votes and problem.answer_type is AnswerType.FREE:
+    if entry.votes and problem.answer_type is AnswerType.FREE:
         raise UsageError(
             f"A free-form question has no final answers to count, as {entry.name} does.",
             "Use --strategy best-of-n, or --answer-type to say what the answer is.",
         )
-    if entry is not None and (entry.steps or entry.continues) and not able.steps:
+    if (entry.steps or entry.continues) and not able.steps:
         what = "pause candidates at a step" if entry.steps else "go on behind a candidate"
         raise UsageError(
             f"The engine {name} cannot {what}, as {entry.name} does.",
@@ -178,12 +182,12 @@ def _refuse_unable(entry: StrategyEntry | None, problem: Problem, stage: Stage) 
         )
 
 
-def _choose_verifiers(entry: StrategyEntry | None, stage: Stage) -> tuple[Verifier, ...]:
+def _choose_verifiers(entry: StrategyEntry, stage: Stage) -> tuple[Verifier, ...]:
     """Those given, or the strategy's own: the judge, and beside it in ``auto`` confidence.
 
     Where the model cannot be asked after its turn, confidence alone.
     """
-    if entry is not None and not entry.verifies:
+    if not entry.verifies:
         return ()
     able = stage.engine.info
     if not able.scores and any(each.needs_branch for each in stage.verifiers):
@@ -193,14 +197,12 @@ def _choose_verifiers(entry: StrategyEntry | None, stage: Stage) -> tuple[Verifi
         )
     if stage.verifiers:
         return stage.verifiers
-    own = build(["confidence"], VerifierContext(stage.chat))
-    if not able.scores:
-        return own
-    try:
-        judge = build(["judge"], VerifierContext(stage.chat))
-    except TemplateError:  # it can be asked once, but not asked back
-        return own
-    return judge + own if entry is None else judge
+    own = VerifierContext(stage.chat)
+    if able.scores:
+        # A template that can be asked once may not let itself be asked back.
+        with contextlib.suppress(TemplateError):
+            return build(["judge", "confidence"] if entry is AUTO else ["judge"], own)
+    return build(["confidence"], own)
 
 
 def _show_solution(winner: Candidate) -> str:

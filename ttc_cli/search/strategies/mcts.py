@@ -15,7 +15,6 @@ elsewhere. A branch that has ended is not visited again, nor is what has only su
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Until
@@ -69,11 +68,11 @@ class SearchNode:
             return any(each.open for each in self.children)
         return not self.chosen and self.partial is not None and self.partial.finish is None
 
-    def up(self) -> Iterator[SearchNode]:
-        """This node and all above it."""
+    def visit(self, value: float, times: int = 1) -> None:
+        """Count a visit with ``value`` here and in all nodes above; -1 times takes it back."""
         node: SearchNode | None = self
         while node is not None:
-            yield node
+            node.visits, node.total = node.visits + times, node.total + times * value
             node = node.parent
 
 
@@ -154,9 +153,7 @@ def _attach(tree: Tree, node: SearchNode, partials: list[Partial], scale: Scale)
         elif value is not None:
             scale.add(value)
         if value is not None:
-            for each in child.up():
-                each.visits += 1
-                each.total += value
+            child.visit(value)
 
 
 def _choose(root: SearchNode, scale: Scale, knobs: MctsKnobs, count: int) -> list[SearchNode]:
@@ -172,11 +169,9 @@ def _choose(root: SearchNode, scale: Scale, knobs: MctsKnobs, count: int) -> lis
             )
         node.chosen = True
         chosen.append(node)
-        for each in node.up():
-            each.visits, each.total = each.visits + 1, each.total + worst
+        node.visit(worst)
     for leaf in chosen:
-        for each in leaf.up():
-            each.visits, each.total = each.visits - 1, each.total - worst
+        leaf.visit(worst, -1)
     return chosen
 
 
