@@ -140,7 +140,7 @@ def test_nothing_is_imported_that_nobody_asked_for(install, ttc):
 
 def test_a_strategy_that_fails_late_loses_nothing(install, ttc):
     install("others", STRATEGY, strategies=["late", "nothing"])
-    for name, why in (("late", "ZeroDivisionError: by nothing"), ("nothing", "no SearchOutcome")):
+    for name, why in (("late", "ZeroDivisionError: by nothing"), ("nothing", "not SearchOutcome")):
         code, out, err = ttc(*ASK, "--strategy", name)
         assert (code, out) == (0, "4\n")
         assert f"the strategy {name} of the package others 1.0 failed" in err

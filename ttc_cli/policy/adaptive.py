@@ -3,7 +3,7 @@
 A probe wave, an estimate from it, and then another wave or a stop, until the matter is settled,
 cannot change any more, or is not worth its price. What still grows when that is clear is cancelled
 in mid-sentence, and candidates that run far past their siblings are cut. Every decision is a
-``Decided`` event with its reason in words.
+``Decided`` event that gives its reason in words.
 
 The votes decide, each weighed by how sure its candidate ended and by whether its sums are right,
 which costs nothing. Verifiers are asked only where their tilt can change who leads, and what they
@@ -51,7 +51,7 @@ from ttc_cli.verifiers.base import Leaf
 
 
 def is_chosen(type: AnswerType) -> bool:
-    """Whether the verifier chooses, and no vote: of what is seldom said twice alike."""
+    """Whether the verifier chooses instead of a vote: such answers are seldom worded alike."""
     return type in (AnswerType.FREE, AnswerType.CODE)
 
 

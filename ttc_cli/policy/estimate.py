@@ -4,8 +4,9 @@ Snell et al. 2024 (arXiv 2408.03314) sort questions into five bins by the model'
 2,048 samples that they do not count. Here the samples are the candidates themselves, and counted.
 
 A calibration adds a ``Belief``: a logistic regression on a handful of features of the vote, fitted
-to labelled questions by ``ttc calibrate``. It is what the user is told, and what a cascade goes by;
-without it the vote's own posterior stands in, and is called agreement, not probability.
+to labelled questions by ``ttc calibrate``. The user is shown it and a
+cascade decides by it; without it the vote's own posterior stands in, which is called agreement, not
+probability.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Belief:
     types: tuple[AnswerType, ...] = ()
 
     def knows(self, type: AnswerType) -> bool:
-        """Whether it may speak of answers of ``type``: a vote over numbers is none over words."""
+        """Whether it was fitted to answers of ``type``: numbers tell nothing about words."""
         return not self.types or type in self.types
 
     def rate(self, features: Sequence[float | None]) -> float:

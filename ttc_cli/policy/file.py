@@ -122,7 +122,7 @@ def load_policy(path: Path) -> Policy:
     """Read a file that ``Policy.save`` wrote.
 
     Raises:
-        UsageError: there is none, or it is damaged.
+        UsageError: it does not exist, or it is damaged.
     """
     from pydantic import ValidationError
 
@@ -132,7 +132,7 @@ def load_policy(path: Path) -> Policy:
         text = decode_utf8(data, f"The policy {path}", str(path))
         raw: Any = json.loads(text, parse_float=_read_finite, parse_constant=_read_finite)
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
-            raise UsageError(f"{path} is no policy of the format {FORMAT}.", hint)
+            raise UsageError(f"{path} is not a policy of the format {FORMAT}.", hint)
         policy = make_reader().validate_python(raw)
         if fault := find_fault(policy.table):
             raise ValueError(fault)
@@ -148,13 +148,13 @@ def load_policy(path: Path) -> Policy:
 def _read_finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no number to reckon with")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 
 @cache
 def make_reader() -> TypeAdapter[Policy]:
-    """What checks a policy. It takes a tenth of a second to make, once: do it while others wait."""
+    """The validator of policies. Making it takes a tenth of a second, once: do it while idle."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Policy)
@@ -189,7 +189,7 @@ def find_named(name: str) -> tuple[Path, Policy]:
     """The user's or shipped policy called ``name``, else that in the file ``name``, with its file.
 
     Raises:
-        UsageError: there is none, or it is damaged.
+        UsageError: it does not exist, or it is damaged.
     """
     known = list(list_policies(policies_dir()))
     for path, policy in known:

@@ -143,7 +143,7 @@ def count_samples(options: SearchOptions, table: Table) -> int:
     """N, or the cap of ``auto``, under the hard cap; ``max`` goes as far as the hard cap.
 
     Raises:
-        UsageError: there is no such level, or not one candidate may be grown.
+        UsageError: the level is unknown, or not one candidate may be grown.
     """
     hard, samples = options.budget.max_samples, options.samples
     cap = table.row(options.budget.level).cap

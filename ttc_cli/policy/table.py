@@ -51,7 +51,7 @@ class Table:
             less than 1 also keeps it from settling the matter.
         mend: whether candidates with a wrong sum are drawn on from it with the right number.
         runaway: siblings may grow to this many times the longest answered candidate.
-        runaway_floor: tokens below which nobody is called a runaway.
+        runaway_floor: tokens below which no candidate counts as a runaway.
         waves: the strategy of the waves after the probe, by predicted difficulty; bins that are
             not named draw independent candidates, which is the only thing that was measured to
             pay so far.
@@ -77,7 +77,7 @@ class Table:
         """The row of ``level``.
 
         Raises:
-            UsageError: there is no such level.
+            UsageError: the level is unknown.
         """
         if level not in self.rows:
             raise UsageError(
@@ -145,7 +145,7 @@ _MOST = 1 << 16
 
 
 def find_fault(table: Table) -> str | None:
-    """What in a table that came from a file cannot be gone by; None where there is nothing."""
+    """What makes a table that came from a file unusable, in words; None where it is sound."""
     belief = table.belief
     for level in SHIPPED.rows.keys() - table.rows.keys():
         return f"table.rows.{level} is missing"

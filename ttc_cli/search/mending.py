@@ -35,7 +35,7 @@ async def work_out_sums(context: SearchContext, id: int) -> None:
 def begin_at_slip(session: Session, leaf: Leaf) -> Start | None:
     """A branch that ends with the right number in place of the first wrong one of ``leaf``.
 
-    None where there is none, where it is not known for sure what to write, or where the engine
+    None where no sum is wrong, where it is not certain what to write, or where the engine
     cannot go on from the middle of a candidate. Costs nothing by itself.
     """
     text = leaf.candidate.text

@@ -31,7 +31,7 @@ def find(name: str) -> StrategyEntry:
     """The strategy called ``name``.
 
     Raises:
-        UsageError: there is none, or it is another package's and cannot be loaded.
+        UsageError: it is unknown, or another package's and cannot be loaded.
     """
     if name in STRATEGIES:
         entry: StrategyEntry = pkgutil.resolve_name(STRATEGIES[name])
@@ -58,7 +58,7 @@ def _guard(
         try:
             outcome = await run(context, **knobs)
             if not isinstance(outcome, SearchOutcome):
-                raise TypeError(f"it returned {type(outcome).__name__}, no SearchOutcome")
+                raise TypeError(f"it returned {type(outcome).__name__}, not SearchOutcome")
         except TtcError:
             raise
         except Exception as error:  # whatever another's code does

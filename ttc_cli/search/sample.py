@@ -92,9 +92,8 @@ def read_answer(
 ) -> Answer | None:
     """The final answer that a candidate stated, or None: one that never ended states none.
 
-    The first ``thought`` characters are thinking and no answer; 0 looks for the usual marks. What
-    does not conform to ``schema`` is no answer. ``value`` is the answer where it is known already
-    which part of the text that is.
+    The first ``thought`` characters are thinking; 0 looks for the usual marks. What does not
+    conform to ``schema`` does not count. ``value`` is the answer's text where it is already known.
     """
     if finish is not Finish.STOP:
         return None

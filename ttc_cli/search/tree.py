@@ -120,7 +120,7 @@ class Tree:
 
     @property
     def halted(self) -> bool:
-        """Whether the search is over: a cap, an interruption, a failure, or the last of a cap.
+        """Whether the search is over: by a cap, an interruption, a failure, or a cap that runs out.
 
         While nothing has been answered, the last quarter of each hard cap is left to ``conclude``,
         which brings the best partial solution to its end with it.

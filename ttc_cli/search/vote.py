@@ -1,7 +1,7 @@
 """Counting answers that mean the same, and choosing who speaks for the winning ones.
 
 The outcome does not depend on the order of the candidates: ties go to the class, and to the
-candidate, with the lowest id, which is no better than any other rule and always the same.
+candidate, with the lowest id: as good a rule as any other, and always the same.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def weigh_by_sureness(candidates: Sequence[Candidate], strength: float) -> Weigh
 
 
 def discount_slips(weigh: Weigh, slip: float) -> Weigh:
-    """``weigh``, of which a candidate with a wrong sum (``Candidate.slipped``) keeps ``slip``."""
+    """``weigh``, times ``slip`` for a candidate with a wrong sum (``Candidate.slipped``)."""
     return lambda candidate: weigh(candidate) * (slip if candidate.slipped else 1.0)
 
 

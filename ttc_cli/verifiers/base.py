@@ -50,7 +50,7 @@ class Verifier(Protocol):
     ) -> list[Score | None]:
         """One score of the whole for each leaf, in their order; compute is booked by the engine.
 
-        None where it has nothing to go by, or where a cap or an interruption came first.
+        None where it cannot tell, or where a cap or an interruption came first.
 
         Raises:
             UsageError: the engine's vocabulary or its abilities do not fit this verifier.
@@ -70,7 +70,7 @@ class Verifier(Protocol):
 
 
 class StatelessVerifier:
-    """For verifiers that remember nothing of a question."""
+    """For verifiers that remember nothing about a question."""
 
     async def leave(self, session: Session) -> None:
         """Nothing is held."""

@@ -98,12 +98,12 @@ def read_statistic(argument: str | None) -> Statistic:
     """The statistic that ``confidence=argument`` asks for.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: it is unknown.
     """
     for statistic in STATISTICS:
         if statistic == (argument or "tail"):
             return statistic
-    hint = suggest(argument or "", STATISTICS, f"Choose of {', '.join(STATISTICS)}.")
+    hint = suggest(argument or "", STATISTICS, f"Choose one of {', '.join(STATISTICS)}.")
     raise UsageError(f"There is no confidence called {argument!r}.", hint)
 
 

@@ -152,7 +152,7 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
         for i, (path, branch) in enumerate(asked):
             seed = conversation.grown + i
             marks: tuple[str, ...] = (GENPRM_END,)
-            if not format.turns:  # a critic may also go on to a step that there is none of
+            if not format.turns:  # a critic may also invent a further step
                 marks = (ASKED, f"Step {len(path) + 1}:", "</think>")
             requests.append(Grow(branch, format.tokens, format.sampling, seed, seed, marks=marks))
         first = conversation.grown
@@ -227,7 +227,7 @@ def make_generative(
         load: gives the engine of another model.
 
     Raises:
-        UsageError: no such format, or no engine to ask.
+        UsageError: the format is unknown, or there is no engine to ask.
         TemplateError: the critic has no chat template.
     """
     model, format = read_critic(argument)

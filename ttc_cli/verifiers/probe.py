@@ -93,7 +93,7 @@ def load_probe(path: Path) -> Probe:
     """Read a file that ``Probe.save`` wrote.
 
     Raises:
-        UsageError: there is none, or it is damaged.
+        UsageError: it cannot be read, or it is damaged.
     """
     hint = "ttc verifiers fit QUESTIONS.jsonl --out FILE"
     try:

@@ -52,7 +52,7 @@ def find(name: str) -> VerifierEntry:
     """The verifier called ``name``.
 
     Raises:
-        UsageError: there is none, or it is another package's and cannot be loaded.
+        UsageError: it is unknown, or another package's and cannot be loaded.
     """
     if name in VERIFIERS:
         entry: VerifierEntry = pkgutil.resolve_name(VERIFIERS[name])
@@ -61,7 +61,7 @@ def find(name: str) -> VerifierEntry:
     if plugin is not None:
         return _guard(plugin, plugins.load(plugin, VerifierEntry))
     known = names()
-    hint = suggest(name, known, f"Choose of {', '.join(known)}.")
+    hint = suggest(name, known, f"Choose one of {', '.join(known)}.")
     raise UsageError(f"There is no verifier called {name!r}.", hint)
 
 
@@ -116,7 +116,7 @@ class _GuardedVerifier:
         return await self._check(self.verifier.score_steps(session, problem, leaves), len(leaves))
 
     async def leave(self, session: Session) -> None:
-        """As the verifier; that it cannot clean up is no reason to lose the answer."""
+        """As the verifier; a failure to clean up does not cost the answer."""
         with contextlib.suppress(Exception):
             await self.verifier.leave(session)
 
@@ -130,7 +130,7 @@ class _GuardedVerifier:
             for each in scores:
                 if each is not None and not 0.0 <= each.value <= 1.0:
                     raise ValueError(f"a score of {each.value}, not in [0, 1]")
-            # Scores are told apart by this name.
+            # This name keeps the scores of several verifiers apart.
             return [each and replace(each, verifier=self.name) for each in scores]
         except TtcError:
             raise
@@ -142,8 +142,8 @@ def parse(text: str) -> Spec:
     """Read ``NAME[=ARGUMENT][:WEIGHT]``; all behind ``check=`` is the command.
 
     Raises:
-        UsageError: it is not of that form, there is no verifier of that name, or its argument is
-            missing, superfluous or plainly wrong.
+        UsageError: it has another form, the verifier is unknown, or its argument is missing,
+            superfluous or plainly wrong.
     """
     if text.startswith("check="):
         found, spec = None, Spec("check", text.removeprefix("check="))
@@ -163,7 +163,7 @@ def parse(text: str) -> Spec:
     try:
         weight = float(found["weight"] or 1.0) if found else 1.0
     except ValueError:
-        raise UsageError(f"The weight in --verifier {text!r} is no number.") from None
+        raise UsageError(f"The weight in --verifier {text!r} is not a number.") from None
     return Spec(spec.name, spec.argument, weight)
 
 
@@ -171,7 +171,7 @@ def build(wanted: Sequence[str], context: VerifierContext) -> tuple[Verifier, ..
     """The verifiers that ``wanted`` name, made from ``context``.
 
     Raises:
-        UsageError: there is none of such a name, one is asked for twice, or one cannot be made.
+        UsageError: a name is unknown, one is asked for twice, or one cannot be made.
     """
     specs = [parse(each) for each in wanted]
     if len({(spec.name, spec.argument) for spec in specs}) < len(specs):

@@ -88,7 +88,7 @@ class Scale:
         self.low, self.high = min(self.low, value), max(self.high, value)
 
     def place(self, value: float) -> float:
-        """Where ``value`` lies in the range, 0 to 1; one half where there is none."""
+        """Where ``value`` lies in the range, 0 to 1; one half where it has no width."""
         spread = self.high - self.low
         return (value - self.low) / spread if spread > 0 else 0.5
 
@@ -119,7 +119,7 @@ async def mcts(context: SearchContext, knobs: MctsKnobs) -> SearchOutcome:
 def _branch(
     tree: Tree, root: SearchNode, leaves: list[SearchNode], total: int, wave: int
 ) -> list[tuple[SearchNode, list[Partial]]]:
-    """``total`` children in all for ``leaves``; new ones of the prompt where there are no leaves.
+    """``total`` children in all for ``leaves``; without leaves, new ones at the prompt.
 
     A leaf goes on as its own first child, so that nothing it wrote is read or drawn again.
     """
@@ -157,7 +157,7 @@ def _attach(tree: Tree, node: SearchNode, partials: list[Partial], scale: Scale)
 
 
 def _choose(root: SearchNode, scale: Scale, knobs: MctsKnobs, count: int) -> list[SearchNode]:
-    """Up to ``count`` leaves to expand, by PUCT; none where all has ended."""
+    """Up to ``count`` leaves to expand, by PUCT; none where everything has ended."""
     chosen: list[SearchNode] = []
     worst = scale.low if scale.low <= scale.high else 0.0
     while len(chosen) < count and root.open:

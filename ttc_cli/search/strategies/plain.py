@@ -45,7 +45,7 @@ async def weighted(context: SearchContext) -> SearchOutcome:
 
 
 async def _sample(context: SearchContext, *, scored: bool = False) -> str:
-    """Draw all candidates; why there are no more."""
+    """Draw all candidates, and return why no more are drawn."""
     await sample_all(context)
     if scored:
         await verify(context, [each.id for each in context.pool.answered])

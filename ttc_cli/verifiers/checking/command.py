@@ -143,9 +143,8 @@ class CommandVerifier(WholeVerifier):
     ) -> list[Score | None]:
         """1 where the command exits with status 0, else 0; None where it did not get to it.
 
-        That is where a cap or the user came first, and where the check could not be started, which
-        is nothing of the candidate's doing. What several candidates have in common is checked once
-        a question.
+        That is where a cap or the user came first, and where the check could not be started, for
+        which the candidate is not to blame. Equal contents are checked once per question.
 
         Raises:
             UsageError: no check of the question could be started.

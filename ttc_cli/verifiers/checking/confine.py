@@ -86,7 +86,7 @@ def confine(seccomp: str, folders: list[str]) -> None:
 
 
 def read_landlock() -> int:
-    """Landlock's version here; 0 where there is none."""
+    """Landlock's version here; 0 without Landlock."""
     if not sys.platform.startswith("linux"):
         return 0
     found: int = ctypes.CDLL(None).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)

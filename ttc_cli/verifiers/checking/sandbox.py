@@ -98,7 +98,7 @@ async def run_check(
         suffix: the ending of its name.
         seconds: after which it is killed.
         sandbox: what ``find_sandbox`` said.
-        processes: how many the user may have in all; None is no limit.
+        processes: how many the user may have in all; None for no limit.
         stopped: set, it kills the command as cancelling does, from any thread.
     """
     limits = {
@@ -239,7 +239,7 @@ def _environment(folder: Path) -> dict[str, str]:
 def count_processes() -> int | None:
     """The user's processes and threads, which the system's limit counts all, and room for more.
 
-    None for root, whom the limit does not hold.
+    None for root, to whom the limit does not apply.
     """
     import psutil
 
@@ -259,7 +259,7 @@ def count_processes() -> int | None:
 def find_sandbox() -> str | None:
     """What confines checks here: the path of bubblewrap, or of macOS's own sandbox; ``LANDLOCK``.
 
-    None where there is none of these, or it does not work.
+    None where none of these is there and works.
     """
     return _try_all()[0]
 

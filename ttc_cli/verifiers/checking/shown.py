@@ -124,7 +124,7 @@ def _find_base(prefix: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> str:
-    """The beginning of a file; nothing of what is none, which might never end."""
+    """The beginning of a regular file; empty for anything else, which might never end."""
     with contextlib.suppress(OSError):
         if path.is_file():
             with open(path, "rb") as file:

@@ -33,7 +33,7 @@ _PAUSE, _LONGEST = 0.02, 0.3
 _SHARE = 10
 """Looking takes a tenth of the time at most, but where it takes long."""
 _LOOK = 1.0
-"""Seconds of computing in which the exact figures are to be told; else the upper bound holds."""
+"""Seconds of computing that the exact figures may take; after that the upper bound holds."""
 
 
 class Watch:
@@ -98,7 +98,7 @@ class Watch:
     def _sum_memory(self, until: float) -> float:
         """What the processes hold together: shared memory once, and all of it.
 
-        Without end where it is not known ``until`` then.
+        Infinite where that is not known by ``until``.
         """
         shared: dict[str, int] = {}
         own = 0
@@ -187,7 +187,7 @@ def _list_descendants(process: int) -> list[int]:
 
 
 def _read(path: str) -> str:
-    """A file of the kernel's; nothing where its process is gone, or it may not be read."""
+    """A file of the kernel's; empty where its process is gone or it may not be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -261,7 +261,7 @@ def _read_own(number: int) -> int:
 
 
 def _read_shared(number: int) -> dict[str, int]:
-    """The bytes of each piece of shared memory that is no file, by its number: touched or not.
+    """The bytes of each piece of shared memory without a file, by its number: touched or not.
 
     Its pages stay when all who touched them have let go of them, and are in nobody's sum then.
     """

@@ -150,7 +150,7 @@ def find_format(name: str, info: EngineInfo) -> Format:
     """The format called ``name``, for the model that ``info`` describes.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: it is unknown.
         TemplateError: it needs a chat template, and the model's cannot be used.
     """
     if name not in FORMATS:

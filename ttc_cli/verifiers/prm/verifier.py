@@ -35,7 +35,7 @@ class Vocabulary(Protocol):
     """An engine that can say at once whether its vocabulary has a token."""
 
     def tokenise(self, prompt: Prompt) -> list[int]:
-        """Token ids; ``UsageError`` for a piece that is no token."""
+        """Token ids; ``UsageError`` for a piece that is not a token."""
 
     def find_labels(self, pieces: tuple[str, ...]) -> list[int]:
         """Ids of those that are one token each; ``UsageError`` if none is."""
