@@ -47,7 +47,7 @@ def load_planted(path: Path) -> list[Planted]:
                 raise row.error
             found.append(_read(row.columns))
         except (TtcError, ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"{path}, {row.where}: not planted solutions ({error!r}).") from error
+            raise UsageError(f"{path}, {row.where}: no planted solutions ({error!r}).") from error
     if not found:
         raise UsageError(f"There are no solutions in {path}.")
     return found
