@@ -137,7 +137,9 @@ def test_every_strategy_runs_on_the_pool_as_it_would_live(
                 recorded, QUESTIONS, comparer, strategy=strategy, samples=SAMPLES, **options
             )
         )
-        return summarise(strategy, outcomes, oracle=oracle).accuracy
+        if oracle:
+            outcomes = [replace(each, right=each.oracle) for each in outcomes]
+        return summarise(strategy, outcomes).accuracy
 
     assert accuracy("majority") == pytest.approx(1 / 3)
     assert accuracy("majority", oracle=True) == pytest.approx(2 / 3)

@@ -27,11 +27,6 @@ def test_trajectories_are_averaged_within_their_question_first() -> None:
     assert row.interval == wilson(1 / 3, 2)
 
 
-def test_the_oracle_counts_what_was_among_the_candidates() -> None:
-    outcomes = [outcome("a", False, oracle=True), outcome("b", False, oracle=False)]
-    assert summarise("oracle", outcomes, oracle=True).accuracy == 0.5
-
-
 def test_the_table_shows_every_cost() -> None:
     timed = summarise("majority@4", [outcome("a", True, seconds=1.25)])
     untimed = summarise("auto", [outcome("a", True, seconds=1.0), outcome("b", False)])

@@ -102,6 +102,6 @@ def ladder(samples: int) -> list[Contender]:
     return [Contender(strategy, size) for strategy in VOTES for size in (*sizes, samples)]
 
 
-def prices(samples: int, level: str = "normal") -> list[Contender]:
+def prices(samples: int) -> list[Contender]:
     """``auto`` at each setting of its price knob, capped at ``samples`` and not at its level's."""
-    return [Contender("auto", samples, level, factor) for factor in PRICES]
+    return [Contender("auto", samples, price=factor) for factor in PRICES]

@@ -52,14 +52,8 @@ class Summary:
         return wilson(self.accuracy, self.questions)
 
 
-def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -> Summary:
-    """Average ``outcomes``, first within each question, then over questions.
-
-    Args:
-        name: of the strategy.
-        outcomes: one or more a question, at least one in all.
-        oracle: count a question as right where any of its candidates was.
-    """
+def summarise(name: str, outcomes: Sequence[Outcome]) -> Summary:
+    """Average ``outcomes``, at least one, within each question and then over questions."""
     groups = list(_group(outcomes).values())
     timed = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
 
@@ -69,7 +63,7 @@ def summarise(name: str, outcomes: Sequence[Outcome], *, oracle: bool = False) -
     return Summary(
         name,
         len(groups),
-        average(lambda each: float(each.oracle if oracle else each.right)),
+        average(lambda each: float(each.right)),
         average(lambda each: each.samples),
         average(lambda each: each.tokens),
         average(lambda each: each.flops),

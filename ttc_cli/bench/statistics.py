@@ -21,16 +21,14 @@ DRAWS = 4000
 """Bootstrap samples: the percentiles of two runs then agree to a tenth of the interval."""
 
 
-def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927), 95 % by default.
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a proportion in [0, 1] (Wilson 1927).
 
-    Args:
-        share: the observed proportion, in [0, 1].
-        count: independent observations.
-        z: the normal quantile.
+    ``count`` is the number of independent observations.
     """
     if count == 0:
         return 0.0, 1.0
+    z = 1.959964  # the normal quantile
     square = z * z / count
     centre = share + square / 2
     spread = z * math.sqrt(max(0.0, share * (1 - share)) / count + square / (4 * count))

@@ -19,6 +19,8 @@ from ttc_cli.views.nodes import join
 
 _ANSWER_CHARS = 60
 _STEP_CHARS = 80
+_SHOWN = 5
+"""Answers of a vote that its line names."""
 
 
 class PlainLines:
@@ -65,7 +67,7 @@ class PlainLines:
                     id_ = self._round.parents.get(event.id, event.id)
                     self._round.scores.setdefault(id_, []).append(event.score)
             case events.Voted():
-                self._vote = vote_line(event.classes, event.total - self._silent)
+                self._vote = _vote_line(event.classes, event.total - self._silent)
             case events.Pruned():
                 if event.cancelled or not self._round.stepped:
                     verb = "cancelled" if event.cancelled else "pruned"
@@ -195,17 +197,17 @@ def decided_line(event: events.Decided) -> str:
     return f"{line} ({estimate_words(event.estimate)})" if event.estimate is not None else line
 
 
-def vote_line(classes: Sequence[AnswerClass], total: int, shown: int = 5) -> str:
+def _vote_line(classes: Sequence[AnswerClass], total: int) -> str:
     """The vote in one line, the leader first."""
     if not classes:
         return f"vote: none of {total} candidates gave an answer"
     parts = []
-    for one in classes[:shown]:
+    for one in classes[:_SHOWN]:
         answer = words.shorten(one.answer.text, _ANSWER_CHARS)
         weight = f" (weight {one.weight:.2f})" if abs(one.weight - one.votes) > 1e-6 else ""
         parts.append(f"{answer}: {one.votes} of {max(total, one.votes)}{weight}")
-    if len(classes) > shown:
-        parts.append(words.plural(len(classes) - shown, "other answer"))
+    if len(classes) > _SHOWN:
+        parts.append(words.plural(len(classes) - _SHOWN, "other answer"))
     return "vote: " + " · ".join(parts)
 
 
