@@ -48,26 +48,20 @@ _AVX_ON, _AVX_OFF = (
     " ".join(f"-DGGML_{name}={state}" for name in ("AVX", "AVX2", "BMI2", "FMA", "F16C"))
     for state in ("ON", "OFF")
 )
-_EXTRAS = {
-    "avx512vbmi": "-DGGML_AVX512_VBMI=ON",
-    "avx512_vnni": "-DGGML_AVX512_VNNI=ON",
-    "avx512_bf16": "-DGGML_AVX512_BF16=ON",
-}
 
 # A native build that crashes (a hypervisor that announces what it does not allow, a compiler's
 # fault) is followed by ever fewer instructions; which of them is safe only a decode can tell.
-# Name, the feature that it takes, flags, and flags for features that only some have.
-_LEVELS: dict[bool, tuple[tuple[str, str, str, dict[str, str]], ...]] = {
-    True: (  # x86-64
-        ("avx512", "avx512f", f"{_AVX_ON} -DGGML_AVX512=ON", _EXTRAS),
-        ("avx2", "avx2", _AVX_ON, {}),
-        ("baseline", "", _AVX_OFF, {}),
-    ),
-    False: (
-        ("dotprod", "asimddp", "-DGGML_CPU_ARM_ARCH=armv8.2-a+dotprod", {}),
-        ("baseline", "", "-DGGML_CPU_ARM_ARCH=armv8-a", {}),
-    ),
-}
+# Name, the feature that it takes, flags.
+_X86 = (
+    ("avx512", "avx512f", f"{_AVX_ON} -DGGML_AVX512=ON"),
+    ("avx2", "avx2", _AVX_ON),
+    ("baseline", "", _AVX_OFF),
+)
+_ARM = (
+    ("dotprod", "asimddp", "-DGGML_CPU_ARM_ARCH=armv8.2-a+dotprod"),
+    ("baseline", "", "-DGGML_CPU_ARM_ARCH=armv8-a"),
+)
+_AVX512 = {"avx512vbmi": "VBMI", "avx512_vnni": "VNNI", "avx512_bf16": "BF16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +161,11 @@ def _list_instructions(accelerator: str, machine: Machine) -> list[tuple[str, st
     """Names and flags of the instruction sets to try, the most first."""
     found = [("native", "-DGGML_NATIVE=ON")]
     if accelerator == "cpu" and machine.system != "Darwin":
-        for name, feature, flags, extras in _LEVELS[machine.architecture == "x86_64"]:
+        for name, feature, flags in _X86 if machine.architecture == "x86_64" else _ARM:
             if not feature or feature in machine.features:
-                more = [extras[each] for each in extras if each in machine.features]
-                found.append((name, " ".join(("-DGGML_NATIVE=OFF", flags, *more))))
+                parts = _AVX512 if name == "avx512" else {}
+                more = [
+                    f" -DGGML_AVX512_{parts[each]}=ON" for each in parts if each in machine.features
+                ]
+                found.append((name, f"-DGGML_NATIVE=OFF {flags}{''.join(more)}"))
     return found
