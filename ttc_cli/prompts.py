@@ -219,8 +219,10 @@ class Chat:
         until = time.thread_time() + _SECONDS
         for turns in conversations:
             for form in _FORMS:
+                shown = [{"role": each.role, "content": form(each)} for each in prepare(turns)]
+                asked = {"messages": shown, "add_generation_prompt": True}
                 try:
-                    text = self._write(prepare(turns), form)
+                    text = self._template.render({**self._variables, **asked}, self._now)
                 except TemplateError as error:
                     failure = error
                     if time.thread_time() > until:
@@ -231,14 +233,6 @@ class Chat:
                     yield turns, text
         if failure is not None and not written:
             raise failure
-
-    def _write(self, messages: Sequence[Message], form: Callable[[Message], Any]) -> str:
-        variables = {
-            **self._variables,
-            "messages": [{"role": each.role, "content": form(each)} for each in messages],
-            "add_generation_prompt": True,
-        }
-        return self._template.render(variables, self._now)
 
 
 @functools.lru_cache(maxsize=8)

@@ -17,10 +17,6 @@ from enum import Enum, auto
 MAX_SEQUENCE = 4096
 """Characters an escape sequence may swallow before it is taken to be broken and text goes on."""
 
-_INTRODUCERS = {"[": "csi", "]": "string", "P": "string", "X": "string", "^": "string"}
-_INTRODUCERS |= {"_": "string"}
-_C1_INTRODUCERS = {"\x9b": "csi"} | dict.fromkeys("\x90\x98\x9d\x9e\x9f", "string")
-
 _NEWLINES = "\x85\u2028\u2029"
 _INVISIBLE = "\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 _SPECIAL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_INVISIBLE}]")
@@ -33,7 +29,8 @@ class _State(Enum):
     STRING = auto()
 
 
-_AFTER = {"csi": _State.CSI, "string": _State.STRING}
+_INTRODUCERS = {"[": _State.CSI} | dict.fromkeys("]PX^_", _State.STRING)
+_C1_INTRODUCERS = {"\x9b": _State.CSI} | dict.fromkeys("\x90\x98\x9d\x9e\x9f", _State.STRING)
 
 
 class Cleaner:
@@ -69,7 +66,7 @@ class Cleaner:
         if char == "\x1b":
             self._enter(_State.ESCAPE)
         elif char in _C1_INTRODUCERS:
-            self._enter(_AFTER[_C1_INTRODUCERS[char]])
+            self._enter(_C1_INTRODUCERS[char])
         elif char in _NEWLINES:
             return "\n"
         elif "\ud800" <= char <= "\udfff":
@@ -95,7 +92,7 @@ class Cleaner:
         if " " <= char <= "/" or (self._state is _State.CSI and "0" <= char <= "?"):
             return True
         if self._state is _State.ESCAPE and char in _INTRODUCERS:
-            self._enter(_AFTER[_INTRODUCERS[char]])
+            self._enter(_INTRODUCERS[char])
             return True
         final = "@" if self._state is _State.CSI else "0"
         self._state = _State.TEXT

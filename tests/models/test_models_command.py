@@ -88,6 +88,15 @@ def test_verify(tiny: Path, capsys: Capture) -> None:
     assert "hint: ttc models pull --force tiny" in err
 
 
+def test_verify_tells_of_every_model(tiny: Path, capsys: Capture) -> None:
+    assert main(["models", "add", str(tiny), "--name", "other"]) == 0
+    capsys.readouterr()
+    assert main(["models", "verify"]) == 0
+    err = capsys.readouterr().err
+    assert "checking tiny" in err
+    assert "checking other" in err
+
+
 def test_rm_wants_a_yes(tiny: Path, capsys: Capture) -> None:
     assert main(["models", "rm", "tiny"]) == 2
     assert "--yes" in capsys.readouterr().err

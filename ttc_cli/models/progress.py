@@ -54,16 +54,15 @@ def format_bytes(count: float) -> str:
 
 
 @contextmanager
-def show_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Report]:
-    """A report that draws bars with rate and time left on a terminal, else a line a milestone."""
-    stream = stream or sys.stderr
+def show_progress(*, quiet: bool = False) -> Iterator[Report]:
+    """On stderr: bars with rate and time left on a terminal, else a line for each milestone."""
     if quiet:
         yield ignore
-    elif stream.isatty():
-        with _bars(stream) as report:
+    elif sys.stderr.isatty():
+        with _bars(sys.stderr) as report:
             yield report
     else:
-        yield _Lines(stream)
+        yield _lines(sys.stderr)
 
 
 @contextmanager
@@ -108,26 +107,23 @@ def _bars(stream: TextIO) -> Iterator[Report]:
         yield report
 
 
-class _Lines:
+def _lines(stream: TextIO) -> Report:
     """Plain lines: one as a phase begins, one at each quarter of it."""
+    said: set[tuple[str, Phase, int]] = set()
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._said: set[tuple[Phase, int]] = set()
-
-    def __call__(self, progress: ModelProgress) -> None:
-        if progress.phase is Phase.NOTE:
-            self._say(progress.note)
+    def report(progress: ModelProgress) -> None:
+        model, phase, total = progress.model, progress.phase, progress.total
+        quarter = progress.done * 4 // total if total else 0
+        if phase is Phase.NOTE:
+            line = progress.note
+        elif (model, phase, quarter) in said:
             return
-        quarter = progress.done * 4 // progress.total if progress.total else 0
-        milestone = (progress.phase, quarter)
-        if milestone in self._said:
-            return
-        self._said.add(milestone)
-        size = format_bytes(progress.total) if progress.total else "unknown size"
-        share = f" {quarter * 25} %" if progress.total and quarter else ""
-        self._say(f"{progress.phase} {progress.model} ({size}){share}")
+        else:
+            said.add((model, phase, quarter))
+            size = format_bytes(total) if total else "unknown size"
+            share = f" {quarter * 25} %" if quarter else ""
+            line = f"{phase} {model} ({size}){share}"
+        stream.write(clean(line) + "\n")
+        stream.flush()
 
-    def _say(self, text: str) -> None:
-        self._stream.write(clean(text) + "\n")
-        self._stream.flush()
+    return report

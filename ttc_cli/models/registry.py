@@ -212,7 +212,12 @@ def load_registry() -> Registry:
     content = read_toml(path, hint=None)
     if not content:
         return shipped
-    own = _check(content, path)
+    models = content.get("models", {})
+    unknown = set(content) - {"schema", "defaults", "models"}
+    if unknown or not isinstance(models, dict) or content.get("schema", 1) != 1:
+        what = f"unknown key {min(unknown)!r}" if unknown else "not of schema 1"
+        raise UsageError(f"{path}: {what}.", 'entries look like [models."NAME"]')
+    own = {name: check_entry(name, raw, str(path)) for name, raw in models.items()}
     defaults = tuple(content.get("defaults", shipped.defaults))
     registry = Registry({**shipped.entries, **own}, defaults)
     for name in defaults:
@@ -254,20 +259,6 @@ def _build_entry(name: str, raw: Mapping[str, Any]) -> Entry:
     if "sampling" in raw:
         values["sampling"] = Sampling(**raw["sampling"])
     return Entry(name=name, **values)
-
-
-def _check(content: Mapping[str, Any], path: Path) -> dict[str, Entry]:
-    """The user's entries, held against the schema.
-
-    Raises:
-        UsageError: with the place in the file and what is wrong there.
-    """
-    models = content.get("models", {})
-    unknown = set(content) - {"schema", "defaults", "models"}
-    if unknown or not isinstance(models, dict) or content.get("schema", 1) != 1:
-        what = f"unknown key {min(unknown)!r}" if unknown else "not of schema 1"
-        raise UsageError(f"{path}: {what}.", 'entries look like [models."NAME"]')
-    return {name: check_entry(name, raw, str(path)) for name, raw in models.items()}
 
 
 def check_entry(name: str, raw: object, origin: str) -> Entry:
