@@ -17,39 +17,37 @@ from typing import Any, TextIO
 
 from ttc_cli.sanitise import clean
 
-COLOR_CHOICES = ("auto", "always", "never")
 SAY_SECONDS = 30.0
 """Between two lines of progress where stderr is not a terminal."""
 
 
-def use_color(
-    stream: TextIO, choice: str = "auto", environ: Mapping[str, str] | None = None
-) -> bool:
-    """Whether to colour ``stream``. ``choice`` is one of ``COLOR_CHOICES``."""
-    environ = os.environ if environ is None else environ
+def use_color(choice: str = "auto") -> bool:
+    """Whether to colour stderr. ``choice`` is ``auto``, ``always`` or ``never``."""
     if choice != "auto":
         return choice == "always"
-    if environ.get("NO_COLOR"):
+    if os.environ.get("NO_COLOR"):
         return False
-    if environ.get("FORCE_COLOR", "0") not in ("", "0"):
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
         return True
-    return environ.get("TERM") != "dumb" and stream.isatty()
+    return os.environ.get("TERM") != "dumb" and sys.stderr.isatty()
 
 
 def print_error(message: str, hint: str | None = None) -> None:
     """``error: …`` and ``hint: …`` on stderr, cleaned: messages quote file names and model text."""
-    color = use_color(sys.stderr)
+    _say(f"{_label('error', '31')} {clean(message)}")
+    if hint:
+        _say(f"{_label('hint', '36')} {clean(hint)}")
+
+
+def _label(word: str, code: str, color: str = "auto") -> str:
+    return f"\x1b[1;{code}m{word}:\x1b[0m" if use_color(color) else f"{word}:"
+
+
+def _say(text: str, end: str = "\n") -> None:
     try:
-        sys.stderr.write(f"{_label('error', '31', color)} {clean(message)}\n")
-        if hint:
-            sys.stderr.write(f"{_label('hint', '36', color)} {clean(hint)}\n")
-        sys.stderr.flush()
+        print(text, end=end, file=sys.stderr, flush=True)
     except OSError:  # nobody listens; the exit code still tells
         silence(sys.stderr)
-
-
-def _label(word: str, code: str, color: bool) -> str:
-    return f"\x1b[1;{code}m{word}:\x1b[0m" if color else f"{word}:"
 
 
 def fill_closed() -> bool:
@@ -93,39 +91,25 @@ class Output:
 
     def answer(self, text: str) -> None:
         """``text`` and a newline on stdout: cleaned for a terminal, raw for a pipe."""
-        self._write(clean(text) if sys.stdout.isatty() else text)
+        print(clean(text) if sys.stdout.isatty() else text, flush=True)
 
     def document(self, value: Mapping[str, Any]) -> None:
         """``value`` as one JSON object on stdout, in ASCII; indented for a terminal."""
-        self._write(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+        print(json.dumps(value, indent=2 if sys.stdout.isatty() else None), flush=True)
 
     def status(self, text: str) -> None:
         """What is being waited for, on a terminal; the next ``status`` or line replaces it."""
         if not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            self._stderr(f"\r\x1b[K{clean(text)}", end="")
+            _say(f"\r\x1b[K{clean(text)}", end="")
 
     def say(self, text: str) -> None:
         """A line for people, on stderr."""
         if not self.quiet:
-            self._stderr(clean(text))
+            _say(clean(text))
 
     def warn(self, text: str) -> None:
         """A line that is said even when quiet: the answer may not be what was asked for."""
-        color = use_color(sys.stderr, self.color)
-        self._stderr(f"{_label('warning', '33', color)} {clean(text)}")
-
-    @staticmethod
-    def _write(text: str) -> None:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-
-    @staticmethod
-    def _stderr(text: str, end: str = "\n") -> None:
-        try:
-            sys.stderr.write(text + end)
-            sys.stderr.flush()
-        except OSError:
-            silence(sys.stderr)
+        _say(f"{_label('warning', '33', self.color)} {clean(text)}")
 
 
 class Ticker:

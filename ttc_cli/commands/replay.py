@@ -77,7 +77,7 @@ def _show(playback: Playback, view: str, color: str) -> None:
         from ttc_cli.views.tree import LiveTree
 
         tree = LiveTree(
-            colour=use_color(sys.stderr, color),
+            colour=use_color(color),
             clock=playback.now,
             stays=True,
             hint="Ctrl-C leaves" if playback.pause is None else "any key goes on",

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TextIO
 
 from ttc_cli.output import use_color
 from ttc_cli.sanitise import clean
@@ -59,14 +58,14 @@ def show_progress(*, quiet: bool = False) -> Iterator[Report]:
     if quiet:
         yield ignore
     elif sys.stderr.isatty():
-        with _bars(sys.stderr) as report:
+        with _bars() as report:
             yield report
     else:
-        yield _lines(sys.stderr)
+        yield _report_lines()
 
 
 @contextmanager
-def _bars(stream: TextIO) -> Iterator[Report]:
+def _bars() -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -79,7 +78,7 @@ def _bars(stream: TextIO) -> Iterator[Report]:
     from rich.progress import Progress as Bars
     from rich.text import Text
 
-    console = Console(file=stream, no_color=not use_color(stream), highlight=False)
+    console = Console(stderr=True, no_color=not use_color(), highlight=False)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
@@ -107,7 +106,7 @@ def _bars(stream: TextIO) -> Iterator[Report]:
         yield report
 
 
-def _lines(stream: TextIO) -> Report:
+def _report_lines() -> Report:
     """Plain lines: one as a phase begins, one at each quarter of it."""
     said: set[tuple[str, Phase, int]] = set()
 
@@ -123,7 +122,6 @@ def _lines(stream: TextIO) -> Report:
             size = format_bytes(total) if total else "unknown size"
             share = f" {quarter * 25} %" if quarter else ""
             line = f"{phase} {model} ({size}){share}"
-        stream.write(clean(line) + "\n")
-        stream.flush()
+        print(clean(line), file=sys.stderr, flush=True)
 
     return report

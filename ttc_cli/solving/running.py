@@ -115,7 +115,7 @@ def _show(view: str, color: str) -> Iterator[list[Any]]:
     if view == "tree":
         from ttc_cli.views.tree import LiveTree
 
-        with LiveTree(colour=use_color(sys.stderr, color)) as tree:
+        with LiveTree(colour=use_color(color)) as tree:
             yield [tree]
     elif view == "plain":
         from ttc_cli.views.plain import PlainLines

@@ -115,7 +115,7 @@ def _bar(out: Output) -> Iterator[Progress]:
     from rich.text import Text
 
     console = Console(
-        file=sys.stderr, no_color=not use_color(sys.stderr, out.color), highlight=False
+        file=sys.stderr, no_color=not use_color(out.color), highlight=False
     )
     columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
     with Bars(*columns, console=console, transient=True, redirect_stdout=False) as bars:
