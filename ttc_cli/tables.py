@@ -1,4 +1,4 @@
-"""Rows of files that people bring: JSONL, a JSON array, CSV. A row that is broken is one row."""
+"""Rows of files that people bring: JSONL, a JSON array, CSV. A broken row spoils no other."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ _HEAD = 2**16
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A row of a file: its columns, or the ``error`` that makes it none.
+    """A row of a file: its columns, or the ``error`` in it.
 
-    ``number`` is that of the line it begins at, or of its place in an array, from 1; ``unit`` says
-    which of them.
+    ``number``, from 1, counts lines up to its first, or items of an array; ``unit`` says which.
     """
 
     number: int
@@ -44,7 +43,7 @@ class FileRow:
 
 
 def find_column(columns: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """The first of ``names`` that is a column, else the first that is one in other letters."""
+    """The first of ``names`` that is a column, else the first that is one in another case."""
     names = tuple(names)
     exact = next((name for name in names if name in columns), None)
     if exact is not None:
@@ -66,7 +65,7 @@ def read_jsonl(data: bytes, name: str) -> Iterator[FileRow]:
         name: its file, for messages.
 
     Raises:
-        UsageError: it begins as an array and is not one, or its objects go over several lines.
+        UsageError: it begins as an array and is not one, or its objects span several lines.
     """
     if data.lstrip()[:1] == b"[" and not _is_one_line(data):
         yield from _read_array(data, name)
@@ -117,7 +116,7 @@ def _is_one_line(data: bytes) -> bool:
 
 
 def _count_lines(data: bytes) -> int:
-    """How many lines the JSON that ``data`` begins with goes over; 0 where it is none."""
+    """How many lines the JSON that ``data`` begins with spans; 0 where it is not JSON."""
     text = data.decode("utf-8", "surrogateescape").lstrip()
     try:
         _, end = json.JSONDecoder().raw_decode(text)
@@ -127,7 +126,7 @@ def _count_lines(data: bytes) -> int:
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object, whose keys must be different ones: which of two values is meant is not said."""
+    """The object, whose keys must differ: nothing says which of two values is meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
         [(twin, _)] = Counter(name for name, _ in pairs).most_common(1)
@@ -153,10 +152,9 @@ _DECODER = json.JSONDecoder(
 def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[FileRow]:
     """The records of ``data`` under its header; those without any text are left out.
 
-    They are parted by commas, or by the semicolons, tabs or bars that the header is parted by.
-    Columns without a name are none, as long as nothing stands in them: behind the first name,
-    what does may be the rest of a cell with commas. Before it, it is the number of the row, as
-    programs write it.
+    The delimiter is the header's: a comma, semicolon, tab or bar. Columns without a name are left
+    out. Before the first name they are the numbers of rows, as programs write them; behind it they
+    must be empty, because a value there may be the rest of a cell with commas.
 
     Args:
         data: UTF-8 without a byte-order mark, as ``texts.read_utf8`` gives it.
@@ -202,7 +200,7 @@ def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[FileRow]
 
 
 def _refuse(number: int, last: int, error: Exception) -> UsageError:
-    """What is no record; an open quote takes the lines behind it along, up to ``last``."""
+    """The error for a broken record; an open quote swallows the lines behind it, up to ``last``."""
     if last <= number:
         return UsageError(f"Line {number} is not CSV: {error}.")
     told = f"Lines {number} to {last} are not CSV, or one cell that is not closed: {error}."
@@ -210,10 +208,7 @@ def _refuse(number: int, last: int, error: Exception) -> UsageError:
 
 
 def _find_delimiter(head: str, wanted: Iterable[str]) -> str:
-    """The one under which the header has a wanted column, else the one it has most columns under.
-
-    Where the columns are other ones than wanted, commas that part anything are believed.
-    """
+    """The one that gives the header a wanted column, else a comma in it, else the most columns."""
     names = {_fold(name) for name in wanted}
     parted: dict[str, list[str]] = {}
     for delimiter in _DELIMITERS:

@@ -10,9 +10,9 @@ from pathlib import Path
 from ttc_cli.errors import UsageError
 
 LIMIT = 256 * 2**20
-"""Bytes of a file of rows: it is read at once, so that all of it is checked first."""
+"""Bytes of a file of rows. It is read at once, so that all of it is checked first."""
 STDIN = "stdin"
-"""The name of what comes from no file."""
+"""The name of text that comes from standard input."""
 _MARKS = (
     (codecs.BOM_UTF8, "UTF-8"),
     (codecs.BOM_UTF32_LE, "UTF-32LE"),  # before UTF-16, whose mark it begins with
@@ -21,7 +21,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "UTF-16BE"),
 )
 _HEAD = 4096
-"""Bytes that are looked at where there is no mark."""
+"""Bytes from which the encoding is guessed where there is no mark."""
 
 
 def read_utf8(source: Path | int, name: str, what: str = "The file") -> bytes:
@@ -50,14 +50,14 @@ def read_utf8(source: Path | int, name: str, what: str = "The file") -> bytes:
 def to_utf8(data: bytes, name: str = STDIN) -> bytes:
     """``data`` as UTF-8 without a byte-order mark, from the encoding that its mark names.
 
-    Without a mark it is handed back as it is, and whether it is UTF-8 is seen where it is decoded.
+    Without a mark it is returned as it is: decoding it shows whether it is UTF-8.
 
     Args:
         data: what was read.
         name: its file, for the command that converts it.
 
     Raises:
-        UsageError: it is not what its mark says, or UTF-16 without a mark.
+        UsageError: its mark is wrong, or it is UTF-16 without a mark.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -78,7 +78,7 @@ def to_utf8(data: bytes, name: str = STDIN) -> bytes:
 
 
 def _guess_wide(data: bytes) -> str | None:
-    """The kind of UTF-16 that ``data`` is, where it holds NUL bytes and reads as that."""
+    """Which UTF-16 ``data`` is, if it holds NUL bytes and reads as text in one."""
     if b"\0" not in data[:_HEAD] or len(data) % 2:
         return None
     for encoding in ("UTF-16LE", "UTF-16BE"):
