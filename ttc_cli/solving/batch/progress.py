@@ -114,9 +114,7 @@ def _bar(out: Output) -> Iterator[Progress]:
     from rich.progress import Progress as Bars
     from rich.text import Text
 
-    console = Console(
-        file=sys.stderr, no_color=not use_color(out.color), highlight=False
-    )
+    console = Console(file=sys.stderr, no_color=not use_color(out.color), highlight=False)
     columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
     with Bars(*columns, console=console, transient=True, redirect_stdout=False) as bars:
         task = bars.add_task("", total=None)
