@@ -491,15 +491,15 @@ def test_a_child_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     child = (
         "import os, time\nfrom pathlib import Path\n"
-        "from ttc_cli.tuning import comparison\n"
-        f"comparison._leave_with_parent()\nPath({str(pid)!r}).write_text(str(os.getpid()))\n"
+        "from ttc_cli.engines.llamacpp import isolated\n"
+        f"isolated.leave_with_parent()\nPath({str(pid)!r}).write_text(str(os.getpid()))\n"
         "time.sleep(600)"
     )
     parent = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys\nfrom ttc_cli.tuning import comparison\n"
-            f"comparison._run([sys.executable, '-c', {child!r}])",
+            "import sys\nfrom ttc_cli.engines.llamacpp import isolated\n"
+            f"isolated.run([sys.executable, '-c', {child!r}])",
         ]
     )  # fmt: skip
     deadline = time.monotonic() + 60

@@ -1,8 +1,7 @@
 """Tries one model file against another: writes it anew, times it, compares what the two say.
 
 Everything native happens in child processes (``python -P -m ttc_cli.tuning.comparison``),
-one file loaded at a time; a child ends when its parent does, however that ends. ``models.tune``
-decides what to do with the figures.
+one file loaded at a time; ``tuning.tune`` decides what to do with the figures.
 
 Not covered: whether *hard* questions are still answered right. That takes a benchmark; what is
 compared here is each file's prediction of the same tokens.
@@ -15,14 +14,13 @@ import math
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli import children, errors
-from ttc_cli.engines.llamacpp import selftest
+from ttc_cli.engines.llamacpp import isolated
 from ttc_cli.models import hardware
 
 if TYPE_CHECKING:
@@ -95,7 +93,7 @@ def quantise(
             report(target.stat().st_size)
 
     try:
-        _run(_child("quantise", source, target, kind), watch=watch)
+        isolated.run(_child("quantise", source, target, kind), watch=watch)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -107,7 +105,7 @@ def time_file(path: Path, *, seconds: float = 3.0) -> Rates:
     Raises:
         NativeCrash, ModelError, MemoryShort, EngineError: it cannot be run.
     """
-    return Rates(**_run(_child("time", path, seconds)))
+    return Rates(**isolated.run(_child("time", path, seconds)))
 
 
 def compare(before: Path, after: Path) -> Agreement:
@@ -117,11 +115,11 @@ def compare(before: Path, after: Path) -> Agreement:
         NativeCrash, ModelError, MemoryShort, EngineError: one cannot be run, or they do not share
             a vocabulary.
     """
-    first = _run(_child("read", before))
+    first = isolated.run(_child("read", before))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as told:
         json.dump({key: first[key] for key in ("text", "prompts", "answers")}, told)
         told.flush()
-        second = _run(_child("read", after, told.name))
+        second = isolated.run(_child("read", after, told.name))
     return _agree(first, second)
 
 
@@ -149,41 +147,7 @@ def _agree(first: dict[str, Any], second: dict[str, Any]) -> Agreement:
     )
 
 
-def _run(command: Sequence[str], watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Run a child to its end, calling ``watch`` meanwhile; what it reported, or its error."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        # The child reads its stdin and leaves when that ends, even if we are killed.
-        process = children.start(command, stdin=children.PIPE, stdout=out, stderr=err)
-        try:
-            while True:
-                try:
-                    process.wait(0.2)
-                    break
-                except children.TimeoutExpired:
-                    watch()
-        finally:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-        watch()
-        out.seek(0)
-        err.seek(0)
-        said = (each.read().decode(errors="replace") for each in (out, err))
-        return selftest.read_report(process.returncode, *said)
-
-
 # --- in the child -------------------------------------------------------------------------------
-
-
-def _leave_with_parent() -> None:
-    """End this process when the parent is gone: native code asks nobody whether to go on."""
-
-    def wait() -> None:
-        os.read(0, 1)  # not through sys.stdin, whose lock would be held when we exit
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _quantise(source: str, target: str, kind: str) -> dict[str, Any]:
@@ -334,9 +298,9 @@ _TASKS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """``quantise SOURCE TARGET KIND | time FILE SECONDS | read FILE [ANSWERS]``."""
-    _leave_with_parent()
+    isolated.leave_with_parent()
     task, *rest = arguments
-    return selftest.report(lambda: _TASKS[task](*rest))
+    return isolated.report(lambda: _TASKS[task](*rest))
 
 
 if __name__ == "__main__":

@@ -16,16 +16,14 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ttc_cli import children, errors, paths
-from ttc_cli.engines.llamacpp import speed
-from ttc_cli.engines.llamacpp.memory import SAYS_SHORT
+from ttc_cli.engines.llamacpp import isolated, speed
 from ttc_cli.models import hardware
 
 BAD_BUILD = 70
@@ -92,7 +90,7 @@ def check_build(
     if not fresh:
         with contextlib.suppress(OSError, ValueError, TypeError):
             return BuildCheck(**json.loads(stamp.read_text()), fresh=False)
-    found = _run_child([*child, "--child", "decode", str(model)], timeout)
+    found = isolated.run([*child, "--child", "decode", str(model)], timeout=timeout)
     passed = BuildCheck(
         str(found["version"]), str(found["system"]), bool(found["offloads"]), fresh=True
     )
@@ -116,9 +114,8 @@ def measure_speed(
         NativeCrash, ModelError, EngineError: as ``check_build``.
     """
     wanted = threads or hardware.count_cores()
-    found = _run_child(
-        [*child, "--child", "speed", str(model), str(seconds), str(wanted)], timeout + seconds
-    )
+    command = [*child, "--child", "speed", str(model), str(seconds), str(wanted)]
+    found = isolated.run(command, timeout=timeout + seconds)
     return Speed(float(found["prompt"]), float(found["single"]), float(found["batched"]), wanted)
 
 
@@ -191,95 +188,7 @@ def _write_stamp(stamp: Path, text: str) -> None:
         paths.write_whole(stamp, text)
 
 
-def _run_child(command: Sequence[str], timeout: float) -> dict[str, Any]:
-    """Run the child and return what it reported, or raise what it came to."""
-    try:
-        done = children.run(command, timeout=timeout)
-    except children.TimeoutExpired:
-        raise errors.EngineError(
-            f"The test of the native library did not end within {timeout:.0f} s. The machine may "
-            "be busy or short of memory.",
-            "ttc doctor",
-        ) from None
-    except OSError as error:
-        raise errors.EngineError(f"The test could not be started: {error}.") from error
-    return read_report(done.returncode, done.stdout, done.stderr)
-
-
-def read_report(status: int, stdout: str, stderr: str) -> dict[str, Any]:
-    """What a child that ran ``report`` found, from how it ended and what it printed.
-
-    Raises:
-        TtcError: the child's own error, or what its death means.
-    """
-    if status < 0:
-        _raise_crash(-status, stderr)
-    lines = stdout.strip().splitlines()
-    try:
-        found: dict[str, Any] = json.loads(lines[-1])
-    except (IndexError, ValueError):
-        raise errors.EngineError(
-            f"The test of the native library ended with status {status} and no report."
-            f"{_last_line(stderr)}",
-            "ttc doctor",
-        ) from None
-    if "error" in found:
-        kind = getattr(errors, str(found["error"]), errors.EngineError)
-        raise kind(found["message"], found.get("hint"))
-    return found
-
-
-_MEANING: dict[int, str] = {
-    signal.SIGILL: "it uses instructions that this processor does not have",
-    signal.SIGSEGV: "it was miscompiled for this processor",
-    signal.SIGBUS: "it was miscompiled for this processor",
-}
-
-
-def _raise_crash(number: int, stderr: str) -> NoReturn:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        name = f"signal {number}"
-    if number == signal.SIGKILL:
-        raise errors.EngineError(
-            f"The test was ended by {name}, usually because memory ran out.", "ttc doctor"
-        )
-    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        raise errors.EngineError(f"The test was ended by {name}, from outside.")
-    if number == signal.SIGABRT and SAYS_SHORT.search(stderr):
-        raise errors.MemoryShort(
-            f"llama.cpp ran out of memory in its test.{_last_line(stderr)}",
-            "close other programs, raise ulimit -v, or choose a smaller model: ttc models list",
-        )
-    raise errors.NativeCrash(
-        f"This build of llama.cpp crashes at its first decode ({name}): "
-        f"{_MEANING.get(number, 'it stopped itself')}.{_last_line(stderr)}",
-        f"{paths.name_installer()} --rebuild",
-    )
-
-
-def _last_line(stderr: str) -> str:
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    return f" It said: {lines[-1][:200]}" if lines else ""
-
-
 # --- in the child -------------------------------------------------------------------------------
-
-
-def report(work: Callable[[], dict[str, Any]]) -> int:
-    """Print what ``work`` found, or its error, as the last line of standard output."""
-    try:
-        print(json.dumps(work()))
-    except errors.TtcError as error:
-        name = type(error).__name__
-        print(json.dumps({"error": name, "message": error.message, "hint": error.hint}))
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        # A library of another machine or accelerator: missing files, missing symbols.
-        message = f"This build of llama.cpp cannot be loaded: {error}."
-        hint = f"{paths.name_installer()} --rebuild"
-        print(json.dumps({"error": "NativeCrash", "message": message, "hint": hint}))
-    return 0
 
 
 def _decode(path: Path) -> dict[str, Any]:
@@ -337,10 +246,11 @@ def _time(path: Path, seconds: float, threads: int) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> int:
     """``MODEL [--fresh | --speed]`` from install.sh; ``--child …`` from this module itself."""
     if arguments and arguments[0] == "--child":
+        isolated.leave_with_parent()
         kind, model = arguments[1], Path(arguments[2])
         if kind == "decode":
-            return report(lambda: _decode(model))
-        return report(lambda: _time(model, float(arguments[3]), int(arguments[4])))
+            return isolated.report(lambda: _decode(model))
+        return isolated.report(lambda: _time(model, float(arguments[3]), int(arguments[4])))
     flags = {argument for argument in arguments if argument.startswith("--")}
     names = [argument for argument in arguments if not argument.startswith("--")]
     if len(names) != 1 or not flags <= {"--fresh", "--speed"}:
