@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ttc_cli import crash
-from ttc_cli.commands.doctor import Status, judge_crash
+from ttc_cli.commands._checks import Status, judge_crash
 
 pytestmark = pytest.mark.slow
 

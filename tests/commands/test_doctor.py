@@ -11,8 +11,8 @@ import pytest
 
 from ttc_cli import errors
 from ttc_cli.building.report import read_stamp
-from ttc_cli.commands import doctor
-from ttc_cli.commands.doctor import GIB, Status
+from ttc_cli.commands import _checks as checkup
+from ttc_cli.commands._checks import GIB, Status
 from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
 from ttc_cli.main import main
@@ -27,12 +27,12 @@ BUSY = Contention((BusyProcess(77, "blender", 3.9),), 0.0)
 
 
 def test_memory_below_the_smallest_models_need_fails() -> None:
-    short = doctor.judge_memory(Memory(4 * GIB, GIB, limited=True), smallest=GIB)
+    short = checkup.judge_memory(Memory(4 * GIB, GIB, limited=True), smallest=GIB)
     assert short.status is Status.FAILED
     assert "limited by a cgroup" in short.detail
     assert short.fix
-    assert doctor.judge_memory(Memory(4 * GIB, 3 * GIB), smallest=GIB).status is Status.OK
-    assert doctor.judge_memory(Memory(4 * GIB, GIB), smallest=None).status is Status.WARNING
+    assert checkup.judge_memory(Memory(4 * GIB, 3 * GIB), smallest=GIB).status is Status.OK
+    assert checkup.judge_memory(Memory(4 * GIB, GIB), smallest=None).status is Status.WARNING
 
 
 @pytest.mark.parametrize(
@@ -40,38 +40,38 @@ def test_memory_below_the_smallest_models_need_fails() -> None:
     [(GIB // 8, Status.FAILED), (GIB, Status.WARNING), (9 * GIB, Status.OK)],
 )
 def test_disk(free: int, status: Status) -> None:
-    found = doctor.judge_disk("models", Path("/there"), free)
+    found = checkup.judge_disk("models", Path("/there"), free)
     assert found.status is status
     assert (found.fix is None) is (status is Status.OK)
 
 
 def test_a_busy_program_is_named_with_its_cure() -> None:
-    assert doctor.judge_contention(QUIET).status is Status.OK
-    found = doctor.judge_contention(BUSY)
+    assert checkup.judge_contention(QUIET).status is Status.OK
+    found = checkup.judge_contention(BUSY)
     assert found.status is Status.WARNING
     assert "blender (pid 77)" in found.detail
     assert found.fix == "renice -n 19 -p 77"
-    stolen = doctor.judge_contention(Contention((), 0.7))
+    stolen = checkup.judge_contention(Contention((), 0.7))
     assert stolen.status is Status.WARNING
     assert "hypervisor" in stolen.detail
 
 
 def test_an_unused_instruction_set_is_a_warning() -> None:
     cpu = Cpu("Xeon", "x86_64", frozenset({"avx2", "avx512f", "amx_int8"}))
-    slow = doctor.judge_instructions("CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 0 | ", cpu)
+    slow = checkup.judge_instructions("CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 0 | ", cpu)
     assert slow.status is Status.WARNING
     assert "AMX_INT8" in slow.detail
     assert "AVX512" not in slow.detail
     assert slow.fix == "./install.sh --rebuild"
-    full = doctor.judge_instructions("CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 1 | ", cpu)
+    full = checkup.judge_instructions("CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 1 | ", cpu)
     assert full.status is Status.OK
 
 
 def test_a_gpu_that_the_build_ignores_is_a_warning() -> None:
     gpu = Accelerator("cuda", "H100", 80 * GIB)
-    assert doctor.judge_accelerators((), offloads=False).status is Status.OK
-    assert doctor.judge_accelerators((gpu,), offloads=True).status is Status.OK
-    ignored = doctor.judge_accelerators((gpu,), offloads=False)
+    assert checkup.judge_accelerators((), offloads=False).status is Status.OK
+    assert checkup.judge_accelerators((gpu,), offloads=True).status is Status.OK
+    ignored = checkup.judge_accelerators((gpu,), offloads=False)
     assert ignored.status is Status.WARNING
     assert ignored.fix == "./install.sh --rebuild --accelerator cuda"
 
@@ -91,13 +91,13 @@ def here(name: str, state: str | None = None) -> Record:
 
 
 def test_a_file_that_amx_does_not_take_is_offered_another_type() -> None:
-    offered = doctor.judge_fit(
+    offered = checkup.judge_fit(
         [(here("larger"), LARGER), (here("small"), SMALL)], AMX, on_gpu=False
     )
     assert (offered.status, offered.fix) == (Status.WARNING, "ttc models tune small")
     assert "likely 2 times as fast" in offered.detail
     assert "1 more would gain" in offered.detail
-    costly = doctor.judge_fit([(here("larger"), LARGER)], AMX, on_gpu=False)
+    costly = checkup.judge_fit([(here("larger"), LARGER)], AMX, on_gpu=False)
     assert "likely 1.2 times" in costly.detail
 
 
@@ -117,39 +117,39 @@ def test_a_file_that_amx_does_not_take_is_offered_another_type() -> None:
 def test_what_is_not_known_to_gain_is_left_alone(
     record: Record, tensors: dict[str, int], system: str, on_gpu: bool
 ) -> None:
-    found = doctor.judge_fit([(record, tensors)], system, on_gpu=on_gpu)
+    found = checkup.judge_fit([(record, tensors)], system, on_gpu=on_gpu)
     assert (found.status, found.fix) == (Status.OK, None)
 
 
 def test_what_was_built_and_what_would_be_faster(tmp_path: Path) -> None:
-    assert doctor.judge_installation(read_stamp(tmp_path)) is None
+    assert checkup.judge_installation(read_stamp(tmp_path)) is None
     (tmp_path / ".ttc-install").write_text(
         "built=gcc 12, native instructions\nspeed=m.gguf: 31 tokens/s alone\n"
         "faster=a build with clang 17 or newer\nfaster_command=apt-get install -y clang-19\n"
     )
-    slow = doctor.judge_installation(read_stamp(tmp_path))
+    slow = checkup.judge_installation(read_stamp(tmp_path))
     assert slow is not None
     assert slow.status is Status.WARNING
     assert "gcc 12" in slow.detail
     assert "31 tokens/s" in slow.detail
     assert slow.fix == "apt-get install -y clang-19"
     (tmp_path / ".ttc-install").write_text("built=zig 0.17, native\nfaster=\nfaster_command=\n")
-    best = doctor.judge_installation(read_stamp(tmp_path))
+    best = checkup.judge_installation(read_stamp(tmp_path))
     assert best is not None
     assert (best.status, best.fix) == (Status.OK, None)
 
 
 def test_speed() -> None:
     fast, slow = Speed(200, 17, 100, 2), Speed(20, 1.7, 5, 2)
-    assert doctor.judge_speed("m", fast, QUIET).status is Status.OK
-    assert doctor.judge_speed("m", slow, QUIET).status is Status.WARNING
-    assert "other programs" in doctor.judge_speed("m", fast, BUSY).detail
+    assert checkup.judge_speed("m", fast, QUIET).status is Status.OK
+    assert checkup.judge_speed("m", slow, QUIET).status is Status.WARNING
+    assert "other programs" in checkup.judge_speed("m", fast, BUSY).detail
 
 
 def test_a_missing_build_fails_and_an_untested_one_is_skipped() -> None:
-    missing = doctor.judge_without_models(installed=False)
+    missing = checkup.judge_without_models(installed=False)
     assert (missing.status, missing.fix) == (Status.FAILED, "./install.sh")
-    untested = doctor.judge_without_models(installed=True)
+    untested = checkup.judge_without_models(installed=True)
     assert untested.status is Status.SKIPPED
     assert untested.fix is not None
     assert untested.fix.startswith("ttc models pull smollm2-135m")
@@ -234,7 +234,7 @@ def test_a_model_that_would_gain_is_offered_and_nothing_is_done(
 ) -> None:
     passed = BuildCheck("0.3", AMX, offloads=False, fresh=True)
     monkeypatch.setattr(selftest, "check_build", lambda path, fresh: passed)
-    monkeypatch.setattr(doctor, "_tensors", lambda record: SMALL)
+    monkeypatch.setattr(checkup, "_tensors", lambda record: SMALL)
     before = sorted(path.name for path in model.parent.iterdir())
     assert main(["doctor", "--quick", "--json"]) == 0
     assert checks(capsys)["file type"]["fix"] == "ttc models tune mine"
@@ -288,7 +288,7 @@ def test_a_crashing_build_fails_with_the_next_command(
 def test_what_confines_a_check_is_told(found, why, status, said, monkeypatch) -> None:
     monkeypatch.setattr("ttc_cli.verifiers.checking.sandbox.find_sandbox", lambda: found)
     monkeypatch.setattr("ttc_cli.verifiers.checking.sandbox.explain_sandbox", lambda: why)
-    check = doctor.judge_sandbox()
+    check = checkup.judge_sandbox()
     assert check.status is status
     assert check.detail.startswith(why)
     assert said in check.detail
