@@ -18,7 +18,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,15 @@ def check_build(
         ModelError: the model file, not the build, is bad.
         EngineError: the test could not be run, or did not end in time.
     """
-    stamp = _stamp_file()
+    stamp = paths.cache_dir() / "checked" / f"{build_key()}.json"
     if not fresh:
         with contextlib.suppress(OSError, ValueError, TypeError):
             return BuildCheck(**json.loads(stamp.read_text()), fresh=False)
     found = isolated.run([*child, "--child", "decode", str(model)], timeout=timeout)
-    passed = BuildCheck(
-        str(found["version"]), str(found["system"]), bool(found["offloads"]), fresh=True
-    )
-    known = asdict(passed)
-    del known["fresh"]
-    _write_stamp(stamp, json.dumps(known))
+    passed = BuildCheck(**found, fresh=True)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs a test next time
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        paths.write_whole(stamp, json.dumps(found))
     return passed
 
 
@@ -116,7 +114,7 @@ def measure_speed(
     wanted = threads or hardware.count_cores()
     command = [*child, "--child", "speed", str(model), str(seconds), str(wanted)]
     found = isolated.run(command, timeout=timeout + seconds)
-    return Speed(float(found["prompt"]), float(found["single"]), float(found["batched"]), wanted)
+    return Speed(**found, threads=wanted)
 
 
 def remember_speed(model: Path, measured: Speed) -> None:
@@ -175,17 +173,6 @@ def _library_files() -> list[Path]:
             return []
         folder = Path(spec.origin).parent / "lib"
     return sorted(path for path in folder.glob("*") if path.is_file())
-
-
-def _stamp_file() -> Path:
-    return paths.cache_dir() / "checked" / f"{build_key()}.json"
-
-
-def _write_stamp(stamp: Path, text: str) -> None:
-    """Keep the result; a cache that cannot be written only costs a test next time."""
-    with contextlib.suppress(OSError):
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        paths.write_whole(stamp, text)
 
 
 # --- in the child -------------------------------------------------------------------------------
