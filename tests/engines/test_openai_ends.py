@@ -149,6 +149,7 @@ FAILURES: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", FAILURES, ids=str)
 @pytest.mark.parametrize("form", ["whole", "alone", "in the middle"])
 def test_a_failure_is_quoted_at_once(start: Any, failure: Any, form: str) -> None:

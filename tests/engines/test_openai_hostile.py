@@ -66,6 +66,7 @@ def spoil(number: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [*map(json.dumps, NUMBERS), *LITERALS], ids=lambda n: n[:20])
 def test_no_number_costs_an_answer(start: Any, number: str) -> None:
     fake, engine = start(), None
@@ -410,6 +411,7 @@ CUTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150,
     deadline=None,
@@ -448,6 +450,7 @@ PAGE = {
 PAGES = st.builds(put, st.just(PAGE), st.sampled_from([*places(PAGE)]), VALUES)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(page=PAGES.map(whole) | BYTES, reply=st.none() | STREAMS | BYTES | MUTATIONS.map(whole))
 def test_any_server_is_an_engine_or_an_error_in_words(

@@ -208,6 +208,7 @@ def test_hostile_names_are_quoted(tmp_path: Path) -> None:
 GOOD = gguf(tensors=[("token_embd.weight", (32, 4), 0), ("output.weight", (256, 1), 12)])
 
 
+@pytest.mark.slow
 @settings(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

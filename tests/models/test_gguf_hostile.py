@@ -118,6 +118,7 @@ def headers(draw: st.DrawFn) -> bytes:
     return head + b"\0" * draw(st.sampled_from([0, 31, 4096]))
 
 
+@pytest.mark.slow
 @FUZZING
 @given(content=headers())
 def test_a_header_of_anything_ends_in_words(tmp_path: Path, content: bytes) -> None:
@@ -152,6 +153,7 @@ def mutations(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.slow
 @FUZZING
 @given(content=mutations())
 def test_a_mutated_header_ends_in_words(tmp_path: Path, content: bytes) -> None:
@@ -170,6 +172,7 @@ LONG = 20 << 20
 WHOLE_LISTS = struct.pack("<IIQ", 9, 0, 4096) + b"\1" * 4096
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

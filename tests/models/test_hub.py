@@ -363,6 +363,7 @@ def wait_for_part(folder: Path, at_least: int) -> Path:
     raise AssertionError("nothing was downloaded")
 
 
+@pytest.mark.slow
 def test_a_killed_pull_goes_on_at_the_byte(server: FakeHub, start: Start) -> None:
     server.files[FILE] = BIG
     server.pause = 0.1
@@ -381,6 +382,7 @@ def test_a_killed_pull_goes_on_at_the_byte(server: FakeHub, start: Start) -> Non
     assert not list(records.folder_of(REFERENCE).glob("*.part"))
 
 
+@pytest.mark.slow
 def test_two_processes_pull_one_model_once(server: FakeHub, start: Start) -> None:
     server.files[FILE] = BIG
     server.pause = 0.08
@@ -394,6 +396,7 @@ def test_two_processes_pull_one_model_once(server: FakeHub, start: Start) -> Non
     assert len(server.gets()) == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_is_there(server: FakeHub, start: Start) -> None:
     server.files[FILE] = BIG
     # A limit on the size of files stands for the disk: it works without being root.
@@ -420,6 +423,7 @@ def test_no_room_is_noticed_before_the_download(
     assert server.gets() == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_there(server: FakeHub, start: Start) -> None:
     server.files[FILE] = BIG
     server.pause = 0.1

