@@ -82,7 +82,7 @@ def grade(pool: Pool, questions: Sequence[Question], comparer: Comparer) -> list
                 finish=sample.finish,
                 answer=sample.read_answer(answer_type),
                 confidence=sample.confidence,
-                scores=(_check_sums(sample.text),),
+                scores=(Score(ARITHMETIC, float(find_first(sample.text) is None), weight=0),),
             )
             for sample in pool.questions[question.id].samples
         )
@@ -91,10 +91,6 @@ def grade(pool: Pool, questions: Sequence[Question], comparer: Comparer) -> list
         )
         found.append(Graded(question.id, candidates, right))
     return found
-
-
-def _check_sums(text: str) -> Score:
-    return Score(ARITHMETIC, float(find_first(text) is None), weight=0)
 
 
 def label_by_majority(

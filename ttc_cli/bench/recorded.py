@@ -353,7 +353,11 @@ class RecordedSession:
             mend = self._mended.pop(request.branch, None)
             if mend is not None:
                 self._charge_reading(Role.GENERATOR, mend.read)
-            sample = self._take(request.seed) if mend is None else mend.sample
+                sample = mend.sample
+            else:
+                order = f"{self._engine.trajectory}:{self._question.key}"
+                draw = random.Random(f"{order}:{request.seed}")
+                sample = self._untaken.pop(draw.randrange(len(self._untaken)))
             run = _Run(request, sample, min(request.max_tokens, sample.tokens), outbox)
             self._fresh.discard(request.branch)
             self._grown[request.branch] = run
@@ -379,10 +383,6 @@ class RecordedSession:
                 f"The pool was drawn with at most {recording.max_tokens} tokens a candidate; "
                 f"{request.max_tokens} cannot be served from it.",
             )
-
-    def _take(self, seed: int) -> RecordedSample:
-        draw = random.Random(f"{self._engine.trajectory}:{self._question.key}:{seed}")
-        return self._untaken.pop(draw.randrange(len(self._untaken)))
 
     def _charge_reading(self, role: Role, tokens: int, reused: int = 0) -> None:
         self.meter.charge(

@@ -119,7 +119,11 @@ class RunStore:
     def append(self, id: str, batch: Sequence[Timed]) -> None:
         """Add events to the run ``id``, all or none, and bring its row up to date."""
         with transaction(self._connection):
-            number = self._number(id)
+            found = self._connection.execute("SELECT number FROM runs WHERE id = ?", (id,))
+            row = found.fetchone()
+            if row is None:
+                raise RunDamaged(f"The run {id} was removed while it ran.")
+            number = int(row[0])
             for each in batch:
                 body = hide_keys(json.dumps(codec.encode(each.event), separators=(",", ":")))
                 self._connection.execute(
@@ -178,7 +182,16 @@ class RunStore:
         elif isinstance(event, Spent):
             changes |= {"tokens": _fit(event.usage.generated_tokens), "flops": event.usage.flops}
         elif isinstance(event, RunEnded):
-            changes |= _summarise(event.result)
+            result = event.result
+            changes |= {
+                "state": RunState.INTERRUPTED if result.interrupted else RunState.DONE,
+                "answer": None if result.answer is None else _safe(result.answer.text),
+                "difficulty": None if result.estimate is None else result.estimate.difficulty,
+                "tokens": _fit(result.usage.generated_tokens),
+                "flops": result.usage.flops,
+                "seconds": result.usage.seconds,
+                **({"model": _safe(result.model)} if result.model else {}),
+            }
         names = ", ".join(f"{name} = ?" for name in changes)
         self._connection.execute(
             f"UPDATE runs SET {names} WHERE number = ?", (*changes.values(), number)
@@ -188,13 +201,6 @@ class RunStore:
         self._connection.execute(
             "INSERT INTO texts (run, text) VALUES (?, ?)", (number, _safe(text))
         )
-
-    def _number(self, id: str) -> int:
-        found = self._connection.execute("SELECT number FROM runs WHERE id = ?", (id,))
-        row = found.fetchone()
-        if row is None:
-            raise RunDamaged(f"The run {id} was removed while it ran.")
-        return int(row[0])
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -308,18 +314,6 @@ def _safe(text: str) -> str:
 def _fit(count: int) -> int:
     """``count`` as SQLite takes it."""
     return max(-_MOST, min(_MOST, count))
-
-
-def _summarise(result: Result) -> dict[str, Any]:
-    return {
-        "state": RunState.INTERRUPTED if result.interrupted else RunState.DONE,
-        "answer": None if result.answer is None else _safe(result.answer.text),
-        "difficulty": None if result.estimate is None else result.estimate.difficulty,
-        "tokens": _fit(result.usage.generated_tokens),
-        "flops": result.usage.flops,
-        "seconds": result.usage.seconds,
-        **({"model": _safe(result.model)} if result.model else {}),
-    }
 
 
 def _read(row: Sequence[Any]) -> Run:

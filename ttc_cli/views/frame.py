@@ -108,7 +108,10 @@ def _plan_sections(state: ViewState, width: int, hint: str) -> dict[str, tuple[i
         "path": (path, lambda n: path_rows(state, width, n, _gutter(width))),
         "gap": (4 + bool(path), lambda n: []),
         "tree": (count_rows(state), lambda n: branch_rows(state, width, n)),
-        "warning": (int(bool(state.warnings)), lambda n: [_warning(state, width)]),
+        "warning": (
+            int(bool(state.warnings)),
+            lambda n: [_label("warning", width).add(words.shorten(state.warnings[-1], 300), WARN)],
+        ),
         "foot": (1, lambda n: [_foot(state, width, hint)]),
     }
 
@@ -262,10 +265,6 @@ def _no_vote(state: ViewState) -> str:
         return f"none on code: the verifier chooses, {words.plural(answers, 'program')} so far"
     says = words.shorten(best.answer.text, 40)
     return f"not taken yet: {words.plural(answers, 'answer')}, #{best.id} says {says}"
-
-
-def _warning(state: ViewState, width: int) -> FrameRow:
-    return _label("warning", width).add(words.shorten(state.warnings[-1], 300), WARN)
 
 
 def _tally(state: ViewState) -> list[str]:

@@ -150,7 +150,9 @@ class _Round:
     def line(self) -> str:
         """``step 3: 8 beams, scores 0.31–0.92, 4 pruned; best #5: We add …``."""
         values = {id_: value for id_ in self.stepped if (value := self.value(id_)) is not None}
-        parts = [self.name or self._count()]
+        numbers = sorted({event.step + 1 for each in self.stepped.values() for event in each})
+        several = f"s {numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else f" {numbers[0]}"
+        parts = [self.name or f"step{several}: {words.plural(len(self.stepped), 'path')}"]
         if values:
             low, high = min(values.values()), max(values.values())
             parts.append(f"scores {low:.2f}–{high:.2f}" if len(values) > 1 else f"score {low:.2f}")
@@ -165,11 +167,6 @@ class _Round:
         best = max(values, key=lambda id_: (values[id_], -id_))
         text = words.shorten(self.stepped[best][-1].text, _STEP_CHARS)
         return f"{line}; best #{best}: {text}"
-
-    def _count(self) -> str:
-        numbers = sorted({event.step + 1 for each in self.stepped.values() for event in each})
-        several = f"s {numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else f" {numbers[0]}"
-        return f"step{several}: {words.plural(len(self.stepped), 'path')}"
 
 
 def started_line(event: events.RunStarted) -> str:
