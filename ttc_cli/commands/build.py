@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ttc_cli.building.installing import Installation, Options
+from ttc_cli.building.profiles import ACCELERATORS
 from ttc_cli.commands._help import show_examples
 from ttc_cli.errors import UsageError
 
@@ -44,21 +46,12 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
 ) -> None:
     """Compile llama.cpp for this machine, test it, and install it."""
-    from ttc_cli.building.installing import Installation, Options
-    from ttc_cli.building.profiles import ACCELERATORS
-
     if accelerator not in ("auto", *ACCELERATORS):
         raise UsageError(
             f"There is no accelerator {accelerator}.", f"choose auto or {', '.join(ACCELERATORS)}"
         )
-    Installation(
-        Options(
-            accelerator=accelerator,
-            compiler=compiler,
-            prebuilt=prebuilt,
-            rebuild=rebuild,
-            jobs=jobs,
-            models=not no_models,
-            dry_run=dry_run,
-        )
-    ).run()
+    models = not no_models
+    options = Options(
+        accelerator, compiler, prebuilt, rebuild, jobs, models=models, dry_run=dry_run
+    )
+    Installation(options).run()
