@@ -176,6 +176,9 @@ class Answer:
     key: str
     type: AnswerType
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

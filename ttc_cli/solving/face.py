@@ -82,6 +82,8 @@ def load(model: str | os.PathLike[str] | None = None, **how: Unpack[Loading]) ->
 async def aload(model: str | os.PathLike[str] | None = None, **how: Unpack[Loading]) -> Solver:
     """As ``load``."""
     given: dict[str, Any] = dict(how)
+    if unknown := given.keys() - Loading.__annotations__.keys():
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
     download = given.pop("download", True)
     given["model"] = None if model is None else os.fspath(model)
     given["verifier"] = list(given.pop("verifiers", ()))

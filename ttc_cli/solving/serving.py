@@ -80,7 +80,8 @@ def connect(request: Request) -> Engine:
         engine = openai.connect(
             openai.Settings(
                 server.url,
-                grammars=request.problem.schema is not None,
+                # A solver that is asked from Python does not know its questions yet.
+                grammars=request.problem.schema is not None or not request.problem.text,
                 seconds=request.budget.max_seconds,
                 **known,
             )

@@ -174,6 +174,7 @@ class Solver:
         self,
         questions: Iterable[str | Problem],
         jobs: int | None = None,
+        on_event: Reader | None = None,
         **how: Unpack[Asking],
     ) -> Generator[tuple[int, Result | TtcError], None, None]:
         """Answer many questions, several at once in one batch of the engine.
@@ -181,23 +182,26 @@ class Solver:
         Args:
             questions: any number; read as they are needed.
             jobs: questions at once; None is a fourth of the engine's branches.
+            on_event: is called with every event of all of them.
             how: see ``Asking``; the same for all.
 
         Yields:
             Each question's place, from 0, and its result or the error that it ended with, in the
             order in which they end.
         """
-        return iterate(self.asolve_many(questions, jobs, **how))
+        return iterate(self.asolve_many(questions, jobs, on_event, **how))
 
     async def asolve_many(
         self,
         questions: Iterable[str | Problem],
         jobs: int | None = None,
+        on_event: Reader | None = None,
         **how: Unpack[Asking],
     ) -> AsyncGenerator[tuple[int, Result | TtcError], None]:
         """As ``solve_many``."""
         requests = (self._ask(question, how) for question in questions)
-        async with contextlib.aclosing(self.answer_many(requests, jobs)) as ended:
+        readers = () if on_event is None else (on_event,)
+        async with contextlib.aclosing(self.answer_many(requests, jobs, *readers)) as ended:
             async for place, outcome in ended:
                 if isinstance(outcome, Exception) and not isinstance(outcome, TtcError):
                     raise outcome
