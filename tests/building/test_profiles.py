@@ -84,6 +84,7 @@ def test_the_amx_cure_is_for_old_gccs_on_amx_machines() -> None:
     older = replace(SAPPHIRE_RAPIDS, features=("avx2",))
     assert plan(GCC12)[0].label.endswith("AMX cure")
     assert not plan(GCC14)[0].label.endswith("AMX cure")
+    assert plan(Compiler("gcc", "/opt/gcc"))[0].label == "gcc, native instructions"
     assert not plan(GCC12, machine=older)[0].label.endswith("AMX cure")
 
 

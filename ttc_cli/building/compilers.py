@@ -28,8 +28,8 @@ class Compiler:
 
     def breaks(self, machine: Machine) -> bool:
         """Whether it would miscompile AMX, without what ``fixes.h`` cures."""
-        family, _, number = self.name.partition(" ")
-        return family == "gcc" and int(number) < 13 and "amx_tile" in machine.features
+        gcc = re.fullmatch(r"gcc (\d+)", self.name)
+        return gcc is not None and int(gcc[1]) < 13 and "amx_tile" in machine.features
 
 
 ZIG = Compiler("zig 0.17", "zig")  # fetched when it is needed
@@ -114,9 +114,8 @@ def _read_version(path: str) -> str:
     text = ask(path, "--version")
     if found := re.search(r"clang version (\d+)", text):
         return f"clang {found[1]}"
-    if "Free Software Foundation" in text:
-        return f"gcc {ask(path, '-dumpversion').strip().partition('.')[0]}"
-    return ""
+    version = re.match(r"\d+", ask(path, "-dumpversion"))
+    return f"gcc {version[0]}" if version and "Free Software Foundation" in text else ""
 
 
 def _name_cxx(cc: str) -> str:
