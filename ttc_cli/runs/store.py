@@ -15,6 +15,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,7 @@ KEYS = ("TTC_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _SHORTEST_KEY = 8
 _MOST = (1 << 63) - 1
 
-_COLUMNS = (
-    "id, started, state, parent, question, model, strategy, level, request, answer, difficulty, "
-    "candidates, tokens, flops, seconds, full_tokens, full_flops, note, process"
-)
+_COLUMNS = tuple(field.name for field in fields(Run))
 
 
 class RunStore:
@@ -293,8 +291,9 @@ class RunStore:
 
     def _select(self, rest: str, arguments: Sequence[Any]) -> list[Run]:
         with explain_faults(self.path):
-            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM runs {rest}", arguments)
-            return [_read(row) for row in rows.fetchall()]
+            names = ", ".join(_COLUMNS)
+            query = f"SELECT {names}, process FROM runs {rest}"
+            return [_read(row) for row in self._connection.execute(query, arguments).fetchall()]
 
 
 def hide_keys(text: str) -> str:
@@ -318,7 +317,7 @@ def _fit(count: int) -> int:
 
 def _read(row: Sequence[Any]) -> Run:
     *values, process = row
-    run = dict(zip(_COLUMNS.split(", "), values, strict=False))
+    run = dict(zip(_COLUMNS, values, strict=True))
     run["state"] = RunState(run["state"])
     if run["state"] is RunState.RUNNING and not lives(process, run["started"] + run["seconds"]):
         run["state"] = RunState.KILLED

@@ -16,7 +16,7 @@ from rich.style import Style
 from ttc_cli.types import AnswerType, Finish
 from ttc_cli.views import words
 from ttc_cli.views.cells import BAD, BOLD, CALM, DIM, GOOD, RULE, FrameRow, cells, cut, cut_front
-from ttc_cli.views.nodes import LIVE, Status, TreeNode, trace
+from ttc_cli.views.nodes import LIVE, SIGNS, Status, TreeNode, trace
 from ttc_cli.views.state import Tail, ViewState
 
 _RANK = {
@@ -28,7 +28,6 @@ _RANK = {
     Status.PRUNED: 6,
     Status.CANCELLED: 7,
 }
-_NAMES = {Status.QUEUED: "waiting"}
 _DEEPEST = 64
 """Ancestors looked at; more could only be a cycle or cost time."""
 DROPPED_SHOWN = 4
@@ -85,11 +84,7 @@ def branch_rows(state: ViewState, width: int, rows: int) -> list[FrameRow]:
     ]
     if hidden and len(out) < rows:
         counts = Counter(node.status for node in hidden)
-        names = (
-            f"{counts[status]} {_NAMES.get(status, status.value)}"
-            for status in _RANK
-            if counts[status]
-        )
+        names = (f"{counts[status]} {status.word}" for status in _RANK if counts[status])
         out.append(FrameRow(width).add("└─ ", RULE).add("… " + " · ".join(names), DIM))
     return out
 
@@ -233,26 +228,21 @@ def _status(
 
     ``ends`` are where others went on from: a branch, and how many of its steps they took over.
     """
+    sign = SIGNS.get(node.status, "★" if best else "✓")
     match node.status:
         case Status.GROWING:
-            return "▸", f"step {node.depth + tail.steps}", CALM
+            return sign, f"step {node.depth + tail.steps}", CALM
         case Status.PAUSED:
             # One that others went on from, or one that waits to go on itself.
-            return (
-                "◇" if (node.id, node.depth) in ends else "‖",
-                f"step {node.depth or tail.steps}",
-                CALM,
-            )
-        case Status.QUEUED:
-            return "·", "waiting", DIM
-        case Status.PRUNED | Status.CANCELLED:
-            at = f", step {node.depth}" if node.depth and width >= _WIDE else ""
-            return "×", node.status.value + at, DIM
+            sign = "◇" if (node.id, node.depth) in ends else sign
+            return sign, f"step {node.depth or tail.steps}", CALM
+        case Status.QUEUED | Status.PRUNED | Status.CANCELLED:
+            at = f", step {node.depth}" if node.dropped and node.depth and width >= _WIDE else ""
+            return sign, node.status.word + at, DIM
         case Status.UNFINISHED if node.answer is None:
             return "✗", words.FINISH_WORDS[node.finish or Finish.LENGTH], BAD
         case Status.FINISHED | Status.UNFINISHED:
             # One that was cut off after it stated an answer votes like a finished one.
-            sign = "★" if best else "✓"
             if node.answer is None:
                 return "✗", "no answer", BAD
             if node.answer.type is AnswerType.FREE:

@@ -27,7 +27,6 @@ NARROW = 40
 ROOMY = 60
 """Below this many there are no labels."""
 _QUESTION_SHOWN = 1_000
-_TALLIED = {Status.PAUSED: "paused", Status.QUEUED: "waiting"}
 
 # Which section gets the next row, as long as it wants one. What is left goes to the branches.
 _TURNS = (
@@ -272,15 +271,14 @@ def _tally(state: ViewState) -> list[str]:
     counts = Counter(node.status for node in state.nodes.values())
     done = counts[Status.FINISHED] + counts[Status.UNFINISHED]
     parts = [f"{counts[Status.GROWING]} growing"]
-    for status, name in _TALLIED.items():
-        if counts[status]:
-            parts.append(f"{counts[status]} {name}")
+
+    def count(*statuses: Status) -> list[str]:
+        return [f"{counts[each]} {each.word}" for each in statuses if counts[each]]
+
+    parts += count(Status.PAUSED, Status.QUEUED)
     if done or len(parts) == 1:
         parts.append(f"{done} done")
-    for status in (Status.PRUNED, Status.CANCELLED):
-        if counts[status]:
-            parts.append(f"{counts[status]} {status.value}")
-    return parts
+    return parts + count(Status.PRUNED, Status.CANCELLED)
 
 
 def _foot(state: ViewState, width: int, hint: str) -> FrameRow:

@@ -25,9 +25,22 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     PRUNED = "pruned"
 
+    @property
+    def word(self) -> str:
+        """As people read it."""
+        return "waiting" if self is Status.QUEUED else self.value
+
 
 LIVE = (Status.GROWING, Status.PAUSED, Status.QUEUED)
 """Those that may still go on."""
+SIGNS = {
+    Status.QUEUED: "·",
+    Status.GROWING: "▸",
+    Status.PAUSED: "‖",
+    Status.PRUNED: "×",
+    Status.CANCELLED: "×",
+}
+"""They tell a status apart without colour; those that finished are told apart by their answer."""
 
 
 class Written(NamedTuple):

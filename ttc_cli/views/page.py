@@ -19,7 +19,7 @@ from ttc_cli.events import Event
 from ttc_cli.sanitise import clean
 from ttc_cli.types import Answer, AnswerType, Budget, Result, RoleUsage
 from ttc_cli.views import charts, plain, words
-from ttc_cli.views.nodes import Status, TreeNode
+from ttc_cli.views.nodes import SIGNS, TreeNode
 from ttc_cli.views.record import Life, StageRecord, look_back
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ _AFTER = 0.03
 """Part of a run's time that is drawn after its end, so that how it ended is seen."""
 _FEW_ROUNDS = 3
 """Rounds of a search that are told one by one; more are folded away."""
-_SIGNS = {
-    Status.QUEUED: ("·", "waiting"),
-    Status.GROWING: ("▸", "growing"),
-    Status.PAUSED: ("‖", "paused"),
-    Status.PRUNED: ("×", "pruned"),
-    Status.CANCELLED: ("×", "cancelled"),
-}
 
 
 def render_page(timed: Iterable[tuple[float, Event]], *, name: str = "", when: str = "") -> str:
@@ -160,8 +153,8 @@ def _row(life: Life, stage: StageRecord) -> dict[str, Any]:
 def _sign(node: TreeNode, *, best: bool) -> tuple[str, str]:
     if node.answer is not None and not node.dropped:
         return ("★", "chosen") if best else ("✓", "answered")
-    if node.status in _SIGNS:
-        return _SIGNS[node.status]
+    if node.status in SIGNS:
+        return SIGNS[node.status], node.status.word
     reason = words.FINISH_WORDS[node.finish] if node.finish is not None else "no answer"
     return "✗", "no answer" if reason == "finished" else reason
 

@@ -17,8 +17,6 @@ from ttc_cli.events import Event
 from ttc_cli.views.frame import HINT, Frame, render
 from ttc_cli.views.state import ViewState, reduce, tick
 
-__all__ = ["Frame", "LiveTree", "render"]
-
 FRAMES_PER_SECOND = 8
 
 
