@@ -11,7 +11,7 @@ from contract_engines import GREEDY, SAMPLED, STORY, SUM, Maker, make_recorded, 
 from near_ties import check_same, speak
 
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, Session, Span, Until
-from ttc_cli.errors import PromptTooLong, UsageError
+from ttc_cli.errors import EngineError, PromptTooLong, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Finish, Role, Sampling
@@ -254,6 +254,20 @@ def test_a_full_cache_loses_no_branch_and_changes_no_text(
             await check_same(engine, STORY, pieces, text, exact=free_factory.exact)
 
     run(check())
+
+
+def test_a_dropped_branch_cannot_be_used(free_factory: Maker) -> None:
+    async def work() -> None:
+        async with await free_factory().open(SUM, Ledger(Budget())) as session:
+            branch = session.fork(session.root)[0]
+            session.drop([branch])
+            session.drop([branch])
+            with pytest.raises(EngineError, match="dropped"):
+                session.fork(branch)
+        with pytest.raises(EngineError, match="closed"):
+            session.fork(session.root)
+
+    run(work())
 
 
 def test_a_prompt_beyond_the_context_is_refused(free_factory: Maker) -> None:

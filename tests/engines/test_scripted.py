@@ -9,7 +9,6 @@ import pytest
 
 from ttc_cli.engines.base import Grow, Growth, ScoreRow, Span, Until
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine, babble, pieces
-from ttc_cli.errors import EngineError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Confidence, Finish, Sampling
@@ -131,15 +130,3 @@ def test_scoring_an_evicted_branch_reads_it_again() -> None:
 
     assert asyncio.run(work()) == [(1.0, 0.0)]
     assert ledger.usage().verifier.prompt_tokens >= 40
-
-
-def test_a_dropped_branch_cannot_be_used() -> None:
-    async def work() -> None:
-        async with await ScriptedEngine(["Four."]).open(PROMPT, Ledger(Budget())) as session:
-            branch = session.fork(session.root)[0]
-            session.drop([branch])
-            session.drop([branch])
-            with pytest.raises(EngineError):
-                session.fork(branch)
-
-    asyncio.run(work())

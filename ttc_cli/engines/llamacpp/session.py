@@ -7,44 +7,41 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
+from ttc_cli.engines.branches import BranchedSession
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.constraint import write_grammar
 from ttc_cli.engines.llamacpp.jobs import Account, Growing, Scoring, StateReading
 from ttc_cli.engines.llamacpp.runner import Runner
 from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
-from ttc_cli.errors import EngineError, UsageError
+from ttc_cli.errors import UsageError
 from ttc_cli.types import Finish
 
 
-class LlamaCppSession:
+class LlamaCppSession(BranchedSession[Node]):
     """One open prompt on a ``LlamaCppEngine``; see ``engines.base.Session``."""
 
     def __init__(self, runner: Runner, tokeniser: Tokeniser, account: Account, root: Node) -> None:
-        self.root = Branch(0)
-        self.meter = account.meter
+        super().__init__(account.meter, root)
         self._runner = runner
         self._decoder = runner.decoder
         self._tokeniser = tokeniser
         self._account = account
-        self._nodes: dict[Branch, Node] = {self.root: root}
         self._jobs: dict[Branch, Growing] = {}
-        self._count = 0
-        self._closed = False
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches from where ``branch`` stands."""
-        return [self._keep(self._nodes[branch].fork()) for _ in range(count)]
+        return [self._keep(self._path(branch).fork()) for _ in range(count)]
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """A new branch: ``branch``, then ``text``."""
-        node = self._nodes[branch]
+        node = self._path(branch)
         after = node.tokens[-1] if node.tokens else None
         return self._keep(node.append(self._tokeniser.tokenise(text, after)))
 
     def cut(self, branch: Branch, mark: str) -> Branch:
         """A new branch: ``branch`` up to where ``mark`` was last written."""
-        node, prompt = self._nodes[branch], self._nodes[self.root]
+        node, prompt = self._path(branch), self._path(self.root)
         kept = self._tokeniser.cut(node.tokens, mark, len(prompt.tokens))
         return self._keep(Node(kept, origin=node))
 
@@ -59,7 +56,7 @@ class LlamaCppSession:
         for request in requests:
             if request.branch in jobs or self._running([request.branch]):
                 raise UsageError("A branch can only grow once at a time.")
-            node, schema = self._nodes[request.branch], request.grammar
+            node, schema = self._path(request.branch), request.grammar
             jobs[request.branch] = Growing(
                 account=self._account,
                 node=node,
@@ -90,7 +87,7 @@ class LlamaCppSession:
         scorings = [
             Scoring(
                 account=self._account,
-                node=self._nodes[row.branch],
+                node=self._path(row.branch),
                 suffix=self._tokeniser.tokenise(row.suffix),
                 groups=[self._tokeniser.find_labels(pieces) for pieces in row.labels],
             )
@@ -103,16 +100,16 @@ class LlamaCppSession:
     async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
         """Hidden states at the last token of each."""
         self._check_open()
-        states = [StateReading(self._account, self._nodes[branch]) for branch in branches]
+        states = [StateReading(self._account, self._path(branch)) for branch in branches]
         self._runner.apply(lambda: self._decoder.states.extend(states))
         await self.wait(lambda: all(s.value is not None for s in states))
         return [state.value or () for state in states]
 
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free their cells."""
-        gone = [branch for branch in branches if branch in self._nodes]
+        gone = [branch for branch in branches if branch in self._paths]
         self.cancel(gone)
-        nodes = [self._nodes.pop(branch) for branch in gone]
+        nodes = [self._paths.pop(branch) for branch in gone]
         for branch in gone:
             self._jobs.pop(branch, None)
 
@@ -122,35 +119,15 @@ class LlamaCppSession:
 
         self._runner.apply(forget)
 
-    async def close(self) -> None:
-        """Drop everything."""
-        if self._closed:
-            return
-        self._closed = True
+    async def _leave(self) -> None:
         decoder, account = self._decoder, self._account
-        self.drop(list(self._nodes))
+        self.drop(list(self._paths))
         self._runner.apply(lambda: decoder.leave(account))
         self._runner.leave(account)
-
-    async def __aenter__(self) -> LlamaCppSession:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
 
     async def wait(self, ready: Callable[[], bool]) -> None:
         """Let the engine step until ``ready``."""
         await self._runner.wait(self._account, ready)
-
-    def _keep(self, node: Node) -> Branch:
-        self._count += 1
-        branch = Branch(self._count)
-        self._nodes[branch] = node
-        return branch
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineError("the session is closed")
 
     def _running(self, branches: Iterable[Branch]) -> list[Growing]:
         jobs = (self._jobs.get(branch) for branch in branches)

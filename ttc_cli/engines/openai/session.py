@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
+from ttc_cli.engines.branches import BranchedSession
 from ttc_cli.engines.openai.address import explain
 from ttc_cli.engines.openai.dispatcher import Dispatcher
 from ttc_cli.engines.openai.transport import Refused
@@ -14,17 +15,13 @@ from ttc_cli.errors import EngineError, NetworkError, ServerFailed, UsageError
 from ttc_cli.types import Finish, Role
 
 
-class OpenAISession:
+class OpenAISession(BranchedSession[Path]):
     """One prompt on an ``OpenAIEngine``; see ``engines.base.Session``."""
 
     def __init__(self, dispatcher: Dispatcher, account: Account, prompt: str) -> None:
-        self.root = Branch(0)
-        self.meter = account.meter
+        super().__init__(account.meter, Path(prompt, len(prompt)))
         self._dispatcher = dispatcher
         self._account = account
-        self._paths = {self.root: Path(prompt, len(prompt))}
-        self._count = 0
-        self._closed = False
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches with the text of ``branch``."""
@@ -126,28 +123,12 @@ class OpenAISession:
                 self._paths.pop(branch, None)
                 self._account.jobs.pop(branch, None)
 
-    async def close(self) -> None:
-        """Close what is under way."""
-        if self._closed:
-            return
-        self._closed = True
+    async def _leave(self) -> None:
         for task in self._account.scores:
             task.cancel()
         await self._dispatcher.stop(list(self._account.batches))
         self._paths.clear()
         await self._dispatcher.leave(self._account)
-
-    async def __aenter__(self) -> OpenAISession:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    def _keep(self, path: Path) -> Branch:
-        self._count += 1
-        branch = Branch(self._count)
-        self._paths[branch] = path
-        return branch
 
     def _submit(self, requests: Sequence[Grow], ended: asyncio.Queue[Job], jobs: list[Job]) -> None:
         """Let ``requests`` grow as further ``jobs`` of one iteration."""
@@ -219,16 +200,6 @@ class OpenAISession:
         server.charge(self.meter, Role.VERIFIER, server.believe(reply.count, prompt, 1))
         draws = reply.pieces[0].draws if reply.pieces else ()
         return add_labels(draws[0], row.labels) if draws else ()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineError("The session is closed.")
-
-    def _path(self, branch: Branch) -> Path:
-        self._check_open()
-        if branch not in self._paths:
-            raise EngineError(f"Branch {branch.id} was dropped.")
-        return self._paths[branch]
 
     def _growing(self, branches: Iterable[Branch]) -> list[Job]:
         jobs = (self._account.jobs.get(branch) for branch in branches)

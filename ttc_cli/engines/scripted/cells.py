@@ -41,7 +41,6 @@ class Path:
     plan: Plan | None = None
     resident: bool = False
     used: int = 0
-    dropped: bool = False
 
     @property
     def tokens(self) -> int:

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
+from ttc_cli.engines.branches import BranchedSession
 from ttc_cli.engines.scripted.cells import Path, Segment
 from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.engines.scripted.slots import Account, Request, Slots
-from ttc_cli.errors import EngineError, UsageError
+from ttc_cli.errors import UsageError
 from ttc_cli.types import Finish, Role
 
 
-class ScriptedSession:
+class ScriptedSession(BranchedSession[Path]):
     """Implements ``engines.base.Session`` for ``ScriptedEngine``."""
 
     def __init__(
@@ -24,26 +25,22 @@ class ScriptedSession:
         yes: Callable[[str], float],
         state: Callable[[str], tuple[float, ...]],
     ) -> None:
-        self.root = Branch(0)
-        self.meter = account.meter
+        super().__init__(account.meter, account.root)
         self._slots = slots
         self._account = account
         self._yes = yes
         self._state = state
-        self._paths = {self.root: account.root}
-        self._closed = False
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """A new branch: ``branch``, then ``text``; the text is read when it is first used."""
         said = "".join(span.text for span in text)
-        (longer,) = self.fork(branch)
+        path = self._slots.cache.split(self._path(branch))
         if said:
-            path = self._paths[longer]
             self._slots.cache.release(path)
             path.plan = None
             path.text += said
             path.segments.append(Segment(len(pieces(said))))
-        return longer
+        return self._keep(path)
 
     async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
         """What the script's ``state`` makes of the text of each branch."""
@@ -61,25 +58,20 @@ class ScriptedSession:
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches that continue from where ``branch`` stands."""
         path = self._path(branch)
-        made = [Branch(len(self._paths) + i) for i in range(count)]
-        for child in made:
-            self._paths[child] = self._slots.cache.split(path)
-        return made
+        return [self._keep(self._slots.cache.split(path)) for _ in range(count)]
 
     def cut(self, branch: Branch, mark: str) -> Branch:
         """A new branch: ``branch`` up to where ``mark`` was last written."""
-        path, prompt = self._path(branch), self._paths[self.root].text
+        path, prompt = self._path(branch), self._account.root.text
         place = path.text.rfind(mark, len(prompt))
         if place < 0:
             raise UsageError(f"Nothing that was written here spells {mark!r}.")
-        shorter = Branch(len(self._paths))
         gone = pieces(path.text[place:])
         child = self._slots.cache.cut(path, path.text[:place], len(gone), self._paths.values())
         if path.plan is not None:  # the same draw says the same again
             plan = path.plan
             child.plan = replace(plan, rest=deque([*gone, *plan.rest]))
-        self._paths[shorter] = child
-        return shorter
+        return self._keep(child)
 
     async def grow(
         self, requests: Sequence[Grow], then: Then | None = None
@@ -143,27 +135,15 @@ class ScriptedSession:
 
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free their cells."""
-        branches = list(branches)
-        self.cancel(branches)
-        for branch in branches:
-            path = self._paths.get(branch)
-            if path is not None and branch is not self.root and not path.dropped:
-                path.dropped = True
-                self._slots.cache.release(path)
+        gone = [each for each in branches if each in self._paths and each is not self.root]
+        self.cancel(gone)
+        for branch in gone:
+            self._slots.cache.release(self._paths.pop(branch))
 
-    async def close(self) -> None:
-        """Drop everything."""
-        if self._closed:
-            return
-        self.drop(self._paths)
-        self._closed = True
+    async def _leave(self) -> None:
+        self.cancel(self._paths)
+        self.drop(list(self._paths))
         self._slots.leave(self._account)
-
-    async def __aenter__(self) -> ScriptedSession:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
 
     def _submit(self, requests: Sequence[Grow]) -> list[Request]:
         branches = [each.branch for each in requests]
@@ -179,12 +159,6 @@ class ScriptedSession:
 
     def _too_late(self) -> bool:
         return self._slots.interrupted or bool(self.meter.exhausted())
-
-    def _path(self, branch: Branch) -> Path:
-        path = self._paths.get(branch)
-        if self._closed or path is None or path.dropped:
-            raise EngineError(f"Branch {branch.id} was dropped, or its session is closed.")
-        return path
 
     def _growing(self, branches: Iterable[Branch]) -> list[Request]:
         wanted = set(branches)
