@@ -168,14 +168,13 @@ Event = (
 
 @dataclass(slots=True)
 class EventStream:
-    """Hands each event to every reader, in order, from whichever thread emits it."""
+    """Hands each event to every reader, in order, from whichever thread emits it.
+
+    Readers must return quickly and not raise.
+    """
 
     readers: list[Callable[[Event], None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def subscribe(self, reader: Callable[[Event], None]) -> None:
-        """Call ``reader`` with every later event. It must return quickly and not raise."""
-        self.readers.append(reader)
 
     def emit(self, event: Event) -> None:
         """Pass ``event`` on."""

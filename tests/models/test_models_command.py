@@ -97,6 +97,15 @@ def test_verify_tells_of_every_model(tiny: Path, capsys: Capture) -> None:
     assert "checking other" in err
 
 
+def test_add_knows_the_formats_of_verifiers(tiny: Path, capsys: Capture) -> None:
+    add = ["models", "add", str(tiny), "--name", "judge", "--verifier-format"]
+    assert main([*add, "vibes"]) == 2
+    err = capsys.readouterr().err
+    assert "no verifier format 'vibes'" in err
+    assert "choose one of rlhflow, math-shepherd, versaprm" in err
+    assert main([*add, "versaprm"]) == 0
+
+
 def test_rm_wants_a_yes(tiny: Path, capsys: Capture) -> None:
     assert main(["models", "rm", "tiny"]) == 2
     assert "--yes" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def climb(small, large, *, budget: Budget | None = None, own: dict | None = None
         return load
 
     events, seen = EventStream(), []
-    events.subscribe(seen.append)
+    events.readers.append(seen.append)
 
     async def work() -> Result:
         with Comparer() as comparer:

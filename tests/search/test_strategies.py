@@ -169,7 +169,7 @@ def test_an_interrupt_gives_the_best_answer_so_far(strategy: str) -> None:
         if isinstance(event, CandidateEnded):
             engine.interrupt()
 
-    events.subscribe(stop)
+    events.readers.append(stop)
     with Comparer() as comparer:
         result = asyncio.run(
             solve(

@@ -57,9 +57,9 @@ def search(
     surroundings = {name: options.pop(name) for name in ("ledger", "stopped") if name in options}
     engine = engine or ScriptedEngine(script, yes=yes, parallel=parallel, kv_cells=kv_cells)
     events, seen = EventStream(), []
-    events.subscribe(seen.append)
+    events.readers.append(seen.append)
     if watch is not None:
-        events.subscribe(lambda event: watch(engine, event))
+        events.readers.append(lambda event: watch(engine, event))
     with Comparer() as comparer:
         result = asyncio.run(
             solve(

@@ -236,11 +236,11 @@ print("before")
 stream = events.EventStream()
 engine = ScriptedEngine(babble, yes=lambda text: len(text) % 97 / 97, parallel=8)
 with Comparer() as comparer, LiveTree() as tree:
-    stream.subscribe(tree)
+    stream.readers.append(tree)
     def wait(event):  # in the third round, once everything of the second is known
         if isinstance(event, events.WaveStarted) and event.wave == 2:
             signal.pause()
-    stream.subscribe(wait)
+    stream.readers.append(wait)
     result = asyncio.run(solve(
         Problem("How many apples has Tom?", AnswerType.NUMBER), Stage(engine, Chat(engine.info)),
         SearchOptions("{strategy}", {knobs}, samples=6), comparer=comparer, events=stream,

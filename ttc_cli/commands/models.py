@@ -222,6 +222,14 @@ def add(
     ] = False,
 ) -> None:
     """Add a model of your own to the registry, pinned to its hash."""
+    if verifier_format is not None:
+        from ttc_cli.verifiers.prm.formats import FORMATS
+
+        if verifier_format not in FORMATS:
+            raise UsageError(
+                f"There is no verifier format {verifier_format!r}.",
+                f"choose one of {', '.join(FORMATS)}",
+            )
     out = Output()
     entry = own.add_entry(
         reference,

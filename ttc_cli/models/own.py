@@ -24,8 +24,6 @@ from ttc_cli.models.registry import (
 )
 from ttc_cli.toml_files import change
 
-VERIFIER_FORMATS = ("rlhflow", "math-shepherd", "versaprm")
-
 
 def add_entry(
     reference: str,
@@ -42,15 +40,10 @@ def add_entry(
     ``toml_files.change``.
 
     Raises:
-        UsageError: no such reference, the name is taken, or an unknown format.
+        UsageError: no such reference, or the name is taken.
         ModelCorrupt, ModelUnsupported: the file is no good, or not the one that is pinned.
         AccessDenied, ModelMissing, NetworkError: the hub does not say what it holds.
     """
-    if verifier_format is not None and verifier_format not in VERIFIER_FORMATS:
-        raise UsageError(
-            f"There is no verifier format {verifier_format!r}.",
-            f"choose one of {', '.join(VERIFIER_FORMATS)}",
-        )
     values: dict[str, Any] = {}
     path = Path(os.path.expanduser(reference))
     parsed = files.parse_hub_reference(reference)
