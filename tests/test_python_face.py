@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -303,3 +304,17 @@ def test_the_face_is_what_it_says():
     light = "import sys, ttc_cli; print('typer' in sys.modules or 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", light], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_python_and_the_command_line_have_one_vocabulary():
+    from ttc_cli.commands import _solve_flags as flags
+
+    groups = (flags.Thinking, flags.Caps, flags.Engine)
+    names = {each.name for group in groups for each in fields(group)}
+    own = {"options": "knobs", "verifiers": "verifier", "download": "yes"}
+    words = {*ttc.Asking.__annotations__, *ttc.Loading.__annotations__}
+    assert {own.get(word, word) for word in words} | {"model", "min_score"} == names
+    for each in (ttc.Asking, ttc.Loading):
+        assert set(re.findall(r"^        (\w+):", each.__doc__, re.MULTILINE)) == set(
+            each.__annotations__
+        )
