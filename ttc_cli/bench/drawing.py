@@ -211,15 +211,18 @@ async def record_question(
             [prompt_state, *states_read] = await session.read_states([session.root, *known])
             vectors = dict(zip(ends, states_read, strict=True))
         before = ledger.usage().generator.prompt_tokens
-        slips = [begin_at_slip(session, leaf) for leaf in leaves if leaf.candidate.answer]
         # Labels are negative: no sample has such a one.
-        starts = {-1 - start.parent: start for start in slips if start is not None}
+        starts = {
+            -1 - leaf.candidate.id: start
+            for leaf in leaves
+            if leaf.candidate.answer and (start := begin_at_slip(session, leaf)) is not None
+        }
         again = [
             Grow(
                 start.branch,
                 start.limit(max_tokens),
                 sampling,
-                derive_seed(seed, id, "mend", start.parent),
+                derive_seed(seed, id, "mend", -1 - label),
                 label,
             )
             for label, start in starts.items()
@@ -252,8 +255,8 @@ async def record_question(
 
     # What is read for each is much alike: a number, and a piece of a word before it.
     mended = {
-        start.parent: RecordedMend(
-            start.written, round(read / len(mends)), keep(start.parent, growth)
+        -1 - growth.label: RecordedMend(
+            start.written, round(read / len(mends)), keep(-1 - growth.label, growth)
         )
         for start, growth in mends
     }

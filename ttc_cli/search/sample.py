@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ttc_cli.answers import extract, find_thought
 from ttc_cli.engines.base import Branch, Grow, Growth
@@ -28,10 +28,6 @@ from ttc_cli.verifiers.base import Leaf, Verifier
 Keep = Callable[[Candidate], bool]
 
 
-def _never(candidate: Candidate) -> bool:
-    return False
-
-
 @dataclass(slots=True)
 class Wave:
     """What still grows of a batch; for its watcher."""
@@ -39,12 +35,11 @@ class Wave:
     context: SearchContext
     number: int
     growing: dict[int, Branch]
+    starts: Mapping[int, Start]
+    keep: Keep
+    """Whether the branch of one that ended stays, for others to start from."""
     cancelled: str | None = None
     """Why the others were cancelled, once they were."""
-    starts: Mapping[int, Start] = field(default_factory=dict)
-    """Of those that start from another candidate, by id."""
-    keep: Keep = _never
-    """Whether the branch of one that ended stays, for others to start from."""
 
     def cancel(self, reason: str) -> None:
         """Stop all that still grow or wait. One that ended in the same step counts as ended."""
@@ -61,13 +56,13 @@ Watcher = Callable[[Wave, Candidate], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a candidate starts that goes on from ``parent``: at ``branch``, made for it alone.
+    """Where a candidate starts: at ``branch``, made for it alone, on from ``parent`` if given.
 
     ``written`` is what of its solution that branch holds already, in about ``tokens`` tokens.
     """
 
     branch: Branch
-    parent: int
+    parent: int | None = None
     written: str = ""
     tokens: int = 0
 
@@ -136,7 +131,7 @@ async def sample_wave(
     sampling: Sampling | None = None,
     watch: Watcher | None = None,
     starts: Sequence[Start] | None = None,
-    keep: Keep = _never,
+    keep: Keep = lambda ended: False,
 ) -> None:
     """Grow up to ``count`` further candidates, as many as the ledger admits.
 
@@ -154,31 +149,29 @@ async def sample_wave(
         pool.halted = context.ledger.exhausted() or "sample cap reached"
     if not granted:
         return
-    session, events = context.session, context.events
+    session = context.session
     ids = range(pool.started, pool.started + granted)
     pool.started += granted
     if starts is None:
-        growing = dict(zip(ids, session.fork(session.root, granted), strict=True))
-        begun = {}
-    else:
-        session.drop(start.branch for start in starts[granted:])
-        begun = dict(zip(ids, starts, strict=False))
-        growing = {id: start.branch for id, start in begun.items()}
-    for id in ids:
-        events.emit(CandidateStarted(id, wave, begun[id].parent if id in begun else None))
+        starts = [Start(branch) for branch in session.fork(session.root, granted)]
+    session.drop(start.branch for start in starts[granted:])
+    begun = dict(zip(ids, starts, strict=False))
+    growing = {id: start.branch for id, start in begun.items()}
+    for id, start in begun.items():
+        context.events.emit(CandidateStarted(id, wave, start.parent))
     limit = context.budget.tokens_per_candidate
     limit = limit if max_tokens is None else min(limit, max_tokens)
     requests = [
         Grow(
-            branch,
-            begun[id].limit(limit) if id in begun else limit,
+            start.branch,
+            start.limit(limit),
             sampling or context.sampling,
             derive_seed(context.seed, id),
             id,
         )
-        for id, branch in growing.items()
+        for id, start in begun.items()
     ]
-    state = Wave(context, wave, growing, starts=begun, keep=keep)
+    state = Wave(context, wave, growing, begun, keep)
     try:
         with keeping_on(context):
             async for growth in session.grow(requests):
@@ -221,10 +214,9 @@ def _end(context: SearchContext, wave: Wave, growth: Growth) -> Candidate:
     """Book one growth as a candidate."""
     cancelled = growth.finish is Finish.CANCELLED and wave.cancelled is not None
     kind, schema = context.problem.answer_type, context.problem.schema
-    start = wave.starts.get(growth.label)
-    text, written = growth.text, start.written if start is not None else ""
-    if not text.startswith(written):  # one that an earlier run knew comes whole
-        text = written + text
+    start, text = wave.starts[growth.label], growth.text
+    if not text.startswith(start.written):  # one that an earlier run knew comes whole
+        text = start.written + text
     answer = None
     if not cancelled:
         answer = read_answer(text, growth.finish, kind, growth.thought, schema, growth.value)
@@ -236,7 +228,7 @@ def _end(context: SearchContext, wave: Wave, growth: Growth) -> Candidate:
         answer=answer,
         confidence=growth.confidence,
         wave=wave.number,
-        parent=start.parent if start is not None else None,
+        parent=start.parent,
         thought=growth.thought or find_thought(text),
     )
     if cancelled:

@@ -25,8 +25,7 @@ from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
 from ttc_cli.search.sample import ask, book_end, derive_seed, keeping_on, read_answer, verify
 from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
-from ttc_cli.verifiers.aggregate import Aggregate as Aggregate
-from ttc_cli.verifiers.aggregate import join_confidence, join_scores
+from ttc_cli.verifiers.aggregate import Aggregate, join_confidence, join_scores
 from ttc_cli.verifiers.base import Leaf
 
 LAST_SHARE = 0.25

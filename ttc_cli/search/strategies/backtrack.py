@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from ttc_cli.engines.base import Until
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
-from ttc_cli.search.tree import Aggregate, Partial, Tree
+from ttc_cli.search.tree import Partial, Tree
 from ttc_cli.types import Finish, Sampling
-from ttc_cli.verifiers.aggregate import grade_steps
+from ttc_cli.verifiers.aggregate import Aggregate, grade_steps
 
 
 @dataclass(frozen=True, slots=True)

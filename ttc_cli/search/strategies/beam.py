@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
-from ttc_cli.search.tree import Aggregate, Partial, Tree
+from ttc_cli.search.tree import Partial, Tree
+from ttc_cli.verifiers.aggregate import Aggregate
 
 
 @dataclass(frozen=True, slots=True)

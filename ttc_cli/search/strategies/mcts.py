@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Until
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
-from ttc_cli.search.tree import Aggregate, Partial, Tree
+from ttc_cli.search.tree import Partial, Tree
 from ttc_cli.types import Finish
+from ttc_cli.verifiers.aggregate import Aggregate
 
 
 @dataclass(frozen=True, slots=True)

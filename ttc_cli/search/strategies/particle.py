@@ -20,7 +20,8 @@ from typing import Literal
 
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import derive_seed
-from ttc_cli.search.tree import Aggregate, Partial, Tree
+from ttc_cli.search.tree import Partial, Tree
+from ttc_cli.verifiers.aggregate import Aggregate
 
 CLIP = 1e-6
 """Scores are held this far from 0 and 1, where log-odds have no end."""
