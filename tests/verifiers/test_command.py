@@ -115,10 +115,11 @@ def test_a_command_that_cannot_check_is_refused(text, told) -> None:
         read_command(text)
 
 
-def test_scripts_of_the_users_folder_are_found_from_the_checks_own(tmp_path) -> None:
+def test_scripts_of_the_users_folder_are_found_from_the_checks_own(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     write(tmp_path, "")
     (tmp_path / "word").write_text("")
-    command = read_command("python3 check.py word --mode=x {file.py}", tmp_path)
+    command = read_command("python3 check.py word --mode=x {file.py}")
     assert command.words[1:] == (str(tmp_path / "check.py"), "word", "--mode=x", "{file.py}")
     assert command.suffix == ".py"
     assert command.fill(Path("/x/y.py"))[-1] == "/x/y.py"

@@ -105,9 +105,9 @@ def tabulate(rated: Sequence[Rated], bins: int = 5) -> tuple[Bin, ...]:
     return tuple(table)
 
 
-def measure_ece(rated: Sequence[Rated], bins: int = 10) -> float | None:
+def measure_ece(rated: Sequence[Rated]) -> float | None:
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): Σ n_b/n |share − mean|."""
     if not rated:
         return None
-    table = tabulate(rated, bins)
+    table = tabulate(rated, 10)
     return math.fsum(each.count * abs(each.share - each.mean) for each in table) / len(rated)

@@ -51,15 +51,13 @@ SUFFIXES: Mapping[str, str] = {
 """The file's ending by a fence's language; anything else, and an answer, is ``.txt``."""
 
 
-def read_command(text: str, folder: Path | None = None) -> Command:
+def read_command(text: str) -> Command:
     """Split ``text`` as a shell would and make its program and scripts findable from anywhere.
 
     A check does not run in the user's folder. So the program, and an argument that names a file
     there by a path with a slash or a script's ending (``check.py``), become absolute paths.
 
-    Args:
-        text: the user's command, with ``{file}`` or ``{file.py}`` where the file's path goes.
-        folder: what relative paths are relative to; None is the current one.
+    ``{file}`` or ``{file.py}`` stand where the file's path goes.
 
     Raises:
         UsageError: it is empty, its quotes do not match, ``{file}`` is missing, or there is no
@@ -76,7 +74,7 @@ def read_command(text: str, folder: Path | None = None) -> Command:
         raise UsageError(
             f"The check {text!r} has no {{file}}: it would not see the candidates.", example
         )
-    folder = folder or Path.cwd()
+    folder = Path.cwd()
     name = str(folder / words[0]) if os.sep in words[0] else words[0]
     program = find_program(name)
     if program is None:
