@@ -12,7 +12,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.settings.config import Config
 from ttc_cli.solving.keeping import MACHINE, identify_models, word_flags
-from ttc_cli.types import Budget
+from ttc_cli.types import WHOLE
 
 if TYPE_CHECKING:
     from ttc_cli.runs.resuming import Known
@@ -44,7 +44,7 @@ class Past:
         Raises:
             UsageError: a model file changed.
         """
-        from ttc_cli.runs.resuming import check_files, count_known
+        from ttc_cli.runs.resuming import check_files
 
         check_files(self.run, identify_models(request))
         if self.run.request["version"] != __version__:
@@ -58,10 +58,11 @@ class Past:
                 "with the same seed"
             )
         else:
-            count, tokens = count_known(self.known)
+            ended = [c for turn in self.known for c in turn.values() if c.finish in WHOLE]
+            tokens = sum(each.tokens for each in ended)
             out.say(
-                f"taking up the run {self.run.id}: {count} of its candidates, {tokens:,} tokens, "
-                "are re-used and cost nothing; caps hold for what is added"
+                f"taking up the run {self.run.id}: {len(ended)} of its candidates, {tokens:,} "
+                "tokens, are re-used and cost nothing; caps hold for what is added"
             )
         return replace(request, known=self.known)
 
@@ -147,8 +148,7 @@ def _check_open(result: Any, run: Run, flags: dict[str, Any]) -> None:
 
     if result is None or result.interrupted:
         return
-    caps = ("max_tokens", "max_seconds", "max_flops", "max_samples")
-    if not reached_cap(result, Budget(**{cap: flags[cap] for cap in caps}), run.candidates):
+    if not reached_cap(result, flags, run.candidates):
         samples = flags["samples"]
         more = f"--samples {2 * samples}" if samples else "--budget deep"
         raise UsageError(

@@ -179,7 +179,7 @@ def draw_page(store: RunStore, run: Run) -> str:
     timed = smooth(list(store.events(run.id)))
     begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
     when = begun if run.state is RunState.DONE else f"{begun}, {_word_state(run)}"
-    return render_page(((each.seconds, each.event) for each in timed), name=run.id, when=when)
+    return render_page(timed, name=run.id, when=when)
 
 
 def _word_state(run: Run) -> str:

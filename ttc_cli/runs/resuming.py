@@ -18,7 +18,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.events import CandidateEnded, RunStarted, Scored
 from ttc_cli.runs.run import Run
 from ttc_cli.runs.store import RunStore
-from ttc_cli.types import WHOLE, Budget, Candidate, Result
+from ttc_cli.types import WHOLE, Candidate, Result
 
 LEVELS = ("quick", "normal", "deep", "max")
 BUDGET = ("budget", "samples", "max_tokens", "max_seconds", "max_flops", "max_samples")
@@ -65,25 +65,19 @@ def collect_known(store: RunStore, run: Run) -> tuple[Known, ...]:
     return tuple(turns)
 
 
-def count_known(known: tuple[Known, ...]) -> tuple[int, int]:
-    """How many candidates ended, and the tokens that they took."""
-    whole = [each for turn in known for each in turn.values() if each.finish in WHOLE]
-    return len(whole), sum(each.tokens for each in whole)
-
-
-def reached_cap(result: Result, budget: Budget, ended: int) -> bool:
+def reached_cap(result: Result, flags: Mapping[str, Any], ended: int) -> bool:
     """Whether a hard cap ended the run, so that there is more to do than was done.
 
-    ``ended``: its candidates, of all models.
+    ``flags`` hold the caps; ``ended`` are the run's candidates, of all models.
     """
     usage = result.usage
-    spent = (
-        (budget.max_tokens, usage.generated_tokens),
-        (budget.max_flops, usage.flops),
-        (budget.max_seconds, usage.seconds),
-        (budget.max_samples, ended),
-    )
-    return any(cap is not None and used >= cap for cap, used in spent)
+    spent = {
+        "max_tokens": usage.generated_tokens,
+        "max_flops": usage.flops,
+        "max_seconds": usage.seconds,
+        "max_samples": ended,
+    }
+    return any(flags[cap] is not None and used >= flags[cap] for cap, used in spent.items())
 
 
 def raise_budget(run: Run, given: Mapping[str, Any]) -> dict[str, Any]:
