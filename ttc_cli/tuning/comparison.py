@@ -233,7 +233,8 @@ def _write(
         context.trim(row, 0)
         for begin in range(0, len(prompt), _BLOCK):
             block = prompt[begin : begin + _BLOCK]
-            _decode(context, block, list(range(begin, begin + len(block))), [row] * len(block), 1)
+            places = list(range(begin, begin + len(block)))
+            _decode(context, block, places, [row] * len(block), [len(block) - 1])
         written.append([int(context.logits(1)[0].argmax())])
     while growing := [
         row
@@ -242,7 +243,7 @@ def _write(
     ]:
         tokens = [written[row][-1] for row in growing]
         places = [len(prompts[row]) + len(written[row]) - 1 for row in growing]
-        _decode(context, tokens, places, growing, len(growing))
+        _decode(context, tokens, places, growing, list(range(len(growing))))
         for row, token in zip(growing, context.logits(len(growing)).argmax(1), strict=True):
             written[row].append(int(token))
     for row in range(len(prompts)):
@@ -251,11 +252,10 @@ def _write(
 
 
 def _decode(
-    context: native.Context, tokens: list[int], places: list[int], rows: list[int], last: int
+    context: native.Context, tokens: list[int], places: list[int], rows: list[int], read: list[int]
 ) -> None:
-    """One batch; logits of its ``last`` tokens are asked for."""
-    outputs = list(range(len(tokens) - last, len(tokens)))
-    if context.decode(tokens, places, rows, outputs):
+    """One batch of which the logits of the tokens ``read`` (their indices) will be read."""
+    if context.decode(tokens, places, rows, read):
         raise errors.EngineError("llama.cpp did not finish a decode")
 
 
@@ -275,8 +275,7 @@ def _follow(
         block = tokens[begin : min(begin + _BLOCK, len(tokens) - 1)]
         places = list(range(begin, begin + len(block)))
         rows = [row for row, place in enumerate(places) if place + 1 >= start]
-        if context.decode(block, places, [0] * len(block), rows):
-            raise errors.EngineError("llama.cpp did not finish a decode")
+        _decode(context, block, places, [0] * len(block), rows)
         if not rows:
             continue
         logits = context.logits(len(rows))

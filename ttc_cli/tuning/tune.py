@@ -52,7 +52,10 @@ _MARGIN = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class TunePlan:
-    """A tuning that is about to begin. ``bytes``: roughly, of the new file."""
+    """A tuning that is about to begin. ``bytes``: roughly, of the new file.
+
+    ``written``: an earlier run wrote the file, so it is only measured.
+    """
 
     name: str
     source: Path
@@ -62,7 +65,6 @@ class TunePlan:
     bytes: int
     tensors: dict[str, int]
     written: bool
-    """An earlier run wrote the file: it is only measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +265,7 @@ def _write(made: TunePlan, report: Report) -> None:
     tell(0)
     try:
         comparison.quantise(made.source, part, made.kind, tell)
-        info = read_header(part)
-        total = info.file_bytes
+        total = read_header(part).file_bytes
         sha256 = records.check_file(
             part,
             None,
@@ -275,13 +276,10 @@ def _write(made: TunePlan, report: Report) -> None:
         _note(made, part, sha256)
         part.replace(made.target)
         paths.sync_folder(folder)
-    except EngineError as error:
+    except BaseException as error:
         part.unlink(missing_ok=True)
-        if hardware.read_free_disk(folder) < _MARGIN:
+        if isinstance(error, EngineError) and hardware.read_free_disk(folder) < _MARGIN:
             raise DiskFull(f"No room left on the disk of {folder}.", "ttc models prune") from error
-        raise
-    except BaseException:
-        part.unlink(missing_ok=True)
         raise
 
 
@@ -304,10 +302,7 @@ def _note(made: TunePlan, part: Path, sha256: str) -> None:
 
 
 def _measure(made: TunePlan, report: Report, *, keep: bool) -> TuneResult:
-    def say(text: str) -> None:
-        report(ModelProgress(made.name, Phase.NOTE, note=text))
-
-    say("Comparing what the two files say …")
+    report(ModelProgress(made.name, Phase.NOTE, note="Comparing what the two files say …"))
     agreement = comparison.compare(made.source, made.target)
     before: list[Rates] = []
     after: list[Rates] = []
@@ -317,7 +312,8 @@ def _measure(made: TunePlan, report: Report, *, keep: bool) -> TuneResult:
             (made.source, before, "the original"),
             (made.target, after, made.kind),
         ):
-            say(f"Measuring {which}, round {number} of {ROUNDS} …")
+            note = f"Measuring {which}, round {number} of {ROUNDS} …"
+            report(ModelProgress(made.name, Phase.NOTE, note=note))
             busy = max(busy, hardware.watch_contention().cores)
             rates.append(comparison.time_file(path))
     state, reason, gain = decide(before, after, agreement, lossy=made.lossy, keep=keep)

@@ -139,11 +139,6 @@ class Dispatcher:
             return Count(max(1, round(len(prompt) / self._characters)), generated)
         return count.within(len(prompt.encode()) + _ADDED, generated)
 
-    def _learn(self, text: str, count: Count) -> None:
-        """Remember how long the server's tokens are."""
-        if count.prompt > 16:
-            self._characters = max(1.0, len(text) / count.prompt)
-
     async def require_labels(self, groups: Sequence[Sequence[str]], meter: Meter) -> None:
         """Make sure that each group holds a text that is one token, as the server counts."""
         for group in groups:
@@ -311,7 +306,8 @@ class Dispatcher:
         finally:
             if begun:
                 read = count or self.believe(None, prompt, 0)
-                self._learn(prompt, read)
+                if read.prompt > 16:
+                    self._characters = max(1.0, len(prompt) / read.prompt)
                 self._charge(account, Count(read.prompt, 0, read.cached), calls=1)
         if not all(job.over or job.resumes for job in jobs):
             raise Broken("the stream ended in mid-answer")

@@ -126,29 +126,25 @@ def probe(address: Address, settings: Settings) -> Abilities:
             address, patience=min(settings.patience, PATIENCE), tries=max(settings.tries, TRIES)
         )
         try:
-            served = await _read_model(transport, address, settings.model)
-            asking = _Probe(transport, address, served)
-            found = await asking.run()
-            if settings.grammars:
-                found = replace(found, grammar=await asking.find_grammar())
-            return found
-        finally:
-            await transport.close()
-
-    async def hasten() -> Abilities:
-        try:
             async with asyncio.timeout(settings.seconds):
-                return await work()
+                served = await _read_model(transport, address, settings.model)
+                asking = _Probe(transport, address, served)
+                found = await asking.run()
+                if settings.grammars:
+                    found = replace(found, grammar=await asking.find_grammar())
+                return found
         except TimeoutError:
             raise NoAnswer(
                 f"The time cap of {settings.seconds:g} s was reached while the server "
                 f"{address.url} was asked what it can do.",
                 "Repeat the command with a higher --max-seconds, or without one.",
             ) from None
+        finally:
+            await transport.close()
 
     # In a thread of its own: the caller may be inside an event loop.
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="ttc-probe") as thread:
-        return thread.submit(asyncio.run, hasten()).result()
+        return thread.submit(asyncio.run, work()).result()
 
 
 async def _read_model(transport: Transport, address: Address, wanted: str | None) -> Served:

@@ -134,22 +134,18 @@ class OpenAISession(BranchedSession[Path]):
         """Let ``requests`` grow as further ``jobs`` of one iteration."""
         fresh: list[Job] = []
         for request in requests:
-            if any(job.request.branch == request.branch for job in fresh):
+            path = self._path(request.branch)
+            twice = any(job.request.branch == request.branch for job in fresh)
+            if twice or self._growing([request.branch]):
                 raise UsageError("A branch can only grow once at a time.")
-            fresh.append(self._make_job(request, ended))
+            if request.floor is not None and not self._dispatcher.info.scores:
+                raise UsageError("The server gives no log-probabilities to tell confidence by.")
+            if request.grammar is not None and not self._dispatcher.info.grammars:
+                raise UsageError("The server does not hold what it writes to a schema.")
+            fresh.append(Job(self._account, request, path, request.max_tokens, ended))
         self._account.jobs |= {job.request.branch: job for job in fresh}
         jobs += fresh
         self._dispatcher.submit(fresh)
-
-    def _make_job(self, request: Grow, ended: asyncio.Queue[Job]) -> Job:
-        path = self._path(request.branch)
-        if self._growing([request.branch]):
-            raise UsageError("A branch can only grow once at a time.")
-        if request.floor is not None and not self._dispatcher.info.scores:
-            raise UsageError("The server gives no log-probabilities to tell confidence by.")
-        if request.grammar is not None and not self._dispatcher.info.grammars:
-            raise UsageError("The server does not hold what it writes to a schema.")
-        return Job(self._account, request, path, request.max_tokens, ended)
 
     async def _next(self, ended: asyncio.Queue[Job]) -> Job:
         """The next job to end; when the time is up, all do."""

@@ -200,8 +200,12 @@ class Slots:
             self.end(request, Finish.CONTEXT)
             return None
         plan = self._plan(path, grow)
-        if not plan.rest:
-            return self._draw_end(request, plan.finish)
+        if not plan.rest:  # the token that ends a turn is drawn and charged too
+            self.end(request, plan.finish)
+            if plan.finish is not Finish.STOP:
+                return None
+            request.said.append("")
+            return ""
         piece = plan.rest.popleft()
         if plan.finish is Finish.LENGTH:
             plan.rest.append(piece)
@@ -215,14 +219,6 @@ class Slots:
             self.end(request, Finish.STEP)
         elif _is_unsure(request, plan):
             self.end(request, Finish.UNSURE)
-        return piece
-
-    def _draw_end(self, request: Request, finish: Finish) -> str | None:
-        """End a request that has said all; the token that ends a turn is drawn and charged too."""
-        piece = "" if finish is Finish.STOP else None
-        if piece is not None:
-            request.said.append(piece)
-        self.end(request, finish)
         return piece
 
     def _plan(self, path: Path, grow: Grow) -> Plan:
