@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import re
 from collections.abc import Sequence
 
@@ -53,13 +55,9 @@ def counts_otherwise(text: str) -> bool:
 
 def find_prose(lines: Sequence[str]) -> list[bool]:
     """Which of ``lines`` are no program: outside of fenced blocks."""
-    fenced = False
-    found = []
-    for line in lines:
-        fence = _FENCE.match(line) is not None
-        found.append(not fenced and not fence)
-        fenced = fenced != fence
-    return found
+    fences = [_FENCE.match(line) is not None for line in lines]
+    inside = itertools.accumulate(fences, operator.xor)
+    return [not (fence or within) for fence, within in zip(fences, inside, strict=True)]
 
 
 def is_meant(lines: Sequence[str], number: int, sign: int, *, first: bool) -> bool:

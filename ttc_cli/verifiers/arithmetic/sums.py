@@ -189,7 +189,7 @@ def _judge(
         doubtful = doubtful or value.doubtful or stated.doubtful or is_other_value(units)
         doubtful = doubtful or _may_be_converted(value, stated.value, units)
         if slip is None or (value.relative and reading == Reading(relative=True)):
-            slip = Slip(value.text, stated.value, value.value)
+            slip = Slip(write(left), stated.value, value.value)
     return None if doubtful else slip
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ttc_cli.verifiers.arithmetic.notation import Token, match_words, write
+from ttc_cli.verifiers.arithmetic.notation import Token, match_words
 
 MOST_DIGITS = 18
 _MOST_POWER = 6
@@ -44,29 +44,27 @@ class Reading:
     repeating: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sum:
     """An expression that is understood.
 
     Attributes:
         value: what it comes to.
-        computed: whether it has an operator.
         first: its first operand, with its sign.
-        whole: only whole numbers, added, subtracted and multiplied: there is nothing to round.
-        text: as it is shown.
         units: words behind its operands, in the singular, and currencies.
+        computed: whether it has an operator.
+        whole: only whole numbers, added, subtracted and multiplied: there is nothing to round.
         relative: whether it adds or takes away a percent of what stands before it.
         doubtful: it may be meant in another way: it can be right, and is never wrong.
     """
 
-    value: Fraction
-    computed: bool
-    first: Fraction
-    whole: bool
-    text: str
-    units: frozenset[str]
-    relative: bool
-    doubtful: bool
+    value: Fraction = Fraction(0)
+    first: Fraction = Fraction(0)
+    units: frozenset[str] = frozenset()
+    computed: bool = False
+    whole: bool = True
+    relative: bool = False
+    doubtful: bool = False
 
 
 def find_readings(tokens: Sequence[Token]) -> list[Reading]:
@@ -128,28 +126,17 @@ class _Parser:
     def __init__(self, tokens: Sequence[Token], reading: Reading) -> None:
         self._tokens = (*tokens, _END)
         self._reading = reading
-        self._place = 0
-        self._depth = 0
-        self._computed = False
-        self._whole = True
-        self._first: Fraction | None = None
-        self._relative = False
-        self._doubtful = False
+        self._place = self._depth = 0
+        self._started = False
+        self._sum = Sum()
 
     def read_all(self) -> Sum:
         term = self._read_terms()
-        if self._next is not _END or self._first is None:
+        if self._next is not _END:
             raise _NotASum
-        return Sum(
-            term.value,
-            self._computed,
-            self._first,
-            self._whole,
-            write(self._tokens[:-1]),
-            term.units,
-            self._relative,
-            self._doubtful or is_other_value(term.units),
-        )
+        self._sum.value, self._sum.units = term.value, term.units
+        self._sum.doubtful |= is_other_value(term.units)
+        return self._sum
 
     @property
     def _next(self) -> Token:
@@ -166,11 +153,11 @@ class _Parser:
         terms = [self._read_factors()]
         value = terms[0].value
         while sign := self._take("+-"):
-            self._computed = True
+            self._sum.computed = True
             other = self._read_factors()
             part = other.value
             if other.share and not terms[0].share:
-                self._relative |= other.percent
+                self._sum.relative |= other.percent
                 if self._reading.relative:
                     part *= value
             value = _bound(value + part if sign == "+" else value - part)
@@ -178,7 +165,7 @@ class _Parser:
         units = [each.units for each in terms]
         leads, *others = [each.percent for each in terms]
         mixed = not all(others) if leads else sum(others) > 1  # 100% - 30, 80 - 25% - 10%
-        self._doubtful |= mixed or not _fit(units)
+        self._sum.doubtful |= mixed or not _fit(units)
         share = any(each.share for each in terms)
         return _Term(value, frozenset().union(*units), leads and all(others), share)
 
@@ -186,27 +173,22 @@ class _Parser:
         term = self._read_power()
         divided = False
         while True:
-            if sign := self._take("*/"):
-                divided = divided or sign == "/"
-                other = self._read_power()
-                if sign == "/":
-                    self._whole = False
-                    value = _bound(term.value / other.value)
-                else:
-                    value = _bound(term.value * other.value)
-            elif self._next.text == "(" and self._next.tight and self._follows_factor():  # 2(3 + 4)
-                period = "." in self._tokens[self._place - 1].text
-                other = self._read_power()
-                value = _bound(term.value * other.value)
-                self._doubtful |= divided or period  # 6 / 2(1 + 2), 0.1(6)
+            before = self._tokens[self._place - 1]
+            sign = self._take("*/")
+            if sign is None:  # or a bracket right behind a number or a bracket: 2(3 + 4)
+                factor = before.kind == "number" or before.text == ")"
+                if self._next.text != "(" or not self._next.tight or not factor:
+                    return term
+                self._sum.doubtful |= divided or "." in before.text  # 6 / 2(1 + 2), 0.1(6)
+            other = self._read_power()
+            if sign == "/":
+                divided, self._sum.whole = True, False
+                value = term.value / other.value
             else:
-                return term
-            self._computed = True
-            term = _Term(value, term.units | other.units, share=term.share or other.share)
-
-    def _follows_factor(self) -> bool:
-        before = self._tokens[self._place - 1]
-        return before.kind == "number" or before.text == ")"
+                value = term.value * other.value
+            self._sum.computed = True
+            units, share = term.units | other.units, term.share or other.share
+            term = _Term(_bound(value), units, share=share)
 
     def _read_power(self) -> _Term:
         negative = self._next.text == "-"
@@ -216,17 +198,17 @@ class _Parser:
             power = self._read_number()
             if power.denominator != 1 or power > _MOST_POWER:
                 raise _NotASum
-            self._computed = True
-            self._doubtful |= negative  # -2^2
+            self._sum.computed = True
+            self._sum.doubtful |= negative  # -2^2
             value = _bound(value, int(power)) ** int(power)
             percent = False
         while self._take("%"):
-            self._whole = False
+            self._sum.whole = False
             value, percent = value / 100, True
         return _Term(value, term.units | self._read_unit(), percent, term.share or percent)
 
     def _read_operand(self) -> _Term:
-        leads = self._first is None
+        leads = not self._started
         self._depth += 1
         if self._depth > _DEEPEST:
             raise _NotASum
@@ -244,7 +226,7 @@ class _Parser:
             term = _Term(self._read_number(), currency)
         self._depth -= 1
         if leads:  # with its sign: that of a bracket or a number within it is not meant
-            self._first = term.value
+            self._sum.first = term.value
         return term
 
     def _read_number(self) -> Fraction:
@@ -252,16 +234,17 @@ class _Parser:
         if token.kind != "number" or len(token.text) > MOST_DIGITS:
             raise _NotASum
         self._place += 1
+        self._started = True
         text = re.sub(r"[{}]", "", token.text)
         if _LEADING_ZERO.match(text):  # a date, a time, a code
-            self._doubtful = True
+            self._sum.doubtful = True
         if self._reading.continental:
             text = text.translate({ord("."): ",", ord(","): "."})
             if text.count(".") > 1 or ("," in text and _GROUPED.fullmatch(text) is None):
                 raise _NotASum
         number = Fraction(text.replace(",", ""))
         if "." in text:
-            self._whole = False
+            self._sum.whole = False
         if self._reading.repeating and _ROUNDED.search(text):
             exact = number.limit_denominator(_MOST_PARTS)
             if abs(exact - number) < Fraction(1, 10 ** len(text.split(".")[1])):
@@ -273,7 +256,7 @@ class _Parser:
         while (token := self._next).kind in ("word", "money"):
             short = len(token.text) == 2 and _SHORT_UNIT.fullmatch(token.text) is None
             if token.kind == "word" and (token.tight or short):  # 5kg, 0xFF, 2 pi, 2 ab
-                self._doubtful = True
+                self._sum.doubtful = True
             self._place += 1
         return name_units(self._tokens[start : self._place])
 
