@@ -13,14 +13,7 @@ import re
 from collections.abc import Callable
 
 from ttc_cli.answers.numerals import Reading, drop_unit, read_number, spell_mixed
-from ttc_cli.answers.spelling import (
-    WRAPPER,
-    drop_layout,
-    spell,
-    spell_fractions,
-    strip_delimiters,
-    unwrap_text,
-)
+from ttc_cli.answers.spelling import WRAPPER, spell, strip_delimiters, tidy, unwrap_text
 from ttc_cli.answers.structured import key_code, key_json
 from ttc_cli.answers.words import drop_marks, key_boolean, key_choice, key_text, key_words
 from ttc_cli.types import AnswerType
@@ -127,16 +120,17 @@ def split_tuple(key: str) -> tuple[str, list[str], str] | None:
 
 
 def _key_latex(text: str) -> str | None:
-    key = read_number(text, Reading.LATEX) or _key_tidy(_tidy(text))
+    text = _drop_braces(tidy(drop_marks(text))).strip()
+    key = read_number(text, Reading.LATEX) or _key_tidy(text)
     return key if re.search(r"[^\W_]", key) else None
 
 
 def _key_number(text: str) -> str | None:
     """A number; else a closed expression that stands for one; prose and names are none."""
-    text = _drop_debris(strip_delimiters(drop_marks(text)))
+    text = tidy(_drop_debris(strip_delimiters(drop_marks(text))))
     if (key := read_number(text)) is not None:
         return key
-    latex = _AND.sub(", ", _pick_side(_tidy(text)))
+    latex = _AND.sub(", ", _pick_side(_drop_braces(text).strip()))
     if (key := read_number(latex)) is not None:
         return key
     closed = re.search(r"\d|\\(?:pi|sqrt|infty)|√|π", latex)
@@ -170,16 +164,6 @@ def _pick_side(text: str) -> str:
         sides.pop()
     sides = [side.strip() for side in re.split(r"\\(?:approx|sim)(?![a-z])", sides[-1])]
     return next((side for side in sides if side and not re.fullmatch(_NAME, side)), text)
-
-
-def _tidy(text: str) -> str:
-    text = strip_delimiters(spell(strip_delimiters(drop_marks(text))))
-    if text.endswith(".") and not text.endswith(".."):
-        text = strip_delimiters(text[:-1])
-    text = spell_fractions(drop_layout(text)).rstrip("\\; ")
-    while whole := WRAPPER.fullmatch(text):
-        text = whole[1].strip()
-    return _drop_braces(text).strip()
 
 
 def _key_tidy(text: str) -> str:

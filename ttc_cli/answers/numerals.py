@@ -13,15 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 
-from ttc_cli.answers.spelling import (
-    TABLES,
-    WRAPPER,
-    drop_layout,
-    spell,
-    spell_fractions,
-    strip_delimiters,
-    unwrap_text,
-)
+from ttc_cli.answers.spelling import TABLES, WRAPPER, unwrap_text
 
 _MAX_DIGITS = 400
 _SIGNIFICANT = 12
@@ -105,9 +97,12 @@ def is_number(key: str) -> bool:
 
 
 def read_number(text: str, reading: Reading = Reading.NUMBER) -> str | None:
-    r"""The key of a plain number with an optional sign, currency, percent or unit, else None."""
-    text = strip_delimiters(text)
-    text = spell_fractions(drop_layout(spell(text)))
+    r"""The key of a plain number with an optional sign, currency, percent or unit, else None.
+
+    Args:
+        text: as ``spelling.tidy`` leaves it.
+        reading: which words may follow.
+    """
     while (front := WRAPPER.match(text)) and text != (bare := front[1] + text[front.end() :]):
         text = bare.strip()
     value = _read(text, reading)

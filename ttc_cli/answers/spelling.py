@@ -140,3 +140,14 @@ def spell_fractions(text: str) -> str:
     text = re.sub(r"\\frac\s*([0-9a-zA-Z])\s*(?=\{)", r"\\frac{\1}", text)
     # \sqrt12 is set as the root of 1, and meant as that of 12: it is left as it is
     return re.sub(r"\\sqrt\s*(\d(?!\d)|[a-zA-Z])", r"\\sqrt{\1}", text)
+
+
+def tidy(text: str) -> str:
+    """``text`` in one spelling and layout, without what only surrounds it."""
+    text = strip_delimiters(spell(strip_delimiters(text)))
+    if text.endswith(".") and not text.endswith(".."):
+        text = strip_delimiters(text[:-1])
+    text = spell_fractions(drop_layout(text)).rstrip("\\; ")
+    while whole := WRAPPER.fullmatch(text):
+        text = whole[1].strip()
+    return text

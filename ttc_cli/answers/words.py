@@ -6,7 +6,14 @@ import re
 import unicodedata
 
 from ttc_cli.answers.numerals import DOLLARS, FOREIGN, Reading, read_number
-from ttc_cli.answers.spelling import TABLES, drop_layout, spell, strip_delimiters, unwrap_text
+from ttc_cli.answers.spelling import (
+    TABLES,
+    drop_layout,
+    spell,
+    strip_delimiters,
+    tidy,
+    unwrap_text,
+)
 
 _MARKS = re.compile("[✅✔✓☑🎉]\ufe0f?")
 _EMPHASIS = re.compile(r"(?<![\w)\]}*] )(?<![\w)\]}*])\*\*(?=[^\s*])([^*\n]+)(?<=\S)\*\*(?![\w(*])")
@@ -69,7 +76,7 @@ def key_text(text: str) -> str | None:
     count. Signs do (``a > b``, ``C++``, ``-5``), and so does what a number counts.
     """
     text = drop_marks(text)
-    number = read_number(text, Reading.TEXT)
+    number = read_number(tidy(text), Reading.TEXT)
     if number is not None:
         currency = _CURRENCY.search(text)
         return number if currency is None else f"{number} {_CODES.get(currency[0], currency[0])}"
