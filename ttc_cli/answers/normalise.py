@@ -86,9 +86,12 @@ _NO_END = re.compile(r"[+\-*/^=<>,:;_(\[{&\\]$")
 
 def make_key(text: str, type: AnswerType) -> str | None:
     """The normal form of ``text`` as an answer of this type; None if it cannot be one."""
-    long = type in (AnswerType.FREE, AnswerType.CODE, AnswerType.JSON)
-    if not text.strip() or (not long and (len(text) > MAX_ANSWER or _is_deep(text))):
+    if not text.strip():
         return None
+    if type not in (AnswerType.FREE, AnswerType.CODE, AnswerType.JSON):
+        if len(text) > MAX_ANSWER or _is_deep(text):
+            return None
+        text = drop_marks(text)
     return _KEYS.get(type, _key_latex)(text)
 
 
@@ -120,14 +123,14 @@ def split_tuple(key: str) -> tuple[str, list[str], str] | None:
 
 
 def _key_latex(text: str) -> str | None:
-    text = _drop_braces(tidy(drop_marks(text))).strip()
+    text = _drop_braces(tidy(text)).strip()
     key = read_number(text, Reading.LATEX) or _key_tidy(text)
     return key if re.search(r"[^\W_]", key) else None
 
 
 def _key_number(text: str) -> str | None:
     """A number; else a closed expression that stands for one; prose and names are none."""
-    text = tidy(_drop_debris(strip_delimiters(drop_marks(text))))
+    text = tidy(_drop_debris(strip_delimiters(text)))
     if (key := read_number(text)) is not None:
         return key
     latex = _AND.sub(", ", _pick_side(_drop_braces(text).strip()))

@@ -75,7 +75,6 @@ def key_text(text: str) -> str | None:
     Case, articles in front of a word, punctuation, and the points and blanks of initials do not
     count. Signs do (``a > b``, ``C++``, ``-5``), and so does what a number counts.
     """
-    text = drop_marks(text)
     number = read_number(tidy(text), Reading.TEXT)
     if number is not None:
         currency = _CURRENCY.search(text)
@@ -127,7 +126,7 @@ def _key_symbols(text: str) -> str | None:
 
 def key_choice(text: str) -> str | None:
     """The letter of one option, and None for several."""
-    text = drop_layout(unwrap_text(strip_delimiters(drop_marks(text)))).strip("*_ {}<>")
+    text = drop_layout(unwrap_text(strip_delimiters(text))).strip("*_ {}<>")
     text = strip_delimiters(_CHOICE_LEAD.sub("", text, count=1))
     letter = _CHOICE.match(text)
     if letter is None:
