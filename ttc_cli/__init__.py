@@ -14,11 +14,9 @@ the same name with an ``a`` before it. What goes wrong is a ``TtcError``. See do
 Names are imported when they are first used: ``import ttc_cli`` itself takes no time.
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here, not even ``__future__``: ``python -m ttc_cli`` runs this before it takes
+# the working folder, which may hold a module of any name, off the import path.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ttc_cli import errors, events
     from ttc_cli.errors import TtcError
@@ -55,10 +53,13 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    import importlib
+
     for room, names in _ROOMS.items():
         if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{room}"), name)
+            found: object = getattr(importlib.import_module(f"{__name__}.{room}"), name)
+            return found
     if name in ("errors", "events"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
