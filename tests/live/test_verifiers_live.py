@@ -14,6 +14,7 @@ from ttc_cli.bench.verifier_trials import try_planted, try_sampled
 from ttc_cli.engines.llamacpp import Settings, load
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Problem, Sampling
+from ttc_cli.verifiers.base import VerifierContext
 from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier
 from ttc_cli.verifiers.generative import make_generative
 from ttc_cli.verifiers.judge import JudgeVerifier
@@ -46,7 +47,7 @@ def test_judge_critique_and_probe_score_planted_solutions(engine) -> None:
     ]
     head = fit_head(examples)
     probe = Probe("tiny", "0" * 64, states, "2026-01-01", head, head)
-    critic = make_generative(None, engine, chat, None)
+    critic = make_generative(VerifierContext(chat, engine=engine), None)
     verifiers = [JudgeVerifier(chat), ProbeVerifier(probe, sha256="0" * 64, states=states), critic]
     trials = asyncio.run(try_planted(engine, chat, verifiers, PLANTED[:2]))
     assert [(t.verifier, t.part, len(t.ratings)) for t in trials] == [

@@ -12,7 +12,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Score, Step
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, VerifierContext
 from ttc_cli.verifiers.critiques import (
     FORMATS,
     guess_format,
@@ -206,7 +206,8 @@ def test_model_and_format_are_told_apart(argument, model, format) -> None:
 
 def test_another_model_writes_with_its_own_template() -> None:
     own, other = ScriptedEngine(), ScriptedEngine()
-    made = make_generative("critic", own, Chat(own.info), {"critic": other}.__getitem__)
+    context = VerifierContext(Chat(own.info), {"critic": other}.__getitem__, own)
+    made = make_generative(context, "critic")
     assert made.name == "generative=critic"
     with pytest.raises(UsageError, match="No second model"):
-        make_generative("critic", own, Chat(own.info), None)
+        make_generative(replace(context, load=None), "critic")

@@ -11,8 +11,9 @@ from ttc_cli.engines.base import Span
 from ttc_cli.engines.scripted import ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Score, Step
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, VerifierContext
 from ttc_cli.verifiers.probe import (
     Example,
     Head,
@@ -127,18 +128,23 @@ def test_a_missing_probe_is_told_how_to_be_made(tmp_path) -> None:
         load_probe(tmp_path / "none.json")
     assert "ttc verifiers fit" in caught.value.hint
     with pytest.raises(UsageError, match="needs the probe's file"):
-        make_probe(None, lambda: "f" * 64, 4)
+        make_probe(of_model("f" * 64, 4), None)
+
+
+def of_model(sha256: str, states: int) -> VerifierContext:
+    engine = ScriptedEngine(["x"], state=lambda text: (0.0,) * states)
+    return VerifierContext(Chat(engine.info), engine=engine, fingerprint=lambda: sha256)
 
 
 def test_a_probe_of_another_model_is_refused(tmp_path) -> None:
     path = tmp_path / "probe.json"
     PROBE.save(path)
-    assert make_probe(str(path), lambda: "f" * 64, 4).name == "probe"
+    assert make_probe(of_model("f" * 64, 4), str(path)).name == "probe"
     for sha256, states in (("0" * 64, 4), ("f" * 64, 8)):
         with pytest.raises(UsageError, match="another one"):
-            make_probe(str(path), lambda found=sha256: found, states)
+            make_probe(of_model(sha256, states), str(path))
     with pytest.raises(UsageError, match="no hidden states"):
-        make_probe(str(path), lambda: "f" * 64, 0)
+        make_probe(of_model("f" * 64, 0), str(path))
 
 
 def score(probe: Probe, method: str, budget: Budget | None = None):

@@ -8,7 +8,7 @@ candidate, as much as solving again. ``critiques`` holds the formats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, ScoreRow, Session, Span
@@ -18,6 +18,7 @@ from ttc_cli.types import Finish, Problem, Score
 from ttc_cli.verifiers.base import (
     Leaf,
     OpeningVerifier,
+    VerifierContext,
     VerifierEntry,
     share_of_first,
     split_steps,
@@ -212,29 +213,19 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
         return (*begin, Span(start_step(len(path) - 1)))
 
 
-def make_generative(
-    argument: str | None,
-    engine: Engine | None,
-    chat: Chat,
-    load: Callable[[str], Engine] | None,
-) -> GenerativeVerifier:
-    """The verifier that ``generative[=[MODEL][@FORMAT]]`` asks for.
-
-    Args:
-        argument: what stands behind ``=``; a format alone is asked of the generator itself.
-        engine: the generator's.
-        chat: the generator's chat template.
-        load: gives the engine of another model.
+def make_generative(context: VerifierContext, argument: str | None) -> GenerativeVerifier:
+    """The verifier that ``generative[=[MODEL][@FORMAT]]`` asks for; without a model, itself.
 
     Raises:
-        UsageError: the format is unknown, or there is no engine to ask.
+        UsageError: there is no engine to ask.
         TemplateError: the critic has no chat template.
     """
     model, format = read_critic(argument)
+    engine, chat = context.engine, context.chat
     if model:
-        if load is None:
+        if context.load is None:
             raise UsageError("No second model can be loaded here.", "Use --verifier generative.")
-        critic = load(model)
+        critic = context.load(model)
         if critic is not engine:
             chat = Chat(critic.info)
         engine = critic
@@ -264,7 +255,7 @@ def _cut(prompt: Prompt, shared: str) -> tuple[Prompt, Prompt]:
 
 GENERATIVE = VerifierEntry(
     "generative",
-    lambda context, argument: make_generative(argument, context.engine, context.chat, context.load),
+    make_generative,
     "a critique in words, then its verdict",
     "steps and whole",
     "hundreds of tokens a score",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,14 @@ from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 from ttc_cli.types import Problem, Score
-from ttc_cli.verifiers.base import Leaf, StatelessVerifier, VerifierEntry, to_scores, to_step_scores
+from ttc_cli.verifiers.base import (
+    Leaf,
+    StatelessVerifier,
+    VerifierContext,
+    VerifierEntry,
+    to_scores,
+    to_step_scores,
+)
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic, split_groups
 from ttc_cli.verifiers.separation import measure_auc, measure_auc_within
 
@@ -175,9 +182,7 @@ class ProbeVerifier(StatelessVerifier):
         return [head.rate(state) if state else None for state in states]
 
 
-def make_probe(
-    path: str | None, fingerprint: Callable[[], str] | None, states: int
-) -> ProbeVerifier:
+def make_probe(context: VerifierContext, path: str | None) -> ProbeVerifier:
     """The verifier that ``--verifier probe=FILE`` asks for.
 
     Raises:
@@ -189,12 +194,13 @@ def make_probe(
             "ttc verifiers fit QUESTIONS.jsonl --out FILE",
         )
     probe = load_probe(Path(path).expanduser())
-    if fingerprint is None:
+    if context.fingerprint is None:
         raise UsageError(
             "A probe needs the model's own file, to know that it was fitted on it.",
             "Use a model on this machine, or --verifier judge.",
         )
-    return ProbeVerifier(probe, sha256=fingerprint(), states=states)
+    states = 0 if context.engine is None else context.engine.info.states
+    return ProbeVerifier(probe, sha256=context.fingerprint(), states=states)
 
 
 def fit_head(examples: Sequence[Example], *, penalties: Sequence[float] = PENALTIES) -> Head:
@@ -260,9 +266,7 @@ def fit_head(examples: Sequence[Example], *, penalties: Sequence[float] = PENALT
 
 PROBE = VerifierEntry(
     "probe",
-    lambda context, argument: make_probe(
-        argument, context.fingerprint, context.engine.info.states if context.engine else 0
-    ),
+    make_probe,
     "a regression on the model's hidden state",
     "whole, steps if fitted for them",
     "one token a score",

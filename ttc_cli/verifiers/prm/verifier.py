@@ -6,7 +6,7 @@ And how ``--verifier prm=MODEL[@FORMAT][@AGGREGATE]`` is read.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from ttc_cli.verifiers.aggregate import Aggregate, join_scores
 from ttc_cli.verifiers.base import (
     Leaf,
     OpeningVerifier,
+    VerifierContext,
     VerifierEntry,
     share_of_first,
     split_steps,
@@ -223,8 +224,8 @@ def read_request(argument: str | None) -> PrmRequest:
     return PrmRequest(model, format, aggregate)
 
 
-def make_prm(argument: str | None, load: Callable[[str], Engine] | None) -> PrmVerifier:
-    """The verifier that ``prm=argument`` asks for, on the engine that ``load`` gives.
+def make_prm(context: VerifierContext, argument: str | None) -> PrmVerifier:
+    """The verifier that ``prm=argument`` asks for.
 
     Raises:
         UsageError: no model or format, or one that does not fit the model's vocabulary.
@@ -236,15 +237,15 @@ def make_prm(argument: str | None, load: Callable[[str], Engine] | None) -> PrmV
             f"It is not known how {request.model} is asked.",
             f"Say it with --verifier prm={request.model}@FORMAT, one of {', '.join(FORMATS)}.",
         )
-    if load is None:
+    if context.load is None:
         raise UsageError("No second model can be loaded here.", "Use --verifier judge.")
-    engine = load(request.model)
+    engine = context.load(request.model)
     return PrmVerifier(engine, find_format(request.format, engine.info), request.aggregate)
 
 
 PRM = VerifierEntry(
     "prm",
-    lambda context, argument: make_prm(argument, context.load),
+    make_prm,
     "a process reward model",
     "steps and whole",
     "each step's tokens, by the other model",
