@@ -131,8 +131,8 @@ class BenchFlags:
 def run(
     data: flags.Data,
     asked: BenchFlags,
-    pool: flags.Pool,
     machine: flags.Machine,
+    pool: flags.Pool,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:

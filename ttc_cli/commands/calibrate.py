@@ -39,7 +39,6 @@ def calibrate(
     data: flags.Data,
     model: flags.Model = None,
     *,
-    pool: flags.Pool,
     machine: flags.Machine,
     name: Annotated[
         str | None,
@@ -51,6 +50,7 @@ def calibrate(
         bool,
         typer.Option("--self", help="No labels: the majority of all samples stands for them."),
     ] = False,
+    pool: flags.Pool,
     runs: Annotated[
         int, typer.Option(help="Orders of the samples that a setting is tried over.", min=1)
     ] = 4,

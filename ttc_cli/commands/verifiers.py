@@ -149,9 +149,6 @@ def run_test(
         ),
     ],
     model: flags.Model = None,
-    *,
-    drawn: flags.Samples,
-    machine: flags.Machine,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -160,17 +157,20 @@ def run_test(
             metavar="FILE",
         ),
     ] = None,
+    *,
     sampled: Annotated[
         bool, typer.Option("--sampled", help="Test all on solutions the model draws itself.")
     ] = False,
     samples: Annotated[
         int, typer.Option(help="Samples drawn for a question.", min=2, metavar="N")
     ] = 4,
+    drawn: flags.Samples,
     check: flags.Check = None,
     remember: Annotated[
         bool,
         typer.Option("--remember/--no-remember", help="Let 'ttc solve' heed what was found."),
     ] = True,
+    machine: flags.Machine,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -260,11 +260,11 @@ def fit(
     ],
     model: flags.Model = None,
     *,
-    drawn: flags.Samples,
-    machine: flags.Machine,
     samples: Annotated[
         int, typer.Option(help="Samples drawn for a question.", min=1, metavar="N")
     ] = 8,
+    drawn: flags.Samples,
+    machine: flags.Machine,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
