@@ -52,7 +52,7 @@ class Tokeniser:
                 head = tail[:found].decode("utf-8", "ignore")
                 rest = self.tokenise((Span(head),), kept[-1] if kept else None) if head else []
                 return [*kept, *rest]
-        raise UsageError(f"nothing that was written here spells {mark!r}.")
+        raise UsageError(f"The branch does not hold {mark!r}.")
 
     def find_labels(self, pieces: tuple[str, ...]) -> list[int]:
         """Ids of those ``pieces`` that are one token each.

@@ -1,10 +1,10 @@
-"""What a server can do, found out with a few tiny requests before anything is asked of it.
+"""Finds out what a server can do, with a few tiny requests before the first real one.
 
-The documentation of a server does not tell: parameters are ignored without a word (``n`` by
+The documentation of a server does not say: parameters are ignored silently (``n`` by
 llama-cpp-python's server), refused (``top_k`` by OpenAI), or limited by how it was started
-(vLLM's ``--max-logprobs``). One request asks for everything at once, and for less until it is
-granted; it is made again, to see whether the seed repeats; and a stream is interrupted by another
-request, to see whether it lives on. Some hundred tokens in all, charged to nobody.
+(vLLM's ``--max-logprobs``). One request asks for everything at once, then for less until it is
+granted; it is repeated, to see whether the seed repeats its text; and a stream is interrupted by
+another request, to see whether it survives. This takes about a hundred tokens, charged to nobody.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _LONGEST = 24
 """Tokens that ``OPEN`` cannot have, unless the server wraps it in a chat template."""
 
 MOST_LOGPROBS = (100, 20, 5, 1, 0)
-"""How many likeliest tokens are asked for: what a score can use, vLLM's default limit, OpenAI's."""
+"""How many likeliest tokens to try for: what a score can use, vLLM's default limit, OpenAI's."""
 
 MOST_SLOTS, MOST_CONTEXT, MOST_PARAMETERS = 1024, 1 << 30, 10**15
 LONGEST_NAME = 500
 """Limits of what a server may say of itself; beyond them it counts as not told."""
 
 NO_TOP_K = 1 << 30
-"""``top_k`` off, in a form that every server takes: 0 is refused by SGLang, −1 by others."""
+"""Turns ``top_k`` off on every server: SGLang refuses 0, others refuse −1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +96,17 @@ class Abilities:
         found = []
         if not self.logprobs:
             found.append(
-                "It gives no log-probabilities: no judge, no confidence, and strategies that "
-                "sample whole answers only."
+                "It gives no log-probabilities: there is no judge and no confidence, and only "
+                "strategies that sample whole answers work."
             )
         if self.alone:
             found.append(
-                "It breaks off a request when the next one comes: candidates grow one by one."
+                "It breaks off a request when the next one arrives: candidates grow one by one."
             )
         if not self.seeds:
             found.append("It does not repeat a text from the same seed: no run can be repeated.")
         if not self.extras:
-            found.append("It takes no top_k and min_p: its own hold.")
+            found.append("It does not take top_k and min_p: its own values apply.")
         if not self.counts:
             found.append("It reports no token counts: they are estimated.")
         return found
@@ -187,7 +187,7 @@ def _choose(wanted: str | None, listed: dict[str, Any], address: Address) -> str
             return next(iter(listed))
         shown = address.hide(", ".join(sorted(listed)[:8])) or "none that it lists"
         raise UsageError(
-            f"The server {address.url} has {len(listed)} models; ttc must be told which: {shown}.",
+            f"The server {address.url} has {len(listed)} models; say which one: {shown}.",
             f"ttc solve --server {address.url} --model NAME …",
         )
     for name in (wanted, f"{wanted}:latest"):
@@ -329,18 +329,18 @@ def extra_fields(top_k: int, min_p: float) -> dict[str, Any]:
 
 
 def explain_silence(address: Address, elsewhere: str) -> ServerFailed:
-    """The error of a server that completes to no text; ``elsewhere`` is the field that it fills."""
+    """The error of a server that sends no text; ``elsewhere`` is the field that it fills."""
     said = f"The server {address.url} sends no text"
     if "reasoning" in elsewhere:
         return ServerFailed(
-            f"{said}: all that it writes stands in {elsewhere!r}, which a completion has not.",
+            f"{said}: all it writes is in {elsewhere!r}, which completions do not have.",
             "Start it so that thinking stays in the text: vLLM and SGLang without "
             "--reasoning-parser, llama-server with --reasoning-format none.",
         )
     if elsewhere:
         return ServerFailed(
-            f"{said} but chat messages: what it writes stands in {elsewhere!r}.",
-            f"It must serve POST {address.url}/completions, which go on from a text.",
+            f"{said} but chat messages: what it writes is in {elsewhere!r}.",
+            f"It must serve POST {address.url}/completions, which continue a text.",
         )
     return ServerFailed(
         f"{said}: every completion is empty.",

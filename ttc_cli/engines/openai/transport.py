@@ -1,10 +1,10 @@
-"""Requests to one server: asked again with growing pauses where that may help, else explained.
+"""Requests to one server: repeated with growing pauses where that may help, else explained.
 
-Nothing is charged in here, so that nothing is charged twice: a request that was asked again is
-the caller's one request. A stream that breaks off is the caller's to take up (``Broken``): it
+Nothing is charged here, so that nothing is charged twice: however often it is repeated, a request
+is one request to the caller. The caller takes up a stream that breaks off (``Broken``), because it
 knows what it has received.
 
-Nothing is read without limit: neither bytes (unpacked ones), nor lines, nor time.
+Everything is read within limits: of bytes (after unpacking), of lines and of time.
 """
 
 from __future__ import annotations

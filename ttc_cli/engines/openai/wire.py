@@ -1,4 +1,4 @@
-"""What a completion's reply says, streamed or whole, in either form of log-probabilities in use.
+"""Reads the reply to a completion, streamed or whole, with log-probabilities in either form in use.
 
 OpenAI's legacy form, which vLLM, SGLang and llama_cpp.server keep to::
 

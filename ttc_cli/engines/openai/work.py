@@ -1,8 +1,8 @@
-"""What is asked of a server for the branches of a session, and where a branch's text ends.
+"""The requests that let a session's branches grow, and where the text of a branch ends.
 
-The boundaries are those of the local engine: a step ends with its blank line, a mark with the
-token that completes it. Where the server tells which stop text ended a choice, it is given those
-texts and they are put back; elsewhere (llama-server says "stop" for a stop text and for the end
+Boundaries are those of the local engine: a step ends with its blank line, a mark with the token
+that completes it. A server that tells which stop text ended a choice is given those texts, and they
+are put back into the text. With any other (llama-server says "stop" for a stop text and for the end
 of the turn alike) the text is watched as it comes, and the request is closed at the boundary.
 """
 

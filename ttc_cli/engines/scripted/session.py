@@ -65,7 +65,7 @@ class ScriptedSession(BranchedSession[Path]):
         path, prompt = self._path(branch), self._account.root.text
         place = path.text.rfind(mark, len(prompt))
         if place < 0:
-            raise UsageError(f"Nothing that was written here spells {mark!r}.")
+            raise UsageError(f"The branch does not hold {mark!r}.")
         gone = pieces(path.text[place:])
         child = self._slots.cache.cut(path, path.text[:place], len(gone), self._paths.values())
         if path.plan is not None:  # the same draw says the same again
