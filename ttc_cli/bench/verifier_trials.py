@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +25,7 @@ from ttc_cli.ledger import Ledger
 from ttc_cli.search.sample import read_answer
 from ttc_cli.tables import read_jsonl
 from ttc_cli.texts import read_utf8
-from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Score, Step
+from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Step
 from ttc_cli.verifiers.base import Leaf, Verifier
 from ttc_cli.verifiers.planted import PLANTED, Planted, load_planted
 from ttc_cli.verifiers.separation import (
@@ -204,23 +204,24 @@ async def try_planted(
     Raises:
         PromptTooLong, EngineError: as ``Engine.open``.
     """
-    ledger, trials = Ledger(Budget()), _Trials("planted", verifiers)
+    trials = _Trials("planted")
     for start in range(0, len(planted), TOGETHER):
         async with contextlib.AsyncExitStack() as stack:
             part = planted[start : start + TOGETHER]
-            opened = [await open_question(stack, engine, chat, ledger, q.question) for q in part]
-            for each, question in zip(opened, part, strict=True):
-                _write(each, question)
+            opened = []
+            for each in part:
+                opened.append(await open_question(stack, engine, chat, trials.ledger, each.question))
+                _write(opened[-1], each)
             wholes = [each.part(0, 2) for each in opened]
             steps = [each.part(2, 4) for each in opened]
             for verifier in verifiers:
-                await trials.ask(verifier, "whole", wholes, ledger)
+                await trials.ask(verifier, "whole", wholes)
                 if verifier.grades_steps:
-                    await trials.ask(verifier, "step", steps, ledger)
-                for each in opened:
-                    await verifier.leave(each.session)
-        done(min(start + TOGETHER, len(planted)))
-    return trials.all
+                    await trials.ask(verifier, "step", steps)
+                for question in opened:
+                    await verifier.leave(question.session)
+        done(start + len(part))
+    return list(trials.found.values())
 
 
 async def try_sampled(
@@ -234,61 +235,51 @@ async def try_sampled(
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
-    ledger, trials = Ledger(Budget()), _Trials("sampled", verifiers)
+    trials = _Trials("sampled")
     for start in range(0, len(questions), sampler.together):
         part = questions[start : start + sampler.together]
         async with contextlib.AsyncExitStack() as stack:
-            opened = await sampler.draw(stack, ledger, part)
+            opened = await sampler.draw(stack, trials.ledger, part)
             for verifier in verifiers:
-                await trials.ask(verifier, "whole", opened, ledger)
+                await trials.ask(verifier, "whole", opened)
                 for each in opened:
                     await verifier.leave(each.session)
         done(start + len(part))
-    return trials.all
+    return list(trials.found.values())
 
 
+@dataclass(slots=True)
 class _Trials:
-    """What was said so far, by verifier and part."""
+    """What was said so far, by verifier and part, in the order in which it was first said."""
 
-    def __init__(self, on: On, verifiers: Sequence[Verifier]) -> None:
-        self._on: On = on
-        self._order = [each.name for each in verifiers]
-        self._found: dict[tuple[str, Part], Trial] = {}
+    on: On
+    ledger: Ledger = field(default_factory=lambda: Ledger(Budget()))
+    found: dict[tuple[str, Part], Trial] = field(default_factory=dict)
 
-    @property
-    def all(self) -> list[Trial]:
-        """In the order of the verifiers, the whole before the steps."""
-        keys = sorted(self._found, key=lambda key: (self._order.index(key[0]), key[1] == "step"))
-        return [self._found[key] for key in keys]
-
-    async def ask(
-        self, verifier: Verifier, part: Part, opened: Sequence[OpenQuestion], ledger: Ledger
-    ) -> None:
+    async def ask(self, verifier: Verifier, part: Part, opened: Sequence[OpenQuestion]) -> None:
         key = (verifier.name, part)
-        known = self._found.get(key) or Trial(verifier.name, self._on, part, ())
-        before = ledger.usage()
+        known = self.found.get(key) or Trial(verifier.name, self.on, part, ())
+        before = self.ledger.usage()
         method = verifier.score_steps if part == "step" else verifier.score
         asked = [each for each in opened if each.leaves]
         calls = (method(each.session, each.problem, each.leaves) for each in asked)
-        found = await asyncio.gather(*calls, return_exceptions=True)
-        scores: list[list[Score | None]] = []
-        for each, one in zip(asked, found, strict=True):
-            if isinstance(one, UsageError):
-                known = replace(known, failure=one.message)
-                scores.append([None] * len(each.leaves))
-            elif isinstance(one, BaseException):
-                raise one
-            else:
-                scores.append(one)
-        after = ledger.usage()
-        ratings = [
-            Rating(each.id, right, score.value if score is not None else None)
-            for each, said in zip(asked, scores, strict=True)
-            for right, score in zip(each.right, said, strict=True)
-        ]
-        self._found[key] = replace(
+        ratings = list(known.ratings)
+        for each, said in zip(
+            asked, await asyncio.gather(*calls, return_exceptions=True), strict=True
+        ):
+            if isinstance(said, UsageError):
+                known = replace(known, failure=said.message)
+                said = [None] * len(each.leaves)
+            elif isinstance(said, BaseException):
+                raise said
+            ratings += [
+                Rating(each.id, right, score.value if score is not None else None)
+                for right, score in zip(each.right, said, strict=True)
+            ]
+        after = self.ledger.usage()
+        self.found[key] = replace(
             known,
-            ratings=(*known.ratings, *ratings),
+            ratings=tuple(ratings),
             read=known.read + after.verifier.prompt_tokens - before.verifier.prompt_tokens,
             written=known.written + after.generated_tokens - before.generated_tokens,
         )
