@@ -210,8 +210,9 @@ async def try_planted(
             part = planted[start : start + TOGETHER]
             opened = []
             for each in part:
-                opened.append(await open_question(stack, engine, chat, trials.ledger, each.question))
-                _write(opened[-1], each)
+                question = await open_question(stack, engine, chat, trials.ledger, each.question)
+                _write(question, each)
+                opened.append(question)
             wholes = [each.part(0, 2) for each in opened]
             steps = [each.part(2, 4) for each in opened]
             for verifier in verifiers:
