@@ -34,7 +34,7 @@ from ttc_cli.engines.base import Engine
 from ttc_cli.errors import TtcError
 from ttc_cli.models import hardware
 from ttc_cli.prompts import Chat, Message, build_messages
-from ttc_cli.search.sample import read_answer
+from ttc_cli.search.sample import read_stated
 from ttc_cli.types import Answer, AnswerType, Finish, Problem, Sampling
 
 EXAMPLES = (
@@ -203,7 +203,7 @@ def _cut(sample: RecordedSample, limit: int, kind: AnswerType) -> tuple[Answer |
     """What the sample would have come to under ``limit``."""
     if sample.tokens <= limit:
         return sample.read_answer(kind), sample.finish
-    return read_answer(sample.text_until(limit), Finish.LENGTH, kind), Finish.LENGTH
+    return read_stated(sample.text_until(limit), Finish.LENGTH, kind), Finish.LENGTH
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from ttc_cli.ledger import Ledger
 from ttc_cli.paths import write_whole
 from ttc_cli.prompts import Chat, Message, build_messages, hash_prompts, prompt_key
 from ttc_cli.search.mending import begin_at_slip
-from ttc_cli.search.sample import derive_seed, read_answer
+from ttc_cli.search.sample import derive_seed, read_stated
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
 from ttc_cli.verifiers.judge import JudgeVerifier
@@ -275,7 +275,7 @@ async def record_question(
 
 def _leaf(growth: Growth, answer_type: AnswerType, written: str = "") -> Leaf:
     text = written + growth.text
-    answer = read_answer(text, growth.finish, answer_type)
+    answer = read_stated(text, growth.finish, answer_type)
     candidate = Candidate(growth.label, text, growth.tokens, growth.finish, answer)
     return Leaf(candidate, growth.branch)
 

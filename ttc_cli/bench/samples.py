@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import ScoreRow
 from ttc_cli.prompts import prompt_key
-from ttc_cli.search.sample import read_answer
+from ttc_cli.search.sample import read_stated
 from ttc_cli.types import Answer, AnswerType, Confidence, EngineInfo, Finish, Sampling
 
 
@@ -46,7 +46,7 @@ class RecordedSample:
 
     def read_answer(self, answer_type: AnswerType) -> Answer | None:
         """What it answers, read from its text: how that is done changes, the text does not."""
-        return read_answer(self.text, self.finish, answer_type)
+        return read_stated(self.text, self.finish, answer_type)
 
     def text_until(self, tokens: int) -> str:
         """The text after the first ``tokens`` tokens."""

@@ -19,7 +19,7 @@ from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.matching import Point
 from ttc_cli.bench.pool import Pool
 from ttc_cli.bench.report import Outcome, make_point
-from ttc_cli.policy.table import SHIPPED, WORTH, Row, Table
+from ttc_cli.policy.table import SHIPPED, WORTH, BudgetRow, Table
 
 if TYPE_CHECKING:
     from ttc_cli.answers import Comparer
@@ -67,7 +67,7 @@ class Trials:
             usual = await self._try_shipped(SHIPPED.row(level), sureness, self._cap(level))
             best = self._choose(chosen[level][sureness], usual, places, worth)
             rows[level] = _make_row(best, level)
-        frontier: list[tuple[float, Row]] = []
+        frontier: list[tuple[float, BudgetRow]] = []
         for worth in WORTHS:
             priced = SHIPPED.at_price(worth / WORTH["normal"]).row("normal")
             usual = await self._try_shipped(priced, sureness, min(priced.cap, self.samples))
@@ -134,7 +134,7 @@ class Trials:
             table=table,
         )
 
-    def _read(self, row: Row, table: Table) -> AutoSetting:
+    def _read(self, row: BudgetRow, table: Table) -> AutoSetting:
         """The setting that ``row`` was made of."""
         assert row.threshold is not None  # each setting has one
         cap = min(row.cap, self.samples)
@@ -153,7 +153,7 @@ class Trials:
                 found[sureness].append(setting)
         return found
 
-    async def _try_shipped(self, row: Row, sureness: float, cap: int) -> AutoSetting:
+    async def _try_shipped(self, row: BudgetRow, sureness: float, cap: int) -> AutoSetting:
         """What a shipped row is as a setting, tried."""
         assert row.threshold is not None  # only ``max`` has none
         setting = AutoSetting(sureness, min(row.probe, cap), row.threshold, row.price, cap)
@@ -239,6 +239,6 @@ def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
     return mean > 3 * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
 
 
-def _make_row(setting: AutoSetting, level: str) -> Row:
+def _make_row(setting: AutoSetting, level: str) -> BudgetRow:
     probe, threshold, price = setting.probe, setting.threshold, setting.price
     return replace(SHIPPED.row(level), probe=probe, threshold=threshold, price=price)

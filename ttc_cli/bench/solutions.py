@@ -18,7 +18,7 @@ from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Until
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import build_messages
-from ttc_cli.search.sample import derive_seed, read_answer
+from ttc_cli.search.sample import derive_seed, read_stated
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.probe import Example
@@ -170,7 +170,7 @@ class Sampler:
         async for _ in session.grow(first, go_on):
             pass
         for id, candidate in sorted(told.items()):
-            answer = read_answer(candidate.text, candidate.finish, opened.problem.answer_type)
+            answer = read_stated(candidate.text, candidate.finish, opened.problem.answer_type)
             if answer is None:
                 session.drop([branches[id], *ends[id]])
                 continue

@@ -11,7 +11,7 @@ from ttc_cli.answers import read_answer, resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.report import Outcome
 from ttc_cli.errors import UsageError
-from ttc_cli.search.sample import read_answer as read_candidate
+from ttc_cli.search.sample import read_stated
 from ttc_cli.tables import read_jsonl
 from ttc_cli.texts import read_utf8
 from ttc_cli.types import Answer, Finish
@@ -95,7 +95,7 @@ def _read_traced(row: Mapping[str, Any], question: Question, where: str) -> Answ
         raise UsageError(f"{where}: not a trace, its {name} is not text, but {written!r:.40}.")
     if name == "answer":
         return read_answer(written, kind)
-    return read_candidate(written, Finish.STOP, kind)
+    return read_stated(written, Finish.STOP, kind)
 
 
 def _read_cost(row: Mapping[str, Any], name: str, where: str) -> float:

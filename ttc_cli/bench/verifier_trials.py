@@ -22,7 +22,7 @@ from ttc_cli.bench.solutions import TOGETHER, OpenQuestion, Sampler, open_questi
 from ttc_cli.engines.base import Engine, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
-from ttc_cli.search.sample import read_answer
+from ttc_cli.search.sample import read_stated
 from ttc_cli.tables import read_jsonl
 from ttc_cli.texts import read_utf8
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Step
@@ -299,7 +299,7 @@ def _write(opened: OpenQuestion, planted: Planted) -> None:
                 text=text,
                 tokens=0,
                 finish=finish,
-                answer=read_answer(text, finish, opened.problem.answer_type),
+                answer=read_stated(text, finish, opened.problem.answer_type),
                 steps=() if whole else tuple(Step(step + "\n\n", 0) for step in told),
             )
             branch = session.append(session.root, (Span(text),))

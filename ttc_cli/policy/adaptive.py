@@ -28,7 +28,7 @@ from ttc_cli.policy.stopping import (
     count_votes_to_settle,
     settle,
 )
-from ttc_cli.policy.table import Row, Table
+from ttc_cli.policy.table import BudgetRow, Table
 from ttc_cli.search import registry
 from ttc_cli.search.checked import grow_until_passed
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
@@ -75,7 +75,7 @@ class _Run:
 
     context: SearchContext
     table: Table
-    row: Row
+    row: BudgetRow
     pool: Pool
     classes: tuple[AnswerClass, ...] = ()
     tokens: int | None = None

@@ -16,7 +16,7 @@ from ttc_cli.policy.stopping import count_votes_to_settle
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BudgetRow:
     """How one budget level spends.
 
     Attributes:
@@ -61,7 +61,7 @@ class Table:
     """
 
     name: str
-    rows: Mapping[str, Row]
+    rows: Mapping[str, BudgetRow]
     prior: tuple[float, float] = (1.0, 1.0)
     tilt: float = 0.1
     sureness: float = 1.0
@@ -71,9 +71,9 @@ class Table:
     runaway_floor: int = 128
     waves: Mapping[int, str] = field(default_factory=dict)
     belief: Belief | None = None
-    frontier: tuple[tuple[float, Row], ...] = ()
+    frontier: tuple[tuple[float, BudgetRow], ...] = ()
 
-    def row(self, level: str) -> Row:
+    def row(self, level: str) -> BudgetRow:
         """The row of ``level``.
 
         Raises:
@@ -88,11 +88,11 @@ class Table:
     def at_price(self, factor: float) -> Table:
         """This table where an extra percent of confidence costs ``factor`` times as much.
 
-        The one knob that a bench turns. It goes along the frontier where there is one; else
-        ``Row.price`` grows with it, the doubt that ``Row.threshold`` leaves with its square root,
-        and ``Row.cap`` shrinks as it grows: what a hopeless question costs is its cap. A dearer
-        row probes with no more candidates than can settle the matter. A row without a threshold
-        has no price either and stays as it is.
+        The one knob that a bench turns. It goes along the frontier where there is one; else a row's
+        price grows with it, the doubt that its threshold leaves with its square root, and its cap
+        shrinks as it grows: what a hopeless question costs is its cap. A dearer row probes with no
+        more candidates than can settle the matter. A row without a threshold has no price either
+        and stays as it is.
         """
         if self.frontier and factor != 1.0:
             rows = {
@@ -101,7 +101,7 @@ class Table:
             }
             return replace(self, rows=rows)
 
-        def scale(row: Row) -> Row:
+        def scale(row: BudgetRow) -> BudgetRow:
             if row.threshold is None:
                 return row
             threshold = max(0.5, 1 - (1 - row.threshold) * math.sqrt(factor))
@@ -113,7 +113,7 @@ class Table:
 
         return replace(self, rows={name: scale(row) for name, row in self.rows.items()})
 
-    def find_rung(self, level: str, worth: float) -> Row:
+    def find_rung(self, level: str, worth: float) -> BudgetRow:
         """The frontier's row for ``worth``, within the cap of ``level``.
 
         A rung holds from its own worth down to that of the next; the first also above.
@@ -134,10 +134,10 @@ calibration weighs accuracy against compute with."""
 SHIPPED = Table(
     name="shipped defaults",
     rows={
-        "quick": Row(probe=4, cap=8, threshold=0.80, price=0.005, free=2),
-        "normal": Row(probe=4, cap=16, threshold=0.90, price=0.002, free=4),
-        "deep": Row(probe=8, cap=64, threshold=0.97, price=0.0002, free=8),
-        "max": Row(probe=8, cap=256, threshold=None, price=0.0, free=16),
+        "quick": BudgetRow(probe=4, cap=8, threshold=0.80, price=0.005, free=2),
+        "normal": BudgetRow(probe=4, cap=16, threshold=0.90, price=0.002, free=4),
+        "deep": BudgetRow(probe=8, cap=64, threshold=0.97, price=0.0002, free=8),
+        "max": BudgetRow(probe=8, cap=256, threshold=None, price=0.0, free=16),
     },
 )
 

@@ -77,7 +77,7 @@ def derive_seed(seed: int, *path: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=4).digest()) >> 1
 
 
-def read_answer(
+def read_stated(
     text: str,
     finish: Finish,
     answer_type: AnswerType,
@@ -219,7 +219,7 @@ def _end(context: SearchContext, wave: Wave, growth: Growth) -> Candidate:
         text = start.written + text
     answer = None
     if not cancelled:
-        answer = read_answer(text, growth.finish, kind, growth.thought, schema, growth.value)
+        answer = read_stated(text, growth.finish, kind, growth.thought, schema, growth.value)
     candidate = Candidate(
         id=growth.label,
         text=text,

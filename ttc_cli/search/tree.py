@@ -23,7 +23,14 @@ from ttc_cli.events import (
 )
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
-from ttc_cli.search.sample import ask, book_end, derive_seed, keeping_on, read_answer, verify
+from ttc_cli.search.sample import (
+    ask,
+    book_end,
+    derive_seed,
+    keeping_on,
+    read_stated,
+    verify,
+)
 from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
 from ttc_cli.verifiers.aggregate import Aggregate, join_confidence, join_scores
 from ttc_cli.verifiers.base import Leaf
@@ -384,7 +391,7 @@ class Tree:
     def _end(self, partial: Partial, finish: Finish) -> None:
         partial.finish = finish
         kind, schema = self.context.problem.answer_type, self.context.problem.schema
-        answer = read_answer(partial.text, finish, kind, partial.thought, schema, partial.value)
+        answer = read_stated(partial.text, finish, kind, partial.thought, schema, partial.value)
         keep = answer is not None and self.context.reads_branches
         if not keep and not self.keep_boundaries:
             self.context.session.drop([partial.branch])
