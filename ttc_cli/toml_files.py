@@ -169,20 +169,21 @@ def _comment_of(line: str) -> str:
 
 
 def _edit_table(lines: list[str], place: tuple[str, ...], value: Any) -> list[str]:
-    """Replace the table with that header, take it out, or put it at the end."""
+    """Replace the table, with those inside it, take it out, or put it at the end."""
     import tomli_w
 
     outer, name = place
     written = "" if value is None else tomli_w.dumps({outer: {name: value}})
     table = written.splitlines(keepends=True)
     starts = [n for n, line in enumerate(lines) if line.lstrip().startswith("[")]
-    for n in starts:
-        if _read_line(lines[n]) == {outer: {name: {}}}:
-            last = next((m for m in starts if m > n), len(lines))
-            # A comment above the next header belongs to that.
-            while not lines[last - 1].strip() or lines[last - 1].lstrip().startswith("#"):
-                last -= 1
-            return [*_end_lines(lines[:n]), *table, *lines[last:]]
+    inside = [n for n in starts if name in _read_line(lines[n]).get(outer, {})]
+    if inside:
+        first = inside[0]
+        last = next((m for m in starts if m > first and m not in inside), len(lines))
+        # A comment above the next header belongs to that.
+        while not lines[last - 1].strip() or lines[last - 1].lstrip().startswith("#"):
+            last -= 1
+        return [*_end_lines(lines[:first]), *table, *lines[last:]]
     gap = ["\n"] if table and lines else []
     return [*_end_lines(lines), *gap, *table]
 

@@ -19,7 +19,7 @@ from ttc_cli.errors import (
 from ttc_cli.models import cleaning, files, fitting, records
 from ttc_cli.models.fitting import check_memory
 from ttc_cli.models.hardware import Memory
-from ttc_cli.models.own import add_entry
+from ttc_cli.models.own import add_entry, forget_entry
 from ttc_cli.models.pull import ensure, verify
 from ttc_cli.models.records import lock
 from ttc_cli.models.registry import load_registry, user_file
@@ -226,6 +226,19 @@ def test_adding_keeps_what_the_user_wrote(own: Path) -> None:
     assert user_file().read_text().startswith("# mine\n")
     assert set(load_registry().entries) >= {"tiny", "other"}
     assert load_registry().require("other").context == 64
+
+
+def test_forgetting_keeps_what_the_user_wrote(own: Path) -> None:
+    own.with_name("other.gguf").write_bytes(gguf())
+    user_file().write_text("# mine\n" + user_file().read_text() + "# the end\n")
+    before = user_file().read_text()
+    add_entry(str(own.with_name("other.gguf")))
+    assert before in user_file().read_text()
+    forget_entry("other", pytest.fail)
+    assert user_file().read_text().strip() == before.strip()
+    assert "other" not in load_registry().entries
+    forget_entry("tiny", pytest.fail)
+    assert user_file().read_text().split() == ["#", "mine", "#", "the", "end"]
 
 
 def test_adding_refuses_what_is_wrong(own: Path, tmp_path: Path) -> None:
