@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ttc_cli import crash
+from ttc_cli import crash, paths
 from ttc_cli.commands._checks import Status, judge_crash
 
 pytestmark = pytest.mark.slow
@@ -148,7 +148,7 @@ def test_a_note_that_cannot_be_written_costs_no_answer(run: Run, tmp_path: Path)
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TTC_HOME", str(tmp_path))
-    folder = crash.folder()
+    folder = paths.crashes_dir()
     folder.mkdir(parents=True)
     return folder
 

@@ -110,7 +110,7 @@ def test_a_crash_is_noted_nowhere_else(
     link: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
-    link(crash.folder() / f"{os.getpid()}.txt")
+    link(paths.crashes_dir() / f"{os.getpid()}.txt")
     with crash.watched():
         pass
     assert (tmp_path / "precious").read_text() == "precious"

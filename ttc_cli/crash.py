@@ -29,11 +29,6 @@ printf %s "$2" >&2
 """
 
 
-def folder() -> Path:
-    """Where notes lie, named by the process that they are of."""
-    return paths.cache_dir() / "crashes"
-
-
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
     """Have a crash inside the context noted and told.
@@ -41,7 +36,7 @@ def watched() -> Iterator[None]:
     Does nothing where somebody else listens for crashes already (``python -X faulthandler``), or
     where no note can be written.
     """
-    note = folder() / f"{os.getpid()}.txt"
+    note = paths.crashes_dir() / f"{os.getpid()}.txt"
     with contextlib.ExitStack() as stack:
         if not faulthandler.is_enabled():
             with contextlib.suppress(OSError):
@@ -100,7 +95,7 @@ def find_crash() -> Path | None:
     """
     with contextlib.suppress(OSError):
         found = []
-        for note in sorted(folder().iterdir(), key=lambda path: path.stat().st_mtime_ns):
+        for note in sorted(paths.crashes_dir().iterdir(), key=lambda path: path.stat().st_mtime_ns):
             if note.stat().st_size:
                 found.append(note)
             elif not _lives(note.stem):

@@ -97,6 +97,16 @@ def policies_dir() -> Path:
     return data_dir() / "policies"
 
 
+def templates_dir() -> Path:
+    """The prompt templates that are called by name."""
+    return config_dir() / "templates"
+
+
+def crashes_dir() -> Path:
+    """Notes of crashes, named by the process that they are of."""
+    return cache_dir() / "crashes"
+
+
 def runs_path() -> Path:
     """The database of the runs that are kept."""
     return data_dir() / "runs.db"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli import paths
 from ttc_cli.errors import TtcError, UsageError, suggest
+from ttc_cli.paths import templates_dir
 from ttc_cli.settings.config import Setting, read_settings
 from ttc_cli.settings.keys import show_value
 from ttc_cli.solving import question
@@ -120,14 +120,9 @@ def read_question(
     return None if parts is None else template.word(parts)
 
 
-def folder() -> Path:
-    """Where templates lie that are called by name."""
-    return paths.config_dir() / "templates"
-
-
 def list_names() -> list[str]:
-    """What the templates in ``folder`` are called."""
-    return sorted({path.stem for path in folder().glob("*") if path.suffix in ENDINGS})
+    """What the templates in ``paths.templates_dir()`` are called."""
+    return sorted({path.stem for path in templates_dir().glob("*") if path.suffix in ENDINGS})
 
 
 def list_all() -> list[str]:
@@ -137,7 +132,7 @@ def list_all() -> list[str]:
 
 
 def read_template(reference: str) -> PromptTemplate:
-    """The template that ``reference`` names: one in ``folder``, or a file.
+    """The template that ``reference`` names: one in ``paths.templates_dir()``, or a file.
 
     A name means the user's own, also where the working folder holds a file that is called so.
 
@@ -157,18 +152,22 @@ def _find(reference: str) -> Path:
     bare = path.name == reference
     if bare:
         for ending in ENDINGS:
-            if (named := folder() / f"{reference}{ending}").is_file():
+            if (named := templates_dir() / f"{reference}{ending}").is_file():
                 return named
     if path.is_file() and not (bare and not path.suffix):
         return path
-    if bare and (named := folder() / reference).is_file():
+    if bare and (named := templates_dir() / reference).is_file():
         return named
     if path.is_file():
         raise UsageError(
             f"There is no template of yours called {reference!r}.", f"for the file: ./{reference}"
         )
     known = list_names()
-    rest = f"known: {', '.join(known)}" if known else f"a file, or NAME for {folder() / 'NAME.txt'}"
+    rest = (
+        f"known: {', '.join(known)}"
+        if known
+        else f"a file, or NAME for {templates_dir() / 'NAME.txt'}"
+    )
     hint = suggest(reference, known, rest, quoted=True)
     raise UsageError(f"There is no template {reference!r}.", hint)
 
@@ -193,7 +192,7 @@ def _read_front_matter(
         raise UsageError(f"{path}: system must be text, not {show_value(system)}.")
     if kind is not None and kind not in list(AnswerType):
         raise UsageError(f"{path}: answer_type must be one of {', '.join(AnswerType)}.")
-    own = path.absolute().parent == folder().absolute()
+    own = path.absolute().parent == templates_dir().absolute()
     settings = read_settings(content, path, own=own)
     return settings, system, None if kind is None else AnswerType(kind)
 
