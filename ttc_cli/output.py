@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -82,6 +82,13 @@ def silence(stream: TextIO) -> None:
         return
 
 
+def align(rows: Iterable[Sequence[str]]) -> list[str]:
+    """``rows`` as lines whose columns are as wide as they must be."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """How one command speaks: ``quiet`` leaves nothing on stderr but errors."""
@@ -96,6 +103,10 @@ class Output:
     def document(self, value: Mapping[str, Any]) -> None:
         """``value`` as one JSON object on stdout, in ASCII; indented for a terminal."""
         print(json.dumps(value, indent=2 if sys.stdout.isatty() else None), flush=True)
+
+    def table(self, rows: Iterable[Sequence[str]]) -> None:
+        """``rows``, the head first, on stdout."""
+        self.answer("\n".join(align(rows)))
 
     def status(self, text: str) -> None:
         """What is being waited for, on a terminal; the next ``status`` or line replaces it."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ttc_cli.commands._tables import align, word_number
+from ttc_cli.output import align
 from ttc_cli.policy.estimate import Belief, describe_vote, estimate
 from ttc_cli.policy.file import Matched, Policy
 from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
 from ttc_cli.policy.table import Table
 from ttc_cli.types import Answer, AnswerClass, AnswerType
+from ttc_cli.views import words
 
 _VOTES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
 """Of leader and runner-up, at which the decision is told."""
@@ -45,8 +46,8 @@ def word_policy(policy: Policy) -> str:
         verdicts = {True: "", False: "no better than chance", None: "too few to tell"}
         rows = []
         for each in policy.reliability:
-            within, low, high = map(word_number, (each.auc_within, each.low, each.high))
-            auc, verdict = word_number(each.auc), verdicts[each.trusted]
+            within, low, high = map(words.decimal, (each.auc_within, each.low, each.high))
+            auc, verdict = words.decimal(each.auc), verdicts[each.trusted]
             rows.append((each.verifier, auc, f"{within} [{low}, {high}]", verdict))
         lines += _indent(rows)
     return "\n".join(lines)
@@ -59,7 +60,7 @@ def _tell_levels(policy: Policy) -> Iterator[tuple[str, ...]]:
         yield (
             each.level,
             str(row.probe),
-            word_number(row.threshold),
+            words.decimal(row.threshold),
             f"{row.price:g}",
             f"{each.accuracy:.1%}",
             f"{each.flops / 1e12:.2f}",

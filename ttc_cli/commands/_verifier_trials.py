@@ -12,7 +12,6 @@ from ttc_cli.answers import Comparer
 from ttc_cli.bench.solutions import Sampler
 from ttc_cli.bench.verifier_trials import Separation
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._tables import print_table, word_number
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.models import files
@@ -26,6 +25,7 @@ from ttc_cli.solving.loading import load_models
 from ttc_cli.solving.request import label_model
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import Verifier, VerifierContext
+from ttc_cli.views import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def print_report(found: Sequence[Separation]) -> None:
     """The table, and below it for each verifier how its scores relate to what was right."""
     head = ("VERIFIER", "ON", "SCORED", "RIGHT", "AUC", "WITHIN A QUESTION", "MEAN RIGHT/WRONG",
             "ECE", "TOKENS A SCORE", "VERDICT")  # fmt: skip
-    print_table([head, *map(_report, found)])
+    Output().table([head, *map(_report, found)])
     for each in (each for each in found if each.scored):
         bins = (
             f"{b.low:.1f}-{b.high:.1f}: {b.share:.0%} of {b.count}" for b in each.table if b.count
@@ -139,10 +139,10 @@ def _report(found: Separation) -> tuple[str, ...]:
         f"{trial.on} {trial.part}",
         f"{found.scored}/{len(trial.ratings)}",
         str(sum(rating.right for rating in trial.ratings)),
-        word_number(found.auc),
-        f"{word_number(found.auc_within)}{interval}",
-        f"{word_number(found.mean_right)}/{word_number(found.mean_wrong)}",
-        word_number(found.ece),
+        words.decimal(found.auc),
+        f"{words.decimal(found.auc_within)}{interval}",
+        f"{words.decimal(found.mean_right)}/{words.decimal(found.mean_wrong)}",
+        words.decimal(found.ece),
         f"{(trial.read + trial.written) / max(1, len(trial.ratings)):.0f}",
         {True: "trusted", False: "refused", None: "too few"}[found.trusted],
     )

@@ -21,7 +21,6 @@ from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands._help import make_group, show_examples
-from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError, suggest
 from ttc_cli.output import Output
 from ttc_cli.settings import config as settings
@@ -114,7 +113,7 @@ def list_settings(
         lines.append((row["key"], value, row["default"] or "", row["origin"], row["summary"]))
     if not show_origin:
         lines = [(*line[:3], line[4]) for line in lines]
-    print_table(lines)
+    out.table(lines)
 
 
 @app.command(epilog=show_examples("ttc config get budget"))
@@ -296,4 +295,4 @@ def presets(as_json: flags.PrintJson = False) -> None:
         out.say("No presets. 'ttc solve --budget deep --save NAME' keeps flags under a name.")
     else:
         lines = [(each.name, shlex.join(each.words), str(each.path)) for each in found]
-        print_table([("NAME", "FLAGS", "SET IN"), *lines])
+        out.table([("NAME", "FLAGS", "SET IN"), *lines])

@@ -14,7 +14,6 @@ from ttc_cli.commands import _model_facts as model_facts
 from ttc_cli.commands._completion import complete_model
 from ttc_cli.commands._files import ask, is_somebody_there, may_delete
 from ttc_cli.commands._help import make_group, show_examples
-from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
 from ttc_cli.models import cleaning, files, own, records
 from ttc_cli.models.fitting import choose_default
@@ -76,7 +75,7 @@ def list_models(
         name = ("* " if row["default"] else "  ") + row["name"]
         status = row["status"] + (f", {row['tuned']}" if row["tuned"] else "")
         cells.append((name, row["kind"], row["tier"], size, status, row["license"]))
-    print_table(cells)
+    Output().table(cells)
     if any(row["default"] for row in rows):
         Output().say("* the default: ttc models default")
 

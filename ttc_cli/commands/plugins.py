@@ -10,7 +10,6 @@ from ttc_cli import plugins as installed
 from ttc_cli.builtin import STRATEGIES, VERIFIERS
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
-from ttc_cli.commands._tables import print_table
 from ttc_cli.engines.registry import EngineEntry
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
@@ -61,7 +60,7 @@ def plugins(as_json: flags.PrintJson = False) -> None:
     for row in rows:
         yes = "yes" if row["usable"] else "no"
         lines.append((row["name"], row["kind"], row["package"], row["version"], yes))
-    print_table(lines)
+    out.table(lines)
     for row in rows:
         if row["problem"] is not None:
             out.warn(row["problem"])

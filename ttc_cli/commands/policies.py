@@ -16,7 +16,6 @@ from ttc_cli.commands._completion import complete_policy
 from ttc_cli.commands._files import write_new
 from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.commands._policy_words import word_policy
-from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError
 from ttc_cli.models import files
 from ttc_cli.output import Output
@@ -78,7 +77,7 @@ def list_all(as_json: flags.PrintJson = False) -> None:
         for row in rows:
             on, comes = f"{row['questions']} of {row['data']}", row["shipped"] and "comes with ttc"
             lines.append((row["name"], row["model"], on, row["labels"], row["date"], comes or ""))
-        print_table(lines)
+        Output().table(lines)
 
 
 @app.command(epilog=show_examples("ttc policy show qwen2.5-coder-0.5b-gsm8k"))

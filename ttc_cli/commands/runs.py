@@ -21,7 +21,6 @@ from ttc_cli.commands._dashes import TextCommand
 from ttc_cli.commands._files import may_delete, write_new
 from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.commands._runs import open_runs
-from ttc_cli.commands._tables import print_table
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.paths import runs_path
@@ -233,7 +232,7 @@ def stats(as_json: flags.PrintJson = False) -> None:
                 _share_saved(each.flops, each.full_flops),
             )
         )
-    print_table(lines)
+    Output().table(lines)
 
 
 @app.command(epilog=show_examples("ttc runs path"))
@@ -287,7 +286,7 @@ def _print_runs(runs: Sequence[Run], as_json: bool, none: str) -> None:
                 words.shorten(run.question, _QUESTION_CHARS),
             )
         )
-    print_table(lines)
+    Output().table(lines)
 
 
 def _read_age(text: str) -> float:

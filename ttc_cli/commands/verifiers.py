@@ -18,7 +18,6 @@ from ttc_cli.builtin import split_names
 from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import grouped, make_group, show_examples
-from ttc_cli.commands._tables import print_table, word_number
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
 from ttc_cli.models import files, gguf
 from ttc_cli.output import Output
@@ -32,6 +31,7 @@ from ttc_cli.types import EngineInfo
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.checking.sandbox import explain_sandbox
 from ttc_cli.verifiers.verdicts import Verdict, read_verdicts, write_verdicts
+from ttc_cli.views import words
 
 if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
@@ -88,7 +88,7 @@ def list_verifiers(model: flags.Model = None, as_json: flags.PrintJson = False) 
     lines = [("NAME", "SCORES", "COST", "USABLE", "WHAT IT IS")]
     for row in rows:
         lines.append((row["name"], row["scores"], row["cost"], _word_usable(row), row["summary"]))
-    print_table(lines)
+    Output().table(lines)
     Output().say(f"usable: with {label_model(chosen)}; tested: ttc verifiers test NAME")
 
 
@@ -101,13 +101,13 @@ def _word_argument(argument: str | None) -> str:
 
 def _word_usable(row: dict[str, Any]) -> str:
     """Whether a verifier can be used, why not, and how it was tested."""
-    words = "yes" if row["usable"] else "no"
+    usable = "yes" if row["usable"] else "no"
     parts = [row["note"]] if row["note"] else []
     parts += [
         f"{'tested' if each['trusted'] else 'refused'}, AUC {each['auc']:.2f}"
         for each in row["tests"]
     ]
-    return f"{words} ({'; '.join(parts)})" if parts else words
+    return f"{usable} ({'; '.join(parts)})" if parts else usable
 
 
 def _is_usable(name: str, model: files.Model) -> tuple[bool, str]:
@@ -241,11 +241,11 @@ def _speak_out(found: Sequence[Separation], model: str, out: Output, *, remember
         if each.trial.failure:
             out.warn(f"{each.trial.verifier} failed: {each.trial.failure}")
         if each.trial.part == "whole" and each.trusted is False and each.low is not None:
+            auc, low = words.decimal(each.auc_within), words.decimal(each.low)
             then = "it gets no weight in 'ttc solve' with" if remembered else "it deserves none on"
             out.warn(
                 f"{each.trial.verifier} cannot tell right from wrong solutions (AUC within a "
-                f"question {word_number(each.auc_within)}, which may be as low as {each.low:.2f}): "
-                f"{then} {model}"
+                f"question {auc}, which may be as low as {low}): {then} {model}"
             )
 
 
@@ -309,8 +309,8 @@ def fit(
             continue
         out.answer(
             f"{name}: {head.samples} states of {head.questions} questions, {head.right:.0%} "
-            f"right; held-out AUC {word_number(head.auc)}, within a question "
-            f"{word_number(head.auc_within)}"
+            f"right; held-out AUC {words.decimal(head.auc)}, within a question "
+            f"{words.decimal(head.auc_within)}"
         )
         if name == "whole" and (head.auc or 0.0) < USEFUL:
             out.warn(

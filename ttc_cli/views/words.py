@@ -44,6 +44,11 @@ def shorten(text: str, length: int) -> str:
     return line if len(line) <= length else line[: max(0, length - 1)] + "…"
 
 
+def decimal(number: float | None) -> str:
+    """Two decimals, or a dash."""
+    return "–" if number is None else f"{number:.2f}"
+
+
 def count(number: float) -> str:
     """A whole number as people read it: ``3,120``, ``120k``, ``1.2M``."""
     if not math.isfinite(number):
