@@ -98,21 +98,17 @@ class RunStore:
             *map(_safe, (question[:SHOWN_CHARS], model, strategy, level)),
             hide_keys(json.dumps(request)),
         )
-        while True:
+        with transaction(self._connection):
             id = secrets.token_hex(4)
-            try:
-                with transaction(self._connection):
-                    made = self._connection.execute(
-                        "INSERT INTO runs (id, started, state, process, parent, question, model, "
-                        "strategy, level, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (id, *values),
-                    )
-                    self._add_text(made.lastrowid, question)
-            except sqlite3.IntegrityError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
-                    raise
-                continue  # that id is taken
-            return id
+            while self._connection.execute("SELECT 1 FROM runs WHERE id = ?", (id,)).fetchone():
+                id = secrets.token_hex(4)
+            made = self._connection.execute(
+                "INSERT INTO runs (id, started, state, process, parent, question, model, "
+                "strategy, level, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (id, *values),
+            )
+            self._add_text(made.lastrowid, question)
+        return id
 
     def append(self, id: str, batch: Sequence[Timed]) -> None:
         """Add events to the run ``id``, all or none, and bring its row up to date."""

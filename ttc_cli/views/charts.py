@@ -159,13 +159,14 @@ def draw_curve(
     most = max((number for _, number in known), default=0.0)
     if most <= 0:
         return None
-    capped = cap is not None and math.isfinite(cap) and 0 < cap <= 2 * most
-    top = max(most, cap) if capped and cap is not None else most
+    if cap is not None and not 0 < cap <= 2 * most:
+        cap = None
+    top = most if cap is None else max(most, cap)
     points = [(0.0, 0.0), *((axis.place(at) * WIDTH / 100, number) for at, number in known)]
     points.append((WIDTH, points[-1][1]))
     line = _path(points, HEIGHT / top)
     area = _path([*points, (WIDTH, 0.0)], HEIGHT / top) + "Z"
-    return Curve(line, area, most, 100 * (1 - cap / top) if capped and cap is not None else None)
+    return Curve(line, area, most, None if cap is None else 100 * (1 - cap / top))
 
 
 def _path(points: Iterable[tuple[float, float]], scale: float) -> str:
