@@ -126,3 +126,5 @@ def test_any_number_of_marks_is_read(mark: str) -> None:
     """In time that grows with them; what grows with their square would take minutes."""
     text = "".join(mark.format(number) for number in range(90_000))
     assert find_thought(f"a {text}") == 0
+    if "{" not in mark:  # behind a thought
+        assert find_thought(f"<think>a</think>b, {text}") == len("<think>a</think>")

@@ -33,6 +33,7 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 """A few words that state no answer, in front of a thought: "Sure, let me think." """
+_BLANKS = re.compile(r"\s*")
 _LINE = 200
 """Characters of a line that are looked at before a mark."""
 _MENTION = " \t`'\"“‘(*_<[{"
@@ -56,8 +57,8 @@ def find_thought(text: str, marks: Marks | None = None, *, inside: bool = False)
     end, closing = 0, marks[1] if marks and inside else "</think>" if inside else None
     while True:
         if closing is None:
-            blanks = len(text) - len(text[end:].lstrip())
-            closing = _find_closing(text, blanks, marks)
+            start = _BLANKS.match(text, end)
+            closing = _find_closing(text, start.end() if start else end, marks)
         if closing is None and not end and (lead := _PREAMBLE.match(text)) is not None:
             closing = _find_closing(text, lead.end(), marks)
         if closing is None:
@@ -102,11 +103,12 @@ def _find_unopened(text: str, *, thought: bool) -> int:
 
     Behind a ``thought`` it is one only where anything follows: else its mark was written twice.
     """
+    last = len(text.rstrip())
     openings: dict[str, int] = {}
     for opening in _OPENING.finditer(text):
         openings.setdefault(opening[0].lower(), opening.start())
     for closing in _CLOSING.finditer(text):
-        if thought and not text[closing.end() :].strip():
+        if thought and closing.end() >= last:
             return 0
         if openings.get(_open(closing[0].lower()), len(text)) < closing.start():
             return 0
