@@ -66,6 +66,7 @@ ONE = [
     (NUMBER, ["64", r"64 \frac{\text{km}}{\text{h}}", r"\approx 64", "64** ✅", "64)", "64 = x"]),
     (NUMBER, ["-17", "minus 17", "−17", "- 17"]),
     (NUMBER, [r"\frac13", r"0.\overline{3}", "0.333333333333", "1/3"]),
+    (LATEX, ["2, 3", '2, "3"', "**3**, **2**"]),
     (LATEX, ["2, 3, and 5", "5,3,2", "2, 3 and 5", r"\{2,3,5\}", r"2,\ 3,\ 5"]),
     (LATEX, [r"30^\circ \text{ and } 150^\circ", r"\{150^\circ, 30^\circ\}", "30, 150"]),
     (LATEX, [r"\emptyset", r"\varnothing", r"\{\}", "∅"]),

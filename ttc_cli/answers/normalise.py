@@ -201,7 +201,7 @@ def _key_part(text: str) -> str:
     text = text.strip()
     if len(set(signs := _JOINED.findall(text))) == 1:
         return f"{signs[0]} ".join(sorted(map(_key_part, split_joined(text))))
-    if found := read_number(text, Reading.LATEX) or _read_words(text):
+    if found := read_number(strip_delimiters(text), Reading.LATEX) or _read_words(text):
         return found
     if text.startswith(r"\{") and text.endswith(r"\}") and _is_closed(text[2:-2]):
         keys = [key for part in _split_inside(text[2:-2]) if (key := _key_part(part))]

@@ -95,6 +95,8 @@ _DECORATION = (
 )
 """Ticks, stars, arrows, emoji, and what joins them."""
 _FRAMED = re.compile(r"\A(?:\|\s+([^|]*?)\s+\||'([^']*)'|([^'#]*[\d.)])(?:'|\s#+))\Z", re.DOTALL)
+_TAG = re.compile(r"(?<=\S)\s*(?:</?[A-Za-z]\w{0,36}/?>|<\|[^<>]{0,36}\|>)\Z")
+"""Mark-up, or a control token, behind a value."""
 _RULE = re.compile(r"(?<!\s)\s+(?:-{2,}|={2,})\Z")
 _PAIRS = tuple(zip((r"\)", r"\]", *")]}”»"), (r"\(", r"\[", *"([{“«"), strict=True))
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -176,7 +178,7 @@ def clean(text: str) -> str:
     while len(text) <= MAX_ANSWER:
         before = text
         text = strip_delimiters(text).rstrip(_DECORATION).rstrip() or text
-        text = _RULE.sub("", _strip_tag(text))
+        text = _RULE.sub("", _TAG.sub("", text))
         for close, open in _PAIRS:
             if text.endswith(close) and text.count(close) > text.count(open):
                 text = text[: -len(close)]
@@ -196,22 +198,12 @@ def _is_odd(text: str, mark: str) -> bool:
     return bool(head) and mark not in head and not head.endswith(("^", "\\", "{"))
 
 
-def _strip_tag(text: str) -> str:
-    """``text`` without a mark-up tag or a control token at its end."""
-    if not text.endswith(">"):
-        return text
-    start = text.rfind("<", max(0, len(text) - 40))
-    if start <= 0 or not re.fullmatch(r"</?[A-Za-z]\w*/?>|<\|[^<>]*\|>", text[start:]):
-        return text
-    return text[:start].rstrip()
-
-
 def _stands_in_box(text: str, place: int) -> bool:
     """Whether ``place`` is inside a box: what it holds is read as a box, or not at all."""
-    start = text.rfind("\\boxed{", max(0, place - MAX_ANSWER), place)
+    start = text.rfind("boxed{", max(0, place - MAX_ANSWER), place)
     if start < 0:
         return False
-    end = find_brace(text, start + len("\\boxed{"))
+    end = find_brace(text, start + len("boxed{"))
     return end > place if end is not None else "\n" not in text[start:place]
 
 
