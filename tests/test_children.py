@@ -74,7 +74,7 @@ STARTS = {
     "algebra": solve_algebra,
     "crash": watch_a_crash,
     "accelerators": lambda: hardware.find_accelerators(),
-    "processor": lambda: hardware._sysctl("hw.optional.arm.FEAT_DotProd"),
+    "processor": lambda: children.ask("sysctl", "-n", "hw.optional.arm.FEAT_DotProd"),
     "check": lambda: check(False),
     "check in bubblewrap": lambda: check(True),
     "curves": draw_curves,

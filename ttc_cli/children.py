@@ -92,6 +92,16 @@ def run(
     )
 
 
+def ask(name: str, *arguments: str) -> str:
+    """What the program ``name`` prints; empty where it is missing, fails, or takes 10 seconds."""
+    program = find_program(name)
+    try:
+        done = run([program, *arguments], timeout=10) if program else None
+    except (OSError, SubprocessError):
+        return ""
+    return done.stdout if done and done.returncode == 0 else ""
+
+
 def _check(command: Sequence[str]) -> Sequence[str]:
     if not os.path.isabs(command[0]):
         raise ValueError(f"{command[0]} is not an absolute path")

@@ -7,8 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttc_cli.building.machine import Machine, ask, name_package_command
-from ttc_cli.children import find_program, run
+from ttc_cli.building.machine import Machine, name_package_command
+from ttc_cli.children import ask, find_program, run
 from ttc_cli.errors import TtcError
 from ttc_cli.paths import name_installer, write_whole
 

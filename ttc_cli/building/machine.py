@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttc_cli import children
+from ttc_cli.children import ask, find_program
 from ttc_cli.models import hardware
 
 # Only what changes the machine code: a new kernel that reports more flags must not rebuild.
@@ -70,20 +70,10 @@ def has_nvidia_gpu() -> bool:
     return ask("nvidia-smi", "-L").startswith("GPU ") or _NVIDIA.exists()
 
 
-def ask(name: str, *arguments: str) -> str:
-    """What a program prints; empty where it is missing or fails."""
-    program = children.find_program(name)
-    try:
-        done = children.run([program, *arguments]) if program else None
-    except OSError:
-        return ""
-    return done.stdout if done and done.returncode == 0 else ""
-
-
 def name_package_command(apt: str, dnf: str, other: str) -> str:
     """What to type to install packages, whose names differ between package managers."""
     sudo = "" if os.geteuid() == 0 else "sudo "
     for program, command in _PACKAGE_MANAGERS.items():
-        if children.find_program(program):
+        if find_program(program):
             return command.format(sudo=sudo, apt=apt, dnf=dnf, other=other)
     return f"install {other} with this system's package manager"

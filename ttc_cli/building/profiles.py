@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ttc_cli.building.compilers import ZIG, Compiler, can_compile
-from ttc_cli.building.machine import Machine, ask, has_nvidia_gpu, name_package_command
+from ttc_cli.building.machine import Machine, has_nvidia_gpu, name_package_command
 from ttc_cli.building.patches import FIXES
-from ttc_cli.children import find_program
+from ttc_cli.children import ask, find_program
 from ttc_cli.errors import TtcError
 from ttc_cli.paths import name_installer
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ttc_cli.building import wheels
-from ttc_cli.building.machine import Machine, ask, name_package_command
+from ttc_cli.building.machine import Machine, name_package_command
 from ttc_cli.building.profiles import Profile
-from ttc_cli.children import find_program
+from ttc_cli.children import ask, find_program
 from ttc_cli.paths import name_installer, write_whole
 
 _QUESTION = "A farmer has 17 sheep and all but 9 run away. How many are left?"

@@ -151,8 +151,9 @@ def read_cpu() -> Cpu:
     """The processor's name and the instruction sets that matter to llama.cpp."""
     architecture = platform.machine()
     if sys.platform == "darwin":
-        named = _sysctl("machdep.cpu.brand_string") or architecture
-        found = frozenset(each for name, each in _APPLE_FEATURES.items() if _sysctl(name) == "1")
+        named = children.ask("sysctl", "-n", "machdep.cpu.brand_string").strip() or architecture
+        there = (name for name in _APPLE_FEATURES if children.ask("sysctl", "-n", name) == "1\n")
+        found = frozenset(_APPLE_FEATURES[name] for name in there)
         return Cpu(named, architecture, found)
     text = _text(PROC / "cpuinfo") or ""
     fields: dict[str, str] = {}
@@ -281,10 +282,10 @@ def _file_cache(stat: Path) -> int:
 
 
 def _nvidia() -> Iterator[Accelerator]:
-    listing = _output(
+    listing = children.ask(
         "nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"
     )
-    if listing is not None:
+    if listing:
         for line in listing.splitlines():
             name, _, mebibytes = line.rpartition(",")
             if name and mebibytes.strip().isdigit():
@@ -293,23 +294,6 @@ def _nvidia() -> Iterator[Accelerator]:
     for information in sorted((PROC / "driver/nvidia/gpus").glob("*/information")):
         named = re.search(r"^Model:\s*(.+)$", _text(information) or "", re.MULTILINE)
         yield Accelerator("cuda", named.group(1) if named else "NVIDIA GPU")
-
-
-def _sysctl(name: str) -> str | None:
-    text = _output("sysctl", "-n", name)
-    return text.strip() if text is not None else None
-
-
-def _output(*command: str) -> str | None:
-    """What ``command`` printed, or None if it is not there, fails or hangs."""
-    program = children.find_program(command[0])
-    if program is None:
-        return None
-    try:
-        done = children.run([program, *command[1:]], timeout=10)
-    except (OSError, children.SubprocessError):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _number(*candidates: Path) -> int | None:
