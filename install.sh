@@ -9,6 +9,18 @@
 
 set -euo pipefail
 
+# Programs are looked for in absolute folders alone: the one that this is called from may be anybody's.
+keep_absolute() {
+  local rest="$PATH:" folder kept=""
+  while [ -n "$rest" ]; do
+    folder="${rest%%:*}"
+    rest="${rest#*:}"
+    case "$folder" in /*) kept="$kept${kept:+:}$folder" ;; esac
+  done
+  PATH="${kept:-/usr/bin:/bin}"
+}
+
+keep_absolute
 unset CDPATH # with it, cd may lead elsewhere, and prints where
 ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT
@@ -95,7 +107,7 @@ case "$(uname -s)" in
   *) fail "ttc runs on Linux and macOS; on Windows use WSL." "wsl --install" ;;
 esac
 # What lies in the folder that this is called from is not imported.
-unset PYTHONHOME
+unset PYTHONHOME PYTHONPATH
 export PYTHONSAFEPATH=1
 find_python "$(find_wanted "$@")"
 PYTHONPATH="$ROOT" exec "$PYTHON" -P -m ttc_cli.building "$@"
