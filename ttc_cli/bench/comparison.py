@@ -52,7 +52,7 @@ PARALLEL = 16
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came out, by contender's name: first the references, then those asked for."""
+    """The outcomes, by contender's name: the references, then those that were named."""
 
     found: dict[str, list[Outcome]]
     rows: list[Summary]

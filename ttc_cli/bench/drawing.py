@@ -211,7 +211,7 @@ async def record_question(
             [prompt_state, *states_read] = await session.read_states([session.root, *known])
             vectors = dict(zip(ends, states_read, strict=True))
         before = ledger.usage().generator.prompt_tokens
-        # Labels are negative: no sample has such a one.
+        # Under negative labels, which no sample has.
         starts = {
             -1 - leaf.candidate.id: start
             for leaf in leaves

@@ -200,7 +200,7 @@ def _read_options(column: str, value: Any) -> tuple[list[Any], list[str] | None]
 def _find_meanings(
     texts: Sequence[Any], labels: Sequence[str] | None, letters: Sequence[str], answer: Any
 ) -> dict[int, str]:
-    """The places of the options that ``answer`` may mean, and by what."""
+    """The places of the options that ``answer`` may mean, and why."""
     whole = isinstance(answer, int) or (isinstance(answer, float) and answer.is_integer())
     number = whole and not isinstance(answer, bool)
     written = str(int(answer)) if number else str(answer).strip()

@@ -80,7 +80,7 @@ _STEP_PAGES = 500
 """Of 4 KiB, that a step of long work writes."""
 _TURN_SECONDS = 0.1
 _IN_STEPS = 2
-"""``auto_vacuum``: free pages are given back when that is asked for, so many at a time."""
+"""``auto_vacuum``: free pages are given back on request, some at a time."""
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
@@ -170,7 +170,7 @@ def set_aside(path: Path, warn: Callable[[str], None]) -> Path | None:
 
 @contextlib.contextmanager
 def explain_faults(path: Path) -> Iterator[None]:
-    """Raise what SQLite and the system raise as one of ours, which names ``path``."""
+    """Turn errors of SQLite and the system into ttc's own, which name ``path``."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -178,7 +178,7 @@ def explain_faults(path: Path) -> Iterator[None]:
 
 
 def explain(error: sqlite3.Error | OSError, path: Path) -> TtcError:
-    """What ``error``, which the database at ``path`` caused, means to the user."""
+    """What ``error`` of the database at ``path`` means to the user."""
     if isinstance(error, OSError):
         words = error.strerror or str(error)
         return RunsUnavailable(f"The log of runs, {path}, cannot be used: {words}.")
@@ -209,7 +209,7 @@ def is_lock(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Whether ``error`` says that nothing can be written there, which may be read all the same."""
+    """Whether ``error`` says that the database cannot be written; it may still be readable."""
     if isinstance(error, OSError):
         return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     return isinstance(error, sqlite3.Error) and _code(error) in _REFUSED
@@ -234,7 +234,7 @@ def has_index(connection: sqlite3.Connection) -> bool:
 
 
 def identify(path: Path) -> tuple[int, int] | None:
-    """Which file ``path`` is, None where there is none: SQLite writes on to one that is deleted."""
+    """Which file ``path`` is, None without one: SQLite goes on writing to one that was deleted."""
     try:
         status = path.stat()
     except OSError:
@@ -244,9 +244,9 @@ def identify(path: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def turn() -> Iterator[Callable[[], bool]]:
-    """A step of long work, which may ask whether it was long enough.
+    """A step of long work; calls what it yields to learn whether it took long enough.
 
-    Others, who try again every now and then, have as long a turn afterwards.
+    Other processes, which try again every now and then, have as long a turn afterwards.
     """
     began = time.monotonic()
     yield lambda: time.monotonic() - began > _TURN_SECONDS

@@ -95,7 +95,7 @@ class Recorder:
     ) -> None:
         """Write what is left, and how the run ended, as ``RunStore.finish`` takes it.
 
-        Returns after some seconds at most, whatever became of it; the store is closed then.
+        Returns within some seconds, even where the writer is stuck; else the store is closed.
         """
         self._deadline = time.monotonic() + GRACE_SECONDS
         self._queue.put((state, note, full))

@@ -1,8 +1,8 @@
-"""Taking a run up where it stopped: what of it stands, and whether the models are still the same.
+"""Taking a run up where it stopped: what of it can be kept, and whether its models are the same.
 
 The candidates that ended are in the log, and a run with the same seed and flags asks for the same
-ones in the same order. So it is asked for again, and ``search.known`` answers what is known. Each
-run is a log of its own; one that was taken up several times is known by all of them together.
+ones in the same order. So the question is put again, and known candidates are neither grown nor
+scored anew. Each attempt is a run of its own; all of them together tell what is known.
 """
 
 from __future__ import annotations
