@@ -9,7 +9,7 @@ import pytest
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.solutions import Sampler
+from ttc_cli.bench.solutions import SolutionSampler
 from ttc_cli.bench.verifier_trials import try_planted, try_sampled
 from ttc_cli.engines.llamacpp import Settings, load
 from ttc_cli.prompts import Chat
@@ -66,7 +66,7 @@ def test_every_confidence_is_told_of_what_is_drawn(engine) -> None:
     with Comparer() as comparer:
         trials = asyncio.run(
             try_sampled(
-                Sampler(engine, Chat(engine.info), comparer, 4, Sampling(0.7), 96),
+                SolutionSampler(engine, Chat(engine.info), comparer, 4, Sampling(0.7), 96),
                 [ConfidenceVerifier(statistic) for statistic in STATISTICS],
                 GREETINGS,
             )
@@ -81,9 +81,9 @@ def test_every_confidence_is_told_of_what_is_drawn(engine) -> None:
 def test_states_are_drawn_at_the_ends_of_solutions_and_steps(engine) -> None:
     with Comparer() as comparer:
         whole, steps = asyncio.run(
-            Sampler(engine, Chat(engine.info), comparer, 4, Sampling(0.7), 96).draw_examples(
-                GREETINGS
-            )
+            SolutionSampler(
+                engine, Chat(engine.info), comparer, 4, Sampling(0.7), 96
+            ).draw_examples(GREETINGS)
         )
     assert whole, "the model stated no answer at all"
     assert {len(each.state) for each in (*whole, *steps)} == {engine.info.states}

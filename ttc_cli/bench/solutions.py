@@ -65,7 +65,7 @@ async def open_question(
 
 
 @dataclass(frozen=True, slots=True)
-class Sampler:
+class SolutionSampler:
     """Draws ``samples`` solutions a question, each of ``max_tokens`` at most, and grades them."""
 
     engine: Engine

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ttc_cli.bench import datasets
 from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.solutions import TOGETHER, OpenQuestion, Sampler, open_question
+from ttc_cli.bench.solutions import TOGETHER, OpenQuestion, SolutionSampler, open_question
 from ttc_cli.engines.base import Engine, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
@@ -126,7 +126,7 @@ def separate(trial: Trial) -> Separation:
 
 
 async def try_verifiers(
-    sampler: Sampler,
+    sampler: SolutionSampler,
     verifiers: Sequence[Verifier],
     draws: Sequence[bool],
     *,
@@ -226,7 +226,7 @@ async def try_planted(
 
 
 async def try_sampled(
-    sampler: Sampler,
+    sampler: SolutionSampler,
     verifiers: Sequence[Verifier],
     questions: Sequence[Question],
     done: Callable[[int], None] = lambda count: None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ttc_cli import crash
 from ttc_cli.answers import Comparer
-from ttc_cli.bench.solutions import Sampler
+from ttc_cli.bench.solutions import SolutionSampler
 from ttc_cli.bench.verifier_trials import Separation
 from ttc_cli.commands import _flags as flags
 from ttc_cli.engines.base import Engine
@@ -38,10 +38,12 @@ class LoadedVerifiers:
     chat: Chat
     verifiers: tuple[Verifier, ...]
 
-    def make_sampler(self, comparer: Comparer, samples: int, asked: flags.Samples) -> Sampler:
+    def make_sampler(
+        self, comparer: Comparer, samples: int, asked: flags.Samples
+    ) -> SolutionSampler:
         """What draws ``samples`` solutions of a question, as the flags ask."""
         sampling = choosing.choose_sampling(self.model, asked.temperature)
-        return Sampler(
+        return SolutionSampler(
             self.engine, self.chat, comparer, samples, sampling, asked.max_tokens, asked.seed
         )
 
