@@ -49,7 +49,7 @@ def solve(monkeypatch, capsys):
     def cut(text):
         return [text[place : place + PIECE] for place in range(0, len(text), PIECE)]
 
-    for module in ("engine", "session", "slots"):
+    for module in ("cells", "session", "slots"):
         monkeypatch.setattr(f"ttc_cli.engines.scripted.{module}.pieces", cut)
 
     def run(said, *flags):

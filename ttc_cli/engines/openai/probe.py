@@ -57,7 +57,6 @@ class Served:
     """What the server says of itself. None, 0 and "" where it does not."""
 
     model: str
-    owner: str = ""
     parameters: int = 0
     context: int = 0
     slots: int = 0
@@ -168,7 +167,6 @@ async def _read_model(transport: Transport, address: Address, wanted: str | None
     window = defaults.get("n_ctx") if isinstance(defaults, dict) else None
     return Served(
         model=name,
-        owner=read_text(found.get("owned_by")),
         parameters=read_count(meta.get("n_params"), MOST_PARAMETERS) or 0,
         context=read_count(window, MOST_CONTEXT)
         or read_count(found.get("max_model_len"), MOST_CONTEXT)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.types import Confidence, Finish
 
 
@@ -25,31 +26,30 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Segment:
-    """A run of tokens between two forks; held in the cache while ``holders`` need it."""
+class Cell:
+    """One token; it is in the cache while any of its ``holders`` needs it."""
 
-    tokens: int = 0
     holders: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Path:
-    """Where a branch stands."""
+    """Where a branch stands. Paths of one tree share the cells of what they have in common."""
 
     text: str
-    segments: list[Segment]
+    cells: list[Cell]
     plan: Plan | None = None
     resident: bool = False
     used: int = 0
 
-    @property
-    def tokens(self) -> int:
-        """Tokens from the first of the prompt to the last of the branch."""
-        return sum(segment.tokens for segment in self.segments)
+    def read(self, text: str) -> None:
+        """Add ``text``, which is not in the cache yet."""
+        self.text += text
+        self.cells += (Cell() for _ in pieces(text))
 
 
 class Cache:
-    """Cells of KV cache, shared by the branches that run through them."""
+    """A number of cells, shared by the branches that run through them."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -59,7 +59,7 @@ class Cache:
 
     def missing(self, path: Path) -> int:
         """Tokens of ``path`` that would have to be read again."""
-        return sum(segment.tokens for segment in path.segments if not segment.holders)
+        return sum(not cell.holders for cell in path.cells)
 
     def hold(self, path: Path) -> int:
         """Bring ``path`` in; returns how many tokens had to be read."""
@@ -68,8 +68,8 @@ class Cache:
         if path.resident:
             return 0
         read = self.missing(path)
-        for segment in path.segments:
-            segment.holders += 1
+        for cell in path.cells:
+            cell.holders += 1
         path.resident = True
         self.paths.append(path)
         self.used += read
@@ -81,46 +81,19 @@ class Cache:
             return
         path.resident = False
         self.paths.remove(path)
-        for segment in path.segments:
-            segment.holders -= 1
-            if not segment.holders:
-                self.used -= segment.tokens
+        for cell in path.cells:
+            cell.holders -= 1
+            self.used -= not cell.holders
 
     def extend(self, path: Path, piece: str) -> None:
-        """Add one token."""
+        """Add one token to ``path``, which is in the cache."""
         path.text += piece
-        path.segments[-1].tokens += 1
+        path.cells.append(Cell(holders=1))
         self.used += 1
 
-    def split(self, path: Path) -> Path:
-        """A new path over the same tokens; both write to segments of their own from here."""
-        child = Path(path.text, list(path.segments))
-        for each in (path, child):
-            each.segments.append(Segment(holders=1 if each.resident else 0))
-        if path.plan is not None:
-            plan = path.plan
-            child.plan = replace(plan, rest=deque(plan.rest))
-        if path.resident:
-            self.hold(child)
-        return child
-
-    def cut(self, path: Path, text: str, lost: int, paths: Iterable[Path]) -> Path:
-        """A new path that holds ``text``: all but the last ``lost`` tokens of ``path``.
-
-        The segment in which it ends is split in two for all ``paths`` that run through it.
-        """
-        kept = list(path.segments)
-        while kept and kept[-1].tokens <= lost:
-            lost -= kept.pop().tokens
-        if kept and lost:
-            front = kept[-1]
-            back = Segment(lost, front.holders)
-            front.tokens -= lost
-            for each in paths:
-                places = [i for i, segment in enumerate(each.segments) if segment is front]
-                for place in places:
-                    each.segments.insert(place + 1, back)
-        child = Path(text, [*kept, Segment()])
+    def split(self, path: Path, lost: int = 0) -> Path:
+        """A new path over all tokens of ``path`` but the last ``lost``."""
+        child = Path(path.text, path.cells[: max(0, len(path.cells) - lost)])
         if path.resident:
             self.hold(child)
         return child

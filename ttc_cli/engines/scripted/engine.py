@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ttc_cli.engines.base import EngineInfo, Meter, Prompt
-from ttc_cli.engines.scripted.cells import Cache, Path, Segment
+from ttc_cli.engines.scripted.cells import Cache, Path
 from ttc_cli.engines.scripted.script import (
     CHATML,
     Reply,
     Script,
     babble,
     imagine_state,
-    pieces,
     recite,
 )
 from ttc_cli.engines.scripted.session import ScriptedSession
@@ -79,15 +78,15 @@ class ScriptedEngine:
         role: Role = Role.GENERATOR,
     ) -> ScriptedSession:
         """Read ``prompt`` once."""
-        text = "".join(span.text for span in prompt)
-        size = len(pieces(text))
-        room = min(self.info.context, self._slots.cache.size)
+        root = Path("", [])
+        root.read("".join(span.text for span in prompt))
+        size, room = len(root.cells), min(self.info.context, self._slots.cache.size)
         if size >= room:
             raise PromptTooLong(
                 f"The prompt has {size:,} tokens; the context window holds {room:,}.",
                 "Shorten the question.",
             )
-        account = Account(meter, observe, role, Path(text, [Segment(size)]))
+        account = Account(meter, observe, role, root)
         self._slots.enter(account)
         return ScriptedSession(self._slots, account, self._yes, self._state)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
 from ttc_cli.engines.branches import BranchedSession
-from ttc_cli.engines.scripted.cells import Path, Segment
+from ttc_cli.engines.scripted.cells import Path
 from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.engines.scripted.slots import Account, Request, Slots
 from ttc_cli.errors import UsageError
@@ -34,13 +34,13 @@ class ScriptedSession(BranchedSession[Path]):
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """A new branch: ``branch``, then ``text``; the text is read when it is first used."""
         said = "".join(span.text for span in text)
-        path = self._slots.cache.split(self._path(branch))
+        (longer,) = self.fork(branch)
         if said:
+            path = self._path(longer)
             self._slots.cache.release(path)
             path.plan = None
-            path.text += said
-            path.segments.append(Segment(len(pieces(said))))
-        return self._keep(path)
+            path.read(said)
+        return longer
 
     async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
         """What the script's ``state`` makes of the text of each branch."""
@@ -58,19 +58,21 @@ class ScriptedSession(BranchedSession[Path]):
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches that continue from where ``branch`` stands."""
         path = self._path(branch)
-        return [self._keep(self._slots.cache.split(path)) for _ in range(count)]
+        forks = [self._slots.cache.split(path) for _ in range(count)]
+        for child in forks:  # the same draw says the same again
+            child.plan = path.plan and replace(path.plan, rest=deque(path.plan.rest))
+        return [self._keep(child) for child in forks]
 
     def cut(self, branch: Branch, mark: str) -> Branch:
         """A new branch: ``branch`` up to where ``mark`` was last written."""
-        path, prompt = self._path(branch), self._account.root.text
-        place = path.text.rfind(mark, len(prompt))
+        path = self._path(branch)
+        place = path.text.rfind(mark, len(self._account.root.text))
         if place < 0:
             raise UsageError(f"The branch does not hold {mark!r}.")
         gone = pieces(path.text[place:])
-        child = self._slots.cache.cut(path, path.text[:place], len(gone), self._paths.values())
-        if path.plan is not None:  # the same draw says the same again
-            plan = path.plan
-            child.plan = replace(plan, rest=deque([*gone, *plan.rest]))
+        child = self._slots.cache.split(path, len(gone))
+        child.text = path.text[:place]
+        child.plan = path.plan and replace(path.plan, rest=deque([*gone, *path.plan.rest]))
         return self._keep(child)
 
     async def grow(
@@ -125,7 +127,7 @@ class ScriptedSession(BranchedSession[Path]):
                 continue
             suffix = "".join(span.text for span in row.suffix)
             size = len(pieces(suffix))
-            reused += path.tokens - self._slots.cache.missing(path)
+            reused += len(path.cells) - self._slots.cache.missing(path)
             read += self._slots.keep(path, size) + size
             first = self._yes(path.text + suffix)
             others = len(row.labels) - 1

@@ -58,7 +58,7 @@ class Slots:
 
     def enter(self, account: Account) -> None:
         """Read the prompt of a session that opens."""
-        self.cache.room(account.root.tokens, [account.root])
+        self.cache.room(len(account.root.cells), [account.root])
         read = self.cache.hold(account.root)
         self._accounts.append(account)
         self.charge(account, account.role, read=read)
@@ -196,7 +196,7 @@ class Slots:
     def _draw(self, request: Request) -> str | None:
         """Let one request say one more piece, and end it where it must end."""
         path, grow = request.path, request.grow
-        if path.tokens >= self.info.context:
+        if len(path.cells) >= self.info.context:
             self.end(request, Finish.CONTEXT)
             return None
         plan = self._plan(path, grow)
