@@ -186,7 +186,7 @@ def test_branches_of_dropped_candidates_are_given_back() -> None:
             path = [f"s{n}" for n in range(round)]
             leaves = [leaf(i, *path, f"s{round}" if i == 0 else f"x{i}") for i in range(16)]
             await bench.verifier.score_steps(session, PROBLEM, leaves)
-            held.append(bench.verifier.held(session))
+            held.append(len(bench.verifier.opened[session].held))
 
     bench.run(work)
     assert max(held) <= SPARE + 16 + 12
@@ -220,7 +220,7 @@ def test_finished_candidates_hold_no_branch() -> None:
     async def work(session):
         leaves = [leaf(0, "a", "b", finish=Finish.STOP), leaf(1, "a", "c")]
         await bench.verifier.score_steps(session, PROBLEM, leaves)
-        return bench.verifier.held(session)
+        return len(bench.verifier.opened[session].held)
 
     assert bench.run(work) == 2
 
@@ -239,9 +239,10 @@ def test_questions_are_kept_apart_and_leaving_closes() -> None:
                 await verifier.score_steps(session, Problem(text), [leaf(0, "same")])
                 for session, text in ((one, "first"), (two, "second"))
             ]
-            assert verifier.held(one) == verifier.held(two) == 1
+            assert [len(verifier.opened[each].held) for each in (one, two)] == [1, 1]
             await verifier.leave(one)
-            assert (verifier.held(one), verifier.held(two)) == (0, 1)
+            assert list(verifier.opened) == [two]
+            assert len(verifier.opened[two].held) == 1
             await verifier.leave(two)
             await verifier.leave(two)
             return [score.value for (score,) in scores]

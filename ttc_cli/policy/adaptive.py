@@ -144,7 +144,7 @@ class _Run:
         await self._run(strategy, size)
 
     async def _mend(self) -> None:
-        """Draw on those that wrote a wrong sum from there, with the right number in its place.
+        """Continue those that wrote a wrong sum from there, with the right number in its place.
 
         Once each, and before anything new is drawn: the rest of a solution costs less than a whole
         one, and comes out right at least as often (ADR 14).
@@ -161,7 +161,7 @@ class _Run:
             await self._sample("mend", len(starts), reason, self._watch, starts)
 
     def _may_be_mended(self, candidate: Candidate) -> bool:
-        """Whether it goes on from its wrong sum, should it have one."""
+        """Whether it is continued from its wrong sum, should it have one."""
         wanted = self.table.mend and self.table.slip < 1.0
         whole = candidate.answer is not None and candidate.parent is None and not candidate.thought
         return wanted and whole
@@ -350,7 +350,7 @@ class _Run:
         return find_slipped(self.pool.answered) if self.table.slip < 1.0 else frozenset()
 
     def _count_heard(self) -> int:
-        """Candidates that speak for or against the leader; one that was mended speaks anew."""
+        """Candidates that vote for or against the leader; of a mended one only the new version."""
         candidates = self.pool.candidates
         anew = {each.parent for each in candidates if each.answer is not None}
         return count_heard([each for each in candidates if not each.slipped or each.id not in anew])

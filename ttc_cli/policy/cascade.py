@@ -1,9 +1,8 @@
-"""A cascade: a small model first, a larger one only where the small one will not get there.
+"""A cascade: a small model first, a larger one only where the small one does not suffice.
 
-Whether it will is the small one's own estimate: calibrated, the probability that its answer is
-right; without a calibration the pass rate, that is how many agree, which says less. Each model is
-asked as ``solve`` asks it; the caps hold over all of them together, and so does the count of what
-was spent.
+The small one's own estimate decides: calibrated, the probability that its answer is right; without
+a calibration the pass rate, that is how many agree, which says less. Each model is asked as
+``solve`` asks it; caps and usage count over all of them together.
 Chen et al. 2023, FrugalGPT (arXiv 2305.05176), with the vote in place of a trained scorer.
 """
 
@@ -47,8 +46,8 @@ async def solve_in_turn(
         stopped: as for ``solve``.
 
     Returns:
-        The result of whoever was surest, with what all of them spent. A model that cannot be
-        loaded or fails is warned of, where one before it has an answer.
+        The result of the model that was surest, with what all of them spent. A model that cannot
+        be loaded or fails costs a warning only, where one before it has an answer.
 
     Raises:
         TtcError: as ``solve``, from the first model.

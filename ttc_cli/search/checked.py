@@ -1,6 +1,6 @@
-"""Candidates that the user's own check decides: grow until one passes, and no further.
+"""Candidates that the user's own check decides on: grow until one passes, and no further.
 
-A check that says yes ends the matter, whatever others answer: no vote and no judge knows better
+A check that passes ends the matter, whatever others answer: neither a vote nor a judge knows better
 than the user's tests. So each candidate is checked as soon as it ends, and the first that passes
 cancels the others (pass@k as a policy: Chen et al. 2021, arXiv 2107.03374).
 """

@@ -61,9 +61,9 @@ def conclude_by_verifier(
 
 
 def count_heard(candidates: Sequence[Candidate]) -> int:
-    """Candidates that speak for or against the leader.
+    """How many candidates count for or against the leader.
 
-    Scattered and unfinished ones do; those that were cancelled or pruned before they stated an
+    Scattered and unfinished ones count; those that were cancelled or pruned before they stated an
     answer do not, because nobody knows what they would have said.
     """
     return sum(

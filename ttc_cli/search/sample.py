@@ -85,7 +85,7 @@ def read_stated(
     schema: str | None = None,
     value: str | None = None,
 ) -> Answer | None:
-    """The final answer that a candidate stated, or None: one that never ended states none.
+    """The final answer that a candidate stated; None also where it never ended.
 
     The first ``thought`` characters are thinking; 0 looks for the usual marks. What does not
     conform to ``schema`` does not count. ``value`` is the answer's text where it is already known.
@@ -97,7 +97,7 @@ def read_stated(
 
 
 def book_end(context: SearchContext, finish: Finish) -> None:
-    """Note that nothing more can be grown, where ``finish`` says so."""
+    """Note that nothing more can be grown, if ``finish`` means that."""
     pool = context.pool
     if finish is Finish.BUDGET:
         pool.halted = context.ledger.exhausted() or "a cap was reached"
@@ -107,7 +107,7 @@ def book_end(context: SearchContext, finish: Finish) -> None:
 
 @contextlib.contextmanager
 def keeping_on(context: SearchContext) -> Iterator[None]:
-    """Growth in here that fails ends the run with what it has, if any candidate has ended.
+    """A failure of the engine in here ends the run with what it has, if a candidate has ended.
 
     Raises:
         EngineError: none has.
@@ -245,7 +245,7 @@ def _end(context: SearchContext, wave: Wave, growth: Growth) -> Candidate:
 async def verify(context: SearchContext, ids: Iterable[int]) -> None:
     """Let every verifier score those of ``ids`` that it has not scored, unless a cap is reached.
 
-    A verifier that fails is warned of and left out: the candidates are worth more than it.
+    A verifier that fails is left out with a warning: the candidates matter more.
     """
     wanted = sorted(ids)
     for verifier in context.verifiers:
@@ -270,7 +270,7 @@ async def ask(
 ) -> list[tuple[Leaf, Score]] | None:
     """The scores that ``verifier`` gives to ``leaves``, of the whole or of their last ``steps``.
 
-    None where it fails, which is warned of.
+    None, with a warning, where it fails.
     """
     score = verifier.score_steps if steps else verifier.score
     try:

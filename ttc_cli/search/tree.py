@@ -3,8 +3,8 @@
 ``Tree.grow`` lets partial solutions write one step each, in one batch, ``Tree.score`` asks the
 verifiers for process scores of what is new, ``Tree.fork`` and ``Tree.prune`` shape the tree. A
 pause costs nothing: a branch that survives goes on in its own KV, at temperature 0 token for token
-as if it had never stopped (above, each step draws with a seed of its own). What ends is a candidate
-of the pool like any other; so is what was pruned, without a voice in the vote.
+as if it had never stopped (at other temperatures each step draws with a seed of its own). What ends
+is a candidate of the pool like any other; so is what was pruned, without a vote.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Tree:
     what has ended with them: the KV cache evicts what it has no room for.
 
     Raises:
-        UsageError: no verifier grades steps, so that nothing would guide the search.
+        UsageError: no verifier grades steps, so nothing would guide the search.
     """
 
     context: SearchContext
@@ -297,7 +297,7 @@ class Tree:
         return join_scores(partial.scores, self.aggregate)
 
     def prune(self, partials: Iterable[Partial], reason: str) -> None:
-        """Drop these at their step boundary, as candidates without a voice."""
+        """End these at their step boundary, as candidates without a vote."""
         for each in partials:
             if each.finish is None:
                 self.context.events.emit(Pruned(each.id, reason))
@@ -327,7 +327,7 @@ class Tree:
         return await conclude_by_weight(self.context, reason)
 
     async def _finish_best(self) -> str:
-        """Spend what is left of a cap that runs out on one answer; why, where that was so."""
+        """Spend the rest of a cap that runs out on one answer; return why, if it does."""
         reason = self._running_out() if self.paused else ""
         if reason:
             await self.score(self.paused)
@@ -344,7 +344,7 @@ class Tree:
         return self.pool.halted is not None or self.context.ledger.exhausted() is not None
 
     def _running_out(self) -> str:
-        """Which cap is running out while nothing has been answered, in words; else nothing."""
+        """Which cap is running out while nothing has been answered, in words; else empty."""
         if self.pool.answered:
             return ""
         share, cap = self.context.ledger.spent()
@@ -353,7 +353,7 @@ class Tree:
         return f"no answer at {1.0 - LAST_SHARE:.0%} of the {cap}: the best alone went on"
 
     def _halt(self) -> None:
-        """Note the cap that is reached, if any, as what ended the search."""
+        """Note a cap that is reached as the reason why the search ends."""
         self.pool.halted = self.pool.halted or self.context.ledger.exhausted()
 
     def _start(
@@ -406,7 +406,7 @@ class Tree:
         return ended or Leaf(partial.as_candidate(Finish.STEP), partial.branch)
 
     async def _score_whole(self) -> None:
-        """Ask those verifiers about the answers that could not say anything of a step."""
+        """Let the verifiers that grade no steps score the answers."""
         whole = tuple(each for each in self.context.verifiers if not each.grades_steps)
         if whole and not self.pool.interrupted:
             ids = [each.id for each in self.pool.answered]

@@ -40,20 +40,18 @@ class StepNode:
 
 
 class Trie:
-    """The steps read on ``session``, which was opened on ``question`` as ``format`` says."""
+    """The steps read on ``session``, which was opened on ``question`` as ``format`` says.
+
+    ``held`` are the nodes whose branches are kept.
+    """
 
     def __init__(self, session: Session, format: Format, question: str) -> None:
         self.session = session
         self._format = format
         self._question = question
         self._root = StepNode("", None, session.root)
-        self._held: list[StepNode] = []
+        self.held: list[StepNode] = []
         self._clock = 0
-
-    @property
-    def held(self) -> int:
-        """Branches that are kept."""
-        return len(self._held)
 
     def find(self, steps: Iterable[str]) -> StepNode:
         """The node behind ``steps``, made where it is new."""
@@ -78,11 +76,11 @@ class Trie:
             else:
                 text = self._format.go_on(node.step)
             node.branch = self.session.append(before, text)
-            self._held.append(node)
+            self.held.append(node)
         return node.branch
 
     def release(self, asked: Iterable[StepNode], ended: Iterable[StepNode]) -> None:
-        """Give back what is not needed any more.
+        """Give back the branches that are not needed any more.
 
         Args:
             asked: the nodes that were asked about just now; their paths stay.
@@ -93,12 +91,12 @@ class Trie:
             for each in node.path:
                 each.asked = self._clock
         idle = {id(node) for node in ended if not node.children}
-        spare = [node for node in self._held if node.asked < self._clock]
+        spare = [node for node in self.held if node.asked < self._clock]
         # Nothing is older than what hangs below it, so that parents go after their children.
         spare.sort(key=lambda node: (-node.asked, len(node.path)))
         idle |= {id(node) for node in spare[SPARE:]}
-        gone = [node for node in self._held if id(node) in idle and node.branch is not None]
+        gone = [node for node in self.held if id(node) in idle and node.branch is not None]
         self.session.drop([node.branch for node in gone if node.branch is not None])
         for node in gone:
             node.branch = None
-        self._held = [node for node in self._held if node.branch is not None]
+        self.held = [node for node in self.held if node.branch is not None]

@@ -94,10 +94,6 @@ class PrmVerifier(OpeningVerifier[Trie]):
         pairs = zip(paths, nodes, strict=True)
         return to_scores(self.name, [self._join(node) if path else None for path, node in pairs])
 
-    def held(self, session: Session) -> int:
-        """Branches that this verifier keeps for ``session``."""
-        return self.opened[session].held if session in self.opened else 0
-
     def _check_vocabulary(self) -> None:
         if not self.engine.info.scores or not self.engine.info.steps:
             raise UsageError(
