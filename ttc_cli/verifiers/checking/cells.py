@@ -137,6 +137,6 @@ def describe_gaps(sandbox: str | None) -> str:
     if sandbox == SEATBELT:
         return "that can read your files and ask your other programs"
     if sandbox == LANDLOCK:
-        signals = ", end your processes" if confine.read_landlock() < confine.SCOPED else ""
+        signals = ", end your processes" if confine.read_landlock() < confine.SCOPED_VERSION else ""
         return f"that can read your files, change their modes and times{signals}"
     return ""

@@ -22,9 +22,9 @@ import struct
 import sys
 
 NICE = 19
-LANDLOCK = 3
+NEEDED_VERSION = 3
 """Its first version that keeps files from being emptied too, Linux 6.2."""
-SCOPED = 6
+SCOPED_VERSION = 6
 """Its first that keeps signals inside, Linux 6.12."""
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 24, 38, 22
 _SECCOMP_MODE_FILTER = 2
@@ -74,7 +74,7 @@ def confine(seccomp: str, folders: list[str]) -> None:
     for capability in range(64):  # root's; of others nothing is to be dropped
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if read_landlock() >= LANDLOCK:
+    if read_landlock() >= NEEDED_VERSION:
         lock_files(libc, folders)
     if seccomp:
         with open(int(seccomp), "rb") as file:
@@ -97,7 +97,7 @@ def lock_files(libc: ctypes.CDLL, folders: list[str]) -> None:
     """Let nothing be written to but in ``folders``, and no process outside be reached."""
     version = read_landlock()
     rights = (1 << 15) - 1 | (_IOCTL if version >= 5 else 0)
-    attributes = struct.pack("QQQ", rights, 0, _SCOPES if version >= SCOPED else 0)
+    attributes = struct.pack("QQQ", rights, 0, _SCOPES if version >= SCOPED_VERSION else 0)
     rules = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     device = _READ_FILE | _WRITE_FILE | rights & _IOCTL
     read = _EXECUTE | _READ_FILE | _READ_DIR

@@ -282,7 +282,9 @@ def _try_all() -> tuple[str | None, str]:
         return path, ""
     else:
         why = f"{name} does not work here" + (f" ({said})" if said else "")
-    kept = confine.read_landlock() >= confine.LANDLOCK and build_filter(alone=False) is not None
+    kept = (
+        confine.read_landlock() >= confine.NEEDED_VERSION and build_filter(alone=False) is not None
+    )
     return (LANDLOCK if kept and _try(LANDLOCK) is None else None), why
 
 
