@@ -24,7 +24,7 @@ from ttc_cli.engines import llamacpp
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat, build_messages
-from ttc_cli.types import Budget, Sampling
+from ttc_cli.types import Budget, Problem, Sampling
 
 
 def main() -> None:
@@ -110,7 +110,7 @@ def main() -> None:
 def _high_level(
     given: argparse.Namespace,
     chat: Chat,
-    problem: datasets.Problem,
+    problem: Problem,
     sampling: Sampling,
     tokens: list[int],
 ) -> Callable[[], float]:

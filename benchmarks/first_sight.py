@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from measure import GSM8K
 
-from ttc_cli.answers import Comparer
+from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench import datasets, runner
 from ttc_cli.bench.pool import Pool, read
 from ttc_cli.bench.statistics import draw_weights
@@ -105,7 +105,9 @@ def _collect(pool: Pool, data: Path, comparer: Comparer) -> Questions:
         drawn = pool.questions.get(question.id)
         if drawn is None or drawn.state is None:
             continue
-        graded = [comparer.grade(sample.answer, question.answer) for sample in drawn.samples]
+        kind = resolve(question.problem).answer_type
+        answers = [sample.read_answer(kind) for sample in drawn.samples]
+        graded = [comparer.grade(answer, question.answer) for answer in answers]
         asked.append(question)
         states.append(drawn.state)
         shares.append(sum(graded) / len(graded))
