@@ -14,8 +14,8 @@ from ttc_cli.models.records import RECORD, TUNED, folder_of, lock, read_record
 from ttc_cli.models.registry import load_registry
 
 
-def remove(name: str) -> int:
-    """Delete what ttc keeps of ``name``; returns the bytes. Files that lie elsewhere stay.
+def remove(name: str) -> None:
+    """Delete what ttc keeps of ``name``. Files that lie elsewhere stay.
 
     Raises:
         ModelMissing: ttc keeps nothing of it.
@@ -27,10 +27,8 @@ def remove(name: str) -> int:
     with lock(name):
         if folder.is_symlink():  # what it leads to is the user's
             folder.unlink()
-            return 0
-        size = measure(folder)
-        shutil.rmtree(folder)
-    return size
+        else:
+            shutil.rmtree(folder)
 
 
 @dataclass(frozen=True, slots=True)
