@@ -15,8 +15,6 @@ from ttc_cli.sanitise import clean
 class Phase(StrEnum):
     """What is being done to a model."""
 
-    WAIT = "waiting"
-    """Another process downloads it."""
     DOWNLOAD = "downloading"
     CHECK = "checking"
     """Its sha256 is computed."""
