@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from rich.style import Style
@@ -16,7 +17,7 @@ from rich.style import Style
 from ttc_cli.types import AnswerType, Finish
 from ttc_cli.views import words
 from ttc_cli.views.cells import BAD, BOLD, CALM, DIM, GOOD, RULE, FrameRow, cells, cut, cut_front
-from ttc_cli.views.nodes import LIVE, SIGNS, Status, TreeNode, trace
+from ttc_cli.views.nodes import LIVE, SIGNS, Status, TreeNode, find_ancestors, trace
 from ttc_cli.views.state import Tail, ViewState
 
 _RANK = {
@@ -64,7 +65,7 @@ def branch_rows(state: ViewState, width: int, rows: int) -> list[FrameRow]:
     if not state.nodes:
         return [FrameRow(width).add("no candidates yet", DIM)]
     best = state.best
-    trail = _trail(state.nodes, best)
+    trail = {node.id for node in islice(find_ancestors(state.nodes, best), _DEEPEST)}
     order = sorted(state.nodes.values(), key=lambda node: _rank(node, best))
     room = rows if len(order) <= rows else rows - 1
     chosen = _choose(state.nodes, order, room)
@@ -87,15 +88,6 @@ def branch_rows(state: ViewState, width: int, rows: int) -> list[FrameRow]:
         names = (f"{counts[status]} {status.word}" for status in _RANK if counts[status])
         out.append(FrameRow(width).add("└─ ", RULE).add("… " + " · ".join(names), DIM))
     return out
-
-
-def _trail(nodes: Mapping[int, TreeNode], id_: int | None) -> tuple[int, ...]:
-    """``id_`` and its known ancestors, nearest first."""
-    trail: list[int] = []
-    while id_ is not None and id_ in nodes and id_ not in trail and len(trail) < _DEEPEST:
-        trail.append(id_)
-        id_ = nodes[id_].parent
-    return tuple(trail)
 
 
 def _rank(node: TreeNode, best: int | None) -> tuple[int, float, int]:
@@ -125,8 +117,8 @@ def _choose(nodes: Mapping[int, TreeNode], order: Iterable[TreeNode], room: int)
             continue
         family = {node.id}
         if node.parent is not None and not node.dropped:
-            above = _trail(nodes, node.parent)[:_NEAREST]
-            family |= {id_ for id_ in above if not nodes[id_].dropped}
+            above = islice(find_ancestors(nodes, node.parent), _NEAREST)
+            family |= {each.id for each in above if not each.dropped}
         family -= chosen
         chosen |= family if len(chosen) + len(family) <= room else {node.id}
     return chosen
@@ -139,7 +131,7 @@ def _hang(
     children: dict[int | None, list[TreeNode]] = {}
     for node in order:
         if node.id in chosen:
-            above = _trail(nodes, node.parent)
+            above = (each.id for each in islice(find_ancestors(nodes, node.parent), _DEEPEST))
             parent = next((id_ for id_ in above if id_ in chosen and id_ != node.id), None)
             children.setdefault(parent, []).append(node)
     drawn: list[tuple[str, TreeNode]] = []

@@ -162,20 +162,26 @@ def inherit(node: TreeNode, parent: TreeNode, taken: int) -> TreeNode:
     return node
 
 
+def find_ancestors(nodes: Mapping[int, TreeNode], id_: int | None) -> Iterator[TreeNode]:
+    """The candidate ``id_`` and those it came from, nearest first; each once, even in a circle."""
+    seen: set[int] = set()
+    while id_ is not None and id_ in nodes and id_ not in seen:
+        seen.add(id_)
+        yield nodes[id_]
+        id_ = nodes[id_].parent
+
+
 def climb(nodes: Mapping[int, TreeNode], id_: int | None) -> Iterator[tuple[TreeNode, float]]:
     """The candidates whose steps make up the path of ``id_``, itself first.
 
     With each comes how many of the path's steps, counted from its beginning, are its own and its
     ancestors'.
     """
-    seen: set[int] = set()
     upto = math.inf
-    while id_ is not None and id_ in nodes and id_ not in seen and upto:
-        seen.add(id_)
-        node = nodes[id_]
-        yield node, upto
+    for node in find_ancestors(nodes, id_):
+        if upto:
+            yield node, upto
         upto = min(upto, node.taken)
-        id_ = node.parent
 
 
 def trace(nodes: Mapping[int, TreeNode], id_: int) -> list[PathStep]:
