@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Until
@@ -211,32 +211,6 @@ class Tree:
                 self._take(asked[growth.label], growth)
                 if grown is not None:
                     grown(asked[growth.label])
-
-    async def grow_by_steps(
-        self,
-        name: str,
-        live: list[Partial],
-        depth: int,
-        describe: Callable[[int], str],
-        choose: Callable[[list[Partial], int], Awaitable[list[Partial]]],
-        *,
-        grow: Callable[[Sequence[Partial]], Awaitable[None]] | None = None,
-    ) -> None:
-        """Let ``live`` go on step by step, ``depth`` at most, and then to their end.
-
-        ``grow`` (``advance`` where it is None) writes a step; ``choose`` says which go on, told the
-        number of the wave that begins. ``name`` is the strategy's, and ``describe`` words how many
-        there are.
-        """
-        for wave in range(depth):
-            if not live or self.halted:
-                return
-            reason = f"step {wave + 1}: {describe(len(live))}"
-            self.context.begin_wave(wave, name, len(live), reason)
-            await (grow or self.advance)(live)
-            live = await choose(live, wave + 1)
-        if not self.halted:
-            await self.advance(live, until=Until.END)
 
     async def advance(self, partials: Sequence[Partial], *, until: Until = Until.STEP) -> None:
         """``grow``, then ``score``; where the context says so each is scored while others grow.

@@ -12,7 +12,7 @@ on in the M − 1 others.
 from __future__ import annotations
 
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
-from ttc_cli.search.strategies.beam import BeamKnobs, select
+from ttc_cli.search.steps import BeamKnobs, grow_by_steps, select
 from ttc_cli.search.tree import Partial, Tree
 from ttc_cli.texts import plural
 
@@ -31,7 +31,8 @@ async def dvts(context: SearchContext, knobs: BeamKnobs) -> SearchOutcome:
         subtrees = [subtree for subtree in further if subtree]
         return [each for subtree in subtrees for each in subtree]
 
-    await tree.grow_by_steps(
+    await grow_by_steps(
+        tree,
         "dvts",
         [each for subtree in subtrees for each in subtree],
         knobs.depth,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
-from ttc_cli.search.strategies.beam import BeamKnobs, keep_best
+from ttc_cli.search.steps import BeamKnobs, grow_by_steps, keep_best
 from ttc_cli.search.tree import Partial, Tree
 from ttc_cli.types import Finish
 
@@ -59,7 +59,7 @@ async def lookahead(context: SearchContext, knobs: LookaheadKnobs) -> SearchOutc
         return keep_best(tree, paused, values, knobs.width, wave)
 
     beams, tell = tree.plant(context.samples), lambda n: f"{n} beams"
-    await tree.grow_by_steps("lookahead", beams, knobs.depth, tell, choose, grow=tree.grow)
+    await grow_by_steps(tree, "lookahead", beams, knobs.depth, tell, choose, tree.grow)
     return await tree.conclude(f"{context.samples} beams asked for")
 
 

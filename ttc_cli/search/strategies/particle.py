@@ -20,6 +20,7 @@ from typing import Literal
 
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import derive_seed
+from ttc_cli.search.steps import go_on, grow_by_steps
 from ttc_cli.search.tree import Partial, Tree
 from ttc_cli.verifiers.aggregate import Aggregate
 
@@ -65,10 +66,14 @@ async def particle(context: SearchContext, knobs: ParticleKnobs) -> SearchOutcom
         weights = weigh([tree.value(each) for each in paused], knobs.temperature)
         draw = random.Random(derive_seed(context.seed, "resample", wave - 1))
         counts = resample(weights, len(paused), draw, knobs.resampling)
-        return _go_on(tree, paused, counts, wave)
+        drawn = [(each, count) for each, count in zip(paused, counts, strict=True) if count]
+        lost = [each for each, count in zip(paused, counts, strict=True) if not count]
+        tree.prune(lost, f"not drawn: {len(drawn)} of {len(paused)} particles go on")
+        return go_on(tree, drawn, wave)
 
     particles = tree.plant(context.samples)
-    await tree.grow_by_steps("particle", particles, knobs.depth, lambda n: f"{n} particles", choose)
+    tell = "{} particles".format
+    await grow_by_steps(tree, "particle", particles, knobs.depth, tell, choose)
     return await tree.conclude(f"{context.samples} particles asked for")
 
 
@@ -108,19 +113,6 @@ def resample(
             reached += weights[place]
         counts[place] += 1
     return counts
-
-
-def _go_on(
-    tree: Tree, paused: Sequence[Partial], counts: Sequence[int], wave: int
-) -> list[Partial]:
-    """Each of ``paused`` as often as it was drawn; those that never were are pruned."""
-    drawn = [(each, count) for each, count in zip(paused, counts, strict=True) if count]
-    lost = [each for each, count in zip(paused, counts, strict=True) if not count]
-    tree.prune(lost, f"not drawn: {len(drawn)} of {len(paused)} particles go on")
-    grown = []
-    for each, count in drawn:
-        grown += [each, *tree.fork(each, count - 1, wave=wave)]
-    return sorted(grown, key=lambda each: each.id)
 
 
 def _log_odds(value: float) -> float:
