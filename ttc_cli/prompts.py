@@ -162,10 +162,11 @@ class Chat:
         both = [messages, merged] if merged != messages else [messages]
         lost = ""
         for turns, text in self._write_forms(both, _mark):
-            missing = _find_missing(text, turns)
-            if not missing:
+            shown = {int(index) for index in _PLACEHOLDER.findall(text)}
+            left = [each for i, each in enumerate(turns) if each.content.strip() and i not in shown]
+            if not left:
                 return _split(text, turns)
-            lost = lost or " and ".join(dict.fromkeys(_LOST[turns[each].role] for each in missing))
+            lost = lost or " and ".join(dict.fromkeys(_LOST[each.role] for each in left))
         # A template that changes contents: none of it may spell a control token.
         for turns, text in self._write_forms(both, _neutralise):
             prompt = _find_contents(text, _neutralise(turns))
@@ -286,12 +287,6 @@ def _mark(messages: Sequence[Message]) -> list[Message]:
         lead, trail = each.content.split(core, 1) if core else (each.content, "")
         marked.append(Message(each.role, lead + (_placeholder(index) if core else "") + trail))
     return marked
-
-
-def _find_missing(text: str, messages: Sequence[Message]) -> list[int]:
-    """Which non-empty contents the template did not show."""
-    shown = {int(index) for index in _PLACEHOLDER.findall(text)}
-    return [i for i, each in enumerate(messages) if each.content.strip() and i not in shown]
 
 
 def _split(text: str, messages: Sequence[Message]) -> Prompt:

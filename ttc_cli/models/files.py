@@ -120,7 +120,9 @@ def resolve_unchecked(reference: str) -> Model:
         return _resolve_hub(hub)
     if reference.lower().endswith(".gguf") or os.sep in reference:
         if is_file:
-            return _local(path)
+            path = path.absolute()
+            name, sources = str(path), (FileSource(str(path)),)
+            return Model(name, Entry(name, path.name, sources, own=True), path)
         raise ModelMissing(f"There is no file {path}.", "ttc models list")
     return Model(reference, registry.require(reference), None)  # raises: no such name
 
@@ -144,12 +146,6 @@ def parse_hub_reference(text: str) -> HubReference | None:
     if wanted is None and not prefixed and text.lower().endswith(".gguf"):
         return None  # a path that does not exist
     return HubReference(match["repo"], wanted or DEFAULT_QUANT, revision or "main")
-
-
-def _local(path: Path) -> Model:
-    path = path.absolute()
-    entry = Entry(name=str(path), title=path.name, sources=(FileSource(str(path)),), own=True)
-    return Model(entry.name, entry, path)
 
 
 def _resolve_hub(reference: HubReference) -> Model:
