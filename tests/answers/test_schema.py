@@ -58,7 +58,7 @@ def test_a_schema_is_a_file_or_the_text_itself(tmp_path: Path) -> None:
         ('{"properties": {"\\udc00": {}}}', "half of a surrogate pair"),
         ('{"$schema": 5}', "No valid JSON Schema, at $schema"),
         ('{"$schema": []}', "No valid JSON Schema, at $schema"),
-        ('{"$ref": "#/enum", "enum": [[1]]}', "'#/enum', which is no schema"),
+        ('{"$ref": "#/enum", "enum": [[1]]}', "'#/enum', which is not a schema"),
         ('{"a": ' * 150 + "1" + "}" * 150, "nested too deep"),
         ('{"a": ' * 9000 + "1" + "}" * 9000, "nested too deep"),
     ],

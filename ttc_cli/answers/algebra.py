@@ -1,4 +1,4 @@
-"""The search's end of the algebra worker: asks, waits, kills."""
+"""The parent's side of the algebra worker: ask, wait, kill."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE = 15.0
 
 
 class WorkerLostError(Exception):
-    """The worker died, was killed, or may not be asked any more."""
+    """The worker died or was killed."""
 
 
 class Algebra:
@@ -52,7 +52,7 @@ class Algebra:
         """The worker's answer; None where the algebra failed.
 
         Raises:
-            WorkerLostError: it died or ran past the limit.
+            WorkerLostError: the worker died or ran past the limit.
         """
         self.spent = self._limit
         try:
@@ -89,7 +89,7 @@ class Algebra:
 
 
 def _read_line(process: children.Process, seconds: float) -> bytes:
-    """The next line that ``process`` writes, which is killed where it takes longer."""
+    """The next line that ``process`` writes; it is killed if that takes longer than ``seconds``."""
     assert process.stdout is not None
     timer = threading.Timer(seconds, process.kill)
     timer.daemon = True

@@ -72,7 +72,7 @@ _IN_A_UNIT = re.compile(
     r"(?-i:[CR])\b",
     re.IGNORECASE,
 )
-"""To degrees Celsius, over the reals: the letters are no programming languages there."""
+"""Degrees Celsius, the reals: here the letters do not name programming languages."""
 _JSON = re.compile(
     r"\b(?:as|in|into|to|return|returns?|output|produce|give|valid|only|with|reply|respond)\s+"
     r"(?:an?\s+|the\s+|valid\s+|single\s+|me\s+|only\s+)*JSON\b(?!\s+(?:stand|mean|schema))",
@@ -117,9 +117,9 @@ def detect(problem_text: str) -> AnswerType:
     """The answer type of a question, from its wording alone.
 
     Listed options make a ``CHOICE``, mathematical notation ``LATEX``, a request for a function or
-    a script ``CODE``, for JSON ``JSON``, to write or explain anything else ``FREE``. What fits
-    nothing is ``TEXT`` if it is a short question and ``FREE`` otherwise: with ``FREE`` nothing is
-    compared that cannot be.
+    a script ``CODE``, for JSON ``JSON``, to write or explain anything else ``FREE``. Any other
+    short question is ``TEXT``; the rest is ``FREE``, so that answers are compared only where
+    they can be.
     """
     text = problem_text.strip()
     question = _last_question(text)

@@ -1,10 +1,9 @@
 r"""The final answer that a text states, if it states one.
 
 Only explicit statements count: ``\boxed{…}``, ``#### …``, "the final answer is …", "the answer
-is …" at the end, "Answer: …", what stands under a heading "Answer"; of code and JSON a fenced
-block, or a text that plainly is the program or the value. The last number of a text that states
-nothing is never taken for its answer: a search that does so seems to win by guessing from
-unfinished candidates.
+is …" at the end, "Answer: …", what stands under a heading "Answer"; for code and JSON, a fenced
+block, or a text that plainly is the program or the value. The last number of a text is never taken
+for its answer: a search that did so would seem to win by guessing from unfinished candidates.
 """
 
 from __future__ import annotations
@@ -52,13 +51,13 @@ def extract(
         type: how the answer is to be read; ``FREE`` takes the whole text.
         finished: False for a text that was cut off: a statement that runs into the cut is
             not taken, since it may have gone on (``\boxed{…}`` closes itself).
-        schema: a JSON value that does not conform to it is none.
+        schema: a JSON value that does not conform to it does not count.
 
     Returns:
         The last ``\boxed{…}`` that holds an answer of this type; else the last line
         ``#### …``; else the last phrase. ``CODE``: what ``pick_program`` finds. ``JSON``: the
-        last fenced block that holds a JSON value; else the whole text, what stands between marks
-        of fences that do not pair, or the last array or object.
+        last fenced block that holds a JSON value; else the whole text, what stands between
+        unpaired fences, or the last array or object.
     """
     if type is AnswerType.FREE:
         return read_answer(text, type) if finished else None
@@ -171,7 +170,7 @@ def _read_bare_box(text: str, box: re.Match[str], type: AnswerType) -> Iterator[
 
 
 def _find_math_end(before: str) -> str | None:
-    """What ends the formula that a line is in behind ``before``."""
+    """The delimiter that closes the formula that ``before`` leaves open, if it leaves one open."""
     if before.count("$$") % 2:
         return "$$"
     if before.replace("$$", "").count("$") % 2:
@@ -181,7 +180,7 @@ def _find_math_end(before: str) -> str | None:
 
 
 def _measure_word(line: str) -> int:
-    """How far a word of LaTeX goes: to a blank or a delimiter outside of braces."""
+    """The length of the first LaTeX word: up to a blank or a delimiter outside braces."""
     place = 0
     while place < len(line):
         if line[place] in " \t}$" or line.startswith((r"\)", r"\]"), place):

@@ -1,10 +1,10 @@
 """Fenced blocks of a text, as Markdown has them and as models write them.
 
 Pairing follows CommonMark (0.31, § 4.5): a closing fence is of the same character, at least as
-long, and has nothing behind it; what the opening fence is indented by is taken off each line. Two
-things are read more kindly than there. A fence may be indented by any amount and stand behind a
-list mark, and its block does not end with the list. One that names a language always opens, so
-that a block whose end was forgotten does not swallow the next.
+long, and has nothing after it; the indent of the opening fence is taken off each line. Two things
+are more lenient than in CommonMark. A fence may be indented by any amount and follow a list mark,
+and its block does not end with the list. A fence that names a language always opens a block, so
+that one that was never closed does not swallow the next.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _make_block(fence: _Fence, lines: list[str], *, closed: bool) -> Block:
 
 
 def _dedent(line: str, columns: int) -> str:
-    """``line`` without what blanks it has within its first ``columns`` columns."""
+    """``line`` without the blanks in its first ``columns`` columns."""
     column = place = 0
     while column < columns and line[place : place + 1] in (" ", "\t"):
         column += 1 if line[place] == " " else _TAB - column % _TAB

@@ -2,8 +2,8 @@ r"""Plain normal forms: the ``key`` that decides most comparisons without any al
 
 Keys of equal numbers are equal, however they were written. Of type ``NUMBER`` a percent sign, a
 currency, a degree and a unit are dropped: the question fixes them. Keys of LaTeX are in one
-spelling, lists in one order; what two different expressions are worth to each other is
-``equivalence``'s business.
+spelling, lists in one order; whether two different expressions are equal is for ``equivalence`` to
+say.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ttc_cli.answers.words import drop_marks, key_boolean, key_choice, key_text,
 from ttc_cli.types import AnswerType
 
 MAX_ANSWER = 2000
-"""Characters; a longer "final answer" is none."""
+"""Characters; anything longer is not a final answer."""
 _MOST_DEEP = 50
-"""Brackets within each other; an answer with more is none."""
+"""Levels of brackets; anything deeper is not an answer."""
 
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]{1,3}[^\W\d_]+)*\.?")
 _BASE = re.compile(r"[0-9A-Fa-f]+_\{?(\d+)\}?")
@@ -102,7 +102,7 @@ def is_literal(key: str) -> bool:
 
 
 def split_name(key: str) -> tuple[str, str]:
-    """``x=5`` as ``x`` and ``5``; no name for all but a single assignment."""
+    """``x=5`` as ``x`` and ``5``; an empty name unless it is a single assignment."""
     match = _ASSIGNED.match(key)
     if match is None or not match[1] or re.search(r"[=<>]|\\[lg]eq", key[match.end() :]):
         return "", key
@@ -129,7 +129,7 @@ def _key_latex(text: str) -> str | None:
 
 
 def _key_number(text: str) -> str | None:
-    """A number; else a closed expression that stands for one; prose and names are none."""
+    """A number, or a closed expression for one; None for prose and names."""
     text = tidy(_drop_debris(strip_delimiters(text)))
     if (key := read_number(text)) is not None:
         return key
@@ -144,7 +144,7 @@ def _key_number(text: str) -> str | None:
 
 
 def _drop_debris(text: str) -> str:
-    """Without what is left of Markdown, of delimiters and of brackets around a number."""
+    """``text`` without remains of Markdown, delimiters and brackets around a number."""
     for _ in range(3):
         text = text.strip(_DEBRIS).rstrip(_DEBRIS + ",;:").rstrip("\\")
         for left, right in _HALVES:
@@ -161,7 +161,7 @@ def _drop_braces(text: str) -> str:
 
 
 def _pick_side(text: str) -> str:
-    """Of ``x = a = b`` the last, of what is only about it the exact, never the bare name."""
+    """The last side of ``x = a = b``, before any approximation; never a bare name."""
     sides = [side.strip() for side in re.split(r"(?<![<>!\\])=", text)]
     if len(sides) > 1 and re.fullmatch(_NAME, sides[-1]):
         sides.pop()
@@ -217,7 +217,7 @@ def _key_part(text: str) -> str:
 
 
 def _squeeze(text: str) -> str:
-    """Without blanks, but for those that keep a command from a letter or two numbers apart."""
+    """``text`` without blanks, except between a command and a letter or two numbers."""
     text = " ".join(text.split())
     return re.sub(r"(\\[A-Za-z]+ (?=[A-Za-z])|(?<=\d) (?=\d))| ", lambda m: m[1] or "", text)
 
@@ -288,13 +288,13 @@ def _is_deep(text: str) -> bool:
 
 
 def _is_closed(text: str) -> bool:
-    """Whether each bracket that opens here closes here, and the other way round."""
+    """Whether all brackets pair."""
     depths = _measure_depths(text)
     return min(depths) == depths[-1] == 0
 
 
 def _measure_depths(text: str) -> list[int]:
-    """In how many brackets each character stands, and what comes behind the last."""
+    """How many brackets are open at each character, and at the end."""
     depths, depth = [0], 0
     for mark in _BRACKET.finditer(text):
         depths += [depth] * (mark.start() + 1 - len(depths))

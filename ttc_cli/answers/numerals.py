@@ -1,8 +1,8 @@
 r"""Plain numbers, however they are written: ``1,234``, ``\frac34``, ``2 1/2``, ``\$4k``, ``5 km``.
 
-A number is read from its front and must be all that the text says, but for what is around it: a
-sign, a currency, a percent sign, a degree, a word of magnitude, which counts, and a unit, which the
-question fixes. Whatever can be read in two ways is no plain number.
+The number must be all that the text says, apart from what may surround it: a sign, a currency, a
+percent or degree sign, a word of magnitude (which counts) and a unit (which the question fixes).
+Text that can be read in two ways is not a plain number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ttc_cli.answers.spelling import TABLES, WRAPPER, unwrap_text
 _MAX_DIGITS = 400
 _SIGNIFICANT = 12
 _SIMPLE = 10**5
-"""Fractions of no greater numbers differ within 12 significant digits."""
+"""Fractions of numbers up to this differ within 12 significant digits."""
 _NUMBER_KEY = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?|-?\d+/\d+")
 
 
@@ -200,7 +200,7 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[..., Fraction | None]], ...] = (
 
 
 def _settle(digits: str) -> Fraction:
-    """A decimal; one of many digits that is a simple fraction cut off is that fraction."""
+    """A decimal; one that is a simple fraction cut off after many digits is that fraction."""
     value = Fraction(digits.rstrip(".") if digits.rstrip(".") else digits)
     decimals = len(digits.partition(".")[2])
     if decimals < 8 or len(digits) <= _SIGNIFICANT:

@@ -1,9 +1,9 @@
-"""The program in a text: which of its fenced blocks it is, and where it stands without any.
+"""The program in a text: which of its fenced blocks, or where it stands without a fence.
 
 A program is the last block that defines something (a function, a class …) other than tests,
-together with the blocks that it uses or that use it. Where nothing is defined it is the last block
-that is no output, one with the name of a language before one without. Nothing is run for
-it: definitions are known by the looks of their lines, and Python by its parser.
+together with the blocks that it uses or that use it. If no block defines anything, it is the last
+block that is not output; blocks that name a language come first. Nothing is run: definitions are
+recognised by the shape of their lines, and Python by its parser.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ttc_cli.answers.spelling import TABLES
 from ttc_cli.answers.structured import LONGEST_PARSED, parse_python
 
 _BLOCKS = 20
-"""The last so many blocks are looked at."""
+"""Only this many blocks, the last ones, are considered."""
 _LINE = 300
 """Characters; a longer line defines nothing."""
 _TRIES = 10
@@ -242,7 +242,7 @@ def _read_python(text: str) -> str | None:
 
 
 def _is_words(statement: ast.stmt) -> bool:
-    """Whether it is what prose comes to that happens to be Python: ``Done``, ``Output: 3``."""
+    """Whether it is prose that happens to parse as Python: ``Done``, ``Output: 3``."""
     if isinstance(statement, ast.AnnAssign):
         return statement.value is None
     return isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Call | ast.Await)

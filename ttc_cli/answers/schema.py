@@ -1,9 +1,9 @@
-"""JSON Schemas that answers conform to: read, checked, and what of them can be held to in growing.
+"""JSON Schemas for answers: read, checked, and reduced to what a grammar can enforce.
 
-``validating.conforms`` is the last word: it validates a whole value against all of a schema. Before
-that an engine holds every token to a grammar made of the schema, which can say less.
-``simplify`` therefore refuses what a grammar would pass over in silence, and rewrites what it can:
-references under names of their own, short ranges of whole numbers as lists.
+``validating.conforms`` has the last word: it validates a whole value against the whole schema.
+Before that, an engine holds each token to a grammar made from the schema, which can express less.
+So ``simplify`` refuses what a grammar would silently ignore, and rewrites what it can: references
+get names of their own, short ranges of whole numbers become lists.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read_schema(given: str) -> str:
     """The schema that ``given`` is, or that lies in the file it names, as one line of JSON.
 
     Raises:
-        UsageError: there is no such file, it is no JSON object, or no valid JSON Schema.
+        UsageError: the file cannot be read, or does not hold a valid JSON Schema.
     """
     text = given if given.lstrip().startswith(("{", "[")) else _read_file(Path(given).expanduser())
     try:
@@ -50,7 +50,7 @@ def read_schema(given: str) -> str:
     if _is_deeper(schema, MOST_DEEP):
         _refuse("#", "it is nested too deep", "Make it flatter, with $defs and $ref.")
     if not isinstance(schema.get("$schema", ""), str):
-        raise UsageError("No valid JSON Schema, at $schema: it is no text.")
+        raise UsageError("No valid JSON Schema, at $schema: it is not a string.")
     _check_reachable(schema)
     written = json.dumps(schema, ensure_ascii=False)
     try:
@@ -67,7 +67,7 @@ def simplify(schema: str) -> dict[str, Any]:
     show: keys that occur twice, and ``oneOf`` where several fit.
 
     Raises:
-        UsageError: it holds what would be passed over; names the keyword and its place.
+        UsageError: a grammar would ignore part of it; names the keyword and its place.
     """
     try:
         return _Simplifier(json.loads(schema)).run()
@@ -231,7 +231,7 @@ def _check_reachable(root: dict[str, Any]) -> None:
     """Make sure that ``root``, and all that references in it lead to, can be held to.
 
     Raises:
-        UsageError: a part is no valid schema, or a reference leads nowhere.
+        UsageError: a part is not a valid schema, or a reference leads nowhere.
     """
     from ttc_cli.answers.validating import list_schemas
 
@@ -241,7 +241,7 @@ def _check_reachable(root: dict[str, Any]) -> None:
         if isinstance(part, bool):
             continue
         if not isinstance(part, dict):
-            _refuse("#", f"$ref to {place!r}, which is no schema", "Correct it.")
+            _refuse("#", f"$ref to {place!r}, which is not a schema", "Correct it.")
         _check_valid(part, root)
         for node in list_schemas(part):
             if "patternProperties" in node:

@@ -1,7 +1,7 @@
 """Answers with a structure of their own: JSON values and programs, read and brought to one form.
 
 What a model writes is hostile: nothing here runs it, and what is too deep, too long or too large
-to be looked at is no answer.
+is not an answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import warnings
 from typing import Any
 
 LONGEST = 100_000
-"""Characters of a program or a JSON value; a longer one is no answer."""
+"""Characters of a program or a JSON value; a longer one is not an answer."""
 LONGEST_PARSED = 20_000
 """Characters of a program that is compared by its syntax tree; longer ones by their text."""
 _TRIES = 200
@@ -28,7 +28,7 @@ def parse_json(text: str, decoder: json.JSONDecoder | None = None) -> Any:
     """The JSON value that all of ``text`` is.
 
     Raises:
-        ValueError: it is none, is nested too deep, or holds a number that Python cannot.
+        ValueError: it is not JSON, is nested too deep, or holds a number too large for Python.
     """
     if len(text) > LONGEST:
         raise ValueError("too long")
@@ -39,7 +39,7 @@ def parse_json(text: str, decoder: json.JSONDecoder | None = None) -> Any:
 
 
 def find_json(text: str) -> str | None:
-    """The last array or object that stands in ``text``, from its first character to its last."""
+    """The text of the last JSON array or object in ``text``."""
     found, place, effort = None, 0, _EFFORT
     for _ in range(_TRIES):
         start = _START.search(text, place)
@@ -73,7 +73,7 @@ def indent_json(text: str) -> str:
 
 
 def key_json(text: str) -> str | None:
-    """One form for equal values: numbers by their value, keys in any order. None if it is none."""
+    """One form for equal values: numbers by their value, keys in any order. None for other text."""
     try:
         value = parse_json(text, _LEVELLING)
         return json.dumps(value, sort_keys=True, separators=(",", ":"))
@@ -102,7 +102,7 @@ def parse_python(text: str) -> ast.Module:
     """The syntax tree of a Python program. Nothing of it is run.
 
     Raises:
-        SyntaxError: it is none, or too long or too deep to be looked at.
+        SyntaxError: it is not Python, or is too long or too deep.
     """
     if len(text) > LONGEST_PARSED:
         raise SyntaxError("too long")

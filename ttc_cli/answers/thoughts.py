@@ -38,21 +38,21 @@ _LINE = 200
 """Characters of a line that are looked at before a mark."""
 _MENTION = " \t`'\"“‘(*_<[{"
 _MENTIONED = "`'\"”’),;:"
-"""What stands before and behind a mark that is only spoken of."""
+"""What stands before and after a mark that is only mentioned."""
 
 
 def find_thought(text: str, marks: Marks | None = None, *, inside: bool = False) -> int:
-    """How many characters at the head of ``text`` are thinking, from which no answer is read.
+    """The length of the thinking at the head of ``text``, from which no answer is read.
 
     Args:
         text: what a candidate wrote.
         marks: what opens and what closes a thought; None: whatever is usual.
-        inside: the prompt has opened it already.
+        inside: the prompt has already opened the thought.
 
     Returns:
-        The length up to and with the mark that closes the thought; all of it where one that was
-        opened never ends. A closing mark that nothing opened counts where it stands as a mark
-        (behind what it closes, or on a line of its own) and not where it is spoken of.
+        The characters up to and including the closing mark; all of them if the thought never
+        ends. A closing mark that nothing opened counts where it stands as a mark (after what it
+        closes, or on a line of its own), not where the text mentions it.
     """
     end, closing = 0, marks[1] if marks and inside else "</think>" if inside else None
     while True:
@@ -99,9 +99,9 @@ def _open(closing: str) -> str:
 
 
 def _find_unopened(text: str, *, thought: bool) -> int:
-    """The end of a thought whose opening stands in no text: the template wrote it.
+    """The end of a thought that the template opened, outside the text.
 
-    Behind a ``thought`` it is one only where anything follows: else its mark was written twice.
+    After a ``thought``, a mark at the very end is only its closing mark written twice.
     """
     last = len(text.rstrip())
     openings: dict[str, int] = {}

@@ -1,9 +1,9 @@
-"""Whether a value conforms to a JSON Schema, in bounded time whatever the two say.
+"""Whether a value conforms to a JSON Schema, in bounded time for any value and schema.
 
-This runs on the event loop, on what a model wrote. So the library's validator is asked with three
-changes. A pattern is searched by an engine that takes linear time (pydantic's, in Rust; Python's
-own takes 2ⁿ steps for ``^(a+)+$``). Items are told apart by their form and not two by two. And all
-work is counted, so that alternatives which hold each other take no more than about a second.
+This runs on the event loop, on what a model wrote. So the library's validator is changed in three
+ways. Patterns are searched by an engine that takes linear time (pydantic's, in Rust; Python's own
+takes 2ⁿ steps for ``^(a+)+$``). Unique items are compared by their normal form, not in pairs. And
+all work is counted, so that alternatives within alternatives take no more than about a second.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _left = contextvars.ContextVar("work that is left", default=MOST_WORK)
 
 
 class _TooMuchWork(Exception):
-    """A validation was given up: nobody knows what it would have found."""
+    """A validation was given up before it came to a result."""
 
 
 class BadPattern(ValueError):
-    """No regular expression, or one that cannot be searched in linear time; says why."""
+    """Not a regular expression, or one that cannot be searched in linear time; says why."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -57,7 +57,7 @@ def compile_pattern(pattern: str) -> SchemaValidator:
     """What tells whether ``pattern`` occurs in a text, in time linear in the text.
 
     Raises:
-        BadPattern: it is no regular expression, looks around or back, or is too large.
+        BadPattern: it is not a regular expression, looks around or back, or is too large.
     """
     try:
         return SchemaValidator(core_schema.str_schema(pattern=pattern, strict=True))
@@ -77,10 +77,10 @@ _FORMATS.checks("regex", raises=BadPattern)(_is_pattern)
 
 
 def check_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
-    """Make sure that ``schema`` is one, of the dialect that ``root`` names.
+    """Make sure that ``schema`` is valid in the dialect that ``root`` names.
 
     Raises:
-        jsonschema.SchemaError: it is none, or a pattern is a ``BadPattern``, which is the cause.
+        jsonschema.SchemaError: it is not; the cause is a ``BadPattern`` if a pattern is bad.
         RecursionError: it is nested too deep.
     """
     validator_for(root).check_schema(schema, format_checker=_FORMATS)
@@ -89,7 +89,7 @@ def check_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
 def conforms(value: str, schema: str) -> bool:
     """Whether the JSON text ``value`` is a value of ``schema`` (JSON text too).
 
-    Nothing is fetched, and what would take more than ``MOST_WORK`` to find out counts as none.
+    Nothing is fetched. A value that takes more than ``MOST_WORK`` to validate does not conform.
     """
     _left.set(MOST_WORK)
     try:
@@ -99,7 +99,7 @@ def conforms(value: str, schema: str) -> bool:
 
 
 def list_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """``schema`` and the schemas that stand within it; values that it names are none."""
+    """``schema`` and all schemas within it, but not values that look like schemas."""
     todo: list[Any] = [schema]
     while todo:
         node = todo.pop()

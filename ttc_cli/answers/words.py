@@ -17,7 +17,7 @@ from ttc_cli.answers.spelling import (
 
 _MARKS = re.compile("[✅✔✓☑🎉]\ufe0f?")
 _EMPHASIS = re.compile(r"(?<![\w)\]}*] )(?<![\w)\]}*])\*\*(?=[^\s*])([^*\n]+)(?<=\S)\*\*(?![\w(*])")
-"""``= **17**``, and no power"""
+"""``= **17**``, but not a power"""
 _CODES = TABLES["currencies"]["signs"]
 _CURRENCY = re.compile(rf"[{''.join(_CODES)}]|\b(?:{FOREIGN})|\b{DOLLARS}|(?<=\d)(?:kr\b|zł)")
 _INITIALS = re.compile(r"(?<![^\W\d_])(?:[^\W\d_]\.[ \t]?)+(?:[^\W\d_](?![^\W\d_]))?")
@@ -49,7 +49,7 @@ _ANOTHER = re.compile(
 _YES = {"yes", "true", "correct"}
 _NO = {"no", "false", "incorrect", "impossible"}
 _ALONE = {"y": "yes", "n": "no", "valid": "yes", "possible": "yes", "invalid": "no", "never": "no"}
-"""Of themselves these are an answer, in front of more they may be anything."""
+"""These are answers on their own; with words after them they may mean anything."""
 _DENIED = {"possible", "true", "correct", "valid", "always", "necessarily"}
 _SAID = re.compile(
     r"(?:(?:it|this|that|(?:the|this) (?:statement|claim|assertion|conjecture|answer))[ ]is[ ]|"
@@ -99,7 +99,7 @@ def key_words(text: str) -> str:
 
 
 def _fold_case(words: str) -> str:
-    """Without case, which does not count in words, and does in formulas and units."""
+    """``words`` without case, which matters only in formulas and units."""
     if len(words.strip()) < 2 or re.search(r"[^\W\d_]{3}", words):
         return words.casefold()
     pair = r"(?<![^\W_])[^\W\d_][^\W\d_](?![^\W_])"
@@ -118,7 +118,7 @@ def _join_initials(match: re.Match[str]) -> str:
 
 
 def _key_symbols(text: str) -> str | None:
-    """An answer of symbols alone; punctuation alone is none."""
+    """An answer that consists of symbols; None for punctuation alone."""
     text = "".join(text.split())
     symbols = (char for char in text if unicodedata.category(char)[0] == "S" or char in "%&@§/")
     return text if any(symbols) else None
@@ -136,13 +136,13 @@ def key_choice(text: str) -> str | None:
 
 
 def bare_boolean(text: str) -> str:
-    """From its yes or no on, "It is true" as "true"."""
+    """``text`` from its yes or no on: "It is true" as "true"."""
     text = unwrap_text(strip_delimiters(drop_marks(text))).strip("*_ ")
     return text[said.end() :] if (said := _SAID.match(text)) else text
 
 
 def key_boolean(text: str) -> str | None:
-    """``yes`` or ``no`` by the word in front; None where the answer is both or depends."""
+    """``yes`` or ``no`` by the first word; None if the answer is both, or depends."""
     text = bare_boolean(text)
     match = re.match(r"(not\s+)?([A-Za-z]+)", text, re.IGNORECASE)
     if match is None or _UNDECIDED.match(text, match.end()):

@@ -3,12 +3,12 @@ r"""The process that does algebra, so that hostile LaTeX kills it and not the se
 Run as a script by ``algebra.Algebra``; imports nothing of ours. One JSON list a line:
 ``["value", a]`` asks what number an expression comes to, ``["same", a, b]`` whether two mean the
 same. A value is ``[exact, near]``: the fraction if it is one (its hash if it is long), else null,
-and 15 digits, taken at a fixed point if there are free symbols, which are enough to tell
-expressions apart and never to take them for each other. A reply is ``[answer, CPU seconds]``, null
+and 15 digits, taken at a fixed point if there are free symbols. They can show that expressions
+differ, never that they are equal. A reply is ``[answer, CPU seconds]``, null
 for "cannot tell". The kernel ends the process when one request takes more CPU seconds than
 ``argv[1]``.
 
-LaTeX is read by latex2sympy2_extended; what is compared is ours: exactly where numbers are
+LaTeX is read by latex2sympy2_extended; what is compared is ours: exactly if numbers are
 fractions, else to more digits than the largest and smallest number in the expressions can hide.
 """
 

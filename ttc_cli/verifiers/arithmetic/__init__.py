@@ -1,1 +1,1 @@
-"""Recomputes what a solution claims of sums."""
+"""Checks the sums that a solution writes out."""

@@ -1,4 +1,4 @@
-"""Whether a text means its sums, or supposes, denies, asks or takes them back."""
+"""Whether a text states its sums, or supposes, denies, questions or retracts them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _TAKEN_BACK = re.compile(
 )
 _OPTION = re.compile(r"\W*[A-Ha-h][.):](?=\s)")
 _UNFINISHED = re.compile(r"\b(?:of|by|not|negative|minus|plus|wrote|writes)\W*$", re.IGNORECASE)
-"""An end of prose that makes another number of the formula behind it."""
+"""An end of prose that changes the value of the formula after it."""
 _SENTENCE_END = re.compile(r"[.!?](?=\s)")
 _PROSE = re.compile(r"(?<!\\)\b[^\W\d_]{2,}\s+[^\W\d_]{2,}")
 _FENCE = re.compile(r" {0,3}(?:```|~~~)")
@@ -54,14 +54,14 @@ def counts_otherwise(text: str) -> bool:
 
 
 def find_prose(lines: Sequence[str]) -> list[bool]:
-    """Which of ``lines`` are no program: outside of fenced blocks."""
+    """Which of ``lines`` are outside fenced blocks."""
     fences = [_FENCE.match(line) is not None for line in lines]
     inside = itertools.accumulate(fences, operator.xor)
     return [not (fence or within) for fence, within in zip(fences, inside, strict=True)]
 
 
 def is_meant(lines: Sequence[str], number: int, sign: int, *, first: bool) -> bool:
-    """Whether the sum at ``sign``, a place in line ``number``, is stated, and stays so.
+    """Whether the sum at ``sign``, a place in line ``number``, is stated and not retracted.
 
     ``first``: no other sign of equality stands before it in that line.
     """
@@ -84,7 +84,7 @@ def is_meant(lines: Sequence[str], number: int, sign: int, *, first: bool) -> bo
 
 
 def goes_on(lines: Sequence[str], number: int) -> tuple[bool, bool]:
-    """Whether line ``number`` goes on from the line before it, and is gone on with by the next."""
+    """Whether line ``number`` continues the one before it, and is continued by the next."""
     line = lines[number]
     before = lines[number - 1].rstrip()[-_WINDOW:] if number else ""
     after = lines[number + 1][:_WINDOW] if number + 1 < len(lines) else ""

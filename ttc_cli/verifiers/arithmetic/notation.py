@@ -74,7 +74,7 @@ class Token:
 
 
 def match_words(kind: str) -> str:
-    """An expression for any of the words of a ``kind`` that ``words.toml`` lists."""
+    """A regular expression for the words of one ``kind`` in ``words.toml``."""
     words = re.escape(" ".join(_WORDS[kind].split()))
     return words.replace(r"\ ", "|").replace(r"\*", r"\w*").replace("_", " ")
 
@@ -83,7 +83,7 @@ def read_tokens(line: str) -> list[Token]:
     """``line`` in plain notation, as tokens.
 
     Their ``kind`` is one of ``number``, ``word`` (two letters or more), ``equals``, ``operator``,
-    ``money`` (a sign of currency), ``stop`` (punctuation) and ``other``, which nobody understands.
+    ``money`` (a sign of currency), ``stop`` (punctuation) and ``other``, which is not understood.
     """
     for pattern, new in _REWRITTEN:
         line = pattern.sub(new, line)

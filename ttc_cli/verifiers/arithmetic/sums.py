@@ -1,8 +1,8 @@
-"""The sums that a text writes out, worked out again.
+"""Recomputes the sums that a text writes out.
 
-What is not sure to be understood (variables, functions, units that differ, numbers in other bases,
-what is supposed or denied) is left alone: a slip that is none would cost a right answer its vote,
-one that is missed costs nothing.
+Whatever may be misunderstood (variables, functions, differing units, numbers in other bases, what
+is supposed or denied) is left alone: a false slip would cost a right answer its vote, a missed one
+costs nothing.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from ttc_cli.verifiers.arithmetic.terms import (
 )
 
 _MOST_CHARACTERS = 100_000
-"""Of a text that is read; more is no solution that a person would check."""
+"""Of a text that is read; nobody would check a longer solution."""
 _MOST_TOKENS = 400
-"""Of a line: a longer one is no sum."""
+"""Of a line; longer ones are skipped."""
 
 _BULLET = re.compile(r"^\s*(?:([-*•+])\s+|\d{1,3}[.)]\s+|#+\s+)")
 _LEAD = re.compile(r"(?:\s|&|\\?[$€£]|\\boxed\{|\*\*|\\[,;:! ])*")
@@ -55,7 +55,7 @@ _PERIODS = {"degree": 360, "hour": 12, "day": 7, "month": 12}
 """After how many of a unit counting may begin anew."""
 _SIGNS = ("+", "-")
 _BEFORE_MINUS = (",", ":", ";", OPENING)
-"""Stops that a sum with a sign may stand behind: behind others it is taken from what they end."""
+"""Stops that a signed sum may follow: after others the sign may be a subtraction."""
 _CONVERSIONS = frozenset(
     (7, 12, 16, 24, 36, 52, 60, 100, 144, 365, 1000, 1440, 1760, 3600, 5280, 10_000, 10**6, 10**9)
 )
@@ -88,9 +88,9 @@ class Slip:
 
 @lru_cache(maxsize=8192)  # a bench asks about the samples of its pool again and again
 def check_sums(text: str) -> tuple[Slip | None, ...]:
-    """For each sum of ``text`` that can be checked, in their order, its slip, or None if right.
+    """The slip of each sum of ``text`` that can be checked, in order; None for right ones.
 
-    One that is put right further on is left out.
+    Slips that are corrected further on are left out.
     """
     text = text[:_MOST_CHARACTERS]
     if "=" not in text or counts_otherwise(text):
@@ -169,7 +169,7 @@ def _judge(
 ) -> Slip | bool | None:
     """The slip of ``left`` = ``right``, with the words ``behind`` it; True where there is none.
 
-    None where the two are not understood, or may be meant in a way that is not.
+    None if the two are not understood, or may be meant in another way.
     """
     slip, doubtful = None, loose or _may_be_dates(left)
     for reading in find_readings([*left, *right]):
@@ -194,7 +194,7 @@ def _judge(
 
 
 def _is_owed(tokens: Sequence[Token]) -> bool:
-    """Whether it is one number in brackets, as accounts write what is less than nothing."""
+    """Whether it is one number in brackets, as accounts write negative amounts."""
     kinds = [token.kind for token in tokens[1:-1] if token.kind != "money"]
     return kinds == ["number"] and tokens[0].text == "(" and tokens[-1].text == ")"
 
@@ -255,7 +255,7 @@ def _find_left(tokens: Sequence[Token]) -> Sequence[Token] | None:
     Where the words before it follow a number themselves ("20% of 50 + 3"), they may.
     """
     start = len(tokens)
-    after_number = True  # a word in front of nothing is no unit
+    after_number = True  # a word before nothing is not a unit
     while start:
         token = tokens[start - 1]
         before = tokens[start - 2] if start > 1 else None

@@ -1,6 +1,6 @@
-"""The value of a sum, worked out exactly, and whether it can be meant in another way.
+"""The exact value of a sum, and whether it can be meant in another way.
 
-Nothing is evaluated but numbers, the four operations, percents, small whole powers and brackets.
+Only numbers, the four operations, percents, small whole powers and brackets are evaluated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MOST_DIGITS = 18
 _MOST_POWER = 6
 _DEEPEST = 20
 _MOST_BITS = 512
-"""Of a numerator or denominator on the way: no sum that a text writes out needs more."""
+"""Of a numerator or denominator along the way; no written sum needs more."""
 
 _CURRENCY = {"$": "dollar", "€": "euro", "£": "£"}
 CURRENCIES = frozenset(_CURRENCY.values())
@@ -55,7 +55,7 @@ class Sum:
         computed: whether it has an operator.
         whole: only whole numbers, added, subtracted and multiplied: there is nothing to round.
         relative: whether it adds or takes away a percent of what stands before it.
-        doubtful: it may be meant in another way: it can be right, and is never wrong.
+        doubtful: it may be meant in another way, so it is never called wrong.
     """
 
     value: Fraction = Fraction(0)
@@ -86,7 +86,7 @@ def is_other_value(units: frozenset[str]) -> bool:
 
 
 def read_sum(tokens: Sequence[Token], reading: Reading) -> Sum | None:
-    """What all ``tokens`` come to, or None where they are no sum that is understood."""
+    """The sum that ``tokens`` make, or None if they are not understood as one."""
     try:
         return _Parser(tokens, reading).read_all()
     except (_NotASum, ZeroDivisionError):
@@ -97,7 +97,7 @@ _END = Token("end", "", tight=False)
 
 
 class _NotASum(Exception):
-    """The tokens are no sum that is understood."""
+    """The tokens are not understood as a sum."""
 
 
 @dataclass(frozen=True, slots=True)
