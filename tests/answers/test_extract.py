@@ -339,6 +339,8 @@ def test_an_unfinished_free_text_is_no_answer() -> None:
         (r"\boxed{\text{(B)}}", CHOICE, "B"),
         ("Answer: yes, it is", BOOLEAN, "yes"),
         ('The answer is "Paris".', TEXT, "Paris"),
+        ('The answer is "Paris" and "Rome".', TEXT, '"Paris" and "Rome"'),
+        ("The answer is $3$ and $4$.", LATEX, "$3$ and $4$"),
         (r"\boxed{\text{Evelyn}}", LATEX, "Evelyn"),
         (r"\boxed{\frac{14}{3}}", LATEX, r"\frac{14}{3}"),
         ("The answer is f (x+y).", LATEX, "f (x+y)"),

@@ -107,8 +107,11 @@ def strip_delimiters(text: str) -> str:
     while True:
         before = text
         for left, right in _DELIMITERS:
-            if len(text) > len(left + right) and text.startswith(left) and text.endswith(right):
-                text = text[len(left) : len(text) - len(right)].strip()
+            inside = text[len(left) : len(text) - len(right)]
+            # not "A" and "B", but ``A`` and $\$5$
+            alone = left not in inside.strip(left).replace(f"\\{left}", "")
+            if inside and alone and text.startswith(left) and text.endswith(right):
+                text = inside.strip()
         if text == before:
             return text
 
