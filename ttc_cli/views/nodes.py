@@ -122,9 +122,7 @@ def write(steps: Iterable[Step], thought: int = 0) -> tuple[Written, ...]:
 def hear(node: TreeNode, scores: Iterable[Score]) -> TreeNode:
     """``node`` with further scores; a verifier that speaks again of the same is heard anew."""
     known = {(score.verifier, score.step): score for score in (*node.scores, *scores)}
-    by_step: dict[int | None, list[Score]] = {}
-    for score in known.values():
-        by_step.setdefault(score.step, []).append(score)
+    by_step = group_by_step(known.values())
     whole = by_step.pop(None, [])
     numbered = {step: found for step, found in by_step.items() if step is not None}
     last = max(numbered, default=-1)
@@ -135,6 +133,14 @@ def hear(node: TreeNode, scores: Iterable[Score]) -> TreeNode:
     if value is None:
         value = next((each for each in reversed(path) if each is not None), None)
     return replace(node, scores=tuple(known.values()), value=value, path=path, newest=tuple(newest))
+
+
+def group_by_step(scores: Iterable[Score]) -> dict[int | None, list[Score]]:
+    """Scores by the step that they are of; None is the whole."""
+    groups: dict[int | None, list[Score]] = {}
+    for score in scores:
+        groups.setdefault(score.step, []).append(score)
+    return groups
 
 
 def join(scores: Sequence[Score]) -> float | None:

@@ -15,7 +15,7 @@ from ttc_cli import events
 from ttc_cli.sanitise import clean
 from ttc_cli.types import AnswerClass, Candidate, Estimate, Finish, Result, Score
 from ttc_cli.views import words
-from ttc_cli.views.nodes import join
+from ttc_cli.views.nodes import group_by_step, join
 
 _ANSWER_CHARS = 60
 _STEP_CHARS = 80
@@ -364,9 +364,7 @@ def _path_part(candidate: Candidate) -> str:
         steps = [clean(step.text) for step in candidate.steps]
     else:
         steps = words.paragraphs(clean(candidate.text[candidate.thought :]))
-    scores: dict[int | None, list[Score]] = {}
-    for score in candidate.scores:
-        scores.setdefault(score.step, []).append(score)
+    scores = group_by_step(candidate.scores)
     for number, step in enumerate(each for each in steps if each.strip()):
         said = ", ".join(score_words(score) for score in scores.get(number, ()) if not thought)
         body = step.strip().replace("\n", "\n     ")

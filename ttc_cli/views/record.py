@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ttc_cli import events
 from ttc_cli.types import AnswerClass, Candidate, Estimate, Result, Score, Step
 from ttc_cli.views import words
-from ttc_cli.views.nodes import TreeNode, climb
+from ttc_cli.views.nodes import TreeNode, climb, group_by_step
 from ttc_cli.views.state import Tail, ViewState, reduce
 
 _LONGEST = 1e9
@@ -237,9 +237,7 @@ class StageRecord:
         elif text and steps:
             steps, text = (*steps, Step(text, 0)), ""
         thoughts, parts = _split(text, steps, thought)
-        said: dict[int | None, list[Score]] = {}
-        for score in node.scores:
-            said.setdefault(score.step, []).append(score)
+        said = group_by_step(node.scores)
         values = dict(enumerate(node.path))
         return Life(
             node=node,
