@@ -17,9 +17,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from ttc_cli.answers import resolve
+from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.matching import match, pick_baseline
 from ttc_cli.bench.pool import Pool
@@ -35,9 +34,6 @@ from ttc_cli.search.vote import discount_slips, vote, weigh_by_sureness
 from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Score
 from ttc_cli.verifiers.arithmetic.sums import find_first
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
-
-if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
 
 LEAST = 8
 """Questions that a calibration needs: below, two halves say nothing."""

@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ttc_cli.answers import Comparer
 from ttc_cli.appending import LineFile
 from ttc_cli.bench import contenders, runner
 from ttc_cli.bench.contenders import Contender
@@ -35,14 +35,11 @@ from ttc_cli.errors import UsageError
 from ttc_cli.paths import open_in_place, write_whole
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
+from ttc_cli.prompts import Chat
 from ttc_cli.texts import read_utf8
 from ttc_cli.types import Budget
 from ttc_cli.verifiers.base import VerifierContext
 from ttc_cli.verifiers.registry import build
-
-if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
-    from ttc_cli.prompts import Chat
 
 LIVE_SEED = 1_000_003
 """Added to the pool's seed where the simulation is checked on the model."""

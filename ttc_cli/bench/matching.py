@@ -14,15 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ttc_cli.bench.statistics import bootstrap_mean, draw_weights
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Matrix = npt.NDArray[np.float64]
 
 QUARTER = 0.25
 _CLOSE = 1e-9

@@ -6,9 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from ttc_cli.answers import resolve
+from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.pool import Pool
 from ttc_cli.bench.recorded import RecordedEngine
@@ -18,9 +17,6 @@ from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget
-
-if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
 
 
 async def solve_all(

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING
 
+from ttc_cli.answers import Comparer
 from ttc_cli.bench import runner
 from ttc_cli.bench.contenders import VOTES
 from ttc_cli.bench.datasets import Question
@@ -20,9 +20,6 @@ from ttc_cli.bench.matching import Point
 from ttc_cli.bench.pool import Pool
 from ttc_cli.bench.report import Outcome, make_point
 from ttc_cli.policy.table import SHIPPED, WORTH, BudgetRow, Table
-
-if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
 
 SURENESS = (0.0, 1.0)
 PROBES = (2, 3, 4)

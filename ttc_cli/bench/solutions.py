@@ -10,22 +10,17 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from ttc_cli.answers import resolve
+from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Until
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
-from ttc_cli.prompts import build_messages
+from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.search.sample import derive_seed, read_stated
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.probe import Example
-
-if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
-    from ttc_cli.prompts import Chat
 
 TOGETHER = 8
 """Questions whose sessions are open at once."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ttc_cli.answers import read_answer, resolve
+from ttc_cli.answers import Comparer, read_answer, resolve
 from ttc_cli.bench.datasets import Question
 from ttc_cli.bench.report import Outcome
 from ttc_cli.errors import UsageError
@@ -15,9 +15,6 @@ from ttc_cli.search.sample import read_stated
 from ttc_cli.tables import read_jsonl
 from ttc_cli.texts import read_utf8
 from ttc_cli.types import Answer, Finish
-
-if TYPE_CHECKING:
-    from ttc_cli.answers import Comparer
 
 COSTS = ("tokens", "flops", "seconds", "samples")
 """What a trace may tell of its spending."""

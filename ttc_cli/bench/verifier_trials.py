@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ttc_cli.bench import datasets
 from ttc_cli.bench.datasets import Question
@@ -22,6 +22,7 @@ from ttc_cli.bench.solutions import TOGETHER, OpenQuestion, SolutionSampler, ope
 from ttc_cli.engines.base import Engine, Span
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import Chat
 from ttc_cli.search.sample import read_stated
 from ttc_cli.tables import read_jsonl
 from ttc_cli.texts import read_utf8
@@ -37,9 +38,6 @@ from ttc_cli.verifiers.separation import (
     measure_ece,
     tabulate,
 )
-
-if TYPE_CHECKING:
-    from ttc_cli.prompts import Chat
 
 On = Literal["planted", "sampled"]
 Part = Literal["whole", "step"]
