@@ -34,5 +34,5 @@ fix:
 
 # Tests with coverage.
 cover:
-    .venv/bin/coverage run -m pytest
+    .venv/bin/coverage run -m pytest -n 0
     .venv/bin/coverage report --skip-covered

@@ -14,7 +14,7 @@ import live_servers
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ttc_cli.models import files
+from ttc_cli.models import files, hardware
 
 # A busy machine is no fault of what is tested: pytest-timeout ends what hangs.
 settings.register_profile(
@@ -33,6 +33,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Looked up now: tests point TTC_HOME elsewhere.
 FOUND = {name: files.find(name) for name in ("smollm2-135m", "qwen2.5-coder-0.5b")}
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What ``-n auto`` means: a worker a core up to 8, and none where one file is named."""
+    named = config.option.file_or_dir
+    if len(named) == 1 and Path(named[0].partition("::")[0]).suffix == ".py":
+        return 0
+    return min(hardware.count_cores(), 8)
 
 
 def give(name: str) -> Path:
