@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from attacks import FOUND, PYTHON, run, walled
 
+from ttc_cli.verifiers.checking import shown
 from ttc_cli.verifiers.checking.command import read_command
 from ttc_cli.verifiers.checking.sandbox import (
     Command,
@@ -103,7 +104,8 @@ def test_a_path_within_a_word_is_shown(hidden, word) -> None:
 
 
 @walled
-def test_a_script_in_tmp_itself_sees_what_is_beside_it() -> None:
+def test_a_script_in_tmp_itself_sees_what_is_beside_it(monkeypatch) -> None:
+    monkeypatch.setattr(shown, "_SIBLINGS", 10_000)  # whatever others left in /tmp
     with (
         tempfile.NamedTemporaryFile("w", dir="/tmp", prefix="besides", suffix=".py") as beside,
         tempfile.NamedTemporaryFile("w", dir="/tmp", suffix=".py") as script,
