@@ -101,6 +101,7 @@ def came() -> dict[str, tuple[float, float, str]]:
     return dict(zip(sources, lines, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*LONG, *HURTFUL])
 def test_no_template_takes_long_or_much(
     came: dict[str, tuple[float, float, str]], name: str

@@ -38,6 +38,7 @@ def test_equal_strategies_are_not_told_apart() -> None:
     assert compare_pairs([True, False], [True, False]).p == 1.0
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=60))
 def test_the_interval_of_a_mean_holds_the_mean_and_stays_within_the_values(values) -> None:
     low, high = bootstrap_mean(values)

@@ -28,6 +28,7 @@ def _gcc_major() -> int:
     return int(version.split(".")[0] or 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not 11 <= _gcc_major() < 13 or os.uname().machine != "x86_64", reason="needs an old gcc"
 )

@@ -487,6 +487,7 @@ def test_with_a_verifiers_own_model_questions_are_asked_one_by_one(solve, questi
 # -- going on where a run ended -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_what_is_not_answered_yet(solve, questions, tmp_path):
     output = tmp_path / "answers.jsonl"
     assert solve("--batch", questions, "--output", output)[:2] == (0, "")

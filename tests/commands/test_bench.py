@@ -133,6 +133,7 @@ def test_live_strategies_run_on_the_model_and_are_kept(ttc, data) -> None:
     assert len({(row["strategy"], row["question"]) for row in whole}) == 16
 
 
+@pytest.mark.slow
 def test_a_live_strategy_can_have_verifiers_of_its_own(ttc, data) -> None:
     names = "beam@4+confidence=mean,beam@4+arithmetic+judge,beam@4"
     code, out, err = ttc("bench", data, "--samples", 4, "--runs", 1, "--strategies", names)
@@ -242,6 +243,7 @@ def test_a_named_set_without_a_hub_says_so(ttc, monkeypatch) -> None:
     assert "HF_HUB_OFFLINE" in err
 
 
+@pytest.mark.slow
 def test_another_way_of_asking_does_not_use_an_old_pool(ttc, data, monkeypatch) -> None:
     assert ttc("bench", data, "--samples", 4, "--runs", 1)[0] == 0
     monkeypatch.setattr("ttc_cli.prompts._INSTRUCTIONS", dict.fromkeys(AnswerType, "Think."))

@@ -65,6 +65,7 @@ def ask(*lines):
     return [words for _, words in answers], set(json.loads(modules))
 
 
+@pytest.mark.slow
 def test_every_kind_of_word_is_offered(home):
     (home / "config" / "config.toml").write_text("[presets.maths]\nbudget = 'deep'\n")
     (home / "data" / "policies").mkdir(parents=True)

@@ -27,6 +27,7 @@ def ask(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     [

@@ -79,6 +79,7 @@ def test_the_nearest_to_what_a_file_says_is_named(ttc, file, content, meant):
     assert f"did you mean {meant}?" in err.lower()
 
 
+@pytest.mark.slow
 def test_a_variable_that_is_set_to_no_strategy_is_refused(ttc):
     child = subprocess.run(
         [sys.executable, "-m", "ttc_cli", "solve", "Q"],

@@ -108,6 +108,7 @@ def test_every_command_has_an_example_of_itself(path: str) -> None:
     assert any(wanted.search(line) for line in lines), f"{path} --help shows no example of it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", BLOCKS, ids=BLOCKS.values())
 def test_every_example_works(
     lines: tuple[str, ...],

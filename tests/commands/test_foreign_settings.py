@@ -73,6 +73,7 @@ def solve(scripted_model, tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize(
     "place", ["ttc.toml", "ttc.toml above", "preset", "list", "inline", "template"]

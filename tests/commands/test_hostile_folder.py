@@ -70,6 +70,7 @@ def run_all(world, commands):
     return [(each.returncode, words) for each, words in zip(running, said, strict=True)], sprung
 
 
+@pytest.mark.slow
 def test_commands_touch_nothing(world):
     commands = [*((verb, "--help") for verb in VERBS), *ACTIONS]
     done, sprung = run_all(world, [(str(world / "ttc.py"), *each) for each in commands])
@@ -78,12 +79,14 @@ def test_commands_touch_nothing(world):
     assert sprung == []
 
 
+@pytest.mark.slow
 def test_commands_that_compute_touch_nothing(world):
     for action in SCRIPTED_ACTIONS:
         [(code, words)], sprung = run_all(world, [(str(SCRIPTED), *action)])
         assert (code, sprung) == (0, []), words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", [(), ("-P",)])
 def test_python_m_touches_nothing_else(world, prefix):
     """``python -m ttc_cli`` means the folder's ``ttc_cli`` where there is one; no other module."""

@@ -63,6 +63,7 @@ def solve(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
 def test_long_texts_are_read(solve, unit):
     said = unit * (SIZE // len(unit)) + END

@@ -72,6 +72,7 @@ def test_a_run_is_found_by_how_its_id_begins(kept, capsys):
     assert "1. wave: probe: 8 candidates" in err
 
 
+@pytest.mark.slow
 def test_at_speed_0_the_last_frame_is_the_only_one_and_stays(terminal):
     child = terminal("last", "--speed", "0")
     assert child.finish() == 0
@@ -82,6 +83,7 @@ def test_at_speed_0_the_last_frame_is_the_only_one_and_stays(terminal):
     assert not child.screen.cursor.hidden
 
 
+@pytest.mark.slow
 def test_it_grows_as_it_did(terminal):
     child = terminal("last", "--speed", "4")
     child.wait_for("step 2: 4 beams")
@@ -92,6 +94,7 @@ def test_it_grows_as_it_did(terminal):
     assert "★ 6" in child.shown
 
 
+@pytest.mark.slow
 def test_step_by_step_a_key_goes_on(terminal):
     child = terminal("last", "--step")
     for beams in ("step 1: 4", "step 2: 4", "step 3: 4", "step 4: 3"):
@@ -103,6 +106,7 @@ def test_step_by_step_a_key_goes_on(terminal):
     assert "\nxx" not in child.shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [("--step",), ("--speed", "0.05")])
 def test_ctrl_c_leaves_the_terminal_as_it_was(terminal, how):
     child = terminal("last", *how)
@@ -113,6 +117,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(terminal, how):
     assert b"Traceback" not in child.bytes
 
 
+@pytest.mark.slow
 def test_step_needs_a_keyboard(kept):
     done = subprocess.run(
         [sys.executable, "-m", "ttc_cli", "replay", "last", "--step"],

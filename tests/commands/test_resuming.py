@@ -89,6 +89,7 @@ def kill_after(child, events, runs=1):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["majority", "auto", "best-of-n"])
 def test_a_killed_run_can_be_shown_and_taken_up(ttc, asked, strategy):
     """Killed with SIGKILL at random points, again and again, until it gets to its end."""
@@ -118,6 +119,7 @@ def test_a_killed_run_can_be_shown_and_taken_up(ttc, asked, strategy):
         LOG.unlink()
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_again_and_again_gets_there(ttc, asked):
     flags = ["What is 2+2?", "--strategy", "majority", "--samples", "12"]
     _, whole, _ = ttc("solve", *flags, "--no-save", "-q")
@@ -199,6 +201,7 @@ def test_there_is_no_level_above_max_and_nothing_behind_greedy(ttc):
     assert "greedy" in err
 
 
+@pytest.mark.slow
 def test_a_search_over_steps_starts_anew_and_says_so(ttc, asked):
     flags = ["What is 2+2?", "--strategy", "beam", "--samples", "4"]
     assert kill_after(start(*flags, pause=0.005), 12)
@@ -208,6 +211,7 @@ def test_a_search_over_steps_starts_anew_and_says_so(ttc, asked):
     assert 0 in asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["revise", "mixed"])
 def test_revisions_are_taken_up(ttc, asked, strategy):
     flags = ["What is 2+2?", "--strategy", strategy, "--samples", "6"]
@@ -233,6 +237,7 @@ def test_a_run_that_ended_by_itself_is_not_taken_up_for_nothing(ttc):
     assert len(json.loads(out)["candidates"]) == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_left_alone(ttc):
     child = start("What is 2+2?", "--budget", "max", pause=0.05)
     try:
@@ -250,6 +255,7 @@ def test_a_run_that_goes_on_is_left_alone(ttc):
         child.communicate()
 
 
+@pytest.mark.slow
 def test_interrupted_runs_say_how_to_go_on(ttc, monkeypatch):
     child = start(
         "What is 2+2?", "--strategy", "majority", "--samples", "12", pause=0.1, parallel=1
@@ -268,6 +274,7 @@ def test_interrupted_runs_say_how_to_go_on(ttc, monkeypatch):
     assert (code, len(json.loads(out)["candidates"])) == (0, 12)
 
 
+@pytest.mark.slow
 def test_it_brings_its_own_flags_whatever_is_set_now(ttc, monkeypatch):
     kill_after(
         start("What is 2+2?", "--strategy", "majority", "--samples", "5", "--seed", "9",

@@ -148,6 +148,7 @@ def test_nothing_is_kept_where_that_is_not_wanted(ttc, monkeypatch):
     assert len(list_runs(ttc)) == 1
 
 
+@pytest.mark.slow
 def test_many_processes_write_at_once(ttc):
     children = [
         start("solve", f"What is {n}+2?", "-q", scenario={"pause": 0.002}) for n in range(4)
@@ -269,6 +270,7 @@ def test_a_read_only_folder_costs_no_answer_and_can_be_listed(ttc):
         assert "cannot be written" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [0, 8, 40, 120])
 def test_a_disk_that_fills_up_costs_no_answer(ttc, kilobytes):
     """A limit on the size of files fails writes as a full disk does, at any of them."""
@@ -329,6 +331,7 @@ def test_a_run_that_failed_says_why(ttc):
     assert "--resume" in ttc("runs", "show", "last")[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_terminated_was_interrupted(ttc):
     child = start("solve", "What is 2+2?", "--budget", "max", scenario={"pause": 0.02})
     while not (LOG.exists() and any(run["candidates"] for run in list_runs(ttc))):
@@ -341,6 +344,7 @@ def test_a_run_that_was_terminated_was_interrupted(ttc):
     assert ttc("solve", "--resume", "last", "-q", "--max-samples", "8")[:2] == (0, "4\n")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_leaves_the_run_as_it_ended(ttc):
     child = start("solve", "What is 2+2?", "-q", scenario={"pause": 0.01})
     child.stdout.close()
@@ -362,6 +366,7 @@ def test_a_log_that_is_deleted_in_mid_run_costs_no_answer_and_is_said(ttc):
     assert "was deleted or replaced while the run went on" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [6, 8])
 def test_too_few_open_files_are_said_in_words(files):
     def limit():

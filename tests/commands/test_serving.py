@@ -247,6 +247,7 @@ def keyed(monkeypatch):
     monkeypatch.setenv("TTC_API_KEY", KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("keyed")
 @pytest.mark.parametrize("word", ["abort", "content_filter", "tool_calls", None])
 def test_a_text_that_the_server_cut_off_states_no_answer(solve, word):

@@ -162,6 +162,7 @@ def test_a_time_budget_that_runs_out_is_no_error(solve):
     assert result["usage"]["seconds"] < 3
 
 
+@pytest.mark.slow
 def test_a_prompt_longer_than_the_context_is_exit_5_in_tokens(solve):
     code, out, err = solve("word " * 200_000, "-q")
     assert (code, out) == (5, "")
@@ -185,6 +186,7 @@ def test_what_is_no_question_is_exit_2(solve, prompt):
     assert err.startswith("error: The ")
 
 
+@pytest.mark.slow
 def test_hostile_text_is_raw_in_a_pipe_and_harmless_on_stderr(spawn):
     hostile = "\x1b]0;owned\x07[/bold]\x1b[2J \u202eevil\n\nThe final answer is 4."
     done = spawn("What?", "--solution", "-v", "--explain", texts=[hostile])
@@ -195,6 +197,7 @@ def test_hostile_text_is_raw_in_a_pipe_and_harmless_on_stderr(spawn):
     assert "[/bold]" in done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_the_question_comes_from_stdin_a_dash_or_both(spawn):
     for arguments, given, question in (
         ((), b"What is 2+2?\n", "What is 2+2?"),
@@ -205,6 +208,7 @@ def test_the_question_comes_from_stdin_a_dash_or_both(spawn):
         assert json.loads(done.stdout)["question"] == question
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "code"), [(b"", 2), (b"\xff\xd8\xff\xe0\x00\x10JFIF", 2), (b"a\0b", 2), (b"\xe9", 2)]
 )
@@ -215,6 +219,7 @@ def test_binary_and_empty_input_is_exit_2(spawn, given, code):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it_quietly(spawn):
     for arguments, texts in ((("--jsonl",), [FOREVER + "on and on"]), (("--solution",), [FOUR])):
         out, into = os.pipe()
@@ -227,6 +232,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(spawn):
         assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize("flag", ["--json", "--jsonl", "--solution"])
 def test_a_full_disk_under_stdout_is_exit_1_in_words(spawn, flag):
@@ -237,6 +243,7 @@ def test_a_full_disk_under_stdout_is_exit_1_in_words(spawn, flag):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_stderr_costs_no_answer(spawn):
     out, into = os.pipe()
     os.close(out)
@@ -257,6 +264,7 @@ def test_an_unknown_model_is_exit_2_with_the_nearest_name(capsys):
     assert "qwen2.5-coder-0.5b" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_model_is_exit_3(capsys, tmp_path):
     wrong = tmp_path / "wrong.gguf"
     for content in (b"", b"#!/bin/sh\n" * 100, b"GGUF\x03\0\0\0\xff\xff\xff\xff"):

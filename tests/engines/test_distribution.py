@@ -95,6 +95,7 @@ def test_a_phrase_said_over_and_over_is_found(before: list[int], phrase: list[in
     assert repeats(before + phrase * rounds)
 
 
+@pytest.mark.slow
 @given(st.permutations(range(200)))
 def test_text_without_repetition_is_not(tokens: list[int]):
     assert not repeats(tokens)

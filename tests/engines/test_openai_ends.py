@@ -72,6 +72,7 @@ def test_choices_of_one_request_end_each_for_its_own_reason(start: Any) -> None:
 # --- where a line ends ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

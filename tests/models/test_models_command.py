@@ -188,6 +188,7 @@ def test_a_broken_users_file_is_named(capsys: Capture) -> None:
     assert f"{user_file()}: models.a" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_pull_in_a_script_prints_plain_lines(
     server: FakeHub, start: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -51,6 +51,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_touched(
     command: list[str],

@@ -157,6 +157,7 @@ def test_read_from_the_package_else_beside_it(tmp_path: Path) -> None:
     assert shipped_file(package) == package / "models.toml"
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_registry(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
     for name in ("pyproject.toml", "models.toml"):

@@ -42,6 +42,7 @@ def kept(event):
     return decode(json.loads(json.dumps(encode(event))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @settings(max_examples=40, deadline=None)
 @given(st.data())

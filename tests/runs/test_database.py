@@ -118,6 +118,7 @@ def test_a_locked_one_is_said_to_be_locked(path, monkeypatch):
     holder.close()
 
 
+@pytest.mark.slow
 def test_many_processes_may_make_it_at_once(path):
     code = (
         "import sys; from pathlib import Path; from ttc_cli.runs.store import RunStore\n"

@@ -97,6 +97,7 @@ def add_up(ask):
     return f"Well.{wrong} 2 + 3 = {total} then.\n\nThe final answer is {total}."
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 200), count=st.integers(0, 12))
 def test_what_was_mended_is_known_as_a_whole(seed, count):

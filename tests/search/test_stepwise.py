@@ -45,6 +45,7 @@ def test_an_answer_comes_with_its_own_default_verifier(strategy: str) -> None:
     assert result.usage.verifier.prompt_tokens > 0
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     strategy=st.sampled_from(STEPWISE),

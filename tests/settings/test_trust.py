@@ -91,6 +91,7 @@ def test_no_text_is_a_server_a_template_or_a_command(text):
             require(key, text)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.from_regex(r"(judge|tail)?[ ,\t:]*((check|probe)\s*=?|prm=[/.~]).*", fullmatch=True))
 def test_no_spelling_names_a_command_or_a_file(text):

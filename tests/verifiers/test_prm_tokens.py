@@ -68,6 +68,7 @@ def read_steps(format, model, case):
     return tokens, positions
 
 
+@pytest.mark.slow
 def test_each_step_adds_the_tokens_that_the_reference_reads(reference):
     content, model = reference
     format = make_format(content["format"])
@@ -100,6 +101,7 @@ def test_the_ids_are_those_that_the_reference_code_names(reference):
             assert {case["tokens"][position + 1] for position in case["positions"]} == {10}
 
 
+@pytest.mark.slow
 def test_a_vocabulary_without_the_tags_is_refused(tmp_path):
     content = vocabularies.read("versaprm-llama3")
     model = Model(vocabularies.write(content["vocabulary"], tmp_path / "a.gguf"), vocab_only=True)

@@ -164,6 +164,7 @@ def test_no_text_breaks_it(text: str) -> None:
     list(check_sums(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -330,6 +330,7 @@ TRUE = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(st.sampled_from(TRUE), whole, whole)
 def test_no_slip_is_told_of_a_true_sum_in_any_notation(write, a: int, b: int) -> None:
@@ -349,6 +350,7 @@ PLAIN = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(PLAIN),

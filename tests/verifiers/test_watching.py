@@ -20,6 +20,7 @@ def eat(size, shared):
 """
 
 
+@pytest.mark.slow
 @confined
 @pytest.mark.parametrize(
     "attack",

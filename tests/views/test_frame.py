@@ -373,6 +373,7 @@ happenings = st.one_of(
 timed = st.lists(st.tuples(st.floats(0, 1e6), happenings), max_size=16)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(timed, st.integers(1, 200), st.integers(1, 60))
 @example([], 1, 1)

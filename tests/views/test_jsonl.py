@@ -36,6 +36,7 @@ def test_every_line_of_a_run_fits_the_published_schema(name):
         VALIDATOR.validate(line)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(happenings)
 def test_any_event_is_a_line_of_ascii_that_fits_the_schema(event):

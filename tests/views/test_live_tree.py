@@ -249,6 +249,7 @@ print("the answer is", result.answer.text)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "knobs"),
     [

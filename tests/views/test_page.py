@@ -272,6 +272,7 @@ def test_a_cascade_shows_each_model_and_the_one_that_was_believed():
     assert not page.find("div", id="c2-13")
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(), happenings), max_size=8))
 def test_any_run_has_a_page(run):
@@ -304,6 +305,7 @@ def browse(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [hostile_run, wide_run], ids=["hostile", "wide"])
 def test_chromium_runs_the_pages_script_and_no_other(run, browse):
     page, complaints = browse(render_page(run()))
@@ -314,6 +316,7 @@ def test_chromium_runs_the_pages_script_and_no_other(run, browse):
     assert complaints == []
 
 
+@pytest.mark.slow
 def test_chromium_refuses_any_other_script_and_style(browse):
     text = draw("whole").replace("</main>", "</main><script>document.title = 'pwned'</script>")
     page, complaints = browse(text)
@@ -322,6 +325,7 @@ def test_chromium_refuses_any_other_script_and_style(browse):
     assert "Content Security Policy" in complaints[0]
 
 
+@pytest.mark.slow
 def test_the_keys_of_a_tree_move_in_it(browse):
     keys = {
         "ArrowDown": "t1-1",
