@@ -179,23 +179,22 @@ def explain_faults(path: Path) -> Iterator[None]:
 
 def explain(error: sqlite3.Error | OSError, path: Path) -> TtcError:
     """What ``error`` of the database at ``path`` means to the user."""
+    log = f"The log of runs, {path},"
     if isinstance(error, OSError):
-        words = error.strerror or str(error)
-        return RunsUnavailable(f"The log of runs, {path}, cannot be used: {words}.")
+        return RunsUnavailable(f"{log} cannot be used: {error.strerror or error}.")
     code = _code(error)
     if code in _LOCKED:
-        return RunsUnavailable(f"The log of runs, {path}, is locked by another process.")
+        return RunsUnavailable(f"{log} is locked by another process.")
     if code in _DAMAGED:
         return RunDamaged(
-            f"The log of runs, {path}, is damaged: {error}.",
+            f"{log} is damaged: {error}.",
             f"mv '{path}' '{path}.damaged' lets ttc begin another; "
             f"sqlite3 '{path}' .recover shows what can be saved",
         )
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"No room left on the disk for the log of runs, {path}.")
-    if code in _REFUSED:
-        return RunsUnavailable(f"The log of runs, {path}, cannot be written to: {error}.")
-    return RunsUnavailable(f"The log of runs, {path}, cannot be used: {error}.")
+    what = "written to" if code in _REFUSED else "used"
+    return RunsUnavailable(f"{log} cannot be {what}: {error}.")
 
 
 def is_damage(error: BaseException | None) -> bool:

@@ -86,7 +86,7 @@ class Moment(NamedTuple):
 
 @dataclass
 class StageRecord:
-    """What one model did, from its events; only a cascade has several."""
+    """What one model did, once all its events were added; only a cascade has several."""
 
     began: float
     ended: float = 0.0
