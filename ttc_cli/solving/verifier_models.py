@@ -123,15 +123,8 @@ def find_sandbox(verifiers: Sequence[str], warn: Callable[[str], None]) -> str |
 def _complete(argument: str | None) -> tuple[PrmRequest, Model]:
     """``argument`` of ``prm=`` with its format, and the model."""
     from ttc_cli.models import files
-    from ttc_cli.verifiers.prm.formats import FORMATS
     from ttc_cli.verifiers.prm.verifier import read_request
 
     request = read_request(argument)
     model = files.resolve(request.model)
-    format = request.format or model.entry.format
-    if format is None:
-        raise UsageError(
-            f"It is not known how {request.model} is asked.",
-            f"Say it with --verifier prm={request.model}@FORMAT, one of {', '.join(FORMATS)}.",
-        )
-    return replace(request, format=format), model
+    return replace(request, format=request.choose_format(model.entry.format)), model

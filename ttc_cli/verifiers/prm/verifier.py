@@ -187,6 +187,20 @@ class PrmRequest:
         """As it is written behind ``prm=``."""
         return "@".join(part for part in (self.model, self.format, self.aggregate) if part)
 
+    def choose_format(self, known: str | None = None) -> str:
+        """The format that is asked for, else the one ``known`` of the model.
+
+        Raises:
+            UsageError: there is neither.
+        """
+        format = self.format or known
+        if format is None:
+            raise UsageError(
+                f"It is not known how {self.model} is asked.",
+                f"Say it with --verifier prm={self.model}@FORMAT, one of {', '.join(FORMATS)}.",
+            )
+        return format
+
 
 def read_request(argument: str | None) -> PrmRequest:
     """Read ``MODEL[@FORMAT][@AGGREGATE]``; the words behind ``@`` may come in any order.
@@ -228,15 +242,11 @@ def make_prm(context: VerifierContext, argument: str | None) -> PrmVerifier:
         TemplateError: the format needs a chat template that can be used.
     """
     request = read_request(argument)
-    if request.format is None:
-        raise UsageError(
-            f"It is not known how {request.model} is asked.",
-            f"Say it with --verifier prm={request.model}@FORMAT, one of {', '.join(FORMATS)}.",
-        )
+    format = request.choose_format()
     if context.load is None:
         raise UsageError("No second model can be loaded here.", "Use --verifier judge.")
     engine = context.load(request.model)
-    return PrmVerifier(engine, find_format(request.format, engine.info), request.aggregate)
+    return PrmVerifier(engine, find_format(format, engine.info), request.aggregate)
 
 
 PRM = VerifierEntry(
