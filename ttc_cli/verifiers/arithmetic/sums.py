@@ -281,9 +281,8 @@ def _may_begin(tokens: Sequence[Token], first: Token) -> bool:
     last = tokens[-1]
     before = tokens[-2] if len(tokens) > 1 else None
     if last.kind == "word":
-        if _LINKING.fullmatch(last.text) is None or _applies(last):
-            return False
-        if first.tight or not first.is_operand():
+        links = _LINKING.fullmatch(last.text) and _leaves_numbers(last)
+        if not links or first.tight or not first.is_operand():
             return False
         kinds = (each.kind for each in reversed(tokens) if each.kind != "word")
         return next(kinds, "stop") == "stop"
@@ -298,16 +297,16 @@ def _may_begin(tokens: Sequence[Token], first: Token) -> bool:
     if last.text == CLOSING:
         return False
     if last.text == OPENING:
-        return before.kind == "stop" or (before.kind == "word" and not _applies(before))
+        return before.kind == "stop" or _leaves_numbers(before)
     if last.text == ":":
         step = len(tokens) == 3 and tokens[0].kind == "word"  # "Step 2: …"
-        plain = before.kind == "word" and not _applies(before)
-        return last.tight and (plain or step)
+        return last.tight and (step or _leaves_numbers(before))
     return last.text != BREAK or before.kind != "operator" or before.text in ")%"
 
 
-def _applies(word: Token) -> bool:
-    return _APPLIED.fullmatch(word.text) is not None
+def _leaves_numbers(token: Token) -> bool:
+    """Whether it is a word that does not change the number after it, as "half" does."""
+    return token.kind == "word" and _APPLIED.fullmatch(token.text) is None
 
 
 def _find_right(tokens: Sequence[Token]) -> tuple[Sequence[Token], Sequence[Token]] | None:
