@@ -69,18 +69,14 @@ def is_meant(lines: Sequence[str], number: int, sign: int, *, first: bool) -> bo
     if _OPTION.match(line):
         return False
     before, after = line[max(0, sign - _WINDOW) : sign], line[sign : sign + _WINDOW]
-    starts = [end.end() for end in _SENTENCE_END.finditer(before)]
-    start = starts[-1] if starts else 0
-    end = _SENTENCE_END.search(after)
-    stop = end.end() if end is not None else len(after)
-    lead = _find_lead(lines, number) if not starts else ""
+    start, stop = _find_last_start(before), _find_first_end(after)
+    lead = "" if start else _find_lead(lines, number)
     around = f"{lead} {before[start:]}{after[:stop]}"
     if _SUPPOSED.search(around) or (first and _SOLVED.search(around)) or _UNFINISHED.search(lead):
         return False
     near = [after[stop:], *(each[:_WINDOW] for each in lines[number + 1 : number + 1 + _LINES])]
     behind = next((each for each in near if _PROSE.search(each) or _TAKEN_BACK.search(each)), "")
-    over = _SENTENCE_END.search(behind)
-    return not _TAKEN_BACK.search(behind[: over.end()] if over is not None else behind)
+    return not _TAKEN_BACK.search(behind[: _find_first_end(behind)])
 
 
 def goes_on(lines: Sequence[str], number: int) -> tuple[bool, bool]:
@@ -98,8 +94,16 @@ def _find_lead(lines: Sequence[str], number: int) -> str:
     for line in reversed(lines[max(0, number - 3) : number]):
         line = line.strip()[-_WINDOW:]
         if _PROSE.search(line):
-            starts = [end.end() for end in _SENTENCE_END.finditer(line)]
-            return "" if line.endswith(".") else line[starts[-1] if starts else 0 :]
+            return "" if line.endswith(".") else line[_find_last_start(line) :]
         if "=" in line:
             break
     return ""
+
+
+def _find_last_start(text: str) -> int:
+    return max((end.end() for end in _SENTENCE_END.finditer(text)), default=0)
+
+
+def _find_first_end(text: str) -> int:
+    end = _SENTENCE_END.search(text)
+    return len(text) if end is None else end.end()
