@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +193,14 @@ async def record_question(
     """
     problem = resolve(problem)
     prompt = chat.render(messages or build_messages(problem))
-    ledger, pieces = Ledger(Budget()), _Pieces()
-    async with await engine.open(prompt, ledger, pieces.add) as session:
+    ledger = Ledger(Budget())
+    lengths: dict[int, list[int]] = defaultdict(list)
+
+    def note(event: Grew) -> None:
+        for label, text in event.texts.items():
+            lengths[label].append(len(text))
+
+    async with await engine.open(prompt, ledger, note) as session:
         usage = ledger.usage().generator
         prompt_tokens = usage.prompt_tokens + usage.reused_tokens
         requests = [
@@ -248,7 +254,7 @@ async def record_question(
             growth.text,
             growth.tokens,
             growth.finish,
-            pieces.of(growth),
+            _count_pieces(growth, lengths[growth.label]),
             growth.confidence,
             listener.heard.get(growth.branch.id, {}),
         )
@@ -280,31 +286,20 @@ def _leaf(growth: Growth, answer_type: AnswerType, written: str = "") -> Leaf:
     return Leaf(candidate, growth.branch)
 
 
-@dataclass(slots=True)
-class _Pieces:
-    """The number of characters each token added, as the ``Grew`` events tell."""
+def _count_pieces(growth: Growth, lengths: list[int]) -> tuple[int, ...]:
+    """The number of characters that each token added, from ``lengths`` that ``Grew`` events told.
 
-    lengths: dict[int, list[int]] = field(default_factory=dict)
-
-    def add(self, event: Grew) -> None:
-        """Note what ``event`` tells of each label."""
-        for label, text in event.texts.items():
-            self.lengths.setdefault(label, []).append(len(text))
-
-    def of(self, growth: Growth) -> tuple[int, ...]:
-        """One number a token.
-
-        Engines need not tell of every token: the one that ends the turn spells nothing, and the
-        first, drawn from the prompt's own row, may be told of with the second. Characters that no
-        event told of are the last token's.
-        """
-        lengths = self.lengths.get(growth.label, [])[: growth.tokens]
-        if growth.finish is Finish.STOP and len(lengths) < growth.tokens:
-            lengths = [*lengths, 0]
-        lengths = [0] * (growth.tokens - len(lengths)) + lengths
-        if lengths:
-            lengths[-1] += len(growth.text) - sum(lengths)
-        return tuple(lengths)
+    Engines need not tell of every token: the one that ends the turn spells nothing, and the first,
+    drawn from the prompt's own row, may be told of with the second. Characters that no event told
+    of are the last token's.
+    """
+    lengths = lengths[: growth.tokens]
+    if growth.finish is Finish.STOP and len(lengths) < growth.tokens:
+        lengths = [*lengths, 0]
+    lengths = [0] * (growth.tokens - len(lengths)) + lengths
+    if lengths:
+        lengths[-1] += len(growth.text) - sum(lengths)
+    return tuple(lengths)
 
 
 class _Listener(WrappedSession):
