@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from ttc_cli.engines.base import (
     Branch,
     Engine,
-    EngineInfo,
     Grow,
     Growth,
     Meter,
@@ -43,12 +42,7 @@ class EngineShare:
     def __init__(self, whole: Engine, most: int) -> None:
         self._whole = whole
         self._most = most
-
-    @property
-    def info(self) -> EngineInfo:
-        """As the whole engine's, with fewer branches at once."""
-        whole = self._whole.info
-        return replace(whole, parallel=min(whole.parallel, self._most))
+        self.info = replace(whole.info, parallel=min(whole.info.parallel, most))
 
     async def open(
         self,

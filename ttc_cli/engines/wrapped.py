@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
-from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Session, Then
+from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Session, Then
 
 
 class WrappedSession:
@@ -24,20 +24,12 @@ class WrappedSession:
 
     def __init__(self, inner: Session) -> None:
         self._inner = inner
+        self.root = inner.root
+        self.meter = inner.meter
 
     def _find(self, branch: Branch) -> Branch:
         """The inner session's branch for ``branch``."""
         return branch
-
-    @property
-    def root(self) -> Branch:
-        """The prompt itself."""
-        return self._inner.root
-
-    @property
-    def meter(self) -> Meter:
-        """Where the engine books."""
-        return self._inner.meter
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """As the inner session."""
