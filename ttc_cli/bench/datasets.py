@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ttc_cli.bench import labels
 from ttc_cli.errors import NetworkError, UsageError
@@ -34,28 +34,24 @@ class Question:
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class HubSet:
-    """A file of a dataset repository on the hub. ``licence`` is the dataset's own."""
+class HubSet(NamedTuple):
+    """A file of a dataset repository on the hub."""
 
     repo: str
     file: str
-    licence: str
     kind: AnswerType | None = None
 
 
+# With the licence of each.
 NAMED = {
-    "gsm8k": HubSet("openai/gsm8k", "main/test-00000-of-00001.parquet", "MIT"),
-    "gsm8k-train": HubSet("openai/gsm8k", "main/train-00000-of-00001.parquet", "MIT"),
-    "math500": HubSet("HuggingFaceH4/MATH-500", "test.jsonl", "MIT"),
-    "aime": HubSet(
-        "HuggingFaceH4/aime_2024",
-        "data/train-00000-of-00001.parquet",
-        "Apache-2.0",
-        AnswerType.NUMBER,
+    "gsm8k": HubSet("openai/gsm8k", "main/test-00000-of-00001.parquet"),  # MIT
+    "gsm8k-train": HubSet("openai/gsm8k", "main/train-00000-of-00001.parquet"),  # MIT
+    "math500": HubSet("HuggingFaceH4/MATH-500", "test.jsonl"),  # MIT
+    "aime": HubSet(  # Apache-2.0
+        "HuggingFaceH4/aime_2024", "data/train-00000-of-00001.parquet", AnswerType.NUMBER
     ),
-    "arc": HubSet("allenai/ai2_arc", "ARC-Challenge/test-00000-of-00001.parquet", "CC-BY-SA-4.0"),
-    "mmlu": HubSet("cais/mmlu", "all/test-00000-of-00001.parquet", "MIT"),
+    "arc": HubSet("allenai/ai2_arc", "ARC-Challenge/test-00000-of-00001.parquet"),  # CC-BY-SA-4.0
+    "mmlu": HubSet("cais/mmlu", "all/test-00000-of-00001.parquet"),  # MIT
 }
 """Sets that ``ttc bench`` knows by name."""
 
