@@ -78,14 +78,14 @@ def render(state: ViewState, width: int, height: int, hint: str = HINT) -> Frame
     width -= 1  # terminals disagree about the last column
     sections = _plan_sections(state, width, hint if state.result is None else "")
     granted = _share(rows, {name: wanted for name, (wanted, _) in sections.items()})
-    gaps = granted.pop("gap", 0)
+    gaps = granted["gap"]
     out: list[FrameRow] = []
     for section in _SECTIONS:
         if section == "gap":
             if gaps and out and out[-1].text:
                 out.append(FrameRow(width, 0))
                 gaps -= 1
-        elif granted.get(section):
+        elif granted[section]:
             out.extend(sections[section][1](granted[section]))
     return Frame(tuple(out[:rows]))
 
@@ -115,18 +115,13 @@ def _plan_sections(state: ViewState, width: int, hint: str) -> dict[str, tuple[i
     }
 
 
-def _share(rows: int, wants: dict[str, int]) -> dict[str, int]:
-    granted: dict[str, int] = {}
+def _share(rows: int, wants: dict[str, int]) -> Counter[str]:
+    granted: Counter[str] = Counter()
     for section in _TURNS:
-        if sum(granted.values()) == rows:
-            return granted
-        if granted.get(section, 0) < wants[section]:
-            granted[section] = granted.get(section, 0) + 1
-    left = rows - sum(granted.values())
+        if granted[section] < wants[section] and granted.total() < rows:
+            granted[section] += 1
     for section in ("tree", "question", "vote", "policy", "model"):
-        more = min(left, wants[section] - granted.get(section, 0))
-        granted[section] = granted.get(section, 0) + more
-        left -= more
+        granted[section] += min(rows - granted.total(), wants[section] - granted[section])
     return granted
 
 
