@@ -341,6 +341,7 @@ def test_an_unfinished_free_text_is_no_answer() -> None:
         ('The answer is "Paris".', TEXT, "Paris"),
         ('The answer is "Paris" and "Rome".', TEXT, '"Paris" and "Rome"'),
         ("The answer is $3$ and $4$.", LATEX, "$3$ and $4$"),
+        ("Answer: Paris and **Rome**", TEXT, "Paris and **Rome**"),
         (r"\boxed{\text{Evelyn}}", LATEX, "Evelyn"),
         (r"\boxed{\frac{14}{3}}", LATEX, r"\frac{14}{3}"),
         ("The answer is f (x+y).", LATEX, "f (x+y)"),

@@ -240,7 +240,7 @@ def read_clauses(line: str, type: AnswerType) -> Iterator[str]:
     if formula and type is not AnswerType.TEXT:
         yield formula[formula.lastindex or 0]
     if type is AnswerType.TEXT and len(line) <= _MAX_LINE:
-        yield clean(clean(_ASIDE_IN_TEXT.sub("", line)).rstrip(".!*"))
+        yield clean(clean(_ASIDE_IN_TEXT.sub("", line)).rstrip(".!"))
         return
     end = _SENTENCE_END.search(line)
     sentence = clean(line[: end.start()].rstrip(".") if end else line)
