@@ -28,9 +28,9 @@ from ttc_cli.verifiers.arithmetic.notation import (
 from ttc_cli.verifiers.arithmetic.terms import (
     CURRENCIES,
     MOST_DIGITS,
-    Reading,
+    Convention,
     Sum,
-    find_readings,
+    find_conventions,
     is_other_value,
     name_units,
     read_sum,
@@ -172,15 +172,15 @@ def _judge(
     None if the two are not understood, or may be meant in another way.
     """
     slip, doubtful = None, loose or _may_be_dates(left)
-    for reading in find_readings([*left, *right]):
-        value, stated = read_sum(left, reading), read_sum(right, reading)
+    for convention in find_conventions([*left, *right]):
+        value, stated = read_sum(left, convention), read_sum(right, convention)
         if value is None or stated is None or not value.computed:
             if slip is None:
                 return None
             continue
         # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number behind it.
         owed = {-stated.value} if _is_owed(right) else set()
-        usual = not (reading.continental or reading.repeating)
+        usual = not (convention.continental or convention.repeating)
         for number in {stated.value, stated.first} | owed:
             agrees = usual and _agree(value, number, stated, loose=loose, hundredth=hundredth)
             if value.value == number or agrees:
@@ -188,7 +188,7 @@ def _judge(
         units = stated.units | name_units(behind)
         doubtful = doubtful or value.doubtful or stated.doubtful or is_other_value(units)
         doubtful = doubtful or _may_be_converted(value, stated.value, units)
-        if slip is None or (value.relative and reading == Reading(relative=True)):
+        if slip is None or (value.relative and convention == Convention(relative=True)):
             slip = Slip(write(left), stated.value, value.value)
     return None if doubtful else slip
 

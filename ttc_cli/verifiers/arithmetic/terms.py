@@ -32,8 +32,8 @@ _LEADING_ZERO = re.compile(r"0[\d,]")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How a sum is meant.
+class Convention:
+    """How the numbers and percents of a sum are meant.
 
     ``relative``: a percent that is added or taken away is one of what stands before it, as on a
     pocket calculator. ``continental``: 1.250,75 for 1250¾. ``repeating``: 0.33 for a third.
@@ -67,12 +67,12 @@ class Sum:
     doubtful: bool = False
 
 
-def find_readings(tokens: Sequence[Token]) -> list[Reading]:
-    """The ways in which ``tokens`` may be meant, the usual one first."""
+def find_conventions(tokens: Sequence[Token]) -> list[Convention]:
+    """The conventions that ``tokens`` may follow, the usual one first."""
     texts = [token.text for token in tokens]
     there = "%" in texts, any(map(_GROUPED.fullmatch, texts)), any(map(_ROUNDED.search, texts))
     choices = [(False, True) if each else (False,) for each in there]
-    return [Reading(*each) for each in itertools.product(*choices)]
+    return [Convention(*each) for each in itertools.product(*choices)]
 
 
 def name_units(words: Sequence[Token]) -> frozenset[str]:
@@ -85,10 +85,10 @@ def is_other_value(units: frozenset[str]) -> bool:
     return any(_OTHER_VALUE.fullmatch(each) is not None for each in units)
 
 
-def read_sum(tokens: Sequence[Token], reading: Reading) -> Sum | None:
+def read_sum(tokens: Sequence[Token], convention: Convention) -> Sum | None:
     """The sum that ``tokens`` make, or None if they are not understood as one."""
     try:
-        return _Parser(tokens, reading).read_all()
+        return _Parser(tokens, convention).read_all()
     except (_NotASum, ZeroDivisionError):
         return None
 
@@ -123,9 +123,9 @@ def _bound(value: Fraction, times: int = 1) -> Fraction:
 class _Parser:
     """Recursive descent over one sum. Words right behind an operand are its unit."""
 
-    def __init__(self, tokens: Sequence[Token], reading: Reading) -> None:
+    def __init__(self, tokens: Sequence[Token], convention: Convention) -> None:
         self._tokens = (*tokens, _END)
-        self._reading = reading
+        self._convention = convention
         self._place = self._depth = 0
         self._started = False
         self._sum = Sum()
@@ -158,7 +158,7 @@ class _Parser:
             part = other.value
             if other.share and not terms[0].share:
                 self._sum.relative |= other.percent
-                if self._reading.relative:
+                if self._convention.relative:
                     part *= value
             value = _bound(value + part if sign == "+" else value - part)
             terms.append(other)
@@ -238,14 +238,14 @@ class _Parser:
         text = re.sub(r"[{}]", "", token.text)
         if _LEADING_ZERO.match(text):  # a date, a time, a code
             self._sum.doubtful = True
-        if self._reading.continental:
+        if self._convention.continental:
             text = text.translate({ord("."): ",", ord(","): "."})
             if text.count(".") > 1 or ("," in text and _GROUPED.fullmatch(text) is None):
                 raise _NotASum
         number = Fraction(text.replace(",", ""))
         if "." in text:
             self._sum.whole = False
-        if self._reading.repeating and _ROUNDED.search(text):
+        if self._convention.repeating and _ROUNDED.search(text):
             exact = number.limit_denominator(_MOST_PARTS)
             if abs(exact - number) < Fraction(1, 10 ** len(text.split(".")[1])):
                 return exact
