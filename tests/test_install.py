@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from traps import set_traps
 
 ROOT = Path(__file__).parents[1]
 BASH = shutil.which("bash") or "/bin/bash"
-SHELL = ("cat", "dirname", "env", "head", "id", "sed", "tail", "uname")
+SHELL = ("bash", "cat", "dirname", "env", "head", "id", "sed", "tail", "uname")
 WITHOUT_VENV = f"""\
 #!/bin/sh
 case "$2" in *ensurepip*) exit 1 ;; esac
@@ -114,6 +115,19 @@ def test_an_error_says_the_next_command(machine: Machine) -> None:
     assert done.stderr == (
         "error: Metal exists on macOS only.\n  try: ./install.sh --accelerator cpu\n"
     )
+
+
+def test_a_reader_that_leaves_is_no_fault(machine: Machine) -> None:
+    script = shlex.quote(str(machine.clone / "install.sh"))
+    done = subprocess.run(
+        [BASH, "-c", f"{script} --dry-run --compiler zig | :"],
+        env=machine.environment,
+        cwd=machine.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
 
 
 def test_a_missing_venv_module_names_the_package(machine: Machine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str]) -> int:
     """Install into ``.venv`` of the clone that this lies in; returns the exit status."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who pipes into head wants no traceback
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in the order of what goes to stderr
     options = vars(_parse(arguments))
@@ -38,6 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"  try: {error.hint}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
