@@ -72,9 +72,9 @@ class LlamaCppEngine:
             raise
         return session
 
-    def tokenise(self, prompt: Prompt) -> list[int]:
+    def tokenise(self, prompt: Prompt, after: int | None = None) -> list[int]:
         """Token ids of ``prompt``, as ``Tokeniser`` says."""
-        return self._tokeniser.tokenise(prompt)
+        return self._tokeniser.tokenise(prompt, after)
 
     def find_labels(self, pieces: tuple[str, ...]) -> list[int]:
         """Ids of those ``pieces`` that are one token each, as ``Tokeniser`` says."""
