@@ -41,7 +41,8 @@ ELEMENT_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 1
 _SLACK = 64 << 20
 
 SAYS_SHORT = re.compile(
-    r"out of memory|insufficient memory|(failed|unable) to allocate|mem_buffer|bad_alloc",
+    r"out of memory|insufficient memory|(failed|unable) to allocate|cannot allocate|mem_buffer"
+    r"|bad_alloc",
     re.IGNORECASE,
 )
 """What llama.cpp says where an allocation failed, on the processor or on a GPU."""
