@@ -80,11 +80,12 @@ def test_a_new_step_costs_its_own_tokens_and_scores_as_if_all_were_read_anew(tin
     for own, fresh in zip(grown, anew, strict=True):
         assert own == pytest.approx(fresh, abs=0.1)
     assert max(grown[-1]) - min(grown[0]) > 0.5
-    after = tiny.tokenise(spans(STEPS))[-1]
-    assert costs[1:] == [
-        sum(len(tiny.tokenise(format.go_on(step), after)) for step in (new, "It is 5."))
-        for new in STEPS[1:]
-    ]
+    before = spans(STEPS)
+
+    def count(step: str) -> int:
+        return len(tiny.tokenise((*before, *format.go_on(step)))) - len(tiny.tokenise(before))
+
+    assert costs[1:] == [count(new) + count("It is 5.") for new in STEPS[1:]]
     spent = ledger.usage()
     assert spent.verifier.flops == 2.0 * tiny.info.parameters * spent.verifier.prompt_tokens
     assert spent.generator.prompt_tokens == len(tiny.tokenise((Span("Q"),)))
