@@ -111,6 +111,7 @@ def test_no_template_takes_long_or_much(
     assert megabytes < MEGABYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*LONG, *HURTFUL])
 def test_each_is_an_error_of_exit_2(came: dict[str, tuple[float, float, str]], name: str) -> None:
     assert came[name][2].startswith("exit 2: The model's chat template ")

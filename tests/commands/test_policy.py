@@ -60,7 +60,6 @@ def calibrated(ttc, kept, tmp_path):
     return tuple(json.loads((kept / "printed.json").read_text()))
 
 
-@pytest.mark.slow
 def test_calibrating_says_what_was_fitted_and_where_it_is(calibrated) -> None:
     out, err = calibrated
     assert "script-sums: for script" in out
@@ -174,7 +173,6 @@ def test_stats_go_by_the_policy_that_the_run_went_by(ttc, calibrated, monkeypatc
     assert level["full_tokens"] == pytest.approx(cap * mean)
 
 
-@pytest.mark.slow
 def test_bench_uses_it_like_solve_unless_told_otherwise(ttc, calibrated) -> None:
     bench = ("bench", "sums.jsonl", "--samples", 8, "--runs", 1)
     assert "Policy of auto: script-sums" in ttc(*bench)[1]
@@ -184,7 +182,6 @@ def test_bench_uses_it_like_solve_unless_told_otherwise(ttc, calibrated) -> None
     assert "script-sums" in err
 
 
-@pytest.mark.slow
 def test_without_labels_it_warns_what_it_learns(ttc) -> None:
     least = ("--limit", 10, "--samples", 4, "--runs", 1)
     code, out, err = ttc("calibrate", "sums.jsonl", *least, "--self")

@@ -78,6 +78,7 @@ def test_each_step_adds_the_tokens_that_the_reference_reads(reference):
         assert tokens == case["tokens"][: positions[-1] + 1]
 
 
+@pytest.mark.slow
 def test_the_labels_are_the_tokens_that_the_reference_compares(reference):
     content, model = reference
     format = make_format(content["format"])
