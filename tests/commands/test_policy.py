@@ -10,6 +10,8 @@ import pytest
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.main import main
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = [{"question": f"What is {n}+{n}?", "answer": str(2 * n)} for n in range(1, 21)]
 
 
