@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ttc_cli.errors import UsageError
 from ttc_cli.solving.batch.questions import Wording, make_questions
 from ttc_cli.solving.batch.rows import read_rows
 from ttc_cli.solving.batch.solving import Batch
-from ttc_cli.solving.prompt_templates import PLACES
+from ttc_cli.solving.prompt_templates import PLACES, PromptTemplate
 from ttc_cli.solving.question import split_words
 from ttc_cli.types import AnswerType
-
-if TYPE_CHECKING:
-    from ttc_cli.solving.prompt_templates import PromptTemplate
 
 STDOUT = Path("-")
 """As ``--output``: what it is without one."""

@@ -12,12 +12,12 @@ from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.settings.config import Config
 from ttc_cli.solving.keeping import MACHINE, identify_models, word_flags
+from ttc_cli.solving.request import Request
 from ttc_cli.types import WHOLE
 
 if TYPE_CHECKING:
     from ttc_cli.runs.resuming import Known
     from ttc_cli.runs.run import Run
-    from ttc_cli.solving.request import Request
 
 _SETTINGS = (*MACHINE, "view", "color", "keep_runs")
 """Settings that a run does not bring: they say how it computes here, and what is shown."""

@@ -13,10 +13,10 @@ from ttc_cli import crash
 from ttc_cli.output import Output, use_color
 from ttc_cli.signals import Interruption
 from ttc_cli.solving import loading
+from ttc_cli.solving.request import Request
 
 if TYPE_CHECKING:
     from ttc_cli.events import Event
-    from ttc_cli.solving.request import Request
     from ttc_cli.solving.solver import Solver
     from ttc_cli.types import Result
 

@@ -13,30 +13,25 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from ttc_cli.answers import Comparer
+from ttc_cli.engines.base import Engine, EngineInfo
 from ttc_cli.errors import TtcError
 from ttc_cli.events import Event, EventStream, Warned
 from ttc_cli.policy.cascade import solve_in_turn
 from ttc_cli.policy.stage import SearchOptions, Stage
-from ttc_cli.policy.table import SHIPPED
+from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat, hash_prompts
 from ttc_cli.solving import choosing, loading
 from ttc_cli.solving.blocking import iterate, wait_for
+from ttc_cli.solving.request import Request
 from ttc_cli.types import AnswerType, Problem, Result
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import CHECK_SECONDS, VerifierContext
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-    from types import TracebackType
-    from typing import Self
-
-    from ttc_cli.engines.base import Engine, EngineInfo
-    from ttc_cli.policy.table import Table
-    from ttc_cli.solving.request import Request
 
 Reader = Callable[[Event], None]
 

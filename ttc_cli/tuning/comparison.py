@@ -17,14 +17,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ttc_cli import children, errors
-from ttc_cli.engines.llamacpp import isolated
+from ttc_cli.engines.llamacpp import isolated, native
 from ttc_cli.models import hardware
-
-if TYPE_CHECKING:
-    from ttc_cli.engines.llamacpp import native
 
 TEXT = Path(__file__).with_name("perplexity.txt")
 """Prose, arithmetic, a proof and code, written for this purpose."""
