@@ -175,7 +175,7 @@ def _choose_table(request: Request) -> Table:
     from ttc_cli.models import gguf
     from ttc_cli.policy.table import SHIPPED
     from ttc_cli.prompts import Chat
-    from ttc_cli.solving.solver import find_table
+    from ttc_cli.solving.measured import find_table
 
     path = request.model.path
     if path is None or request.server is not None:

@@ -24,10 +24,11 @@ from ttc_cli.errors import TtcError
 from ttc_cli.events import Event, EventStream, Warned
 from ttc_cli.policy.cascade import solve_in_turn
 from ttc_cli.policy.stage import SearchOptions, Stage
-from ttc_cli.policy.table import SHIPPED, Table
-from ttc_cli.prompts import Chat, hash_prompts
+from ttc_cli.policy.table import Table
+from ttc_cli.prompts import Chat
 from ttc_cli.solving import choosing, loading
 from ttc_cli.solving.blocking import iterate, wait_for
+from ttc_cli.solving.measured import find_refused, find_table, hash_generator, warm_up
 from ttc_cli.solving.request import Request
 from ttc_cli.types import AnswerType, Problem, Result
 from ttc_cli.verifiers import registry
@@ -420,68 +421,6 @@ class Solver:
             self._running -= 1
             if not self._running:
                 self._loaded.stopped.clear()
-
-
-def warm_up(request: Request) -> None:
-    """Import what a search for ``request`` needs, while its models are being loaded."""
-    if request.strategy == "auto" and request.server is None:
-        from ttc_cli.policy.file import make_reader
-
-        make_reader()
-
-
-def hash_generator(request: Request) -> str:
-    """The sha256 of the generator's file, which probes, policies and verdicts are known by."""
-    from ttc_cli.models.files import read_hash
-
-    return read_hash(request.model)
-
-
-def find_refused(request: Request) -> dict[str, str]:
-    """Verifiers that a test found unable to tell right from wrong with this model, and why."""
-    from ttc_cli import paths
-
-    known = paths.verdicts_path()
-    if request.server is not None or not known.is_file():
-        return {}
-    from ttc_cli.verifiers import verdicts
-
-    return verdicts.find_refused(known, hash_generator(request))
-
-
-def find_table(request: Request, chat: Chat | None = None) -> Table:
-    """What ``auto`` goes by: the policy for this model and this way of asking, or the defaults.
-
-    Args:
-        request: what is asked.
-        chat: the generator's chat template; None before it is loaded, and any way of asking
-            will do.
-    """
-    from ttc_cli import paths
-    from ttc_cli.policy import file
-
-    if request.strategy != "auto" or request.server is not None:
-        return SHIPPED
-    own = paths.policies_dir()
-    if not any(own.glob("*.json")) and not _may_be_shipped_for(request):
-        return SHIPPED  # nothing to hash a file of gigabytes for
-    asked = None if chat is None else hash_prompts(chat)
-    policy = file.find_policy(hash_generator(request), asked, own)
-    return SHIPPED if policy is None else policy.table
-
-
-def _may_be_shipped_for(request: Request) -> bool:
-    """Whether a policy may come with ttc for this file: the registry knows it by its size."""
-    from ttc_cli.models.registry import load_registry
-
-    model = request.model
-    if model.entry.sha256 is not None:
-        return True
-    try:
-        size = model.path.stat().st_size if model.path is not None else 0
-    except OSError:
-        return False
-    return any(entry.bytes == size for entry in load_registry().entries.values())
 
 
 def _close_late(work: Future[loading.Loaded]) -> None:
