@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def opened(monkeypatch, tmp_path):
     def open_engine(path, settings, name, planned=None):
         if name == "broken":
             raise EngineError("It broke.")
+        if name == "heavy":
+            time.sleep(0.3)
         script = {"slow": babble, "unsure": lambda ask: f"The final answer is {ask.sample}."}
         engine = Engine(script.get(name, [FOUR]), parallel=8, pause=0.01 * (name == "slow"))
         engine.info = replace(engine.info, model=name)
@@ -194,6 +197,73 @@ def test_a_cascade_is_asked_from_its_first_model_each_time(opened):
     assert all(each.closed for each in opened)
 
 
+def test_a_cascade_whose_larger_model_fails_to_load_still_answers_the_next_question(opened):
+    with ttc.load(cascade=["unsure", "broken"]) as solver:
+        for _ in range(2):
+            result = solver.solve("What is 2+2?", strategy="majority", samples=4)
+            assert result.model == "unsure"
+    assert [each.info.model for each in opened] == ["unsure"] * 2
+    assert all(each.closed for each in opened)
+
+
+def test_a_cascade_that_is_cancelled_while_it_loads_closes_what_comes_and_goes_on(opened):
+    async def work():
+        async with await ttc.aload(cascade=["unsure", "heavy"]) as solver:
+            how = {"strategy": "majority", "samples": 4}
+            task = asyncio.create_task(solver.asolve("What is 2+2?", **how))
+            while not opened[0].closed:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return await solver.asolve("What is 2+2?", **how)
+
+    assert asyncio.run(work()).candidates
+    assert [each.info.model for each in opened].count("unsure") == 2
+    assert all(each.closed for each in opened)
+
+
+def test_questions_to_a_cascade_take_turns(opened):
+    async def work():
+        async with await ttc.aload(cascade=["unsure", "script"]) as solver:
+            how = {"strategy": "majority", "samples": 4}
+            return await asyncio.gather(
+                solver.asolve("What is 2+2?", **how), solver.asolve("What is 3+3?", **how)
+            )
+
+    assert {each.model for each in asyncio.run(work())} == {"script"}
+    assert [each.info.model for each in opened] == ["unsure", "script"] * 2
+
+
+def test_loading_that_is_cancelled_closes_what_comes(opened):
+    async def work():
+        task = asyncio.create_task(ttc.aload("heavy"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    deadline = time.monotonic() + 30
+    while not (opened and opened[0].closed) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [each.closed for each in opened] == [True]
+
+
+def test_models_are_obtained_in_the_callers_thread_or_beside_its_loop(opened, monkeypatch):
+    threads = []
+
+    def obtain(request, confirm):
+        threads.append(threading.current_thread())
+        return request
+
+    monkeypatch.setattr("ttc_cli.solving.choosing.obtain", obtain)
+    ttc.load().close()
+    asyncio.run(ttc.aload()).close()
+    assert threads[0] is threading.main_thread()
+    assert threads[1] is not threading.main_thread()
+
+
 def test_coroutines_do_the_same_and_two_run_beside_each_other(opened):
     async def work():
         async with await ttc.aload() as solver:
@@ -240,8 +310,9 @@ def test_an_interruption_gives_the_best_so_far_and_holds_for_one_search(opened):
 
 def test_what_may_surprise_is_a_warning(opened, monkeypatch):
     monkeypatch.setattr("ttc_cli.solving.verifier_models.warn_of", lambda _, warn: warn("odd"))
-    with pytest.warns(UserWarning, match="odd"):
+    with pytest.warns(UserWarning, match="odd") as warned:
         ttc.load().close()
+    assert warned[0].filename == __file__
 
 
 def test_questions_are_asked_one_by_one_where_a_verifier_has_a_model(opened, monkeypatch):

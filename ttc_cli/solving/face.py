@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from ttc_cli.settings.config import Config
 from ttc_cli.solving import choosing, loading
 from ttc_cli.solving.blocking import wait_for
+from ttc_cli.solving.request import Request
 from ttc_cli.solving.solver import Asking, Solver
 from ttc_cli.types import Problem, Result
 
@@ -76,11 +78,20 @@ def load(model: str | os.PathLike[str] | None = None, **how: Unpack[Loading]) ->
         NetworkError: a download failed, or the server cannot be reached.
         NativeCrash: llama.cpp, as it was built, does not run on this processor.
     """
-    return wait_for(aload(model, **how))
+    return wait_for(_open(_choose(model, how)))  # a Ctrl-C here ends a download
 
 
 async def aload(model: str | os.PathLike[str] | None = None, **how: Unpack[Loading]) -> Solver:
-    """As ``load``."""
+    """As ``load``. A download that is under way when this is cancelled goes on to its end."""
+    return await _open(await asyncio.to_thread(_choose, model, how))
+
+
+async def _open(request: Request) -> Solver:
+    return await Solver.open(request, loading.begin(request))
+
+
+def _choose(model: str | os.PathLike[str] | None, how: Loading) -> Request:
+    """The request that ``load`` makes, its models obtained."""
     given: dict[str, Any] = dict(how)
     if unknown := given.keys() - Loading.__annotations__.keys():
         raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
@@ -91,8 +102,7 @@ async def aload(model: str | os.PathLike[str] | None = None, **how: Unpack[Loadi
     options = choosing.Options(given, Config({}))
     options.validate()
     request = choosing.choose(options, Problem(""), room="", warn=_warn)
-    request = choosing.obtain(request, confirm=None if download else lambda *_: False)
-    return await Solver.open(request, loading.begin(request))
+    return choosing.obtain(request, confirm=None if download else choosing.decline)
 
 
 def solve(
@@ -117,4 +127,4 @@ def solve(
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=4)
+    warnings.warn(message, stacklevel=6)  # the line that called ``load``

@@ -78,16 +78,18 @@ class Solver:
     """Loaded models that answer questions, one or many at once. Made by ``ttc_cli.load``.
 
     Use it as a context manager, or call ``close``: a model holds gigabytes. The methods that begin
-    with ``a`` are coroutines of the same meaning. A solver serves one event loop at a time.
+    with ``a`` are coroutines of the same meaning. A solver serves one event loop at a time;
+    where several models are loaded, it answers one question after the other.
     """
 
     def __init__(self, request: Request, loaded: loading.Loaded) -> None:
         self._request = request
         self._loaded = loaded
         self._comparer = Comparer()
-        self._turn = 0
+        self._turn: int | None = 0
         self._grounds: dict[tuple[int, bool], tuple[Chat, Table, Mapping[str, str]]] = {}
         self._running = 0
+        self._alone = asyncio.Lock()
 
     @classmethod
     async def open(cls, request: Request, work: Future[loading.Loaded]) -> Solver:
@@ -98,13 +100,9 @@ class Solver:
         Raises:
             TtcError: as ``loading.load``.
         """
-        try:
+        with _closing_late(work):
             warm_up(request)
-            loaded = await asyncio.shield(asyncio.wrap_future(work))
-        except BaseException:
-            work.add_done_callback(_close_late)
-            raise
-        return cls(request, loaded)
+            return cls(request, await asyncio.wrap_future(work))
 
     # --- questions from Python
 
@@ -260,12 +258,20 @@ class Solver:
 
     def count_jobs(self, wanted: int | None = None) -> int:
         """Questions that ``answer_many`` answers at once where ``wanted`` are asked for."""
-        if len(self._loaded.engines) > 1 or self._request.larger:
-            # An engine decodes when every run waits for it: one that grows on the generator and
-            # one that asks the verifier's model would wait for each other for ever.
+        if self._takes_one:
             return 1
         parallel = self.info.parallel
         return min(wanted or max(1, parallel // BRANCHES), parallel)
+
+    @property
+    def _takes_one(self) -> bool:
+        """Whether questions must be answered one after the other.
+
+        An engine decodes when every run waits for it: one that grows on the generator and one that
+        asks the verifier's model would wait for each other for ever. In a cascade one run would
+        close the model that another grows on.
+        """
+        return len(self._loaded.engines) > 1 or bool(self._request.larger)
 
     async def answer_many(
         self, requests: Iterable[Request], jobs: int | None = None, *readers: Reader
@@ -337,16 +343,17 @@ class Solver:
     ) -> Result:
         """Answer ``request`` on ``engine``, a share of the generator's, with ``checks`` at once."""
         turns = enumerate(request.in_turn())
-        return await solve_in_turn(
-            request.problem,
-            [partial(self._prepare, own, turn, engine, checks) for turn, own in turns],
-            SearchOptions(
-                request.strategy, request.knobs, request.samples, request.budget, request.seed
-            ),
-            comparer=self._comparer,
-            events=EventStream(list(readers)),
-            stopped=self._loaded.stopped.is_set,
-        )
+        async with self._alone if self._takes_one else contextlib.nullcontext():
+            return await solve_in_turn(
+                request.problem,
+                [partial(self._prepare, own, turn, engine, checks) for turn, own in turns],
+                SearchOptions(
+                    request.strategy, request.knobs, request.samples, request.budget, request.seed
+                ),
+                comparer=self._comparer,
+                events=EventStream(list(readers)),
+                stopped=self._loaded.stopped.is_set,
+            )
 
     async def _prepare(
         self, request: Request, turn: int, engine: Engine | None, checks: int | None
@@ -364,10 +371,10 @@ class Solver:
         loaded = self._loaded
         if turn != self._turn:
             loaded.engine.close()
-            loop = asyncio.get_running_loop()
-            loaded.engine = await loop.run_in_executor(
-                None, lambda: loading.load_models(request.model, request.settings).engine
-            )
+            self._turn = None  # until the next is there: this may be cancelled, or fail
+            work = loading.begin(request)
+            with _closing_late(work):
+                loaded.engine = (await asyncio.wrap_future(work)).engine
             self._turn = turn
         key = turn, request.strategy == "auto"
         if key not in self._grounds:
@@ -414,6 +421,8 @@ class Solver:
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
         """An interruption holds for all that runs now, and for nothing that begins later."""
+        if not self._running:
+            self._alone = asyncio.Lock()  # of this event loop
         self._running += 1
         try:
             yield
@@ -423,6 +432,16 @@ class Solver:
                 self._loaded.stopped.clear()
 
 
-def _close_late(work: Future[loading.Loaded]) -> None:
+@contextlib.contextmanager
+def _closing_late(work: Future[loading.Loaded]) -> Iterator[None]:
+    """Where the wait within ends early, close what ``work`` loads as soon as it is there."""
+    try:
+        yield
+    except BaseException:
+        work.add_done_callback(_close)
+        raise
+
+
+def _close(work: Future[loading.Loaded]) -> None:
     with contextlib.suppress(BaseException):
         work.result().close()
