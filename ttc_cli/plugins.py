@@ -8,12 +8,13 @@ rights of whoever runs ttc. See ``docs/plugins.md``.
 
 from __future__ import annotations
 
+import pkgutil
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from ttc_cli.errors import UsageError
+from ttc_cli.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -57,9 +58,41 @@ def list_plugins(group: str) -> list[Plugin]:
 
 
 def list_names(group: str, own: Collection[str] = ()) -> list[str]:
-    """The names in ``group`` beside ttc's ``own``."""
-    names = dict.fromkeys(each.name for each in list_plugins(group))
-    return [name for name in names if name not in own and _NAME.fullmatch(name)]
+    """The names in ``group``: ttc's ``own``, then those of other packages."""
+    others = (each.name for each in list_plugins(group) if _NAME.fullmatch(each.name))
+    return list(dict.fromkeys((*own, *others)))
+
+
+def find_entry(
+    group: str,
+    name: str,
+    wanted: type[_T],
+    own: Mapping[str, str],
+    guard: Callable[[Plugin, _T], _T],
+    also: Collection[str] = (),
+) -> _T:
+    """The entry of ``group`` that is called ``name``.
+
+    Args:
+        group: where other packages name theirs.
+        name: as the user wrote it.
+        wanted: the class of the entry.
+        own: ttc's entries, by name: where each is. They come first.
+        guard: makes an entry of a plugin safe to use.
+        also: names that a hint offers beside those of entries.
+
+    Raises:
+        UsageError: it is unknown, or another package's and cannot be loaded.
+    """
+    if name in own:
+        entry: _T = pkgutil.resolve_name(own[name])
+        return entry
+    plugin = find_plugin(group, name)
+    if plugin is not None:
+        return guard(plugin, load(plugin, wanted))
+    known = (*also, *list_names(group, own))
+    hint = suggest(name, known, f"Choose one of {', '.join(known)}.")
+    raise UsageError(f"There is no {KINDS[group]} called {name!r}.", hint)
 
 
 def find_plugin(group: str, name: str) -> Plugin | None:

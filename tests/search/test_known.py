@@ -9,19 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.search.trees import search
+from tests.search.trees import STRATEGIES, search
 from ttc_cli.engines.base import Grow, Span
 from ttc_cli.engines.scripted import Reply, ScriptedEngine, babble
 from ttc_cli.events import CandidateEnded, Scored
 from ttc_cli.ledger import Ledger
-from ttc_cli.policy.run import strategies
 from ttc_cli.search.registry import find
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.search.sessions.resumed import KnownSession
 from ttc_cli.search.sessions.thinking import Thinking
 from ttc_cli.types import Budget, Candidate, Finish, Sampling
 
-SAMPLED = [name for name in strategies() if name not in ("auto", "greedy") and not find(name).steps]
+SAMPLED = [name for name in STRATEGIES if name not in ("auto", "greedy") and not find(name).steps]
 
 
 def remember(seen, count):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.search.trees import FREE, QUESTION, search
+from tests.search.trees import FREE, QUESTION, STRATEGIES, search
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
@@ -19,7 +19,7 @@ from ttc_cli.events import (
     Voted,
     Warned,
 )
-from ttc_cli.policy.run import solve, strategies
+from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.search.registry import find
@@ -33,9 +33,7 @@ def says(answer: object, finish: Finish = Finish.STOP, tail: float = -0.5) -> Re
 
 
 WHOLE = [
-    name
-    for name in strategies()
-    if name == "auto" or not (find(name).steps or find(name).continues)
+    name for name in STRATEGIES if name == "auto" or not (find(name).steps or find(name).continues)
 ]
 """Those that grow candidates in one go: what ends early is there when a cap is reached."""
 
@@ -133,7 +131,7 @@ def test_a_free_question_goes_to_the_verifier_and_to_no_vote() -> None:
     assert answer(alone) == "Red apples."
 
 
-@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_candidates_that_state_nothing_never_win(strategy: str) -> None:
     budget = Budget(tokens_per_candidate=30)
     result, _ = think([UNSURE], strategy=strategy, budget=budget, samples=4)
@@ -188,7 +186,7 @@ def test_an_interrupt_gives_the_best_answer_so_far(strategy: str) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    strategy=st.sampled_from(strategies()),
+    strategy=st.sampled_from(STRATEGIES),
     texts=st.lists(st.sampled_from([says(1), says(2), says(3), UNSURE]), min_size=1, max_size=6),
     cap=st.integers(1, 400),
     samples=st.integers(1, 10),

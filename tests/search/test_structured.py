@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.search.test_thinking import END, Thinking
-from tests.search.trees import search
+from tests.search.trees import STRATEGIES, search
 from ttc_cli.answers.validating import conforms
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.samples import Recording
@@ -17,7 +17,7 @@ from ttc_cli.engines.base import Grow
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
-from ttc_cli.policy.run import solve, strategies
+from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.search.sessions.structured import VALUE_ROOM, StructuredSession
@@ -97,7 +97,7 @@ def test_a_value_that_does_not_end_in_time_is_no_answer() -> None:
     assert all(each.tokens == 100 for each in result.candidates)
 
 
-@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_gives_a_conforming_answer(strategy: str) -> None:
     script = [writes('{"n": 4}', "First this.\n\nThen that."), writes("oh", "Well.\n\nHm.")]
     result = fill(script, strategy, samples=4)

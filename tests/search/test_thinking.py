@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.search.trees import QUESTION, search
+from tests.search.trees import QUESTION, STRATEGIES, search
 from ttc_cli.answers import find_thought
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.samples import RecordedQuestion, RecordedSample, Recording
@@ -16,7 +16,6 @@ from ttc_cli.engines.scripted import CHATML, Ask, Reply, ScriptedEngine
 from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
-from ttc_cli.policy.run import strategies
 from ttc_cli.prompts import STOP_THINKING, Chat, build_messages, prompt_key
 from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession
 from ttc_cli.types import AnswerType, Budget, Confidence, Finish, Problem, Result, Sampling
@@ -85,7 +84,7 @@ def test_what_the_model_wrote_is_what_it_would_write_unwatched() -> None:
     assert watched.usage.generator.generated_tokens == candidate.tokens
 
 
-@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_thinks_and_never_answers_from_a_thought(strategy: str) -> None:
     result = think(strategy, samples=4)
     assert answer(result) == "4"
@@ -98,7 +97,7 @@ def test_every_strategy_thinks_and_never_answers_from_a_thought(strategy: str) -
         assert each.answer.text == "4"
 
 
-@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_thought_that_never_ends_is_closed_at_its_cap(strategy: str) -> None:
     def endless(ask: Ask) -> Reply:
         turn = ask.text.rpartition("<|im_start|>assistant\n")[2]
@@ -275,7 +274,7 @@ def test_revisions_think_again_and_do_not_see_old_thoughts() -> None:
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
-    strategy=st.sampled_from(strategies()),
+    strategy=st.sampled_from(STRATEGIES),
     cap=st.integers(1, 500),
     limit=st.integers(2, 90),
     tokens=st.one_of(st.none(), st.integers(0, 60)),

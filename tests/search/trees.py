@@ -7,10 +7,11 @@ import hashlib
 import random
 from dataclasses import fields
 
+from ttc_cli import builtin
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.events import EventStream
-from ttc_cli.policy.run import solve, strategies
+from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.search.registry import find
@@ -18,7 +19,8 @@ from ttc_cli.types import AnswerType, Candidate, Problem, Result
 
 QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
 FREE = Problem("Write a poem about apples.", AnswerType.FREE)
-STEPWISE = [name for name in strategies() if name != "auto" and find(name).steps]
+STRATEGIES = ("auto", *builtin.STRATEGIES)
+STEPWISE = [name for name in builtin.STRATEGIES if find(name).steps]
 
 FOR_STAGE = {field.name for field in fields(Stage)}
 

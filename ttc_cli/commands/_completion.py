@@ -49,7 +49,7 @@ def _list_strategies() -> list[str]:
     from ttc_cli import plugins
     from ttc_cli.builtin import STRATEGIES
 
-    return ["auto", *STRATEGIES, *plugins.list_names(plugins.STRATEGIES, STRATEGIES)]
+    return ["auto", *plugins.list_names(plugins.STRATEGIES, STRATEGIES)]
 
 
 def _list_verifiers() -> list[str]:
@@ -59,7 +59,7 @@ def _list_verifiers() -> list[str]:
     from ttc_cli.models.registry import load_registry
     from ttc_cli.verifiers.confidence import STATISTICS
 
-    names = [*VERIFIERS, *plugins.list_names(plugins.VERIFIERS, VERIFIERS)]
+    names = plugins.list_names(plugins.VERIFIERS, VERIFIERS)
     plain = [name for name in names if name not in ("prm", "probe", "check")]
     entries = load_registry().entries.values()
     models = [f"prm={entry.name}" for entry in entries if entry.kind == "verifier"]

@@ -134,11 +134,6 @@ async def solve(
     return result
 
 
-def strategies() -> tuple[str, ...]:
-    """What ``strategy`` may be."""
-    return ("auto", *registry.names())
-
-
 def count_samples(options: SearchOptions, table: Table) -> int:
     """N, or the cap of ``auto``, under the hard cap; ``max`` goes as far as the hard cap.
 

@@ -18,7 +18,7 @@ class SearchOptions:
     """How to search, whichever model is asked.
 
     Attributes:
-        strategy: ``auto`` or one of ``search.registry.names()``.
+        strategy: ``auto`` or the name of one in ``search.registry``.
         knobs: the strategy's own settings by name, as text.
         samples: the N of a fixed strategy, or the most candidates that ``auto`` draws. None: the
             cap of the level in the stage's table. ``budget.max_samples`` holds beside it.

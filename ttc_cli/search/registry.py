@@ -7,9 +7,8 @@ imported when it is asked for.
 from __future__ import annotations
 
 import functools
-import pkgutil
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -22,33 +21,19 @@ from ttc_cli.search.context import SearchContext, SearchOutcome, Strategy, Strat
 from ttc_cli.search.sample import count_pool
 
 
-def names() -> tuple[str, ...]:
-    """Every strategy's name, those of other packages last."""
-    return (*STRATEGIES, *plugins.list_names(plugins.STRATEGIES, STRATEGIES))
-
-
 def find(name: str) -> StrategyEntry:
     """The strategy called ``name``.
 
     Raises:
         UsageError: it is unknown, or another package's and cannot be loaded.
     """
-    if name in STRATEGIES:
-        entry: StrategyEntry = pkgutil.resolve_name(STRATEGIES[name])
-        return entry
-    plugin = plugins.find_plugin(plugins.STRATEGIES, name)
-    if plugin is not None:
-        entry = plugins.load(plugin, StrategyEntry)
-        return replace(entry, run=_guard(entry.run, str(plugin)))
-    known = ("auto", *names())
-    hint = suggest(name, known, f"Choose one of {', '.join(known)}.")
-    raise UsageError(f"There is no strategy called {name!r}.", hint)
+    return plugins.find_entry(
+        plugins.STRATEGIES, name, StrategyEntry, STRATEGIES, _guard, also=("auto",)
+    )
 
 
-def _guard(
-    run: Callable[..., Awaitable[SearchOutcome]], owner: str
-) -> Callable[..., Awaitable[SearchOutcome]]:
-    """``run``, of another package, with a vote over its pool in place of an error of its own.
+def _guard(plugin: plugins.Plugin, entry: StrategyEntry) -> StrategyEntry:
+    """``entry`` with a vote over its pool in place of an error of its package.
 
     Raises (when run):
         TtcError: it raised one, or it failed before any candidate of ``context.pool`` answered.
@@ -56,13 +41,13 @@ def _guard(
 
     async def run_guarded(context: SearchContext, **knobs: Any) -> SearchOutcome:
         try:
-            outcome = await run(context, **knobs)
+            outcome = await entry.run(context, **knobs)
             if not isinstance(outcome, SearchOutcome):
                 raise TypeError(f"it returned {type(outcome).__name__}, not SearchOutcome")
         except TtcError:
             raise
         except Exception as error:  # whatever another's code does
-            message = f"{owner} failed: {type(error).__name__}: {error}"
+            message = f"{plugin} failed: {type(error).__name__}: {error}"
             if not context.pool.answered:
                 raise TtcError(message, "use another --strategy, or tell its author") from error
             context.events.emit(Warned(f"{message}; going by the vote of what it had grown."))
@@ -70,7 +55,7 @@ def _guard(
             return conclude_by_vote(context, classes, "the strategy failed")
         return outcome
 
-    return run_guarded
+    return replace(entry, run=run_guarded)
 
 
 def prepare(entry: StrategyEntry, given: Mapping[str, str]) -> Strategy:

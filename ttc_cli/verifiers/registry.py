@@ -7,7 +7,6 @@ imported when it is asked for.
 from __future__ import annotations
 
 import contextlib
-import pkgutil
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from dataclasses import dataclass, replace
 from ttc_cli import plugins
 from ttc_cli.builtin import VERIFIERS
 from ttc_cli.engines.base import Session
-from ttc_cli.errors import TtcError, UsageError, suggest
+from ttc_cli.errors import TtcError, UsageError
 from ttc_cli.types import Problem, Score
 from ttc_cli.verifiers.base import (
     Leaf,
@@ -37,11 +36,6 @@ class Spec:
     weight: float = 1.0
 
 
-def names() -> tuple[str, ...]:
-    """Every verifier's name, those of other packages last."""
-    return (*VERIFIERS, *plugins.list_names(plugins.VERIFIERS, VERIFIERS))
-
-
 def entries(warn: Callable[[str], None] = lambda text: None) -> tuple[VerifierEntry, ...]:
     """Every verifier; ``warn`` is told of those of other packages that cannot be loaded."""
     others = plugins.load_all(plugins.VERIFIERS, VerifierEntry, VERIFIERS, warn)
@@ -54,15 +48,7 @@ def find(name: str) -> VerifierEntry:
     Raises:
         UsageError: it is unknown, or another package's and cannot be loaded.
     """
-    if name in VERIFIERS:
-        entry: VerifierEntry = pkgutil.resolve_name(VERIFIERS[name])
-        return entry
-    plugin = plugins.find_plugin(plugins.VERIFIERS, name)
-    if plugin is not None:
-        return _guard(plugin, plugins.load(plugin, VerifierEntry))
-    known = names()
-    hint = suggest(name, known, f"Choose one of {', '.join(known)}.")
-    raise UsageError(f"There is no verifier called {name!r}.", hint)
+    return plugins.find_entry(plugins.VERIFIERS, name, VerifierEntry, VERIFIERS, _guard)
 
 
 def _guard(plugin: plugins.Plugin, entry: VerifierEntry) -> VerifierEntry:
