@@ -439,35 +439,6 @@ def test_the_shipped_table_is_the_documented_one() -> None:
         assert line in documented
 
 
-@pytest.mark.parametrize("strategy", ["beam", "particle", "revise", "majority"])
-def test_a_table_may_give_later_waves_to_another_strategy(strategy: str) -> None:
-    table = replace(SHIPPED, waves=dict.fromkeys(range(1, 6), strategy))
-    texts = [says(1), says(2), says(3), says(4), *[says(4)] * 12]
-    result, seen = think(texts, table=table)
-    assert result.answer is not None
-    assert result.answer.text == "4"
-    waves = [each.strategy for each in seen if isinstance(each, WaveStarted)]
-    assert waves[0] == "sample"
-    numbers = [each.wave for each in seen if isinstance(each, WaveStarted)]
-    assert numbers == sorted(set(numbers))
-    assert all(each.wave > 0 for each in result.candidates if each.id > 3)
-    assert f"by {strategy} (difficulty" in reasons(seen, "wave")[1]
-    assert sum(each.tokens for each in result.candidates) == result.usage.generated_tokens
-    assert len({each.id for each in result.candidates}) == len(result.candidates) > 4
-    finished = [each for each in result.candidates if each.finish is Finish.STOP]
-    assert len(finished) <= 16
-    if strategy == "beam":
-        assert any(each.steps for each in finished)
-
-
-def test_a_later_wave_stays_within_the_caps() -> None:
-    table = replace(SHIPPED, waves=dict.fromkeys(range(1, 6), "beam"))
-    texts = [says(each, words=60) for each in range(16)]
-    result, _ = think(texts, table=table, budget=Budget(max_tokens=500))
-    assert result.usage.generated_tokens <= 500 + 3
-    assert "token cap of 500 reached" in result.stop_reason
-
-
 def test_a_dearer_candidate_settles_sooner_and_is_asked_for_less_often() -> None:
     row = SHIPPED.row("normal")
     assert SHIPPED.at_price(1.0).row("normal") == row

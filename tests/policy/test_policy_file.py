@@ -36,7 +36,6 @@ POLICY = Policy(
         SHIPPED,
         name="maths",
         belief=BELIEF,
-        waves={4: "beam"},
         sureness=0.5,
         slip=0.3,
         frontier=((0.01, SHIPPED.row("quick")), (0.001, SHIPPED.row("deep"))),
@@ -52,6 +51,15 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     POLICY.save(path)
     assert load_policy(path) == POLICY
     assert [each.name for each in path.parent.iterdir()] == ["maths.json"]
+
+
+def test_a_policy_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "maths.json"
+    POLICY.save(path)
+    raw = json.loads(path.read_text())
+    raw["table"]["waves"] = {}  # which every saved policy had once
+    path.write_text(json.dumps(raw))
+    assert load_policy(path) == POLICY
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,9 @@ from ttc_cli.policy.stopping import (
     settle,
 )
 from ttc_cli.policy.table import BudgetRow, Table
-from ttc_cli.search import registry
 from ttc_cli.search.checked import grow_until_passed
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
-from ttc_cli.search.context import Pool, SearchContext, SearchOutcome, StrategyEntry
+from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
 from ttc_cli.search.mending import begin_at_slip, work_out_sums
 from ttc_cli.search.sample import (
     Keep,
@@ -87,7 +86,7 @@ class _Run:
         if self._knows_kind():
             reason += f", by the policy {self.table.name}"
         while True:
-            await self._grow(size, reason)
+            await self._sample("sample", size, reason, self._watch, keep=self._may_be_mended)
             await self._mend()
             stop = self._find_reason_to_stop()
             if stop is not None:
@@ -134,15 +133,6 @@ class _Run:
             keep=keep,
         )
 
-    async def _grow(self, size: int, reason: str) -> None:
-        strategy = self._choose_strategy()
-        if strategy is None:
-            await self._sample("sample", size, reason, self._watch, keep=self._may_be_mended)
-            return
-        difficulty = self._estimate().difficulty
-        self._decide("wave", f"{reason}, by {strategy.name} (difficulty {difficulty})")
-        await self._run(strategy, size)
-
     async def _mend(self) -> None:
         """Continue those that wrote a wrong sum from there, with the right number in its place.
 
@@ -180,26 +170,6 @@ class _Run:
         """Free the branch of candidate ``id`` unless a verifier may read on from it."""
         if not self.context.reads_branches:
             self.context.free(id)
-
-    async def _run(self, strategy: StrategyEntry, size: int) -> None:
-        """Let ``strategy`` add to the pool; its waves count on from those before."""
-        known = set(self.pool.leaves)
-        run = registry.prepare(strategy, {})
-        await run(replace(self.context, samples=size, first_wave=self.pool.waves))
-        for id in set(self.pool.leaves) - known:
-            await self._work_out_sums(id)
-        self.classes = await show_vote(self.context, self._weigh())
-
-    def _choose_strategy(self) -> StrategyEntry | None:
-        """What the table says for questions this hard; None: independent candidates."""
-        if not self.pool.leaves:
-            return None
-        name = self.table.waves.get(self._estimate().difficulty)
-        if name is None:
-            return None
-        entry = registry.find(name)
-        guided = any(each.grades_steps for each in self.context.verifiers)
-        return entry if guided or not entry.steps else None
 
     async def _watch(self, wave: Wave, ended: Candidate) -> None:
         """Look at a candidate that ended: is the matter settled, is a sibling running away?"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.estimate import FEATURES, Belief
@@ -52,9 +52,6 @@ class Table:
         mend: whether candidates with a wrong sum are drawn on from it with the right number.
         runaway: siblings may grow to this many times the longest answered candidate.
         runaway_floor: tokens below which no candidate counts as a runaway.
-        waves: the strategy of the waves after the probe, by predicted difficulty; bins that are
-            not named draw independent candidates, which is the only thing that was measured to
-            pay so far.
         belief: the calibrated estimate; with it, estimates may be called probabilities.
         frontier: calibrated rows by what a candidate must be worth, dearest first, each where it
             differs from the one before: the row of a level is the one at its ``WORTH``.
@@ -69,7 +66,6 @@ class Table:
     mend: bool = True
     runaway: float = 2.0
     runaway_floor: int = 128
-    waves: Mapping[int, str] = field(default_factory=dict)
     belief: Belief | None = None
     frontier: tuple[tuple[float, BudgetRow], ...] = ()
 

@@ -48,8 +48,7 @@ class SearchContext:
     adaptive one; ``parallel`` is how many branches the engine grows at once. ``chat`` words what
     is said to the model after its turn; None where a search never does. ``overlaps``: scoring
     beside growing is faster than after it, as it is on two processors. ``pool`` holds the
-    candidates of the run, which a strategy adds to. ``first_wave`` is added to the number of each
-    wave, where others came before those of this strategy.
+    candidates of the run, which a strategy adds to.
     """
 
     problem: Problem
@@ -64,7 +63,6 @@ class SearchContext:
     parallel: int
     chat: Chat | None = None
     pool: Pool = field(default_factory=Pool)
-    first_wave: int = 0
     overlaps: bool = False
 
     @property
@@ -79,7 +77,6 @@ class SearchContext:
 
     def begin_wave(self, number: int, strategy: str, samples: int, reason: str) -> None:
         """Show that a wave begins: its number, from 0, and the reason in words."""
-        number += self.first_wave
         self.pool.waves = max(self.pool.waves, number + 1)
         self.events.emit(WaveStarted(number, strategy, samples, reason))
 

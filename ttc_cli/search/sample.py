@@ -143,7 +143,7 @@ async def sample_wave(
     Raises:
         EngineError: the engine failed before any candidate of the run had ended.
     """
-    pool, wave = context.pool, wave + context.first_wave
+    pool = context.pool
     granted = context.ledger.admit(count)
     if granted < count:
         pool.halted = context.ledger.exhausted() or "sample cap reached"

@@ -139,7 +139,6 @@ class Tree:
         if not granted and count:
             self.pool.halted = self.context.ledger.exhausted() or "sample cap reached"
         session = self.context.session
-        wave += self.context.first_wave
         return [self._start(branch, wave) for branch in session.fork(session.root, granted)]
 
     def fork(
@@ -161,7 +160,7 @@ class Tree:
         if steps < len(partial.steps):
             origin = partial.boundaries[steps - 1] if steps else self.context.session.root
         made = []
-        wave = partial.wave if wave is None else wave + self.context.first_wave
+        wave = partial.wave if wave is None else wave
         for branch in self.context.session.fork(origin, count):
             child = self._start(branch, wave, partial.id, steps)
             child.steps = partial.steps[:steps]
