@@ -96,10 +96,14 @@ def test_json_is_printed_as_the_value_alone(solve):
     assert "4 of 4 candidates agree" in err.splitlines()[-1]
 
 
-def test_json_is_indented_on_a_terminal(solve, monkeypatch):
+def test_json_is_indented_on_a_terminal_and_so_is_its_replay(solve, monkeypatch, capsys):
+    monkeypatch.setenv("TTC_KEEP_RUNS", "yes")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    indented = '{\n  "a": "é\\u001b[31m"\n}\n'
     _, out, _, _ = solve("Now.", "--answer-type", "json", "-q", texts=[r'{"a": "é\u001b[31m"}'])
-    assert out == '{\n  "a": "é\\u001b[31m"\n}\n'
+    assert out == indented
+    assert main(["replay", "last", "--speed", "0"]) == 0
+    assert capsys.readouterr().out == indented
 
 
 @pytest.mark.parametrize("as_file", [True, False])

@@ -1,6 +1,7 @@
 """``ttc models …`` as the user meets it: what goes to stdout, what to stderr, the exit code."""
 
 import hashlib
+import io
 import json
 import subprocess
 from collections.abc import Callable
@@ -104,6 +105,19 @@ def test_add_knows_the_formats_of_verifiers(tiny: Path, capsys: Capture) -> None
     assert "no verifier format 'vibes'" in err
     assert "choose one of rlhflow, math-shepherd, versaprm" in err
     assert main([*add, "versaprm"]) == 0
+
+
+@pytest.mark.parametrize("command", [["rm", "tiny"], ["prune"]])
+def test_a_no_deletes_nothing_and_is_no_failure(
+    tiny: Path, command: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = records.folder_of("tiny") / "x.part"
+    part.write_bytes(b"123")
+    monkeypatch.setattr("ttc_cli.commands._files.is_somebody_there", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert main(["models", *command]) == 0
+    assert capsys.readouterr().err.endswith("? [y/N] Nothing was deleted.\n")
+    assert part.is_file()
 
 
 def test_rm_wants_a_yes(tiny: Path, capsys: Capture) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ttc_cli.errors import UsageError
+from ttc_cli.output import Output
 from ttc_cli.paths import write_whole
 from ttc_cli.sanitise import clean
 
@@ -45,7 +46,7 @@ def ask(question: str, *, default: bool) -> bool:
 
 
 def may_delete(what: str, *, yes: bool) -> bool:
-    """Whether the user agrees to delete ``what``, with ``--yes`` or when asked.
+    """Whether the user agrees to delete ``what``, with ``--yes`` or when asked; a no is confirmed.
 
     Raises:
         UsageError: neither was possible.
@@ -54,4 +55,7 @@ def may_delete(what: str, *, yes: bool) -> bool:
         raise UsageError(
             f"This would delete {what}, and there is no terminal to ask on.", "repeat it with --yes"
         )
-    return yes or ask(f"Delete {what}?", default=False)
+    agreed = yes or ask(f"Delete {what}?", default=False)
+    if not agreed:
+        Output().say("Nothing was deleted.")
+    return agreed

@@ -152,7 +152,7 @@ def remove(model: Name, yes: flags.Sure = False) -> None:
         raise ModelMissing(f"{known.name} is not on this machine.", "ttc models list")
     size = cleaning.measure(folder) if folder.is_dir() else 0
     if not may_delete(f"{known.name} ({format_bytes(size)})", yes=yes):
-        raise typer.Abort
+        return
     record = records.read_record(folder)
     if folder.is_dir():
         cleaning.remove(known.name)
@@ -283,10 +283,8 @@ def prune(
         return
     if dry_run:
         return
-    total = format_bytes(sum(leftover.bytes for leftover in leftovers))
-    if not may_delete(total, yes=yes):
-        raise typer.Abort
-    out.say(f"Freed {format_bytes(cleaning.prune(leftovers))}.")
+    if may_delete(format_bytes(sum(leftover.bytes for leftover in leftovers)), yes=yes):
+        out.say(f"Freed {format_bytes(cleaning.prune(leftovers))}.")
 
 
 @app.command(

@@ -20,7 +20,7 @@ from ttc_cli.output import Output, print_error, use_color
 from ttc_cli.runs.playback import Playback, smooth
 from ttc_cli.runs.run import Run, Timed
 from ttc_cli.settings.config import load_config
-from ttc_cli.solving.running import choose_view
+from ttc_cli.solving.running import choose_view, word_answer
 from ttc_cli.views import plain
 
 EPILOG = show_examples(
@@ -119,8 +119,7 @@ def _answer(run: Run, timed: Sequence[Timed], out: Output, *, whole: bool, why: 
         return NoAnswer.exit_code
     result = ends[-1]
     if result.answer is not None:
-        text = (result.solution or result.answer.text) if whole else result.answer.text
-        out.answer(text)
+        out.answer(word_answer(result, whole=whole))
     if why:
         decisions = [each.event for each in timed if isinstance(each.event, Decided)]
         out.say(plain.explain(result, decisions))

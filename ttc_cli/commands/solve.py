@@ -201,7 +201,7 @@ def _answer(
             label, text = request.label, request.problem.text
             out.document(jsonl.result_json(result, question=text, model=label, seed=request.seed))
         elif not given["as_jsonl"] and _is_answer(result, given["min_score"]):
-            out.answer(_text(result, whole=given["solution"]))
+            out.answer(running.word_answer(result, whole=given["solution"]))
         if given["verbose"]:
             out.say(plain.best_path(result))
         if given["explain"]:
@@ -274,17 +274,6 @@ def _score(result: Result) -> float:
 
 def _is_answer(result: Result, min_score: float | None) -> bool:
     return result.answer is not None and (min_score is None or _score(result) >= min_score)
-
-
-def _text(result: Result, *, whole: bool) -> str:
-    assert result.answer is not None
-    if whole:
-        return result.solution or result.answer.text
-    if result.answer.type is AnswerType.JSON and sys.stdout.isatty():
-        from ttc_cli.answers.structured import indent_json
-
-        return indent_json(result.answer.text)
-    return result.answer.text
 
 
 def _judge(result: Result, min_score: float | None, *, held: bool = False) -> int:

@@ -14,6 +14,7 @@ from ttc_cli.output import Output, use_color
 from ttc_cli.signals import Interruption
 from ttc_cli.solving import loading
 from ttc_cli.solving.request import Request
+from ttc_cli.types import AnswerType
 
 if TYPE_CHECKING:
     from ttc_cli.events import Event
@@ -31,6 +32,21 @@ def choose_view(view: str, quiet: bool) -> str:
     if view == "auto":
         return "tree" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
     return view
+
+
+def word_answer(result: Result, *, whole: bool) -> str:
+    """The answer of ``result``, which has one, for stdout: JSON indented on a terminal.
+
+    ``whole`` is the solution that states it.
+    """
+    assert result.answer is not None
+    if whole:
+        return result.solution or result.answer.text
+    if result.answer.type is AnswerType.JSON and sys.stdout.isatty():
+        from ttc_cli.answers.structured import indent_json
+
+        return indent_json(result.answer.text)
+    return result.answer.text
 
 
 def run(
