@@ -2,7 +2,7 @@
 
 From the pool alone:
 
-* the real ``auto`` is run on ``engines/recorded`` over resampled orders at many settings (how much
+* the real ``auto`` is run on ``bench.recorded`` over resampled orders at many settings (how much
   a sure ending weighs, the first wave, when to stop, what a candidate must gain), and the best for
   what a level's candidate must be worth is its row;
 * the *belief*: P(the leader is right | the vote), by logistic regression on votes of all sizes;

@@ -28,6 +28,7 @@ from ttc_cli.bench.samples import (
     row_key,
 )
 from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Then, Until
+from ttc_cli.engines.branches import BranchedSession, GrowthStream
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.ledger import Ledger
@@ -108,31 +109,48 @@ class RecordedEngine:
 
 @dataclass(slots=True, eq=False)
 class _Run:
-    """A request under way: ``end`` is where it stops, ``grown`` where it is."""
+    """A request under way or over: ``end`` is where it stops, ``grown`` where it is."""
 
     request: Grow
     sample: RecordedSample
     end: int
-    outbox: deque[Growth]
+    ended: deque[Growth]
     grown: int = 0
+    finish: Finish | None = None
 
     @property
     def whole(self) -> bool:
         """Whether it has grown as far as was recorded."""
         return self.grown >= self.sample.tokens
 
-    def growth(self, finish: Finish) -> Growth:
-        return Growth(
-            self.request.branch,
-            self.request.label,
-            self.sample.text_until(self.grown),
-            self.grown,
-            finish,
-            self.sample.confidence if self.whole else None,
+    def close(self, finish: Finish) -> None:
+        """Report how it ended."""
+        self.finish = finish
+        self.ended.append(
+            Growth(
+                self.request.branch,
+                self.request.label,
+                self.sample.text_until(self.grown),
+                self.grown,
+                finish,
+                self.sample.confidence if self.whole else None,
+            )
         )
 
 
-class RecordedSession:
+@dataclass(slots=True)
+class _Place:
+    """Where a branch stands: at the prompt, behind ``run``, or before what ``mend`` holds.
+
+    ``written`` is what is left of a candidate that was cut, before its correction is added.
+    """
+
+    run: _Run | None = None
+    mend: RecordedMend | None = None
+    written: str | None = None
+
+
+class RecordedSession(BranchedSession[_Place]):
     """One recorded question and the candidates that were taken from it."""
 
     def __init__(
@@ -142,20 +160,13 @@ class RecordedSession:
         meter: Meter,
         observe: Callable[[Grew], None] | None,
     ) -> None:
+        super().__init__(meter, _Place())
         self._engine = engine
         self._question = question
-        self.meter = meter
-        self.root = Branch(0)
         self._observe = observe
-        self._count = 1
-        self._fresh: set[Branch] = {self.root}
-        self._grown: dict[Branch, _Run] = {}
-        self._cut: dict[Branch, tuple[str, RecordedMend]] = {}
-        self._mended: dict[Branch, RecordedMend] = {}
         self._untaken = sorted(question.samples, key=lambda sample: sample.index)
         self._live: list[_Run] = []
         self._queue: deque[_Run] = deque()
-        self._closed = False
         self._charge_reading(Role.GENERATOR, question.prompt_tokens)
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
@@ -164,14 +175,13 @@ class RecordedSession:
         Raises:
             UsageError: nothing was recorded for it.
         """
-        written, mend = self._cut.get(branch, ("", None))
-        if mend is None or written + "".join(span.text for span in text) != mend.written:
+        place, added = self._path(branch), "".join(span.text for span in text)
+        mend, written = place.mend, place.written
+        if mend is None or written is None or written + added != mend.written:
             raise UsageError(
                 "A recorded pool holds whole candidates: nothing can be added to them."
             )
-        (begun,) = self._new(1)
-        self._mended[begun] = mend
-        return begun
+        return self._keep(_Place(mend=mend))
 
     async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
         """The recorded states, of the prompt and of whole candidates, charged a token each.
@@ -188,7 +198,7 @@ class RecordedSession:
         found: list[tuple[float, ...]] = []
         reused = 0
         for branch in branches:
-            run = self._grown.get(branch)
+            run = self._path(branch).run
             state = run.sample.state if run is not None else self._question.state
             if run is not None and not run.whole:
                 found.append(())
@@ -204,12 +214,8 @@ class RecordedSession:
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches at ``branch``; those of a grown one can be scored, not grown."""
-        branches = self._new(count)
-        if branch in self._grown:
-            self._grown.update(dict.fromkeys(branches, self._grown[branch]))
-        else:
-            self._fresh.update(branches)
-        return branches
+        place = self._path(branch)
+        return [self._keep(replace(place)) for _ in range(count)]
 
     def cut(self, branch: Branch, mark: str) -> Branch:
         """A whole candidate can be cut where it was mended, and nowhere else.
@@ -217,19 +223,12 @@ class RecordedSession:
         Raises:
             UsageError: nothing was recorded that goes on from there.
         """
-        run = self._grown.get(branch)
+        run = self._path(branch).run
         mend = run.sample.mended if run is not None and run.whole else None
         written = run.sample.text.removesuffix(mark) if run is not None else ""
         if mend is None or not mark or not mend.written.startswith(written):
             raise UsageError("A recorded pool holds whole candidates: none can be cut.")
-        (shorter,) = self._new(1)
-        self._cut[shorter] = (written, mend)
-        return shorter
-
-    def _new(self, count: int) -> list[Branch]:
-        branches = [Branch(self._count + i) for i in range(count)]
-        self._count += count
-        return branches
+        return self._keep(_Place(mend=mend, written=written))
 
     def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Serve one untaken sample a request.
@@ -238,7 +237,7 @@ class RecordedSession:
             UsageError: the recording cannot answer this truthfully: other sampling, a token limit
                 beyond the recorded one, a step, a branch that has grown, or no sample left.
         """
-        return _Growths(self, requests, then)
+        return GrowthStream(requests, then, self._submit, self._advance, self.cancel)
 
     def cancel(self, branches: Iterable[Branch]) -> None:
         """Stop these now, charged for what they had grown."""
@@ -267,7 +266,7 @@ class RecordedSession:
         found: list[RecordedScore | None] = []
         reused = 0
         for row in rows:
-            run = self._grown.get(row.branch)
+            run = self._path(row.branch).run
             score = run.sample.scores.get(row_key(row)) if run else None
             if run is None or score is None:
                 raise EngineError(
@@ -283,32 +282,21 @@ class RecordedSession:
 
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these; growing ones are cancelled first."""
-        gone = set(branches)
+        gone = set(branches) - {self.root}
         self.cancel(gone)
-        self._fresh -= gone
         for branch in gone:
-            self._grown.pop(branch, None)
-            self._cut.pop(branch, None)
-            self._mended.pop(branch, None)
+            self._paths.pop(branch, None)
 
-    async def close(self) -> None:
-        """Drop everything. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._end(self._running())
-            self._engine.forget(self)
+    async def _leave(self) -> None:
+        self._end(self._running())
+        self._engine.forget(self)
 
-    async def __aenter__(self) -> RecordedSession:
-        return self
+    async def _advance(self, ended: deque[Growth]) -> None:
+        await asyncio.sleep(0)
+        while not ended:
+            self._step()
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    def abandon(self, outbox: deque[Growth]) -> None:
-        """Cancel every run that reports to ``outbox``, because nobody reads it any more."""
-        self._end([run for run in self._running() if run.outbox is outbox])
-
-    def advance(self) -> None:
+    def _step(self) -> None:
         """Decode until at least one run ends: or one step."""
         if self._engine.interrupted or self._closed:
             self._end(self._running())
@@ -334,45 +322,43 @@ class RecordedSession:
         for run in [run for run in self._live if run.grown >= run.end]:
             self._end([run], run.sample.finish if run.whole else Finish.LENGTH)
 
-    def submit(self, requests: Sequence[Grow], outbox: deque[Growth]) -> int:
-        """Take a sample for each of ``requests``; they report to ``outbox``. Their number."""
-        for request in requests:
-            self._check(request)
+    def _submit(self, requests: Sequence[Grow], ended: deque[Growth]) -> list[_Run]:
+        """Take a sample for each of ``requests``; they report to ``ended``."""
+        places = [self._check(request) for request in requests]
         if len({request.branch for request in requests}) < len(requests):
             raise UsageError("A branch can only grow once at a time.")
-        fresh = [request for request in requests if request.branch not in self._mended]
+        fresh = sum(place.mend is None for place in places)
         held, left = len(self._question.samples), len(self._untaken)
-        if len(fresh) > left:
+        if fresh > left:
             raise UsageError(
                 f"The pool holds {held} samples of this question and "
-                f"{held - left if left else 'all'} are taken; {len(fresh)} more were asked for.",
+                f"{held - left if left else 'all'} are taken; {fresh} more were asked for.",
                 hint="ttc bench DATA --samples N draws more.",
             )
         runs = []
-        for request in requests:
-            mend = self._mended.pop(request.branch, None)
-            if mend is not None:
-                self._charge_reading(Role.GENERATOR, mend.read)
-                sample = mend.sample
+        for request, place in zip(requests, places, strict=True):
+            if place.mend is not None:
+                self._charge_reading(Role.GENERATOR, place.mend.read)
+                sample = place.mend.sample
             else:
                 order = f"{self._engine.trajectory}:{self._question.key}"
                 draw = random.Random(f"{order}:{request.seed}")
                 sample = self._untaken.pop(draw.randrange(len(self._untaken)))
-            run = _Run(request, sample, min(request.max_tokens, sample.tokens), outbox)
-            self._fresh.discard(request.branch)
-            self._grown[request.branch] = run
-            runs.append(run)
+            place.run = _Run(request, sample, min(request.max_tokens, sample.tokens), ended)
+            place.mend = None
+            runs.append(place.run)
         self._queue.extend(runs)
-        return len(runs)
+        return runs
 
-    def _check(self, request: Grow) -> None:
+    def _check(self, request: Grow) -> _Place:
+        """Where the branch of ``request`` stands, if it can be served."""
         recording = self._engine.recording
         if request.until is Until.STEP:
             raise UsageError("A recorded pool holds whole candidates, not steps.")
         if request.grammar is not None:
             raise UsageError("A recorded pool holds what was drawn freely, not under a schema.")
-        mended = request.branch in self._mended
-        if not mended and (request.branch not in self._fresh or request.branch is self.root):
+        place = self._path(request.branch)
+        if place.run is not None or place.written is not None or request.branch is self.root:
             raise UsageError("A recorded pool can grow a fork of the prompt once, nothing else.")
         if request.sampling != recording.sampling:
             raise UsageError(
@@ -383,6 +369,7 @@ class RecordedSession:
                 f"The pool was drawn with at most {recording.max_tokens} tokens a candidate; "
                 f"{request.max_tokens} cannot be served from it.",
             )
+        return place
 
     def _charge_reading(self, role: Role, tokens: int, reused: int = 0) -> None:
         self.meter.charge(
@@ -402,7 +389,7 @@ class RecordedSession:
                 self._live.remove(run)
             else:
                 self._queue.remove(run)
-            run.outbox.append(run.growth(finish))
+            run.close(finish)
 
     def _report(self, steps: int) -> None:
         if self._observe is None:
@@ -416,41 +403,6 @@ class RecordedSession:
         used = self._question.prompt_tokens + sum(run.grown + steps for run in self._live)
         info = self._engine.info
         self._observe(Grew(texts, len(self._live), len(self._queue), used, info.context))
-
-
-class _Growths(AsyncIterator[Growth]):
-    """The iterator of one ``grow``. Dropping it, closing it or leaving it cancels the rest."""
-
-    _left = 0
-
-    def __init__(
-        self, session: RecordedSession, requests: Sequence[Grow], then: Then | None
-    ) -> None:
-        self._session = session
-        self._then = then
-        self._outbox: deque[Growth] = deque()
-        self._left = session.submit(requests, self._outbox)
-
-    async def __anext__(self) -> Growth:
-        await asyncio.sleep(0)
-        if not self._left:
-            raise StopAsyncIteration
-        while not self._outbox:
-            self._session.advance()
-        self._left -= 1
-        growth = self._outbox.popleft()
-        if self._then is not None:
-            self._left += self._session.submit(self._then(growth), self._outbox)
-        return growth
-
-    async def aclose(self) -> None:
-        """Cancel what still grows."""
-        self._left = 0
-        self._session.abandon(self._outbox)
-
-    def __del__(self) -> None:
-        if self._left:
-            self._session.abandon(self._outbox)
 
 
 def _uncapped(meter: Meter) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
-from ttc_cli.engines.branches import BranchedSession
+from ttc_cli.engines.branches import BranchedSession, GrowthStream
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.constraint import write_grammar
 from ttc_cli.engines.llamacpp.jobs import Account, Growing, Scoring, StateReading
@@ -47,9 +46,9 @@ class LlamaCppSession(BranchedSession[Node]):
 
     def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Grow all of ``requests``; iterate over the result to let it happen."""
-        return _GrowthStream(self, requests, then)
+        return GrowthStream(requests, then, self._submit, self._wait_for, self.cancel)
 
-    def submit(self, requests: Sequence[Grow], ended: deque[Growth]) -> list[Growing]:
+    def _submit(self, requests: Sequence[Grow], ended: deque[Growth]) -> list[Growing]:
         """Queue ``requests``; their growths go to ``ended``."""
         self._check_open()
         jobs: dict[Branch, Growing] = {}
@@ -94,7 +93,7 @@ class LlamaCppSession(BranchedSession[Node]):
             for row in rows
         ]
         self._runner.apply(lambda: self._decoder.scorings.extend(scorings))
-        await self.wait(lambda: all(s.value is not None for s in scorings))
+        await self._wait(lambda: all(s.value is not None for s in scorings))
         return [scoring.value or () for scoring in scorings]
 
     async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
@@ -102,7 +101,7 @@ class LlamaCppSession(BranchedSession[Node]):
         self._check_open()
         states = [StateReading(self._account, self._path(branch)) for branch in branches]
         self._runner.apply(lambda: self._decoder.states.extend(states))
-        await self.wait(lambda: all(s.value is not None for s in states))
+        await self._wait(lambda: all(s.value is not None for s in states))
         return [state.value or () for state in states]
 
     def drop(self, branches: Iterable[Branch]) -> None:
@@ -125,39 +124,13 @@ class LlamaCppSession(BranchedSession[Node]):
         self._runner.apply(lambda: decoder.leave(account))
         self._runner.leave(account)
 
-    async def wait(self, ready: Callable[[], bool]) -> None:
+    async def _wait_for(self, ended: deque[Growth]) -> None:
+        await self._wait(lambda: bool(ended))
+
+    async def _wait(self, ready: Callable[[], bool]) -> None:
         """Let the engine step until ``ready``."""
         await self._runner.wait(self._account, ready)
 
     def _running(self, branches: Iterable[Branch]) -> list[Growing]:
         jobs = (self._jobs.get(branch) for branch in branches)
         return [job for job in jobs if job is not None and job.finish is None]
-
-
-class _GrowthStream(AsyncIterator[Growth]):
-    """Yields growths as they end; left early, it cancels the rest."""
-
-    def __init__(
-        self, session: LlamaCppSession, requests: Sequence[Grow], then: Then | None
-    ) -> None:
-        self._session = session
-        self._then = then
-        self._ended: deque[Growth] = deque()
-        self._jobs = session.submit(requests, self._ended)
-
-    async def __anext__(self) -> Growth:
-        if not self._ended and all(job.finish is not None for job in self._jobs):
-            raise StopAsyncIteration
-        await self._session.wait(lambda: bool(self._ended))
-        growth = self._ended.popleft()
-        if self._then is not None:
-            self._jobs += self._session.submit(self._then(growth), self._ended)
-        return growth
-
-    async def aclose(self) -> None:
-        """Cancel what still grows."""
-        self._session.cancel([job.request.branch for job in self._jobs])
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self._session.cancel([job.request.branch for job in self._jobs if job.finish is None])
