@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTED = Path(__file__).parent / "commands" / "scripted_ttc.py"
 FOUR = '{"texts": ["Two and two.\\n\\nThe final answer is 4."]}'
 SOLVE = f"{sys.executable} {SCRIPTED} solve 'What is 2+2?'"
-TINY = str(Path(__file__).parent / "models")
+TINY = str(Path(__file__).parent)
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 
 

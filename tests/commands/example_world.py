@@ -130,7 +130,7 @@ def play(put: Callable[[str, Any], None]) -> None:
 
 def make_gguf(name: str) -> bytes:
     """A sound model file of a few hundred bytes."""
-    made = runpy.run_path(str(ROOT / "tests/models/tiny_gguf.py"))
+    made = runpy.run_path(str(ROOT / "tests/tiny_gguf.py"))
     kind, size = (8, 160) if name == "tuned" else (6, 96)
     fields = {"general.name": name, "tokenizer.chat_template": CHATML}
     content: bytes = made["gguf"](

@@ -194,7 +194,7 @@ def model(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Path
 @pytest.fixture
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound GGUF of a few hundred bytes, made by the models' own tests."""
-    made = runpy.run_path(str(Path(__file__).parents[1] / "models/tiny_gguf.py"))
+    made = runpy.run_path(str(Path(__file__).parents[1] / "tiny_gguf.py"))
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     path.write_bytes(made["gguf"]())
     return path

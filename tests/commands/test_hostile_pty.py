@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from test_cli_pty import Terminal
+from tiny_gguf import gguf
 
 from ttc_cli.main import main
 
@@ -78,9 +79,6 @@ def assert_harmless(run):
 
 
 def gguf_named(name, **changes):
-    sys.path.insert(0, str(HERE.parent / "models"))
-    from tiny_gguf import gguf
-
     return gguf({"general.name": name, **changes})
 
 
