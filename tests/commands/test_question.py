@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ttc_cli.errors import PromptTooLong, UsageError
-from ttc_cli.solving.question import LIMIT, read_question
+from ttc_cli.solving.question import LIMIT, read_parts
 
 
 @pytest.fixture
 def read(tmp_path):
-    """Call ``read_question`` with stdin as bytes in a file, a descriptor, or /dev/null."""
+    """Call ``read_parts`` with stdin as bytes in a file, a descriptor, or /dev/null."""
     opened = []
     warnings = []
 
@@ -27,7 +27,8 @@ def read(tmp_path):
         else:
             descriptor = os.dup(stdin)
         opened.append(descriptor)
-        return read_question(words, stdin=descriptor, warn=warnings.append, **options)
+        parts = read_parts(words, stdin=descriptor, warn=warnings.append, **options)
+        return None if parts is None else parts.join()
 
     call.warnings = warnings
     yield call
@@ -153,9 +154,9 @@ def test_endless_input_ends_in_an_error_that_speaks_of_tokens(read):
 
 
 def test_a_closed_stdin_is_an_empty_one():
-    assert read_question(("q",), stdin=None, warn=print) == "q"
+    assert read_parts(("q",), stdin=None, warn=print).join() == "q"
     with pytest.raises(UsageError, match="empty"):
-        read_question((), stdin=None, warn=print)
+        read_parts((), stdin=None, warn=print).join()
 
 
 def test_a_byte_order_mark_is_no_part_of_the_question(read):

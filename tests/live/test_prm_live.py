@@ -98,8 +98,8 @@ def test_a_vocabulary_without_the_tags_is_refused_at_once(tiny):
 
 def grow_and_score(path, words):
     """Two candidates that pause, are scored with what ``--verifier`` asks for, and go on."""
-    choice = choose_verifier_models(words, SETTINGS)
-    loaded = load_models(resolve(str(path)), SETTINGS, choice.models)
+    _, models = choose_verifier_models(words, SETTINGS)
+    loaded = load_models(resolve(str(path)), SETTINGS, models)
     engine, others = loaded.engine, loaded.verifying
     ledger = Ledger(Budget())
     means = VerifierContext(Chat(engine.info), load=others.__getitem__)

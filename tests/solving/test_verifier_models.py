@@ -31,9 +31,8 @@ def file(home) -> Path:
 
 
 def test_the_registry_says_how_a_model_is_asked(home) -> None:
-    choice = choose_verifier_models(["judge", "prm=rlhflow-prm-8b:0.5"], Settings())
-    assert choice.verifiers == ("judge", "prm=rlhflow-prm-8b@rlhflow:0.5")
-    (model,) = choice.models
+    words, (model,) = choose_verifier_models(["judge", "prm=rlhflow-prm-8b:0.5"], Settings())
+    assert words == ("judge", "prm=rlhflow-prm-8b@rlhflow:0.5")
     assert model.asked == "rlhflow-prm-8b"
     assert model.model.path is None
 
@@ -45,7 +44,7 @@ def test_the_shipped_verifier_is_pinned() -> None:
 
 
 def test_a_missing_verifier_is_asked_for_as_a_missing_generator_is(home) -> None:
-    (model,) = choose_verifier_models(["prm=rlhflow-prm-8b"], Settings()).models
+    _, (model,) = choose_verifier_models(["prm=rlhflow-prm-8b"], Settings())
     with pytest.raises(ModelMissing) as caught:
         obtain_model(model.model, decline)
     assert caught.value.exit_code == 3
@@ -56,9 +55,9 @@ def test_a_file_must_come_with_its_format(file) -> None:
     with pytest.raises(UsageError, match="not known how") as caught:
         choose_verifier_models([f"prm={file}"], Settings())
     assert "@FORMAT" in (caught.value.hint or "")
-    choice = choose_verifier_models([f"prm={file}@versaprm@mean"], Settings())
-    assert choice.verifiers == (f"prm={file}@versaprm@mean",)
-    assert choice.models[0].model.path == file
+    words, (model,) = choose_verifier_models([f"prm={file}@versaprm@mean"], Settings())
+    assert words == (f"prm={file}@versaprm@mean",)
+    assert model.model.path == file
 
 
 @pytest.mark.parametrize("word", ["prm", "prm=", "prm=nonesuch", "prm=no/such.gguf@versaprm"])
@@ -69,11 +68,11 @@ def test_models_that_do_not_exist_are_refused_before_anything_is_loaded(home, wo
 
 def test_models_that_were_not_trained_for_it_are_warned_of(file) -> None:
     said: list[str] = []
-    choice = choose_verifier_models(
+    _, models = choose_verifier_models(
         [f"prm={file}@versaprm", "prm=rlhflow-prm-8b", "prm=qwen2.5-coder-0.5b@versaprm"],
         Settings(),
     )
-    warn_of(choice.models, said.append)
+    warn_of(models, said.append)
     assert len(said) == 2
     assert all("scores mean nothing" in each for each in said)
 
@@ -93,8 +92,8 @@ def load(file, monkeypatch):
 
     def load_both(open_one, second: Path, **settings: int) -> loading.Loaded:
         monkeypatch.setattr(loading, "open_engine", open_one)
-        choice = choose_verifier_models([f"prm={second}@versaprm"], Settings(**settings))
-        return loading.load_models(resolve(str(file)), Settings(gpu_layers=3), choice.models)
+        _, models = choose_verifier_models([f"prm={second}@versaprm"], Settings(**settings))
+        return loading.load_models(resolve(str(file)), Settings(gpu_layers=3), models)
 
     return load_both
 

@@ -64,18 +64,16 @@ def load_verifiers(
     )
     confirm = None if machine.yes else choosing.decline
     model = choosing.choose_model(config.get("model", name))
-    choice = verifier_models.choose_verifier_models(wanted, settings)
-    verifier_models.warn_of(choice.models, out.warn)
+    words, others = verifier_models.choose_verifier_models(wanted, settings)
+    verifier_models.warn_of(others, out.warn)
     sandbox = verifier_models.find_sandbox(wanted, out.warn)
     model = choosing.obtain_model(model, confirm)
-    others = [
-        replace(each, model=choosing.obtain_model(each.model, confirm)) for each in choice.models
-    ]
+    obtained = [replace(each, model=choosing.obtain_model(each.model, confirm)) for each in others]
     label = label_model(model)
     out.status(f"loading {label} …")
     with (
         crash.watched(),
-        contextlib.closing(run_aside(lambda: load_models(model, settings, others))) as loaded,
+        contextlib.closing(run_aside(lambda: load_models(model, settings, obtained))) as loaded,
     ):
         engine = loaded.engine
         chat = Chat(engine.info, model.entry.template_arguments)
@@ -86,7 +84,7 @@ def load_verifiers(
             fingerprint=lambda: files.read_hash(model),
             sandbox=sandbox,
         )
-        yield LoadedVerifiers(model, label, engine, chat, registry.build(choice.verifiers, context))
+        yield LoadedVerifiers(model, label, engine, chat, registry.build(words, context))
 
 
 def describe(found: Separation) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from ttc_cli.errors import UsageError
 from ttc_cli.settings.config import Config
 from ttc_cli.settings.keys import KEYS, PRESET_KEYS, parse_value
 from ttc_cli.solving import serving, verifier_models
-from ttc_cli.solving.question import read_schema
+from ttc_cli.solving.question import read_answer_type, read_schema
 from ttc_cli.solving.request import LargerModel, Request, Server, label_model
-from ttc_cli.types import AnswerType, Budget, Problem, Sampling
+from ttc_cli.types import Budget, Problem, Sampling
 
 if TYPE_CHECKING:
     from ttc_cli.models.files import Model
@@ -132,22 +132,22 @@ def choose(
         certainty=registry.wants_certainty(verifiers),
     )
     layers = get("verifier_gpu_layers")
-    choice = verifier_models.choose_verifier_models(
+    words, asked = verifier_models.choose_verifier_models(
         verifiers, settings if layers is None else replace(settings, gpu_layers=layers)
     )
-    verifier_models.warn_of(choice.models, warn)
+    verifier_models.warn_of(asked, warn)
     return Request(
         problem=problem,
         model=models[0],
         strategy=get("strategy", "auto"),
         knobs=options.knobs,
-        verifiers=choice.verifiers,
+        verifiers=words,
         samples=given.get("samples"),
         seed=given.get("seed") or 0,
         sampling=samplings[0],
         budget=budget,
         settings=settings,
-        verifier_models=choice.models,
+        verifier_models=asked,
         check_seconds=given.get("check_seconds"),
         sandbox=verifier_models.find_sandbox(verifiers, warn),
         server=server,
@@ -162,10 +162,7 @@ def word(problem: Problem, own: Mapping[str, Any], *, served: bool) -> Problem:
     Raises:
         UsageError: no such answer type, or a schema that cannot be held to.
     """
-    kind = own.get("answer_type", problem.answer_type)
-    if kind not in list(AnswerType):
-        raise UsageError(f"answer_type must be one of {', '.join(AnswerType)}, not {kind!r:.40}.")
-    kind = AnswerType(kind)
+    kind = read_answer_type(own.get("answer_type", problem.answer_type))
     schema = own.get("schema", problem.schema)
     if schema is not None:
         schema = read_schema(schema, kind, served=served)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli import __version__, paths
@@ -29,12 +29,12 @@ _TOLD = "told"
 
 
 @dataclass(slots=True)
-class Kept:
+class KeptRun:
     """A run while it goes on. ``recorder`` is None where it is not kept."""
 
     recorder: Recorder | None = None
     over: bool = False
-    full: Cost | None = field(default=None)
+    full: Cost | None = None
 
     def conclude(self, result: Result, out: Output) -> None:
         """The search is over: note what all of its samples would have cost."""
@@ -106,7 +106,7 @@ def keep_run(
     *,
     wanted: bool,
     parent: str | None = None,
-) -> Iterator[Kept]:
+) -> Iterator[KeptRun]:
     """Keep the run within, if that is ``wanted`` and can be done; else warn and go on.
 
     Args:
@@ -117,7 +117,7 @@ def keep_run(
         wanted: whether to keep it.
         parent: the id of the run that this one takes up.
     """
-    kept = Kept()
+    kept = KeptRun()
     if wanted:
         try:
             kept.recorder = _begin(request, {"flags": flags, "words": words}, out, parent)
@@ -170,7 +170,7 @@ def _tell_once(store: RunStore, out: Output) -> None:
     )
 
 
-def _close(kept: Kept, out: Output, error: BaseException | None) -> None:
+def _close(kept: KeptRun, out: Output, error: BaseException | None) -> None:
     from ttc_cli.runs.run import RunState
 
     recorder = kept.recorder

@@ -18,8 +18,7 @@ from ttc_cli.errors import TtcError, UsageError, suggest
 from ttc_cli.paths import templates_dir
 from ttc_cli.settings.config import Setting, read_settings
 from ttc_cli.settings.keys import show_value
-from ttc_cli.solving import question
-from ttc_cli.solving.question import Parts, read_file
+from ttc_cli.solving.question import Parts, read_answer_type, read_file, read_parts
 from ttc_cli.texts import decode, split_lines
 from ttc_cli.toml_files import parse_toml
 from ttc_cli.types import AnswerType
@@ -110,14 +109,14 @@ def read_question(
         None where a terminal is all there is to read from.
 
     Raises:
-        TtcError: as ``question.read_question``, and ``PromptTemplate.word``.
+        TtcError: as ``read_parts``, ``Parts.join`` and ``PromptTemplate.word``.
     """
-    if template is None:
-        return question.read_question(words, file, stdin=stdin, warn=warn)
-    if not words and file is None and not template.names & PLACES:
+    if template is not None and not words and file is None and not template.names & PLACES:
         return template.fill({})
-    parts = question.read_parts(words, file, stdin=stdin, warn=warn)
-    return None if parts is None else template.word(parts)
+    parts = read_parts(words, file, stdin=stdin, warn=warn)
+    if parts is None:
+        return None
+    return parts.join() if template is None else template.word(parts)
 
 
 def list_names() -> list[str]:
@@ -190,11 +189,10 @@ def _read_front_matter(
     system, kind = content.pop("system", None), content.pop("answer_type", None)
     if not isinstance(system, str | None):
         raise UsageError(f"{path}: system must be text, not {show_value(system)}.")
-    if kind is not None and kind not in list(AnswerType):
-        raise UsageError(f"{path}: answer_type must be one of {', '.join(AnswerType)}.")
+    if kind is not None:
+        kind = read_answer_type(kind, f"{path}: ")
     own = path.absolute().parent == templates_dir().absolute()
-    settings = read_settings(content, path, own=own)
-    return settings, system, None if kind is None else AnswerType(kind)
+    return read_settings(content, path, own=own), system, kind
 
 
 def _compile(path: Path, text: str) -> tuple[Template, frozenset[str]]:

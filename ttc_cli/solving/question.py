@@ -48,24 +48,6 @@ def join(*texts: str) -> str:
     return "\n\n".join(text for text in texts if text.strip())
 
 
-def read_question(
-    words: Sequence[str],
-    file: Path | None = None,
-    *,
-    stdin: int | None,
-    warn: Callable[[str], None],
-    patience: float = PATIENCE,
-) -> str | None:
-    """The whole question, or None where a terminal is all there is to read from.
-
-    Raises:
-        UsageError: as ``read_parts``, or there is no question in all that.
-        PromptTooLong: as ``read_parts``.
-    """
-    parts = read_parts(words, file, stdin=stdin, warn=warn, patience=patience)
-    return None if parts is None else parts.join()
-
-
 def read_parts(
     words: Sequence[str],
     file: Path | None = None,
@@ -119,6 +101,18 @@ def split_words(words: Sequence[str]) -> tuple[str | None, bool]:
     if len(prompts) > 1:
         raise UsageError("The question must be one argument.", 'put it in quotes: ttc solve "…"')
     return (prompts[0] if prompts else None), dash
+
+
+def read_answer_type(given: object, where: str = "") -> AnswerType:
+    """``given`` as a type of answer; ``where`` begins the error.
+
+    Raises:
+        UsageError: there is no such type.
+    """
+    if not isinstance(given, str) or given not in list(AnswerType):
+        types = ", ".join(AnswerType)
+        raise UsageError(f"{where}answer_type must be one of {types}, not {given!r:.40}.")
+    return AnswerType(given)
 
 
 def read_schema(given: str, kind: AnswerType, *, served: bool = False) -> str:

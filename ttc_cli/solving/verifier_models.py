@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ttc_cli.errors import UsageError
@@ -17,20 +17,12 @@ if TYPE_CHECKING:
     from ttc_cli.verifiers.prm.verifier import PrmRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The verifiers, each with all that is known of it, and the models that they need."""
+def choose_verifier_models(
+    verifiers: Sequence[str], settings: Settings
+) -> tuple[tuple[str, ...], tuple[VerifierModel, ...]]:
+    """``verifiers``, and the models they need beside the generator. Touches no network.
 
-    verifiers: tuple[str, ...]
-    models: tuple[VerifierModel, ...]
-
-
-def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choice:
-    """What ``--verifier`` words need beside the generator. Touches no network.
-
-    Args:
-        verifiers: as given; ``prm=NAME`` gets the format that the registry knows of NAME.
-        settings: for these models.
+    ``prm=NAME`` gets the format that the registry knows of NAME; ``settings`` are of the models.
 
     Raises:
         UsageError: no such verifier or model, or a format that nobody states.
@@ -55,7 +47,7 @@ def choose_verifier_models(verifiers: Sequence[str], settings: Settings) -> Choi
         words.append(word)
         if model is not None:
             models[asked] = VerifierModel(asked, model, settings, spec.name)
-    return Choice(tuple(words), tuple(models.values()))
+    return tuple(words), tuple(models.values())
 
 
 def refuse_foreign(verifiers: Sequence[str], where: str) -> None:
@@ -70,7 +62,7 @@ def refuse_foreign(verifiers: Sequence[str], where: str) -> None:
 
     for verifier in verifiers:
         command = registry.parse(verifier).name == CHECK
-        if command or choose_verifier_models([verifier], Settings()).models:
+        if command or choose_verifier_models([verifier], Settings())[1]:
             raise UsageError(
                 f"{where.capitalize()} asks what the model itself can be asked; {verifier} needs "
                 f"{'a command' if command else 'another model'}.",

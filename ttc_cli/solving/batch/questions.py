@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli.errors import PromptTooLong, TtcError, UsageError
 from ttc_cli.solving.batch.rows import Failure, Id, Row
-from ttc_cli.solving.question import LIMIT
+from ttc_cli.solving.question import LIMIT, read_answer_type
 from ttc_cli.tables import find_column
 from ttc_cli.types import AnswerType, Problem
 
@@ -101,7 +101,7 @@ def _make_question(row: Row, wording: Wording) -> Question:
     columns = row.columns
     asked = find_column(columns, wording.wanted) or wording.column
     own = {name: columns[name] for name in OWN if columns.get(name) not in (None, "")}
-    kind = _read_answer_type(own, wording.answer_type)
+    kind = read_answer_type(own.get("answer_type", wording.answer_type))
     system = own.get("system", wording.system)
     if not isinstance(system, str | None):
         raise UsageError("The column system is no text.")
@@ -148,13 +148,6 @@ def _read_text(columns: Mapping[str, Any], asked: str | None) -> str:
     if not isinstance(text, str):
         raise UsageError(f"The column {asked} is no text, but {json.dumps(text)[:40]}.")
     return text.strip("\r\n")
-
-
-def _read_answer_type(own: Mapping[str, Any], default: AnswerType) -> AnswerType:
-    given = own.get("answer_type", default)
-    if not isinstance(given, str) or given not in list(AnswerType):
-        raise UsageError(f"answer_type must be one of {', '.join(AnswerType)}, not {given!r:.40}.")
-    return AnswerType(given)
 
 
 def _read_seed(own: Mapping[str, Any], default: int) -> int:
