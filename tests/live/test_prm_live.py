@@ -98,7 +98,7 @@ def test_a_vocabulary_without_the_tags_is_refused_at_once(tiny):
 
 def grow_and_score(path, words):
     """Two candidates that pause, are scored with what ``--verifier`` asks for, and go on."""
-    _, models = choose_verifier_models(words, SETTINGS)
+    asked, models = choose_verifier_models(words, SETTINGS)
     loaded = load_models(resolve(str(path)), SETTINGS, models)
     engine, others = loaded.engine, loaded.verifying
     ledger = Ledger(Budget())
@@ -123,7 +123,7 @@ def grow_and_score(path, words):
     try:
         plain = asyncio.run(work(()))
         assert ledger.usage().verifier.prompt_tokens == 0
-        scored = asyncio.run(work(registry.build(choice.verifiers, means)))
+        scored = asyncio.run(work(registry.build(asked, means)))
         return plain, scored, ledger.usage(), engine, others
     finally:
         for each in {engine, *others.values()}:
