@@ -110,10 +110,10 @@ class EngineInfo:
 
     ``parameters`` counts the weights that a token is multiplied with (FLOPs = 2 × parameters ×
     tokens). ``parallel`` is how many branches grow at once. ``control_tokens`` spells out the
-    template's ``bos_token`` and ``eos_token``. ``forks``: branches share KV; ``scores``: ``score``
-    works; ``steps``: ``Until.STEP``, ``append``, ``marks`` and growing on work; ``grammars``:
-    ``Grow.grammar`` works; ``states``: the length of the vectors that ``read_states`` gives, 0
-    where it does not work. ``offloaded``: it does not compute on this machine's processor.
+    template's ``bos_token`` and ``eos_token``. ``scores``: ``score`` works; ``steps``:
+    ``Until.STEP``, ``append``, ``marks`` and growing on work; ``grammars``: ``Grow.grammar`` works;
+    ``states``: the length of the vectors that ``read_states`` gives, 0 where it does not work.
+    ``offloaded``: it does not compute on this machine's processor.
     """
 
     name: str
@@ -123,7 +123,6 @@ class EngineInfo:
     parallel: int
     chat_template: str | None
     control_tokens: Mapping[str, str] = field(default_factory=dict)
-    forks: bool = True
     scores: bool = True
     steps: bool = True
     grammars: bool = False

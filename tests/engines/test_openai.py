@@ -94,7 +94,6 @@ def test_a_good_server_is_found_to_be_one(start: Any) -> None:
     assert (engine.info.model, engine.info.context, engine.info.parallel) == ("tiny", 4096, 16)
     assert engine.info.scores
     assert engine.info.steps
-    assert not engine.info.forks
     assert engine.info.states == 0
     assert len(fake.completions) <= 6
     assert sum(each["max_tokens"] for each in fake.completions) <= 150

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import gc
 import time
+import tracemalloc
 from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ttc_cli.verifiers.arithmetic import sums
 from ttc_cli.verifiers.arithmetic.sums import check_sums, find_first
 
 RIGHT = [
@@ -191,3 +194,19 @@ def test_hostile_text_takes_no_time(text: str) -> None:
     started = time.process_time()
     list(check_sums(text))
     assert time.process_time() - started < 5.0
+
+
+def test_what_is_remembered_of_many_long_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums, "_MOST_KNOWN", 1 << 20)
+    monkeypatch.setattr(sums, "_known", {})
+    monkeypatch.setattr(sums, "_room", 1 << 20)
+    lines = "1 + 1 = 3.\n" * 500
+    check_sums(lines)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            assert len(check_sums(f"The sums of page {number}:\n{lines}")) == 500
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20
+    finally:
+        tracemalloc.stop()

@@ -32,7 +32,6 @@ class OpenAIEngine:
             parallel=1 if abilities.alone else settings.parallel or served.slots or PARALLEL,
             chat_template=settings.template or served.template or None,
             control_tokens=tokens,
-            forks=False,  # what the server re-uses is not ours to know
             scores=bool(abilities.logprobs),
             steps=bool(abilities.logprobs) and abilities.streams,
             grammars=bool(abilities.grammar),

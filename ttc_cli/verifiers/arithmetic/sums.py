@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 
 from ttc_cli.verifiers.arithmetic.context import counts_otherwise, find_prose, goes_on, is_meant
 from ttc_cli.verifiers.arithmetic.notation import (
@@ -38,6 +37,8 @@ from ttc_cli.verifiers.arithmetic.terms import (
 
 _MOST_CHARACTERS = 100_000
 """Of a text that is read; nobody would check a longer solution."""
+_MOST_KNOWN = 64 << 20
+"""Bytes, about, that remembered texts and their slips may take."""
 _MOST_TOKENS = 400
 """Of a line; longer ones are skipped."""
 
@@ -86,13 +87,32 @@ class Slip:
         return f"{self.written} is {float(self.value):g}, not {float(self.stated):g}"
 
 
-@lru_cache(maxsize=8192)  # a bench asks about the samples of its pool again and again
-def check_sums(text: str) -> tuple[Slip | None, ...]:
+_Slips = tuple[Slip | None, ...]
+
+
+_known: dict[str, _Slips] = {}
+_room = _MOST_KNOWN
+
+
+def check_sums(text: str) -> _Slips:
     """The slip of each sum of ``text`` that can be checked, in order; None for right ones.
 
-    Slips that are corrected further on are left out.
+    Slips that are corrected further on are left out. Remembered, because a bench asks about the
+    samples of its pool again and again.
     """
+    global _room
     text = text[:_MOST_CHARACTERS]
+    slips = _known.get(text)
+    if slips is None:
+        slips = _known[text] = _find_slips(text)
+        _room -= 200 + 2 * len(text) + 400 * len(slips)
+        if _room < 0:
+            _known.clear()
+            _room = _MOST_KNOWN
+    return slips
+
+
+def _find_slips(text: str) -> _Slips:
     if "=" not in text or counts_otherwise(text):
         return ()
     found: list[Slip | None] = []
