@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from traps import set_traps
@@ -60,6 +61,11 @@ def load_pip():
     assert done.stdout.startswith("pip ")
 
 
+def find_another_pip():
+    with mock.patch("importlib.util.find_spec", lambda name: None if name == "pip" else name):
+        mirror.find_pip()
+
+
 def draw_curves():
     curves.draw_curves({}, [], "nothing", Path(os.environ["TTC_HOME"]).parent)
 
@@ -70,7 +76,7 @@ STARTS = {
     "comparison": lambda: comparison.time_file(Path("no.gguf")),
     "quantising": lambda: comparison.quantise(Path("no.gguf"), Path("to.gguf"), "Q4_0"),
     "pip": load_pip,
-    "another pip": lambda: mirror.find_pip(own=False),
+    "another pip": find_another_pip,
     "algebra": solve_algebra,
     "crash": watch_a_crash,
     "accelerators": lambda: hardware.find_accelerators(),

@@ -131,14 +131,14 @@ FILL = textwrap.dedent(
         "forget": lambda: own.forget_entry("first", print),
         "speed": lambda: fitting.record_speed("first", 2.0),
         "record": lambda: records.record_file("first", model, "b" * 64, None) and 0,
-        "policy": lambda: use_policy("b" * 64, "other", home / "data" / "policies"),
+        "policy": lambda: use_policy("b" * 64, "other"),
     }
     main(["models", "add", str(model), "--name", "first"])
     main(["models", "add", str(model), "--name", "kept"])  # an empty file would need no room
     main(["models", "default", "first"])
     fitting.record_speed("first", 1.0)
     verdicts.write_verdicts(known, {("a" * 64, "judge"): verdict})
-    use_policy("a" * 64, "mine", home / "data" / "policies")
+    use_policy("a" * 64, "mine")
     records.record_file("first", model, "a" * 64, None)
 
     def read():

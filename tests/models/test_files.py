@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -166,16 +167,30 @@ def test_ensure_asks_and_takes_no_for_an_answer() -> None:
     assert asked == [491400032]
 
 
-def test_memory_is_checked_before_a_download() -> None:
+@pytest.fixture
+def use_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes this a machine of so many GB and cores."""
+
+    def use(memory: int, cores: int = 2) -> None:
+        monkeypatch.setattr(fitting, "read_memory", lambda: Memory(memory * GB, memory * GB))
+        monkeypatch.setattr(fitting, "count_cores", lambda: cores)
+
+    return use
+
+
+def test_memory_is_checked_before_a_download(use_machine: Callable[..., None]) -> None:
     entry = load_registry().require("qwen3-14b")
-    check_memory(entry, 32 * GB)
+    use_machine(32)
+    check_memory(entry)
+    use_machine(4)
     with pytest.raises(MemoryShort) as caught:
-        check_memory(entry, 4 * GB)
+        check_memory(entry)
     assert "These fit: qwen2.5-coder-1.5b" in caught.value.message
     assert "qwen3-8b" not in caught.value.message
     assert caught.value.exit_code == 5
+    use_machine(0)
     with pytest.raises(MemoryShort):
-        check_memory(entry, 1)
+        check_memory(entry)
 
 
 @pytest.mark.parametrize(
@@ -187,33 +202,35 @@ def test_memory_is_checked_before_a_download() -> None:
         (1, 2, "qwen2.5-coder-0.5b"),
     ],
 )
-def test_the_default_fits_the_machine(memory: int, cores: int, name: str) -> None:
-    room = Memory(memory * GB, memory * GB)
-    found = fitting.choose_default(memory=room, cores=cores)
+def test_the_default_fits_the_machine(
+    memory: int, cores: int, name: str, use_machine: Callable[..., None]
+) -> None:
+    use_machine(memory, cores)
+    found = fitting.choose_default()
     assert found.name == name
     assert found.reason
 
 
-def test_a_measured_speed_counts() -> None:
-    room = Memory(24 * GB, 24 * GB)
-    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-1.5b"
+def test_a_measured_speed_counts(use_machine: Callable[..., None]) -> None:
+    use_machine(24)
+    assert fitting.choose_default().name == "qwen2.5-coder-1.5b"
     fitting.record_speed("qwen2.5-coder-1.5b", 1.5)
-    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
+    assert fitting.choose_default().name == "qwen2.5-coder-0.5b"
     fitting.record_speed("qwen2.5-coder-1.5b", 15.5)
-    chosen = fitting.choose_default(memory=room, cores=2)
+    chosen = fitting.choose_default()
     assert chosen.name == "qwen2.5-coder-1.5b"
     assert "measured at 16 tok/s" in chosen.reason
 
 
-def test_what_is_here_is_used_before_what_is_not() -> None:
-    room = Memory(24 * GB, 24 * GB)
+def test_what_is_here_is_used_before_what_is_not(use_machine: Callable[..., None]) -> None:
+    use_machine(24)
     install("smollm2-135m")  # for tests only: never chosen
-    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-1.5b"
+    assert fitting.choose_default().name == "qwen2.5-coder-1.5b"
     install("qwen2.5-1.5b")
-    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-1.5b"
+    assert fitting.choose_default().name == "qwen2.5-1.5b"
     install("qwen2.5-coder-0.5b")
-    assert fitting.choose_default(memory=room, cores=2).name == "qwen2.5-coder-0.5b"
-    assert fitting.choose_default(memory=room, cores=2, here=False).name == "qwen2.5-coder-1.5b"
+    assert fitting.choose_default().name == "qwen2.5-coder-0.5b"
+    assert fitting.choose_default(here=False).name == "qwen2.5-coder-1.5b"
 
 
 def test_adding_keeps_what_the_user_wrote(own: Path) -> None:

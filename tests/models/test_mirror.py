@@ -1,6 +1,7 @@
 """The package mirror: real pip, wheels in a folder instead of an index."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import sys
@@ -194,11 +195,13 @@ def fake_program(folder: Path, name: str) -> Path:
 def test_finds_a_pip_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tmp_path / "bin"
     monkeypatch.setenv("PATH", str(tools))
-    assert find_pip(own=True) == [sys.executable, "-P", "-m", "pip"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert find_pip() == [sys.executable, "-P", "-m", "pip"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     uv = fake_program(tools, "uv")
-    assert find_pip(own=False) == [str(uv), "tool", "run", "pip"]
+    assert find_pip() == [str(uv), "tool", "run", "pip"]
     pip = fake_program(tools, "pip3")
-    assert find_pip(own=False) == [str(pip)]
+    assert find_pip() == [str(pip)]
 
 
 def test_pip_runs_beside_the_parts(

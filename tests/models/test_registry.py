@@ -146,15 +146,18 @@ def test_what_is_wrong_in_the_users_file_is_named(text: str, words: str) -> None
     assert str(user_file()) in caught.value.message
 
 
-def test_read_from_the_package_else_beside_it(tmp_path: Path) -> None:
+def test_read_from_the_package_else_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "ttc_cli"
     package.mkdir()
+    monkeypatch.setattr("ttc_cli.models.registry.__file__", str(package / "models/registry.py"))
     with pytest.raises(TtcError, match=r"no models\.toml"):
-        shipped_file(package)
+        shipped_file()
     (tmp_path / "models.toml").write_text("")
-    assert shipped_file(package) == tmp_path / "models.toml"
+    assert shipped_file() == tmp_path / "models.toml"
     (package / "models.toml").write_text("")
-    assert shipped_file(package) == package / "models.toml"
+    assert shipped_file() == package / "models.toml"
 
 
 @pytest.mark.slow

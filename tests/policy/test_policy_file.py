@@ -7,6 +7,7 @@ import pytest
 from ttc_cli.bench import pool
 from ttc_cli.errors import UsageError
 from ttc_cli.models.registry import load_registry
+from ttc_cli.paths import policies_dir
 from ttc_cli.policy.estimate import Belief
 from ttc_cli.policy.file import (
     SHIPPED_FOLDER,
@@ -46,6 +47,11 @@ POLICY = Policy(
 )
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTC_HOME", str(tmp_path))
+
+
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "maths.json"
     POLICY.save(path)
@@ -82,7 +88,7 @@ def test_a_policy_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_told_with_the_place(tmp_path: Path, change, word: str) -> None:
-    path = tmp_path / "maths.json"
+    path = policies_dir() / "maths.json"
     POLICY.save(path)
     raw = json.loads(path.read_text())
     change(raw)
@@ -93,35 +99,35 @@ def test_a_damaged_file_is_told_with_the_place(tmp_path: Path, change, word: str
         path.write_text(text)
         with pytest.raises(UsageError, match="damaged"):
             load_policy(path)
-    assert path not in dict(list_policies(tmp_path))
+    assert path not in dict(list_policies())
 
 
 def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch) -> None:
-    POLICY.save(tmp_path / "maths.json")
+    POLICY.save(policies_dir() / "maths.json")
     monkeypatch.setattr("ttc_cli.texts.LIMIT", 100)
     with pytest.raises(UsageError, match="longer than"):
-        load_policy(tmp_path / "maths.json")
+        load_policy(policies_dir() / "maths.json")
 
 
 def test_a_policy_is_found_by_model_and_prompt(tmp_path: Path) -> None:
-    assert find_policy("a" * 64, "0123", tmp_path) is None
-    POLICY.save(tmp_path / "maths.json")
-    assert find_policy("a" * 64, "0123", tmp_path) == POLICY
-    assert find_policy("a" * 64, None, tmp_path) == POLICY
-    assert find_policy("b" * 64, "0123", tmp_path) is None
-    assert find_policy("a" * 64, "9999", tmp_path) is None
+    assert find_policy("a" * 64, "0123") is None
+    POLICY.save(policies_dir() / "maths.json")
+    assert find_policy("a" * 64, "0123") == POLICY
+    assert find_policy("a" * 64, None) == POLICY
+    assert find_policy("b" * 64, "0123") is None
+    assert find_policy("a" * 64, "9999") is None
 
 
 def test_the_newest_is_used_unless_another_was_chosen(tmp_path: Path) -> None:
     older = replace(POLICY, name="older", date="2025-12-01")
-    POLICY.save(tmp_path / "maths.json")
-    older.save(tmp_path / "older.json")
-    assert find_policy("a" * 64, "0123", tmp_path) == POLICY
-    use_policy("a" * 64, "older", tmp_path)
-    assert find_policy("a" * 64, "0123", tmp_path) == older
-    use_policy("a" * 64, None, tmp_path)
-    assert find_policy("a" * 64, "0123", tmp_path) is None
-    own = [path.name for path, _ in list_policies(tmp_path) if path.parent == tmp_path]
+    POLICY.save(policies_dir() / "maths.json")
+    older.save(policies_dir() / "older.json")
+    assert find_policy("a" * 64, "0123") == POLICY
+    use_policy("a" * 64, "older")
+    assert find_policy("a" * 64, "0123") == older
+    use_policy("a" * 64, None)
+    assert find_policy("a" * 64, "0123") is None
+    own = [path.name for path, _ in list_policies() if path.parent == policies_dir()]
     assert own == ["maths.json", "older.json"]
 
 
@@ -138,7 +144,7 @@ def test_what_comes_with_ttc_fits_a_model_of_its_registry_and_how_it_is_asked_no
     (drawn,) = POOLS.glob(f"{policy.model}-{policy.source.data}-*.jsonl.gz")
     fitted_on = pool.read(drawn)
     chat = Chat(fitted_on.recording().info, fitted_on.header.template_arguments)
-    assert find_policy(policy.sha256, hash_prompts(chat), tmp_path) == policy
+    assert find_policy(policy.sha256, hash_prompts(chat)) == policy
     assert policy.source.questions == len(fitted_on.questions)
     assert policy.name == path.stem
     assert policy.table.belief is not None

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -22,14 +23,23 @@ def folders(tmp_path, monkeypatch):
     return user / "config.toml", project.parent / "ttc.toml", project
 
 
+def load(environ, folder):
+    """The settings in ``folder``, where of ttc's variables there are those of ``environ``."""
+    others = {name: os.environ[name] for name in os.environ if not name.startswith("TTC_")}
+    home = {"TTC_HOME": os.environ["TTC_HOME"]} if "TTC_HOME" in os.environ else {}
+    variables = {**others, **home, **environ}
+    with contextlib.chdir(folder), mock.patch.dict(os.environ, variables, clear=True):
+        return load_config()
+
+
 def test_flag_beats_variable_beats_project_beats_user_beats_default(folders):
     user, project, here = folders
-    assert load_config({}, here).get("threads", default=7) == 7
+    assert load({}, here).get("threads", default=7) == 7
     user.write_text("threads = 1\nmodel = 'mine'\n")
-    assert load_config({}, here).get("threads", default=7) == 1
+    assert load({}, here).get("threads", default=7) == 1
     project.write_text("threads = 2\n")
-    assert load_config({}, here).get("threads", default=7) == 2
-    config = load_config({"TTC_THREADS": "3"}, here)
+    assert load({}, here).get("threads", default=7) == 2
+    config = load({"TTC_THREADS": "3"}, here)
     assert config.get("threads", default=7) == 3
     assert config.get("threads", 4, 7) == 4
     assert config.get("model") == "mine"
@@ -37,7 +47,7 @@ def test_flag_beats_variable_beats_project_beats_user_beats_default(folders):
 
 
 def test_an_empty_variable_is_no_setting(folders):
-    assert load_config({"TTC_MODEL": ""}, folders[2]).get("model") is None
+    assert load({"TTC_MODEL": ""}, folders[2]).get("model") is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +84,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(folders, content, said, hint):
     _, project, here = folders
     project.write_text(content)
     with pytest.raises(UsageError) as caught:
-        load_config({}, here)
+        load({}, here)
     assert said in caught.value.message
     assert str(project) in caught.value.message
     assert hint is None or hint in caught.value.hint
@@ -83,24 +93,24 @@ def test_a_wrong_file_is_named_with_what_is_wrong(folders, content, said, hint):
 def test_a_file_that_is_not_text_is_named(folders):
     folders[1].write_bytes(b"\xff\xff")
     with pytest.raises(UsageError, match=r"ttc\.toml is not UTF-8 text"):
-        load_config({}, folders[2])
+        load({}, folders[2])
 
 
 def test_a_variable_of_the_wrong_kind_is_named(folders):
     with pytest.raises(UsageError, match="TTC_GPU_LAYERS: gpu_layers must be a whole number"):
-        load_config({"TTC_GPU_LAYERS": "many"}, folders[2])
+        load({"TTC_GPU_LAYERS": "many"}, folders[2])
 
 
 def test_a_variable_that_is_called_otherwise_now_is_refused(folders):
     with pytest.raises(UsageError) as caught:
-        load_config({"TTC_TEMPLATE": "chat.jinja"}, folders[2])
+        load({"TTC_TEMPLATE": "chat.jinja"}, folders[2])
     assert "TTC_CHAT_TEMPLATE" in caught.value.hint
 
 
 @pytest.mark.parametrize("flag", [0, 513, 2**63, float("nan")])
 def test_a_flag_keeps_to_the_same_range(folders, flag):
     with pytest.raises(UsageError, match="--threads: threads must be"):
-        load_config({}, folders[2]).get("threads", flag)
+        load({}, folders[2]).get("threads", flag)
 
 
 def test_no_number_goes_further_than_its_kind(folders):
@@ -109,7 +119,7 @@ def test_no_number_goes_further_than_its_kind(folders):
             assert rule.most < float("inf"), key
             for text in ("1e400", "nan", "-1e400", "9" * 400):
                 with pytest.raises(UsageError):
-                    load_config({f"TTC_{key.upper()}": text}, folders[2])
+                    load({f"TTC_{key.upper()}": text}, folders[2])
 
 
 SCRAPS = st.lists(
@@ -126,7 +136,7 @@ def test_any_bytes_are_settings_or_an_error_in_words(tmp_path_factory, data):
     folder.mkdir(exist_ok=True)
     (folder / "ttc.toml").write_bytes(data)
     with contextlib.suppress(UsageError):
-        load_config({}, folder)
+        load({}, folder)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "device"])
@@ -139,13 +149,14 @@ def test_what_is_no_regular_file_is_not_waited_for(folders, kind):
             path.mkdir()
         else:
             path.symlink_to(path if kind == "loop" else "/dev/zero")
-    assert find_project_file(here) is None
+    with contextlib.chdir(here):
+        assert find_project_file() is None
     with pytest.raises(UsageError, match=r"config\.toml"):
-        load_config({}, here)
+        load({}, here)
 
 
 def test_a_folder_that_is_gone_holds_no_project(folders, monkeypatch):
     here = folders[2]
     monkeypatch.chdir(here)
     here.rmdir()
-    assert load_config({}).get("threads") is None
+    assert load_config().get("threads") is None

@@ -132,29 +132,31 @@ def test_a_file_is_the_users_where_its_owner_is(monkeypatch, link, target, user,
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A ttc.toml, and the folder below it that one is in."""
+    """A ttc.toml; the working folder is below it."""
     monkeypatch.setenv("TTC_HOME", str(tmp_path / "home"))
     below = tmp_path / "project" / "below"
     below.mkdir(parents=True)
     (below.parent / "ttc.toml").write_text("threads = 2\n")
-    return below.parent / "ttc.toml", below
+    monkeypatch.delenv("TTC_THREADS", raising=False)
+    monkeypatch.chdir(below)
+    return below.parent / "ttc.toml"
 
 
 @pytest.mark.parametrize("others", ["file", "folder"])
 def test_what_is_another_users_is_not_read_and_said_once(project, monkeypatch, capsys, others):
-    file, below = project
+    file = project
     (file.parents[1] / "ttc.toml").write_text("threads = 1\n")  # the user's own, further up
     foreign = file if others == "file" else file.parent
     monkeypatch.setattr("ttc_cli.settings.config.belongs_to_user", lambda path: path != foreign)
     for _ in range(2):
-        assert load_config({}, below).get("threads") == 1
+        assert load_config().get("threads") == 1
     assert capsys.readouterr().err == (
         f"warning: {file} is not read: it, or its folder, belongs to another user\n"
     )
 
 
 def test_ones_own_file_is_read_through_ones_own_link(project):
-    file, below = project
+    file = project
     file.rename(file.with_name("target.toml"))
     file.symlink_to("target.toml")
-    assert load_config({}, below).get("threads") == 2
+    assert load_config().get("threads") == 2

@@ -18,7 +18,7 @@ from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import grouped, make_group, show_examples
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output, Ticker
-from ttc_cli.paths import policies_dir, write_whole
+from ttc_cli.paths import write_whole
 from ttc_cli.signals import run_tasks
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _choose_table(name: str | None, pool: Pool) -> Table:
                 "ttc policy list",
             )
         return policy.table
-    found = find_policy(header.sha256, header.prompt_format, policies_dir())
+    found = find_policy(header.sha256, header.prompt_format)
     return SHIPPED if found is None else found.table
 
 

@@ -19,7 +19,6 @@ from ttc_cli.commands._policy_words import word_policy
 from ttc_cli.errors import UsageError
 from ttc_cli.models import files
 from ttc_cli.output import Output
-from ttc_cli.paths import policies_dir
 from ttc_cli.policy.file import (
     SHIPPED_FOLDER,
     adopt_policy,
@@ -64,7 +63,7 @@ def list_all(as_json: flags.PrintJson = False) -> None:
             "date": policy.date,
             "shipped": path.parent == SHIPPED_FOLDER,
         }
-        for path, policy in list_policies(policies_dir())
+        for path, policy in list_policies()
     ]
     if as_json:
         Output().document({"v": 1, "policies": rows})
@@ -117,11 +116,11 @@ def use(
     if name is not None:
         path, policy = find_named(name)
         adopt_policy(path, policy)
-        use_policy(policy.sha256, policy.name, policies_dir())
+        use_policy(policy.sha256, policy.name)
         Output().say(f"auto uses {policy.name} with {policy.model}")
         return
     chosen = choosing.choose_model(load_config().get("model", model))
-    use_policy(files.read_hash(chosen), None, policies_dir())
+    use_policy(files.read_hash(chosen), None)
     Output().say(f"auto uses the generic defaults with {label_model(chosen)}")
 
 

@@ -39,18 +39,14 @@ class Default:
     reason: str
 
 
-def choose_default(
-    memory: Memory | None = None, cores: int | None = None, *, here: bool = True
-) -> Default:
+def choose_default(*, here: bool = True) -> Default:
     """The default for this machine. ``here``: prefer what needs no download.
 
     In this order: a default of the registry that is already here; any other generator that is
-    here; the first default that fits. ``memory`` and ``cores`` are those of this machine unless
-    given.
+    here; the first default that fits.
     """
     registry = load_registry()
-    memory = memory or read_memory()
-    cores = cores or count_cores()
+    memory, cores = read_memory(), count_cores()
     defaults = [registry.require(name) for name in registry.defaults]
     fitting = [entry for entry in defaults if _fits(entry, memory, cores)]
     if here:
@@ -119,14 +115,13 @@ def needed_memory(entry: Entry) -> int | None:
     return None if entry.size is None else entry.size * 21 // 20 + _BESIDE_WEIGHTS
 
 
-def check_memory(entry: Entry, total: int | None = None) -> None:
-    """Make sure that this machine could run ``entry``. ``total``: its memory in bytes.
+def check_memory(entry: Entry) -> None:
+    """Make sure that this machine could run ``entry``.
 
     Raises:
         MemoryShort: it could not; names the models that it could.
     """
-    needed = needed_memory(entry)
-    total = read_memory().total if total is None else total
+    needed, total = needed_memory(entry), read_memory().total
     if needed is None or needed <= total:
         return
     fitting = [

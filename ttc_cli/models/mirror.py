@@ -218,17 +218,13 @@ class _Part:
         )
 
 
-def find_pip(own: bool | None = None) -> list[str]:
+def find_pip() -> list[str]:
     """The command of a pip that works here: this environment's, or any other.
-
-    ``own`` says whether this environment has pip (looked up if None).
 
     Raises:
         TtcError: there is none, and none can be made.
     """
-    if own is None:
-        own = importlib.util.find_spec("pip") is not None
-    if own:
+    if importlib.util.find_spec("pip") is not None:
         return [*children.name_python("-m", "pip")]
     for name in ("pip3", "pip"):
         if found := children.find_program(name):

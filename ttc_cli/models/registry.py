@@ -234,13 +234,13 @@ def _load_shipped() -> Registry:
     return Registry(entries, tuple(content["defaults"]))
 
 
-def shipped_file(package: Path | None = None) -> Path:
+def shipped_file() -> Path:
     """``models.toml`` in the package, or beside it in a checkout.
 
     Raises:
         TtcError: it is in neither place.
     """
-    package = package or Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[1]
     for place in (package, package.parent):
         if (place / "models.toml").is_file():
             return place / "models.toml"

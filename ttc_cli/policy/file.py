@@ -160,9 +160,9 @@ def make_reader() -> TypeAdapter[Policy]:
     return TypeAdapter(Policy)
 
 
-def list_policies(folder: Path) -> Iterator[tuple[Path, Policy]]:
-    """The user's policies in ``folder``, then the shipped ones; damaged files are left out."""
-    for place in (folder, SHIPPED_FOLDER):
+def list_policies() -> Iterator[tuple[Path, Policy]]:
+    """The user's policies, then the shipped ones; damaged files are left out."""
+    for place in (policies_dir(), SHIPPED_FOLDER):
         for path in sorted(place.glob("*.json")):
             if path.name == ACTIVE:
                 continue
@@ -191,7 +191,7 @@ def find_named(name: str) -> tuple[Path, Policy]:
     Raises:
         UsageError: it does not exist, or it is damaged.
     """
-    known = list(list_policies(policies_dir()))
+    known = list(list_policies())
     for path, policy in known:
         if policy.name == name:
             return path, policy
@@ -225,21 +225,21 @@ def adopt_policy(path: Path, policy: Policy) -> None:
     policy.save(own)
 
 
-def find_policy(sha256: str, prompt_format: str | None, folder: Path) -> Policy | None:
+def find_policy(sha256: str, prompt_format: str | None) -> Policy | None:
     """The policy for this model asked in this way (None: in any), or None.
 
     The one chosen by ``use_policy``; else of the user's the newest; else a shipped one.
     """
-    chosen = _read_active(folder).get(sha256)
+    chosen = _read_active().get(sha256)
     if chosen == "":
         return None
     found = [
         (path, policy)
-        for path, policy in list_policies(folder)
+        for path, policy in list_policies()
         if policy.sha256 == sha256 and prompt_format in (None, policy.prompt_format)
     ]
     named = [policy for _, policy in found if policy.name == chosen]
-    own = [policy for path, policy in found if path.parent == folder]
+    own = [policy for path, policy in found if path.parent == policies_dir()]
     if named:
         return named[0]
     if own:
@@ -247,16 +247,17 @@ def find_policy(sha256: str, prompt_format: str | None, folder: Path) -> Policy 
     return found[0][1] if found else None
 
 
-def use_policy(sha256: str, name: str | None, folder: Path) -> None:
+def use_policy(sha256: str, name: str | None) -> None:
     """Use the policy ``name`` for the model ``sha256`` from now on; None: the generic defaults."""
+    folder = policies_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    active = _read_active(folder) | {sha256: name or ""}
+    active = _read_active() | {sha256: name or ""}
     write_whole(folder / ACTIVE, json.dumps(active, indent=1))
 
 
-def _read_active(folder: Path) -> dict[str, str]:
+def _read_active() -> dict[str, str]:
     try:
-        raw = json.loads((folder / ACTIVE).read_text(encoding="utf-8"))
+        raw = json.loads((policies_dir() / ACTIVE).read_text(encoding="utf-8"))
         return {str(key): str(value) for key, value in raw.items()}
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}

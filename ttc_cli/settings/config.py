@@ -72,14 +72,14 @@ class Config:
         return None if setting is None else setting.origin
 
 
-def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:
+def load_config() -> Config:
     """Read both files and the environment.
 
     Raises:
         UsageError: a file that is not TOML, an unknown key, or a value of the wrong kind.
     """
-    environ = os.environ if environ is None else environ
-    project, ignored = _search(folder)
+    environ = os.environ
+    project, ignored = _search()
     for path in ignored - _told:
         _told.add(path)
         Output().warn(f"{path} is not read: it, or its folder, belongs to another user")
@@ -118,20 +118,20 @@ def user_file() -> Path:
     return paths.config_dir() / "config.toml"
 
 
-def find_project_file(folder: Path | None = None) -> Path | None:
-    """The nearest ``ttc.toml`` in ``folder`` (the working directory) or above it."""
-    return _search(folder)[0]
+def find_project_file() -> Path | None:
+    """The nearest ``ttc.toml`` in the working directory or above it."""
+    return _search()[0]
 
 
 _told: set[Path] = set()
 """Files of which it has been said that they are not read."""
 
 
-def _search(folder: Path | None) -> tuple[Path | None, set[Path]]:
+def _search() -> tuple[Path | None, set[Path]]:
     """The project's file, and those nearer that are not the user's own."""
     ignored: set[Path] = set()
     try:
-        folder = folder or Path.cwd()
+        folder = Path.cwd()
     except OSError:  # it was deleted
         return None, ignored
     for place in (folder, *folder.parents):

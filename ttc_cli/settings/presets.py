@@ -44,14 +44,14 @@ class Preset:
         return tuple(found)
 
 
-def list_presets(folder: Path | None = None) -> dict[str, Preset]:
-    """All presets by name, unchecked; the project file is looked for from ``folder`` upwards.
+def list_presets() -> dict[str, Preset]:
+    """All presets by name, unchecked.
 
     Raises:
         UsageError: a file cannot be read, or its presets are not tables.
     """
     found: dict[str, Preset] = {}
-    for path in filter(None, (find_project_file(folder), user_file())):  # the latter wins
+    for path in filter(None, (find_project_file(), user_file())):  # the latter wins
         tables = read_toml(path).get(PRESETS, {})
         if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
             raise UsageError(f"{path}: a preset is a table.", "it begins with [presets.NAME]")
@@ -59,14 +59,14 @@ def list_presets(folder: Path | None = None) -> dict[str, Preset]:
     return dict(sorted(found.items()))
 
 
-def find_preset(name: str, folder: Path | None = None) -> Preset:
+def find_preset(name: str) -> Preset:
     """The preset called ``name``, its values checked.
 
     Raises:
         UsageError: there is none, it holds what no flag takes, or it is a project's and holds
             what only the user may set.
     """
-    known = list_presets(folder)
+    known = list_presets()
     if name not in known:
         hint = f"There is: {', '.join(known)}" if known else "ttc solve --budget deep --save NAME"
         raise UsageError(f"There is no preset called {name!r}.", suggest(name, known, hint))

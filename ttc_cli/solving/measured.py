@@ -45,11 +45,10 @@ def find_table(request: Request, chat: Chat | None = None) -> Table:
 
     if request.strategy != "auto" or request.server is not None:
         return SHIPPED
-    own = paths.policies_dir()
-    if not any(own.glob("*.json")) and not _may_be_shipped_for(request):
+    if not any(paths.policies_dir().glob("*.json")) and not _may_be_shipped_for(request):
         return SHIPPED  # nothing to hash a file of gigabytes for
     asked = None if chat is None else hash_prompts(chat)
-    policy = file.find_policy(hash_generator(request), asked, own)
+    policy = file.find_policy(hash_generator(request), asked)
     return SHIPPED if policy is None else policy.table
 
 
