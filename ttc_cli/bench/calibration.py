@@ -241,7 +241,7 @@ async def calibrate(
     date: str,
     labels: str = "given",
     runs: int = 4,
-    told: Callable[[str], None] = lambda what: None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> Policy:
     """Fit a policy to ``pool``, whose every question must hold as many samples as the others.
 
@@ -254,7 +254,7 @@ async def calibrate(
         date: of today, as 2026-01-31.
         labels: where they come from, ``given`` or ``majority``.
         runs: orders of the samples that each setting is tried over.
-        told: called with what is being done.
+        progress: called with what is being done.
 
     Raises:
         UsageError: too few questions, or questions that are all alike to this model.
@@ -271,20 +271,20 @@ async def calibrate(
         )
     header = pool.header
     samples = min(len(pool.questions[question.id].samples) for question in questions)
-    told("grading …")
+    progress("grading …")
     graded = grade(pool, questions, comparer)
     reliability = measure_reliability(pool, graded)
     heard = [each.trusted is not False for each in reliability if each.verifier in TRIED]
     tilt = SHIPPED.tilt if any(heard) else 0.0
     slip = choose_slip(graded)
-    trials = Trials(pool, questions, comparer, samples, runs, tilt, slip, told)
+    trials = Trials(pool, questions, comparer, samples, runs, tilt, slip, progress)
     table = await trials.fit(range(len(questions)))
     states = [s for each in graded for s in walk(each, comparer, table.sureness, slip)]
     held_out, curve = await trials.judge()
     found = match(curve, pick_baseline(await trials.run_fixed()))
     expected = []
     for level, outcomes in held_out.items():
-        told(f"{level} before and after …")
+        progress(f"{level} before and after …")
         now = summarise(level, outcomes)
         before = summarise(level, await trials.run(level, SHIPPED))
         expected.append(

@@ -77,7 +77,7 @@ class Bench:
     async def compare(
         self,
         live: Mapping[str, list[Outcome]],
-        told: Callable[[str], None] = lambda name: None,
+        progress: Callable[[str], None] = lambda name: None,
     ) -> Comparison:
         """Run the sampled contenders on the pool; ``live`` are the others' outcomes."""
         count = self.samples
@@ -85,7 +85,7 @@ class Bench:
 
         async def run(contender: Contender) -> list[Outcome]:
             if contender not in done:
-                told(contender.name)
+                progress(contender.name)
                 done[contender] = await self._simulate(contender, self.questions)
             return done[contender]
 
@@ -137,7 +137,7 @@ class Bench:
         path: Path,
         *,
         flight: int = 1,
-        told: Callable[[str, int, int], None] = lambda name, done, total: None,
+        progress: Callable[[str, int, int], None] = lambda name, done, total: None,
     ) -> dict[str, list[Outcome]]:
         """Run the live contenders and keep what they came to in ``path``.
 
@@ -165,9 +165,9 @@ class Bench:
                     line = json.dumps({"strategy": name, **asdict(outcome)}) + "\n"
                     file.append(line.encode())
                     have[outcome.question] = outcome
-                    told(name, len(have), len(ids))
+                    progress(name, len(have), len(ids))
 
-                told(name, len(have), len(ids))
+                progress(name, len(have), len(ids))
                 verifiers = build(contender.verifiers, means)
                 await runner.solve_all(
                     [question for question in self.questions if question.id not in have],
@@ -185,7 +185,7 @@ class Bench:
         engine: Engine,
         chat: Chat,
         count: int,
-        told: Callable[[str, int, int], None] = lambda name, done, total: None,
+        progress: Callable[[str, int, int], None] = lambda name, done, total: None,
     ) -> str:
         """Solve the first ``count`` questions for real with each ``auto``; a table.
 
@@ -200,7 +200,7 @@ class Bench:
 
             def say(outcome: Outcome, name: str = name, done: list[Outcome] = done) -> None:
                 done.append(outcome)
-                told(f"{name}, live", len(done), count)
+                progress(f"{name}, live", len(done), count)
 
             table = self.table.at_price(contender.price)
             cap = _cap(contender, table)

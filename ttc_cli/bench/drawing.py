@@ -105,7 +105,7 @@ async def fill(
     chat: Chat,
     questions: Sequence[Question],
     samples: int,
-    told: Callable[[int, int, int, float], None] = lambda done, total, tokens, seconds: None,
+    progress: Callable[[int, int, int, float], None] = lambda done, total, tokens, seconds: None,
 ) -> Pool:
     """Draw what the pool in ``file`` lacks, as ``header`` says; judged, with hidden states.
 
@@ -119,7 +119,7 @@ async def fill(
         chat: its chat template.
         questions: labelled ones.
         samples: of each question.
-        told: called before the first and after each question with those that are done and all
+        progress: called before the first and after each question with those that are done and all
             that are to be drawn, the tokens drawn, and the seconds since the beginning.
 
     Raises:
@@ -135,7 +135,7 @@ async def fill(
         todo = deque(each for each in wanted if each[1])
         total, done, tokens = len(todo), 0, 0
         started = written = time.monotonic()
-        told(0, total, 0, 0.0)
+        progress(0, total, 0, 0.0)
 
         async def work() -> None:
             nonlocal done, tokens, written
@@ -157,7 +157,7 @@ async def fill(
                 writer.append(replace(drawn, seconds=now - written))
                 written, done = now, done + 1
                 tokens += sum(sample.tokens for sample in drawn.samples)
-                told(done, total, tokens, now - started)
+                progress(done, total, tokens, now - started)
 
         flight = max(1, -(-2 * engine.info.parallel // samples))
         async with asyncio.TaskGroup() as group:

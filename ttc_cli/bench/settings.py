@@ -51,7 +51,7 @@ class Trials:
     runs: int
     tilt: float
     slip: float
-    told: Callable[[str], None]
+    progress: Callable[[str], None]
     _done: dict[AutoSetting, list[Outcome]] = field(default_factory=dict)
     _sums: dict[AutoSetting, list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class Trials:
         points = []
         for strategy in VOTES:
             name = f"{strategy}@{self.samples}"
-            self.told(f"{name} …")
+            self.progress(f"{name} …")
             outcomes = await runner.simulate(
                 self.pool, self.questions, self.comparer, strategy=strategy, samples=self.samples
             )
@@ -161,7 +161,7 @@ class Trials:
         if setting in self._done:
             return
         if setting.price == PRICES[0]:
-            self.told(
+            self.progress(
                 f"trying: sureness {setting.sureness:g}, first wave {setting.probe}, "
                 f"stop at {setting.threshold:g} …"
             )

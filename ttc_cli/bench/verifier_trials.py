@@ -130,7 +130,7 @@ async def try_verifiers(
     *,
     data: Path | None,
     part: str | None,
-    told: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> list[Separation]:
     """Test ``verifiers`` on planted solutions, or on drawn ones where ``draws`` says so.
 
@@ -141,7 +141,7 @@ async def try_verifiers(
         data: planted solutions, or labelled questions to draw solutions of; None is what comes
             with ttc.
         part: of the questions, as ``datasets.load`` takes it.
-        told: called with a line of progress.
+        progress: called with a line on how far it is.
 
     Raises:
         UsageError: ``data`` cannot be read.
@@ -164,7 +164,7 @@ async def try_verifiers(
             sampler.chat,
             readers,
             planted,
-            lambda n: told(f"planted solutions: {n} of {total}"),
+            lambda n: progress(f"planted solutions: {n} of {total}"),
         )
     if drawers:
         questions = questions or [
@@ -173,7 +173,7 @@ async def try_verifiers(
         ]
         count = f"of {len(questions)} questions"
         trials += await try_sampled(
-            sampler, drawers, questions, lambda n: told(f"drawn solutions: {n} {count}")
+            sampler, drawers, questions, lambda n: progress(f"drawn solutions: {n} {count}")
         )
     return [separate(trial) for trial in trials]
 

@@ -142,7 +142,7 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
             settings={"threads": request.settings.threads},
         )
         filling = drawing.fill(
-            file, header, engine, chat, request.questions, request.asked.samples, told=tell
+            file, header, engine, chat, request.questions, request.asked.samples, progress=tell
         )
         return run_tasks(filling), file
 

@@ -224,7 +224,7 @@ def _bench(
         if count or any(each.live for each in rivals):
             engine, chat = model.load()
             kept = model.file.with_suffix(f".{pool.header.prompt_format[:8]}.live.jsonl")
-            live = run_tasks(bench.run_live(engine, chat, kept, flight=asked.flight, told=tell))
+            live = run_tasks(bench.run_live(engine, chat, kept, flight=asked.flight, progress=tell))
             if count:
                 checked = run_tasks(bench.check_live(engine, chat, count, tell))
         model.close()

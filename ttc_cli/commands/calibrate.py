@@ -97,7 +97,7 @@ def calibrate(
                 date=date.today().isoformat(),
                 labels="majority" if own_labels else "given",
                 runs=runs,
-                told=ticker.tell,
+                progress=ticker.tell,
             )
         )
         out.status("")

@@ -197,7 +197,7 @@ def run_test(
                 [sampled or entry.reads == "sampling" for entry in entries],
                 data=data,
                 part=drawn.part,
-                told=out.status,
+                progress=out.status,
             )
         )
         out.status("")

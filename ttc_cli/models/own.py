@@ -32,7 +32,7 @@ def add_entry(
     sha256: str | None = None,
     verifier_format: str | None = None,
     thinks: bool = False,
-    warn: Callable[[str], None] = lambda told: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Entry:
     """Add a file of this machine, or ``user/repo:quant`` of the hub, to the user's registry.
 
