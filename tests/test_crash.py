@@ -36,7 +36,8 @@ CRASHING = textwrap.dedent(
         if how == "read":
             ctypes.string_at(8)  # a null pointer with an offset
         elif how == "abort":
-            ctypes.CDLL(None).abort()
+            # With the GIL: without, faulthandler reads frames that another thread is changing.
+            ctypes.PyDLL(None).abort()
         else:
             signal.raise_signal(getattr(signal, how))
 
