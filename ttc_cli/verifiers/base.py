@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -134,69 +134,52 @@ class WholeVerifier(StatelessVerifier):
 
 
 class WrappedVerifier:
-    """As ``verifier``, but for what a subclass makes of its scores."""
+    """As ``verifier``, but for what a subclass makes of its scores in ``_pass_on``."""
 
     def __init__(self, verifier: Verifier) -> None:
         self.verifier = verifier
-
-    @property
-    def name(self) -> str:
-        """That of the verifier."""
-        return self.verifier.name
-
-    @property
-    def needs_branch(self) -> bool:
-        """That of the verifier."""
-        return self.verifier.needs_branch
-
-    @property
-    def grades_steps(self) -> bool:
-        """That of the verifier."""
-        return self.verifier.grades_steps
+        self.name = verifier.name
+        self.needs_branch = verifier.needs_branch
+        self.grades_steps = verifier.grades_steps
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """As the verifier."""
-        return await self.verifier.score(session, problem, leaves)
+        return await self._pass_on(self.verifier.score(session, problem, leaves), len(leaves))
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """As the verifier."""
-        return await self.verifier.score_steps(session, problem, leaves)
+        return await self._pass_on(self.verifier.score_steps(session, problem, leaves), len(leaves))
 
     async def leave(self, session: Session) -> None:
         """As the verifier."""
         await self.verifier.leave(session)
 
+    async def _pass_on(
+        self, scoring: Awaitable[list[Score | None]], count: int
+    ) -> list[Score | None]:
+        """The ``count`` scores that ``scoring`` comes to."""
+        return await scoring
+
 
 class WeightedVerifier(WrappedVerifier):
-    """``verifier``, whose scores count ``weight`` times beside those of others; 0 shows only."""
+    """``verifier``, whose scores count ``weight`` times beside those of others.
+
+    A weight of 0 only shows them: it guides nothing, and the whole alone is scored.
+    """
 
     def __init__(self, verifier: Verifier, weight: float) -> None:
         super().__init__(verifier)
         self.weight = weight
+        self.grades_steps = weight > 0 and verifier.grades_steps
 
-    @property
-    def grades_steps(self) -> bool:
-        """That of the verifier; a weight of 0 guides nothing, and only the whole is scored."""
-        return self.weight > 0 and self.verifier.grades_steps
-
-    async def score(
-        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
+    async def _pass_on(
+        self, scoring: Awaitable[list[Score | None]], count: int
     ) -> list[Score | None]:
-        """As the verifier, with the weight."""
-        return self._weigh(await super().score(session, problem, leaves))
-
-    async def score_steps(
-        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
-    ) -> list[Score | None]:
-        """As the verifier, with the weight."""
-        return self._weigh(await super().score_steps(session, problem, leaves))
-
-    def _weigh(self, scores: list[Score | None]) -> list[Score | None]:
-        return [each and replace(each, weight=self.weight) for each in scores]
+        return [each and replace(each, weight=self.weight) for each in await scoring]
 
 
 CHECK_SECONDS = 10.0

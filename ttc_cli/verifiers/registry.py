@@ -15,13 +15,13 @@ from ttc_cli import plugins
 from ttc_cli.builtin import VERIFIERS
 from ttc_cli.engines.base import Session
 from ttc_cli.errors import TtcError, UsageError
-from ttc_cli.types import Problem, Score
+from ttc_cli.types import Score
 from ttc_cli.verifiers.base import (
-    Leaf,
     Verifier,
     VerifierContext,
     VerifierEntry,
     WeightedVerifier,
+    WrappedVerifier,
 )
 
 _SPEC = re.compile(r"(?P<name>[A-Za-z][\w.-]*)(?:=(?P<argument>.*?))?(?::(?P<weight>[0-9.]+))?")
@@ -56,7 +56,7 @@ def _guard(plugin: plugins.Plugin, entry: VerifierEntry) -> VerifierEntry:
 
     def make(context: VerifierContext, argument: str | None) -> Verifier:
         try:
-            return _GuardedVerifier.wrap(entry.make(context, argument), str(plugin))
+            return _GuardedVerifier(entry.make(context, argument), str(plugin))
         except TtcError:
             raise
         except Exception as error:  # whatever another's code does
@@ -65,48 +65,25 @@ def _guard(plugin: plugins.Plugin, entry: VerifierEntry) -> VerifierEntry:
     return replace(entry, make=make)
 
 
-@dataclass(frozen=True, slots=True)
-class _GuardedVerifier:
+class _GuardedVerifier(WrappedVerifier):
     """``verifier`` of another package: what it raises, and bad scores, become ``UsageError``.
 
-    Searches warn of that and go on without it.
+    Searches warn of that and go on without it. Its properties are read once.
+
+    Raises:
+        AttributeError: it lacks one.
     """
 
-    verifier: Verifier
-    owner: str
-    name: str
-    needs_branch: bool
-    grades_steps: bool
-
-    @staticmethod
-    def wrap(verifier: Verifier, owner: str) -> _GuardedVerifier:
-        """Read its properties once.
-
-        Raises:
-            AttributeError: it lacks one.
-        """
-        return _GuardedVerifier(
-            verifier, owner, verifier.name, verifier.needs_branch, verifier.grades_steps
-        )
-
-    async def score(
-        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
-    ) -> list[Score | None]:
-        """As the verifier."""
-        return await self._check(self.verifier.score(session, problem, leaves), len(leaves))
-
-    async def score_steps(
-        self, session: Session, problem: Problem, leaves: Sequence[Leaf]
-    ) -> list[Score | None]:
-        """As the verifier."""
-        return await self._check(self.verifier.score_steps(session, problem, leaves), len(leaves))
+    def __init__(self, verifier: Verifier, owner: str) -> None:
+        super().__init__(verifier)
+        self._owner = owner
 
     async def leave(self, session: Session) -> None:
         """As the verifier; a failure to clean up does not cost the answer."""
         with contextlib.suppress(Exception):
             await self.verifier.leave(session)
 
-    async def _check(
+    async def _pass_on(
         self, scoring: Awaitable[list[Score | None]], count: int
     ) -> list[Score | None]:
         try:
@@ -121,7 +98,7 @@ class _GuardedVerifier:
         except TtcError:
             raise
         except Exception as error:  # whatever another's code does
-            raise UsageError(f"{self.owner} failed: {type(error).__name__}: {error}") from error
+            raise UsageError(f"{self._owner} failed: {type(error).__name__}: {error}") from error
 
 
 def parse(text: str) -> Spec:
