@@ -251,7 +251,7 @@ async def calibrate(
         comparer: decides which answers mean the same.
         name: of the policy.
         data: what the questions are called.
-        date: of today, as 2026-01-31.
+        date: as 2026-01-31.
         labels: where they come from, ``given`` or ``majority``.
         runs: orders of the samples that each setting is tried over.
         progress: called with what is being done.

@@ -239,12 +239,9 @@ class Bench:
         return SearchOptions(strategy, samples=samples, budget=budget, seed=seed)
 
     def write_up(self, comparison: Comparison, facts: str, baseline: str | None = None) -> str:
-        """``comparison`` as Markdown.
+        """``comparison`` as Markdown, below ``facts``, a paragraph on what it was measured on.
 
-        Args:
-            comparison: what came out.
-            facts: a paragraph on what it was measured on.
-            baseline: McNemar's tests are against this one; None is the match's own.
+        McNemar's tests are against ``baseline``; None is the match's own.
 
         Raises:
             UsageError: there is no contender of that name.

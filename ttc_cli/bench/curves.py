@@ -46,12 +46,8 @@ def draw_curves(
 ) -> None:
     """Write ``name``.png and ``name``.svg into ``folder``: a panel for each kind of cost.
 
-    Args:
-        lines: settings of one strategy, cheapest first, joined by a line; by its name.
-        points: strategies at one setting.
-        title: above the panels.
-        folder: where to; it exists.
-        name: of the files.
+    ``lines`` are the settings of a strategy, cheapest first, by its name; ``points`` are
+    strategies at one setting.
     """
     timed = all(row.seconds is not None for rows in lines.values() for row in rows)
     axes = _AXES if timed else _AXES[:2]

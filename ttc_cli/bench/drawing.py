@@ -110,17 +110,8 @@ async def fill(
     """Draw what the pool in ``file`` lacks, as ``header`` says; judged, with hidden states.
 
     As many questions are in flight as fill the engine's batch twice, so that it stays full while
-    a question's last candidates end.
-
-    Args:
-        file: made where it is missing.
-        header: how the pool is drawn.
-        engine: the model; its batch is shared by the questions in flight.
-        chat: its chat template.
-        questions: labelled ones.
-        samples: of each question.
-        progress: called before the first and after each question with those that are done and all
-            that are to be drawn, the tokens drawn, and the seconds since the beginning.
+    a question's last candidates end. ``progress`` hears before the first and after each question
+    how many are done and how many there are, the tokens drawn, the seconds since the beginning.
 
     Raises:
         UsageError: the pool was drawn in another way, or another process writes it.

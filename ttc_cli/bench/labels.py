@@ -59,11 +59,9 @@ def _is_empty(value: Any) -> bool:
 
 
 def read_label(row: Mapping[str, Any], default: AnswerType | None) -> tuple[str, str, AnswerType]:
-    """The question as it is asked, its right answer, and the answer's type.
+    """The question as it is asked, its right answer, and its type: ``default`` where none is told.
 
-    Args:
-        row: by column; what is understood is in ``bench.datasets``.
-        default: the type where the row tells none.
+    What is understood of a row is in ``bench.datasets``.
 
     Raises:
         UsageError: the row has no question or no answer, or which is right is not certain.

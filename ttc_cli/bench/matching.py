@@ -79,13 +79,7 @@ def pick_baseline(points: Sequence[Point]) -> Point:
 
 
 def match(curve: Sequence[Point], baseline: Point, seed: int = 0) -> Match:
-    """Hold ``curve`` against ``baseline``; all points are over the same questions.
-
-    Args:
-        curve: at least one point.
-        baseline: what is to be matched.
-        seed: of the bootstrap over questions.
-    """
+    """Hold ``curve``, of one point at least, against ``baseline``, over the same questions."""
     import numpy as np
 
     weights = draw_weights(len(baseline.right), seed=seed)

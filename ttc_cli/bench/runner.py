@@ -29,20 +29,10 @@ async def solve_all(
     flight: int = 1,
     done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Solve each question and grade it.
+    """Solve each question and grade it; the outcomes, in the order of ``questions``.
 
-    Args:
-        questions: labelled ones.
-        stage: the model, live or recorded.
-        options: how to search.
-        comparer: decides which answers mean the same, the label's included.
-        run: the number that the outcomes get.
-        flight: questions at once. Above 1 they share the engine, and each one takes longer than
-            it would alone.
-        done: called after each question.
-
-    Returns:
-        In the order of ``questions``.
+    ``flight`` questions at once share the engine, and each takes longer than it would alone.
+    ``run`` is the number that the outcomes get; ``done`` is called with each as it comes.
 
     Raises:
         TtcError: as ``solve``; outcomes that ``done`` has seen stay valid.

@@ -17,9 +17,7 @@ P = TypeVar("P")
 class BranchedSession(Generic[P]):
     """The part of ``engines.base.Session`` that knows, for each branch, the engine's path to it.
 
-    Args:
-        meter: where the session books.
-        root: the path that is the prompt itself.
+    The path of ``root`` is the prompt itself; the session books on ``meter``.
     """
 
     def __init__(self, meter: Meter, root: P) -> None:

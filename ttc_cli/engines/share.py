@@ -34,9 +34,7 @@ from ttc_cli.types import Finish, Role
 class EngineShare:
     """Implements ``engines.base.Engine`` over a part of ``whole``, which it does not own.
 
-    Args:
-        whole: the engine that is shared.
-        most: branches that a session may grow at once.
+    A session may grow ``most`` branches at once.
     """
 
     def __init__(self, whole: Engine, most: int) -> None:

@@ -13,13 +13,10 @@ from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Session
 
 
 class WrappedSession:
-    """Implements ``engines.base.Session`` by another session.
+    """Implements ``engines.base.Session`` by another session, which is closed with this one.
 
     A subclass whose branches stand for others of ``inner`` overrides ``_find``, and ``grow``,
     ``cancel``, ``limit`` and ``drop`` with it.
-
-    Args:
-        inner: the session that really grows; closed with this one.
     """
 
     def __init__(self, inner: Session) -> None:

@@ -32,12 +32,8 @@ def cannot_change(
 ) -> bool:
     """Whether ``remaining`` further votes, all for the runner-up, would leave the leader ahead.
 
-    Args:
-        leader: the weight of the leader's votes.
-        runner_up: and of the runner-up's.
-        remaining: votes still to come.
-        tilt: the greatest share by which a verifier may raise a vote's weight.
-        most: the greatest weight of a vote to come.
+    ``leader`` and ``runner_up`` are the weights of their votes, ``most`` is the greatest of a vote
+    to come, and ``tilt`` the greatest share by which a verifier may raise one.
     """
     return leader > (runner_up + remaining * most) * (1.0 + tilt)
 
@@ -90,12 +86,8 @@ def choose_wave(
 ) -> NextWave:
     """Of some sizes of the next wave the one that gains most beyond its price.
 
-    Args:
-        leader: votes of the leading answer.
-        runner_up: votes of the second.
-        heard: candidates so far, scattered and unfinished ones included.
-        sizes: at least one.
-        price: what a candidate must gain.
+    ``leader`` and ``runner_up`` are votes, ``heard`` all candidates so far, scattered and
+    unfinished ones included; ``price`` is what one must gain.
     """
     gains = {size: expect_gain(leader, runner_up, heard, size) for size in sizes}
     paying = [size for size, gain in gains.items() if gain >= size * price]

@@ -147,13 +147,8 @@ class Tree:
         """``count`` new partial solutions that go on from ``partial``, which stays as it is.
 
         Forks replace what a step-wise search prunes, so that they are not admitted as further
-        samples: the ledger's caps on tokens, FLOPs and seconds hold them.
-
-        Args:
-            partial: where to fork.
-            count: how many.
-            at: go on behind its first ``at`` steps (needs ``keep_boundaries``); None: all.
-            wave: of the new ones; None is that of ``partial``.
+        samples: the ledger's caps on tokens, FLOPs and seconds hold them. They go on behind the
+        first ``at`` steps (None: all; less needs ``keep_boundaries``), in ``wave`` (None: its own).
         """
         steps = len(partial.steps) if at is None else at
         origin = partial.branch
@@ -180,13 +175,8 @@ class Tree:
     ) -> None:
         """Let each write one step (or all the rest), in one batch; those that end are candidates.
 
-        Where a cap is reached already, nothing is asked for and all stay as they are.
-
-        Args:
-            partials: paused ones.
-            until: ``Until.END`` grows to the end of the turn.
-            sampling: how tokens are drawn; None is the run's.
-            grown: called with each as soon as it has paused or ended.
+        Where a cap is reached already, nothing is asked for and all stay as they are. ``sampling``
+        is the run's where None; ``grown`` is called with each that has paused or ended.
 
         Raises:
             EngineError: the engine failed before any candidate of the run had ended.

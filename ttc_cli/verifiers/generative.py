@@ -55,14 +55,7 @@ class _Conversation:
 
 
 class GenerativeVerifier(OpeningVerifier[_Conversation]):
-    """Scores candidates by the verdict of a critique that ``engine`` writes.
-
-    Args:
-        engine: the critic; may be the generator's own.
-        chat: its chat template.
-        format: how it is asked.
-        name: in scores and events.
-    """
+    """Scores candidates by the verdict of a critique that ``engine``, the critic, writes."""
 
     def __init__(
         self,

@@ -131,10 +131,7 @@ def _read_head(raw: dict[str, Any] | None, width: int) -> Head | None:
 class ProbeVerifier(StatelessVerifier):
     """Scores candidates, and steps where the probe was fitted for them, by their hidden states.
 
-    Args:
-        probe: from ``load_probe`` or a fit.
-        sha256: the generator's hash, which must be the probe's.
-        states: ``EngineInfo.states`` of the engine that grows the candidates.
+    ``sha256`` is the generator's; ``states`` is ``EngineInfo.states`` of its engine.
 
     Raises:
         UsageError: it was fitted on another model, or the engine gives no hidden states.
@@ -211,12 +208,8 @@ def fit_head(examples: Sequence[Example], *, penalties: Sequence[float] = PENALT
     cross-validation that chooses λ anew without the questions it tests, so that nothing it is
     measured on was seen.
 
-    Args:
-        examples: states of equal length, of at least two questions, right and wrong ones.
-        penalties: λ to choose from.
-
     Raises:
-        UsageError: too few examples.
+        UsageError: too few examples: there must be right and wrong ones, of two questions.
     """
     import numpy as np
 

@@ -38,15 +38,7 @@ from ttc_cli.types import EngineInfo, Finish, Role
 
 
 class Decoder:
-    """Queues and the step over them.
-
-    Args:
-        model: vocabulary and size.
-        context: the KV cache.
-        info: how many branches may grow at once, the longest path in tokens, the weights that
-            every token is multiplied with.
-        certainty: note the self-certainty of every draw.
-    """
+    """Queues and the step over them; with ``certainty`` it notes every draw's self-certainty."""
 
     def __init__(
         self, model: Model, context: Context, info: EngineInfo, *, certainty: bool

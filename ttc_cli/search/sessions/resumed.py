@@ -32,10 +32,7 @@ from ttc_cli.verifiers.base import Leaf, Verifier, WrappedVerifier
 class KnownSession(WrappedSession):
     """Implements ``engines.base.Session`` over the session that grows what is not known.
 
-    Args:
-        inner: grows the rest; closed with this one.
-        known: by id, in the order in which they ended.
-        seed: of the run, which the seeds of its candidates follow from.
+    ``known`` is by id, in the order in which they ended; ``seed`` is the run's.
     """
 
     def __init__(self, inner: Session, known: Mapping[int, Candidate], seed: int) -> None:
@@ -134,12 +131,7 @@ class KnownSession(WrappedSession):
 
 
 class KnownVerifier(WrappedVerifier):
-    """``verifier``, unless it has scored a candidate before: that score stands.
-
-    Args:
-        verifier: scores the rest.
-        known: candidates with their scores, by id.
-    """
+    """``verifier``, but a score of a candidate that is ``known``, by id, stands."""
 
     def __init__(self, verifier: Verifier, known: Mapping[int, Candidate]) -> None:
         super().__init__(verifier)

@@ -45,11 +45,8 @@ class _Request(PhasedRequest):
 class StructuredSession(PhasedSession[_Request]):
     """Implements ``engines.base.Session`` over another session, of an engine with grammars.
 
-    Candidates grow through what they think to their value; a step is one of the thinking.
-
-    Args:
-        inner: the session that really grows; closed with this one.
-        schema: a JSON Schema, as JSON text.
+    Candidates grow through what they think to their value, which ``schema``, a JSON Schema as JSON
+    text, describes; a step is one of the thinking.
     """
 
     def __init__(self, inner: Session, schema: str) -> None:

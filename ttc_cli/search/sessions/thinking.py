@@ -106,13 +106,8 @@ class ThinkingSession(PhasedSession[_Request]):
     """Implements ``engines.base.Session`` over another session whose model thinks.
 
     Candidates grow through their thoughts to their answers; a thought counts as one step.
-
-    Args:
-        inner: the session that really grows; closed with this one.
-        prompt: what it was opened with.
-        thinking: the marks and the budget of thoughts.
-        forces: False where the engine cannot pause a candidate: thoughts are then only told
-            from answers.
+    ``prompt`` is what ``inner`` was opened with. ``forces`` is False where the engine cannot pause
+    a candidate: thoughts are then only told from answers.
     """
 
     def __init__(

@@ -66,12 +66,8 @@ def open_cell(
 ) -> Iterator[Cell]:
     """A cell for ``command`` with a file ``name`` that holds ``data``; gone afterwards.
 
-    Args:
-        sandbox: the path of ``bwrap`` or ``sandbox-exec``, ``LANDLOCK``, or None for none at all.
-        command: whose words name what is to be seen.
-        data: the content of the file.
-        name: of the file.
-        limits: as ``confine`` reads them.
+    ``sandbox`` is the path of ``bwrap`` or ``sandbox-exec``, ``LANDLOCK``, or None for none at all;
+    ``limits`` are as ``confine`` reads them.
 
     Raises:
         OSError: the file cannot be written.

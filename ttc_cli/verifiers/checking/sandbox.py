@@ -97,7 +97,7 @@ async def run_check(
         data: the content of the file.
         suffix: the ending of its name.
         seconds: after which it is killed.
-        sandbox: what ``find_sandbox`` said.
+        sandbox: as ``find_sandbox`` says.
         processes: how many the user may have in all; None for no limit.
         stopped: set, it kills the command as cancelling does, from any thread.
     """

@@ -59,8 +59,7 @@ class RlhflowFormat(Format):
     up to a step: newlines, ``+``, end of turn; scores averaged); huggingface/search-and-learn,
     src/sal/models/reward_models.py, ``RLHFFlow`` (the last step's score).
 
-    Args:
-        chat: of the process reward model itself.
+    ``chat`` is of the process reward model itself.
     """
 
     name, good, bad, tags = "rlhflow", "+", "-", ()

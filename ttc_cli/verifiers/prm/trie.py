@@ -82,9 +82,7 @@ class Trie:
     def release(self, asked: Iterable[StepNode], ended: Iterable[StepNode]) -> None:
         """Give back the branches that are not needed any more.
 
-        Args:
-            asked: the nodes that were asked about just now; their paths stay.
-            ended: those of them that no solution goes on from.
+        The paths of ``asked`` stay, but for ``ended``, which no solution goes on from.
         """
         self._clock += 1
         for node in asked:

@@ -50,11 +50,7 @@ class PrmVerifier(OpeningVerifier[Trie]):
     costs its own tokens, forks share what they have in common, and all new steps of a call are
     read in one batch. Where the generator is the same model, ``engine`` is its own.
 
-    Args:
-        engine: the process reward model.
-        format: how it is asked.
-        aggregate: how the scores of the steps make the score of the whole; None is the format's.
-        name: in scores and events; None is made of the model's name.
+    ``aggregate`` makes the score of the whole of those of its steps; None is the format's.
 
     Raises:
         UsageError: the vocabulary has not the tokens that the format is made of.
