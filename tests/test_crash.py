@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ttc_cli import crash, paths
-from ttc_cli.commands._checks import CheckStatus, judge_crash
+from ttc_cli.commands._checks import Grade, judge_crash
 
 pytestmark = pytest.mark.slow
 
@@ -178,6 +178,6 @@ def test_doctor_tells_of_a_crash_and_of_nothing_else(home: Path) -> None:
     (home / "1.txt").write_text("Fatal Python error: Segmentation fault\n\nThread 1\n")
     found = judge_crash(crash.find_crash())
     assert found is not None
-    assert found.status is CheckStatus.WARNING
+    assert found.status is Grade.WARNING
     assert "Segmentation fault" in found.detail
     assert "--rebuild" in (found.fix or "")

@@ -80,10 +80,8 @@ def instructions(type: AnswerType) -> str:
 def request_revision(type: AnswerType, *, rating: float | None, cut_off: bool) -> str:
     """What asks the model to revise the attempt it has just made.
 
-    Args:
-        type: of the answer; the revision is to state it as the first attempt was.
-        rating: what the verifiers make of the attempt, in [0, 1]; None where none spoke.
-        cut_off: the attempt came to no end.
+    ``rating`` is what the verifiers make of the attempt, in [0, 1], None where none spoke;
+    ``cut_off`` says that it came to no end.
     """
     seen = []
     if cut_off:

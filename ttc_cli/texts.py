@@ -52,9 +52,7 @@ def to_utf8(data: bytes, name: str = STDIN) -> bytes:
 
     Without a mark it is returned as it is: decoding it shows whether it is UTF-8.
 
-    Args:
-        data: what was read.
-        name: its file, for the command that converts it.
+    ``name`` is its file, for the command that converts it.
 
     Raises:
         UsageError: its mark is wrong, or it is UTF-16 without a mark.
@@ -101,10 +99,7 @@ def _convert(encoding: str, name: str) -> str:
 def decode(data: bytes, what: str = "The prompt", name: str = STDIN) -> str:
     """A whole file as text.
 
-    Args:
-        data: what was read.
-        what: what it is, in messages.
-        name: its file, for the command that converts it.
+    ``what`` and ``name`` are as for ``read_utf8``.
 
     Raises:
         UsageError: as ``to_utf8`` and ``decode_utf8``.

@@ -12,7 +12,7 @@ import pytest
 from ttc_cli import errors
 from ttc_cli.building.report import read_stamp
 from ttc_cli.commands import _checks as checkup
-from ttc_cli.commands._checks import GIB, CheckStatus
+from ttc_cli.commands._checks import GIB, Grade
 from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
 from ttc_cli.main import main
@@ -28,51 +28,51 @@ BUSY = Contention((BusyProcess(77, "blender", 3.9),), 0.0)
 
 def test_memory_below_the_smallest_models_need_fails() -> None:
     short = checkup.judge_memory(Memory(4 * GIB, GIB, limited=True), smallest=GIB)
-    assert short.status is CheckStatus.FAILED
+    assert short.status is Grade.FAILED
     assert "limited by a cgroup" in short.detail
     assert short.fix
-    assert checkup.judge_memory(Memory(4 * GIB, 3 * GIB), smallest=GIB).status is CheckStatus.OK
-    assert checkup.judge_memory(Memory(4 * GIB, GIB), smallest=None).status is CheckStatus.WARNING
+    assert checkup.judge_memory(Memory(4 * GIB, 3 * GIB), smallest=GIB).status is Grade.OK
+    assert checkup.judge_memory(Memory(4 * GIB, GIB), smallest=None).status is Grade.WARNING
 
 
 @pytest.mark.parametrize(
     ("free", "status"),
-    [(GIB // 8, CheckStatus.FAILED), (GIB, CheckStatus.WARNING), (9 * GIB, CheckStatus.OK)],
+    [(GIB // 8, Grade.FAILED), (GIB, Grade.WARNING), (9 * GIB, Grade.OK)],
 )
-def test_disk(free: int, status: CheckStatus) -> None:
+def test_disk(free: int, status: Grade) -> None:
     found = checkup.judge_disk("models", Path("/there"), free)
     assert found.status is status
-    assert (found.fix is None) is (status is CheckStatus.OK)
+    assert (found.fix is None) is (status is Grade.OK)
 
 
 def test_a_busy_program_is_named_with_its_cure() -> None:
-    assert checkup.judge_contention(QUIET).status is CheckStatus.OK
+    assert checkup.judge_contention(QUIET).status is Grade.OK
     found = checkup.judge_contention(BUSY)
-    assert found.status is CheckStatus.WARNING
+    assert found.status is Grade.WARNING
     assert "blender (pid 77)" in found.detail
     assert found.fix == "renice -n 19 -p 77"
     stolen = checkup.judge_contention(Contention((), 0.7))
-    assert stolen.status is CheckStatus.WARNING
+    assert stolen.status is Grade.WARNING
     assert "hypervisor" in stolen.detail
 
 
 def test_an_unused_instruction_set_is_a_warning() -> None:
     cpu = Cpu("Xeon", "x86_64", frozenset({"avx2", "avx512f", "amx_int8"}))
     slow = checkup.judge_instructions("CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 0 | ", cpu)
-    assert slow.status is CheckStatus.WARNING
+    assert slow.status is Grade.WARNING
     assert "AMX_INT8" in slow.detail
     assert "AVX512" not in slow.detail
     assert slow.fix == "./install.sh --rebuild"
     full = checkup.judge_instructions("CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 1 | ", cpu)
-    assert full.status is CheckStatus.OK
+    assert full.status is Grade.OK
 
 
 def test_a_gpu_that_the_build_ignores_is_a_warning() -> None:
     gpu = Accelerator("cuda", "H100", 80 * GIB)
-    assert checkup.judge_accelerators((), offloads=False).status is CheckStatus.OK
-    assert checkup.judge_accelerators((gpu,), offloads=True).status is CheckStatus.OK
+    assert checkup.judge_accelerators((), offloads=False).status is Grade.OK
+    assert checkup.judge_accelerators((gpu,), offloads=True).status is Grade.OK
     ignored = checkup.judge_accelerators((gpu,), offloads=False)
-    assert ignored.status is CheckStatus.WARNING
+    assert ignored.status is Grade.WARNING
     assert ignored.fix == "./install.sh --rebuild --accelerator cuda"
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_amx_does_not_take_is_offered_another_type() -> None:
     offered = checkup.judge_fit(
         [(here("larger"), LARGER), (here("small"), SMALL)], AMX, on_gpu=False
     )
-    assert (offered.status, offered.fix) == (CheckStatus.WARNING, "ttc models tune small")
+    assert (offered.status, offered.fix) == (Grade.WARNING, "ttc models tune small")
     assert "likely 2 times as fast" in offered.detail
     assert "1 more would gain" in offered.detail
     costly = checkup.judge_fit([(here("larger"), LARGER)], AMX, on_gpu=False)
@@ -118,7 +118,7 @@ def test_what_is_not_known_to_gain_is_left_alone(
     record: Record, tensors: dict[str, int], system: str, on_gpu: bool
 ) -> None:
     found = checkup.judge_fit([(record, tensors)], system, on_gpu=on_gpu)
-    assert (found.status, found.fix) == (CheckStatus.OK, None)
+    assert (found.status, found.fix) == (Grade.OK, None)
 
 
 def test_what_was_built_and_what_would_be_faster(tmp_path: Path) -> None:
@@ -129,28 +129,28 @@ def test_what_was_built_and_what_would_be_faster(tmp_path: Path) -> None:
     )
     slow = checkup.judge_installation(read_stamp(tmp_path))
     assert slow is not None
-    assert slow.status is CheckStatus.WARNING
+    assert slow.status is Grade.WARNING
     assert "gcc 12" in slow.detail
     assert "31 tokens/s" in slow.detail
     assert slow.fix == "apt-get install -y clang-19"
     (tmp_path / ".ttc-install").write_text("built=zig 0.17, native\nfaster=\nfaster_command=\n")
     best = checkup.judge_installation(read_stamp(tmp_path))
     assert best is not None
-    assert (best.status, best.fix) == (CheckStatus.OK, None)
+    assert (best.status, best.fix) == (Grade.OK, None)
 
 
 def test_speed() -> None:
     fast, slow = Speed(200, 17, 100, 2), Speed(20, 1.7, 5, 2)
-    assert checkup.judge_speed("m", fast, QUIET).status is CheckStatus.OK
-    assert checkup.judge_speed("m", slow, QUIET).status is CheckStatus.WARNING
+    assert checkup.judge_speed("m", fast, QUIET).status is Grade.OK
+    assert checkup.judge_speed("m", slow, QUIET).status is Grade.WARNING
     assert "other programs" in checkup.judge_speed("m", fast, BUSY).detail
 
 
 def test_a_missing_build_fails_and_an_untested_one_is_skipped() -> None:
     missing = checkup.judge_without_models(installed=False)
-    assert (missing.status, missing.fix) == (CheckStatus.FAILED, "./install.sh")
+    assert (missing.status, missing.fix) == (Grade.FAILED, "./install.sh")
     untested = checkup.judge_without_models(installed=True)
-    assert untested.status is CheckStatus.SKIPPED
+    assert untested.status is Grade.SKIPPED
     assert untested.fix is not None
     assert untested.fix.startswith("ttc models pull smollm2-135m")
 
@@ -280,9 +280,9 @@ def test_a_crashing_build_fails_with_the_next_command(
 @pytest.mark.parametrize(
     ("found", "why", "status", "said"),
     [
-        ("/usr/bin/bwrap", "", CheckStatus.OK, "/usr/bin/bwrap confines --check"),
-        ("landlock", "bubblewrap is missing", CheckStatus.WARNING, "read your files"),
-        (None, "bubblewrap does not work here (no)", CheckStatus.WARNING, "with your own rights"),
+        ("/usr/bin/bwrap", "", Grade.OK, "/usr/bin/bwrap confines --check"),
+        ("landlock", "bubblewrap is missing", Grade.WARNING, "read your files"),
+        (None, "bubblewrap does not work here (no)", Grade.WARNING, "with your own rights"),
     ],
 )
 def test_what_confines_a_check_is_told(found, why, status, said, monkeypatch) -> None:

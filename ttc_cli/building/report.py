@@ -58,10 +58,7 @@ def print_plan(
 def name_faster(label: str, machine: Machine, compiler: str) -> tuple[str, str] | None:
     """What would be faster than the build ``label``, and the command; None where nothing is known.
 
-    Args:
-        label: a profile in words.
-        machine: where it was built.
-        compiler: the one that was asked for, or auto.
+    ``label`` is a profile in words; ``compiler`` the one that was asked for, or auto.
     """
     if label == "upstream's prebuilt library (cpu)":
         return "a library compiled for this processor", f"{name_installer()} --rebuild"

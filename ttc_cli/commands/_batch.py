@@ -46,13 +46,9 @@ def read_batch(
 ) -> Batch | None:
     """What ``--batch`` names, as questions; None without it.
 
-    Args:
-        given: the flags of ``ttc solve`` by their parameters' names.
-        words: the arguments; an instruction where ``template`` has a place for it.
-        template: how a question is worded.
-        stdin: the descriptor to read, None where it is closed.
-        answer_type: of rows that state none.
-        system: the same of instructions for the model.
+    ``given`` are all flags by their parameters' names, ``words`` the arguments: an instruction
+    where ``template`` has a place for one. ``answer_type`` and ``system`` are of rows that state
+    none.
 
     Raises:
         UsageError: flags contradict each other, or the file cannot be read.

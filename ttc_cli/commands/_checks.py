@@ -45,7 +45,7 @@ _INSTRUCTIONS = {
 """What llama.cpp calls an instruction set in its system info, by the processor's name for it."""
 
 
-class CheckStatus(StrEnum):
+class Grade(StrEnum):
     """What a check came to. ``SKIPPED``: something else must be put right first."""
 
     OK = "ok"
@@ -59,7 +59,7 @@ class Check:
     """One finding: ``detail`` in words, ``fix`` the next command where something is wrong."""
 
     name: str
-    status: CheckStatus
+    status: Grade
     detail: str
     fix: str | None = None
 
@@ -74,7 +74,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
     yield judge_memory(memory, min((record.size for record in records), default=None))
     blindness = hardware.find_blindness()
     if blindness is not None:
-        yield Check("/proc", CheckStatus.WARNING, blindness, "mount -t proc proc /proc")
+        yield Check("/proc", Grade.WARNING, blindness, "mount -t proc proc /proc")
     for name, folder in (("models", paths.models_dir()), ("cache", paths.cache_dir())):
         yield judge_disk(name, folder, hardware.read_free_disk(folder))
     out.status("watching for other programs …")
@@ -92,7 +92,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
         smallest = min(records, key=lambda record: record.size)
         try:
             built = selftest.check_build(smallest.path, fresh=True)
-            yield Check("build", CheckStatus.OK, f"llama-cpp-python {built.version} decodes here")
+            yield Check("build", Grade.OK, f"llama-cpp-python {built.version} decodes here")
         except TtcError as error:
             yield judge_failure("build", error)
     else:
@@ -125,7 +125,7 @@ def judge_cpu(cpu: Cpu, cores: int) -> Check:
     """What the processor is; it cannot be wrong."""
     features = ", ".join(sorted(cpu.features)) or "no known instruction sets"
     allowed = words.plural(cores, "core")
-    return Check("processor", CheckStatus.OK, f"{cpu.model}, {allowed} allowed: {features}")
+    return Check("processor", Grade.OK, f"{cpu.model}, {allowed} allowed: {features}")
 
 
 def judge_memory(memory: Memory, smallest: int | None) -> Check:
@@ -136,39 +136,37 @@ def judge_memory(memory: Memory, smallest: int | None) -> Check:
     if memory.free < needed:
         return Check(
             "memory",
-            CheckStatus.FAILED,
+            Grade.FAILED,
             f"{detail}; even the smallest model here needs {_gib(needed)}",
             "close other programs, or raise the container's memory limit",
         )
     if memory.free < 2 * GIB:
         fix = "ttc solve --parallel 4 --kv-type q8_0 …"
-        return Check("memory", CheckStatus.WARNING, f"{detail}: few candidates at once", fix)
-    return Check("memory", CheckStatus.OK, detail)
+        return Check("memory", Grade.WARNING, f"{detail}: few candidates at once", fix)
+    return Check("memory", Grade.OK, detail)
 
 
 def judge_disk(name: str, folder: Path, free: int) -> Check:
     """Whether downloads and builds find room in ``folder``."""
     detail = f"{_gib(free)} free for {name} ({folder})"
     if free < GIB // 4:
-        return Check(
-            "disk", CheckStatus.FAILED, detail, "ttc models prune, or TTC_HOME=/path/with/room"
-        )
+        return Check("disk", Grade.FAILED, detail, "ttc models prune, or TTC_HOME=/path/with/room")
     if free < 3 * GIB:
-        return Check("disk", CheckStatus.WARNING, detail, "ttc models prune")
-    return Check("disk", CheckStatus.OK, detail)
+        return Check("disk", Grade.WARNING, detail, "ttc models prune")
+    return Check("disk", Grade.OK, detail)
 
 
 def judge_contention(contention: Contention) -> Check:
     """Whether other programs compute: decode threads wait for one another at every step."""
     if not contention.processes and not contention.stolen:
-        return Check("contention", CheckStatus.OK, "nothing else computes")
+        return Check("contention", Grade.OK, "nothing else computes")
     parts = [f"{p.name} (pid {p.pid}) uses {p.cores:.1f} cores" for p in contention.processes[:3]]
     if contention.stolen:
         parts.append(f"the hypervisor takes {contention.stolen:.1f} cores")
     fix = None
     if contention.processes:
         fix = f"renice -n 19 -p {contention.processes[0].pid}"
-    return Check("contention", CheckStatus.WARNING, "; ".join(parts) + ": decoding is slower", fix)
+    return Check("contention", Grade.WARNING, "; ".join(parts) + ": decoding is slower", fix)
 
 
 def judge_sandbox() -> Check:
@@ -176,11 +174,9 @@ def judge_sandbox() -> Check:
     found = sandbox.find_sandbox()
     gaps, why = describe_gaps(found), sandbox.explain_sandbox()
     if not why:
-        return Check("sandbox", CheckStatus.OK, f"{found} confines --check")
+        return Check("sandbox", Grade.OK, f"{found} confines --check")
     fix = "install the package bubblewrap" if why.endswith("missing") else None
-    return Check(
-        "sandbox", CheckStatus.WARNING, f"{why}: --check runs model-written text {gaps}", fix
-    )
+    return Check("sandbox", Grade.WARNING, f"{why}: --check runs model-written text {gaps}", fix)
 
 
 def judge_models(records: Sequence[Record], default: str) -> Check:
@@ -188,8 +184,8 @@ def judge_models(records: Sequence[Record], default: str) -> Check:
     here = {record.name for record in records}
     if default not in here and not Path(default).is_file():
         detail = f"the default, {default}, is not here"
-        return Check("models", CheckStatus.FAILED, detail, f"ttc models pull {default}")
-    return Check("models", CheckStatus.OK, f"{len(here)} here, default {default}")
+        return Check("models", Grade.FAILED, detail, f"ttc models pull {default}")
+    return Check("models", Grade.OK, f"{len(here)} here, default {default}")
 
 
 def judge_hash(record: Record) -> Check:
@@ -198,12 +194,10 @@ def judge_hash(record: Record) -> Check:
     try:
         verify(record.name)
     except UsageError as error:  # a settings file took its entry away
-        return Check(name, CheckStatus.WARNING, error.message, error.hint)
+        return Check(name, Grade.WARNING, error.message, error.hint)
     except ModelError as error:
-        return Check(
-            name, CheckStatus.FAILED, error.message, f"ttc models pull --force {record.name}"
-        )
-    return Check(name, CheckStatus.OK, f"{record.name}: sha256 is right")
+        return Check(name, Grade.FAILED, error.message, f"ttc models pull --force {record.name}")
+    return Check(name, Grade.OK, f"{record.name}: sha256 is right")
 
 
 def judge_crash(note: Path | None) -> Check | None:
@@ -212,18 +206,16 @@ def judge_crash(note: Path | None) -> Check | None:
         return None
     detail = f"a run crashed ({crash.name_signal(note)}); {crash.report(note)}"
     fix = f"{paths.name_installer()} --rebuild, then rm {shlex.quote(str(note))}"
-    return Check("crashes", CheckStatus.WARNING, detail, fix)
+    return Check("crashes", Grade.WARNING, detail, fix)
 
 
 def judge_without_models(*, installed: bool) -> Check:
     """Why the build could not be tested: there is no model."""
     if not installed:
         detail = "llama-cpp-python is not installed"
-        return Check("build", CheckStatus.FAILED, detail, paths.name_installer())
+        return Check("build", Grade.FAILED, detail, paths.name_installer())
     detail = "not tested: there is no model here to decode with"
-    return Check(
-        "build", CheckStatus.SKIPPED, detail, f"ttc models pull {CHECK_MODEL} && ttc doctor"
-    )
+    return Check("build", Grade.SKIPPED, detail, f"ttc models pull {CHECK_MODEL} && ttc doctor")
 
 
 def judge_failure(name: str, error: TtcError) -> Check:
@@ -231,7 +223,7 @@ def judge_failure(name: str, error: TtcError) -> Check:
     fix = error.hint
     if not isinstance(error, NativeCrash) and fix == "ttc doctor":
         fix = None  # that is where we are
-    return Check(name, CheckStatus.FAILED, error.message, fix)
+    return Check(name, Grade.FAILED, error.message, fix)
 
 
 def judge_instructions(system: str, cpu: Cpu) -> Check:
@@ -242,8 +234,8 @@ def judge_instructions(system: str, cpu: Cpu) -> Check:
     if missing:
         detail = f"the processor has {', '.join(missing)}, the build does not use it"
         fix = f"{paths.name_installer()} --rebuild"
-        return Check("instructions", CheckStatus.WARNING, detail, fix)
-    return Check("instructions", CheckStatus.OK, f"the build uses {', '.join(sorted(built))}")
+        return Check("instructions", Grade.WARNING, detail, fix)
+    return Check("instructions", Grade.OK, f"the build uses {', '.join(sorted(built))}")
 
 
 def judge_installation(noted: Mapping[str, str]) -> Check | None:
@@ -255,8 +247,8 @@ def judge_installation(noted: Mapping[str, str]) -> Check | None:
         detail += f"; when installed, {noted['speed']}"
     if "faster" in noted:
         detail += f". Faster: {noted['faster']}"
-        return Check("compiler", CheckStatus.WARNING, detail, noted.get("faster_command"))
-    return Check("compiler", CheckStatus.OK, detail)
+        return Check("compiler", Grade.WARNING, detail, noted.get("faster_command"))
+    return Check("compiler", Grade.OK, detail)
 
 
 def judge_fit(
@@ -264,10 +256,8 @@ def judge_fit(
 ) -> Check:
     """Whether a model would run faster in another type; what was tried is not offered again.
 
-    Args:
-        models: the records of those that are here, with the counts of their tensor types.
-        system: llama.cpp's own list of what it was compiled for.
-        on_gpu: layers go to a GPU, whose kernels take all types alike.
+    ``models`` come with the counts of their tensor types; ``system`` is as for
+    ``judge_instructions``. On a GPU the kernels take all types alike.
     """
     tuned = [f"{record.name} as {record.tuned.kind}" for record, _ in models if record.tuned]
     instructions = set(re.findall(r"(\w+) = 1", system))
@@ -282,11 +272,9 @@ def judge_fit(
         others = len(gains) - 1
         also = f", and {others} more would gain" if others else ""
         detail = f"re-quantised to Q8_0, {name} is likely {gain:g} times as fast here{also}"
-        return Check("file type", CheckStatus.WARNING, detail, f"ttc models tune {name}")
+        return Check("file type", Grade.WARNING, detail, f"ttc models tune {name}")
     used = f" (tuned: {', '.join(tuned)})" if tuned else ""
-    return Check(
-        "file type", CheckStatus.OK, f"no model here is known to gain by another type{used}"
-    )
+    return Check("file type", Grade.OK, f"no model here is known to gain by another type{used}")
 
 
 def _may_be_tuned(record: Record) -> bool:
@@ -312,27 +300,27 @@ def _tensors(record: Record) -> Mapping[str, int]:
 def judge_accelerators(found: Sequence[Accelerator], *, offloads: bool) -> Check:
     """Whether the build can use the GPU that is here."""
     if not found:
-        return Check("accelerator", CheckStatus.OK, "none here: models run on the processor")
+        return Check("accelerator", Grade.OK, "none here: models run on the processor")
     named = ", ".join(
         f"{device.name} ({device.kind}{f', {_gib(device.memory)}' if device.memory else ''})"
         for device in found
     )
     if not offloads:
         fix = f"{paths.name_installer()} --rebuild --accelerator {found[0].kind}"
-        return Check("accelerator", CheckStatus.WARNING, f"{named}: the build does not use it", fix)
-    return Check("accelerator", CheckStatus.OK, named)
+        return Check("accelerator", Grade.WARNING, f"{named}: the build does not use it", fix)
+    return Check("accelerator", Grade.OK, named)
 
 
 def judge_speed(model: str, speed: Speed, contention: Contention) -> Check:
     """How fast ``model`` decodes; a warning where reading is slower than thinking is worth."""
     detail = f"{model}: {speed}"
     if contention.cores:
-        return Check("speed", CheckStatus.WARNING, f"{detail}, while other programs compute")
+        return Check("speed", Grade.WARNING, f"{detail}, while other programs compute")
     if speed.single < 4:
         return Check(
-            "speed", CheckStatus.WARNING, f"{detail}: slow", "ttc models pull qwen2.5-coder-0.5b"
+            "speed", Grade.WARNING, f"{detail}: slow", "ttc models pull qwen2.5-coder-0.5b"
         )
-    return Check("speed", CheckStatus.OK, detail)
+    return Check("speed", Grade.OK, detail)
 
 
 def _gib(count: int) -> str:

@@ -13,15 +13,15 @@ import typer
 
 from ttc_cli import __version__
 from ttc_cli.commands import _flags as flags
-from ttc_cli.commands._checks import CheckStatus, run_checks
+from ttc_cli.commands._checks import Grade, run_checks
 from ttc_cli.commands._help import show_examples
 from ttc_cli.output import Output
 
 _MARKS = {
-    CheckStatus.OK: "ok  ",
-    CheckStatus.WARNING: "warn",
-    CheckStatus.FAILED: "FAIL",
-    CheckStatus.SKIPPED: "--  ",
+    Grade.OK: "ok  ",
+    Grade.WARNING: "warn",
+    Grade.FAILED: "FAIL",
+    Grade.SKIPPED: "--  ",
 }
 
 app = typer.Typer()
@@ -47,7 +47,7 @@ def doctor(
             out.answer(f"{_MARKS[check.status]}  {check.name:<12} {check.detail}")
             if check.fix:
                 out.answer(f"{'':<18} fix: {check.fix}")
-    failed = [check for check in checks if check.status is CheckStatus.FAILED]
+    failed = [check for check in checks if check.status is Grade.FAILED]
     if as_json:
         out.document({"v": 1, "ok": not failed, "checks": [asdict(check) for check in checks]})
     elif failed:

@@ -62,12 +62,9 @@ class Pieces:
 
 
 class Recorder:
-    """A reader of the event stream that keeps what it reads.
+    """A reader of the event stream that keeps what it reads, for the run ``id``, which has begun.
 
-    Args:
-        store: where to; the recorder's thread alone uses it from now on.
-        id: of the run, which has begun.
-        clock: tells seconds.
+    Its thread alone uses ``store`` from now on; ``clock`` tells seconds.
     """
 
     def __init__(

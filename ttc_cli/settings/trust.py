@@ -63,10 +63,8 @@ harm."""
 def require_own_hand(key: str, value: Any, origin: str) -> None:
     """Refuse what only the user's own hand may set, and ``origin`` is not.
 
-    Args:
-        key: of a setting or a preset.
-        value: as ``parse_value`` returns it.
-        origin: the file, and the place in it, for the message.
+    ``key`` is of a setting or a preset, ``value`` as ``parse_value`` returns it; ``origin`` names
+    the file and the place in it.
 
     Raises:
         UsageError: only the user may set ``key`` to ``value``.

@@ -86,12 +86,9 @@ def choose(
 ) -> Request:
     """All that a search needs, nothing of it loaded or downloaded.
 
-    Args:
-        options: what is wanted.
-        problem: the question.
-        room: the longest text that the context must hold beside an answer.
-        warn: is told what may surprise.
-        insist: refuse options for thinking where no model thinks, instead of ignoring them.
+    ``room`` is the longest text that the context must hold beside an answer. ``warn`` is told what
+    may surprise. ``insist`` refuses options for thinking where no model thinks; else they are
+    ignored.
 
     Raises:
         UsageError: an unknown name, or options that cannot go together.
@@ -206,10 +203,8 @@ def ask_again(request: Request, problem: Problem, how: Mapping[str, Any]) -> Req
 def obtain(request: Request, confirm: Confirm | None = None) -> Request:
     """``request`` with the file of each of its models, downloaded where it is missing.
 
-    Args:
-        request: what is asked.
-        confirm: is asked before each download, with the model and the bytes to come (None:
-            unknown); None means yes.
+    ``confirm`` is asked before each download, with the model and the bytes to come (None: unknown).
+    Without it the answer is yes.
 
     Raises:
         ModelMissing: a file is not here, and ``confirm`` said no.
@@ -326,13 +321,14 @@ def choose_thinking(
 ) -> Thinking | None:
     """How ``model`` thinks before it answers, or None where it does not or is not asked to.
 
+    A model that can think and does not by itself does where one of the options asks for it.
+
     Args:
-        model: which; its entry names the marks.
-        tokens: cap on a thought. A model that can think and does not by itself does where this,
-            or one of the next two, asks for it.
+        model: its entry names the marks.
+        tokens: cap on a thought.
         waits: how often a thought that ended is made to go on.
         keep: the share of the surest thoughts that may go on to their end.
-        insist: refuse a model that is not known to think, instead of ignoring them.
+        insist: refuse a model that is not known to think, instead of ignoring the options.
 
     Raises:
         UsageError: it does not think, or a value makes no sense.

@@ -109,13 +109,8 @@ def keep_run(
 ) -> Iterator[KeptRun]:
     """Keep the run within, if that is ``wanted`` and can be done; else warn and go on.
 
-    Args:
-        request: what is asked for.
-        flags: from ``read_flags``.
-        words: from ``word_flags``.
-        out: is told where runs are kept, once, and warned where they cannot be.
-        wanted: whether to keep it.
-        parent: the id of the run that this one takes up.
+    ``flags`` and ``words`` are from ``read_flags`` and ``word_flags``; ``parent`` is the id of the
+    run that this one takes up. ``out`` says once where runs are kept.
     """
     kept = KeptRun()
     if wanted:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttc_cli.errors import ModelMissing
 from ttc_cli.solving.request import Request, VerifierModel, label_model
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def load_models(model: Model, settings: Settings, others: Sequence[VerifierModel
         MemoryShort: they do not fit together; nothing has been loaded then.
         TtcError: as ``open_engine``; what was loaded before is closed.
     """
-    first = (_find_file(model), settings, label_model(model))
+    first = (model.require_path(), settings, label_model(model))
     (engine, *_), verifying = _load_together([first], others)
     return Loaded(engine, verifying)
 
@@ -115,7 +114,7 @@ def _load_together(
         same = (n for n, (path, _, _) in enumerate(wanted) if each.is_file(path))
         places[each.asked] = next(same, len(wanted))
         if places[each.asked] == len(wanted):
-            wanted.append((_find_file(each.model), each.settings, label_model(each.model)))
+            wanted.append((each.model.require_path(), each.settings, label_model(each.model)))
     plans: Sequence[MemoryPlan | None] = [None]
     if len(wanted) > 1:
         from ttc_cli.engines import llamacpp
@@ -133,10 +132,3 @@ def _load_together(
             engine.close()
         raise
     return engines, {asked: engines[place] for asked, place in places.items()}
-
-
-def _find_file(model: Model) -> Path:
-    if model.path is None:
-        name = label_model(model)
-        raise ModelMissing(f"The model {name} is not on this machine.", f"ttc models pull {name}")
-    return model.path

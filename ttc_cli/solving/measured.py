@@ -36,10 +36,7 @@ def find_refused(request: Request) -> dict[str, str]:
 def find_table(request: Request, chat: Chat | None = None) -> Table:
     """What ``auto`` goes by: the policy for this model and this way of asking, or the defaults.
 
-    Args:
-        request: what is asked.
-        chat: the generator's chat template; None before it is loaded, and any way of asking
-            will do.
+    ``chat`` is the generator's chat template; without it any way of asking will do.
     """
     from ttc_cli.policy import file
 

@@ -63,7 +63,7 @@ def read_parts(
         file: a file whose text follows the prompt.
         stdin: the descriptor to read, None where it is closed.
         warn: told when stdin is left out because nothing came.
-        patience: seconds that a silent pipe beside a prompt is waited for.
+        patience: seconds to wait for a silent pipe beside a prompt.
 
     Raises:
         UsageError: several prompts, a NUL byte, or text that is neither UTF-8 nor marked as

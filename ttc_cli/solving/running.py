@@ -60,9 +60,9 @@ def run(
     """Load the models of ``request`` and search.
 
     Args:
-        request: what is asked; its models have been obtained.
+        request: its models have been obtained.
         out: where progress goes.
-        interruption: must be installed: a first Ctrl-C then ends the search with what it has
+        interruption: must be installed: a first Ctrl-C ends the search with what it has
             (``result.interrupted``).
         readers: get every event.
         view: from ``choose_view``.

@@ -276,19 +276,11 @@ class Solver:
     async def answer_many(
         self, requests: Iterable[Request], jobs: int | None = None, *readers: Reader
     ) -> AsyncGenerator[tuple[int, Result | Exception], None]:
-        """Answer all, ``jobs`` at once, each with a share of the engine's branches.
+        """As ``asolve_many``, for requests that name the models loaded here.
 
-        What is found for a question depends on itself, its seed and the size of the shares, not
-        on what is asked beside it. After ``interrupt`` no more are begun.
-
-        Args:
-            requests: any number; they name the models that were loaded here.
-            jobs: at once; None is a fourth of the engine's branches.
-            readers: get the events of all.
-
-        Yields:
-            Each request's place, from 0, and its result or the error that it ended with, as they
-            end.
+        Each has a share of the engine's branches. What is found for a question depends on itself,
+        its seed and the size of the shares, not on what is asked beside it. After ``interrupt`` no
+        more are begun. ``readers`` get the events of all.
         """
         from ttc_cli.engines.share import EngineShare
         from ttc_cli.models import hardware
@@ -341,7 +333,7 @@ class Solver:
         engine: Engine | None = None,
         checks: int | None = None,
     ) -> Result:
-        """Answer ``request`` on ``engine``, a share of the generator's, with ``checks`` at once."""
+        """Answer on ``engine``, a share of the generator's, with ``checks`` commands at once."""
         turns = enumerate(request.in_turn())
         async with self._alone if self._takes_one else contextlib.nullcontext():
             return await solve_in_turn(
@@ -360,11 +352,8 @@ class Solver:
     ) -> Stage:
         """What a search for ``request`` goes by; in a cascade its model takes the last one's place.
 
-        Args:
-            request: as the model whose turn it is, from 0, is asked.
-            turn: which that is.
-            engine: a share of the generator's engine; None is all of it.
-            checks: commands of ``--check`` that may run at once; None is one a core.
+        ``turn`` is the model's, from 0. ``engine`` and ``checks`` are as for ``_answer``; None is
+        all of the engine, and one check a core.
         """
         from ttc_cli.models import hardware
 

@@ -41,12 +41,9 @@ _FEW_ROUNDS = 3
 
 
 def render_page(timed: Iterable[tuple[float, Event]], *, name: str = "", when: str = "") -> str:
-    """The page of a run.
+    """The page of a run, from its events with the seconds since its start.
 
-    Args:
-        timed: its events, each with the seconds since the run's start.
-        name: what the run is called, such as its id; shown small.
-        when: the date it was recorded, in words.
+    ``name`` is shown small; ``when`` is the date it was recorded, in words.
     """
     record = look_back(timed)
     started = record.stages[0].started

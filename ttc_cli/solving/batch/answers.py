@@ -29,7 +29,7 @@ HEAD = b'{"id":'
 
 @dataclass(slots=True)
 class Answers:
-    """Takes answers as they end; stdout unless there is a ``file``.
+    """Takes answers as they end; to stdout unless there is a ``file``.
 
     ``known`` are the answers that were there before, by id as text; ``failed`` the ids of those
     that had failed and are asked again.
@@ -63,12 +63,11 @@ def open_answers(
 ) -> Iterator[Answers]:
     """Take answers into ``path``, which is made, or gone on with; None is stdout.
 
-    Args:
-        path: the file, held against other runs while this is open.
-        settings: the fingerprint of all that answers hang on beside their questions.
-        questions: by id as text, the fingerprint of each question of the batch.
-        failures: the ids of rows that are no questions.
-        batch: the file that the questions come from, which must be another one.
+    The file is held against other runs while this is open.
+
+    ``settings`` is the fingerprint of all that answers depend on beside their questions;
+    ``questions`` gives, by id as text, that of each question of ``batch``, the file they come from.
+    ``failures`` are the ids of rows that are not questions.
 
     Raises:
         UsageError: the file cannot be written, is not of this kind, is held by another run, or

@@ -54,12 +54,9 @@ def answer_batch(
 ) -> int:
     """Ask all that is not answered yet, and return the exit code.
 
-    Args:
-        batch: the questions.
-        request: everything else that is asked; its problem and seed are not used.
-        out: where progress and the summary go.
-        interruption: must be installed; a first Ctrl-C leaves out the questions under way.
-        view: ``tree`` shows a bar, ``plain`` a line now and then, ``none`` nothing.
+    ``request`` is everything else that is asked; its problem and seed are not used.
+    ``interruption`` must be installed: a first Ctrl-C leaves out the questions under way. ``view``
+    is as for ``show_progress``.
 
     Raises:
         UsageError: as ``open_answers``.
