@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
-from ttc_cli.engines.branches import BranchedSession
+from ttc_cli.engines.branches import BranchedSession, GrowthStream
 from ttc_cli.engines.scripted.cells import Path
 from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.engines.scripted.slots import Account, Request, Slots
@@ -75,28 +75,9 @@ class ScriptedSession(BranchedSession[Path]):
         child.plan = path.plan and replace(path.plan, rest=deque([*gone, *path.plan.rest]))
         return self._keep(child)
 
-    async def grow(
-        self, requests: Sequence[Grow], then: Then | None = None
-    ) -> AsyncIterator[Growth]:
+    def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Grow all, yielding each as it ends."""
-        waiting = self._submit(requests)
-        try:
-            while waiting:
-                ended = [request for request in waiting if request.finish is not None]
-                if not ended:
-                    await self._slots.wait(self._account)
-                    continue
-                first = min(ended, key=lambda request: request.ended)
-                waiting.remove(first)
-                self._account.outstanding.remove(first)
-                growth = _growth(first)
-                if then is not None:
-                    waiting += self._submit(then(growth))
-                yield growth
-        finally:
-            for request in waiting:
-                self._slots.end(request, Finish.CANCELLED)
-                self._account.outstanding.remove(request)
+        return GrowthStream(requests, then, self._submit, self._wait, self.cancel)
 
     def cancel(self, branches: Iterable[Branch]) -> None:
         """Stop these now."""
@@ -147,38 +128,24 @@ class ScriptedSession(BranchedSession[Path]):
         self.drop(list(self._paths))
         self._slots.leave(self._account)
 
-    def _submit(self, requests: Sequence[Grow]) -> list[Request]:
+    def _submit(self, requests: Sequence[Grow], ended: deque[Growth]) -> list[Request]:
         branches = [each.branch for each in requests]
         if self._growing(branches) or len(set(branches)) < len(branches):
             raise UsageError("A branch can only grow once at a time.")
         wanted = [
-            Request(self._account, each, self._path(each.branch), each.max_tokens)
+            Request(self._account, each, self._path(each.branch), each.max_tokens, ended)
             for each in requests
         ]
-        self._account.outstanding += wanted
-        self._slots.submit(wanted)
+        self._slots.submit(self._account, wanted)
         return wanted
+
+    async def _wait(self, ended: deque[Growth]) -> None:
+        while not ended:
+            await self._slots.wait(self._account)
 
     def _too_late(self) -> bool:
         return self._slots.interrupted or bool(self.meter.exhausted())
 
     def _growing(self, branches: Iterable[Branch]) -> list[Request]:
         wanted = set(branches)
-        return [
-            request
-            for request in self._account.outstanding
-            if request.grow.branch in wanted and request.finish is None
-        ]
-
-
-def _growth(request: Request) -> Growth:
-    assert request.finish is not None
-    plan = request.path.plan
-    return Growth(
-        request.grow.branch,
-        request.grow.label,
-        "".join(request.said),
-        len(request.said),
-        request.finish,
-        plan.confidence if plan is not None else None,
-    )
+        return [each for each in self._account.outstanding if each.request.branch in wanted]

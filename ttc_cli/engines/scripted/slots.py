@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ttc_cli.engines.base import EngineInfo, Grow, Meter, Until
+from ttc_cli.engines.base import EngineInfo, Grow, Growth, Meter, Until
 from ttc_cli.engines.scripted.cells import Cache, Path, Plan
 from ttc_cli.engines.scripted.script import Ask, Reply, Script, pieces
 from ttc_cli.engines.scripted.values import hold_to
@@ -29,15 +29,15 @@ class Account:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A growth under way: what it has ``said``, and at which of all ends it ``ended``."""
+    """A growth under way, and what it has ``said``; ``ended`` receives what it came to."""
 
     account: Account
-    grow: Grow
+    request: Grow
     path: Path
     limit: int
+    ended: deque[Growth]
     said: list[str] = field(default_factory=list)
     finish: Finish | None = None
-    ended: int = 0
 
 
 class Slots:
@@ -53,7 +53,6 @@ class Slots:
         self._running: list[Request] = []
         self._queue: list[Request] = []
         self._steps = 0
-        self._ends = 0
         self._woken = asyncio.Event()
 
     def enter(self, account: Account) -> None:
@@ -65,20 +64,27 @@ class Slots:
 
     def end(self, request: Request, finish: Finish) -> None:
         """End one request, unless it has ended."""
-        if request.finish is None:
-            self._ends += 1
-            request.finish, request.ended = finish, self._ends
-            for line in (self._running, self._queue):
-                if request in line:
-                    line.remove(request)
+        if request.finish is not None:
+            return
+        request.finish = finish
+        for line in (self._running, self._queue, request.account.outstanding):
+            if request in line:
+                line.remove(request)
+        plan, asked = request.path.plan, request.request
+        sure = plan.confidence if plan is not None else None
+        said = "".join(request.said)
+        request.ended.append(
+            Growth(asked.branch, asked.label, said, len(request.said), finish, sure)
+        )
 
     def end_all(self, account: Account, finish: Finish) -> None:
         """End everything of a session that grows or waits."""
-        for request in account.outstanding:
+        for request in list(account.outstanding):
             self.end(request, finish)
 
-    def submit(self, requests: Iterable[Request]) -> None:
-        """Queue ``requests``."""
+    def submit(self, account: Account, requests: Sequence[Request]) -> None:
+        """Queue ``requests`` of a session."""
+        account.outstanding += requests
         for request in requests:
             if request.limit <= 0:
                 self.end(request, Finish.LENGTH)
@@ -149,7 +155,7 @@ class Slots:
             self._report(
                 account,
                 {
-                    request.grow.label: piece
+                    request.request.label: piece
                     for request, piece in drawn.items()
                     if piece is not None and request.account is account
                 },
@@ -195,17 +201,16 @@ class Slots:
 
     def _draw(self, request: Request) -> str | None:
         """Let one request say one more piece, and end it where it must end."""
-        path, grow = request.path, request.grow
+        path, grow = request.path, request.request
         if len(path.cells) >= self.info.context:
             self.end(request, Finish.CONTEXT)
             return None
         plan = self._plan(path, grow)
         if not plan.rest:  # the token that ends a turn is drawn and charged too
+            ends_turn = plan.finish is Finish.STOP
+            request.said += [""] * ends_turn
             self.end(request, plan.finish)
-            if plan.finish is not Finish.STOP:
-                return None
-            request.said.append("")
-            return ""
+            return "" if ends_turn else None
         piece = plan.rest.popleft()
         if plan.finish is Finish.LENGTH:
             plan.rest.append(piece)
@@ -239,7 +244,7 @@ class Slots:
 
 def _is_unsure(request: Request, plan: Plan) -> bool:
     """A reply that is to be less sure than the floor is so from its first full window on."""
-    floor, known = request.grow.floor, plan.confidence
+    floor, known = request.request.floor, plan.confidence
     if floor is None or known is None:
         return False
-    return len(request.said) >= request.grow.window and known.lowest_group < floor
+    return len(request.said) >= request.request.window and known.lowest_group < floor
