@@ -21,7 +21,7 @@ from measure import GSM8K
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets
-from ttc_cli.bench.pool import Pool, read
+from ttc_cli.bench.pool import SamplePool, read
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome, markdown, summarise
 from ttc_cli.events import EventStream
@@ -39,7 +39,7 @@ LEVELS = ("quick", "normal", "deep")
 class Side:
     """A model: its pool, what ``auto`` goes by with it, and how often it was asked."""
 
-    pool: Pool
+    pool: SamplePool
     table: Table
     asked: int = 0
 
@@ -98,7 +98,7 @@ def main() -> None:
 
 async def _ask(
     given: argparse.Namespace,
-    questions: Sequence[datasets.Question],
+    questions: Sequence[datasets.LabelledQuestion],
     sides: Sequence[Side],
     level: str,
     comparer: Comparer,

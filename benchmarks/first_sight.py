@@ -27,7 +27,7 @@ from measure import GSM8K
 
 from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench import datasets, runner
-from ttc_cli.bench.pool import Pool, read
+from ttc_cli.bench.pool import SamplePool, read
 from ttc_cli.bench.statistics import draw_weights
 from ttc_cli.policy.file import load_policy
 from ttc_cli.policy.table import Table
@@ -44,7 +44,7 @@ PENALTY = 1.0
 class Questions:
     """Of a pool, those with a recorded state: the states, and the shares of right samples."""
 
-    asked: list[datasets.Question]
+    asked: list[datasets.LabelledQuestion]
     states: Matrix
     shares: Matrix
 
@@ -99,7 +99,7 @@ def main() -> None:
     print("| points that 1 gains | " + " | ".join(cells) + " |")
 
 
-def _collect(pool: Pool, data: Path, comparer: Comparer) -> Questions:
+def _collect(pool: SamplePool, data: Path, comparer: Comparer) -> Questions:
     asked, states, shares = [], [], []
     for question in datasets.load(data):
         drawn = pool.questions.get(question.id)
@@ -136,7 +136,11 @@ def _hold_out(train: Questions) -> Matrix:
 
 
 def _run(
-    pool: Pool, asked: Sequence[datasets.Question], table: Table, runs: int, comparer: Comparer
+    pool: SamplePool,
+    asked: Sequence[datasets.LabelledQuestion],
+    table: Table,
+    runs: int,
+    comparer: Comparer,
 ) -> tuple[Matrix, Matrix]:
     """Share right and FLOPs, of each question (columns) at each of ``OCTAVES`` (rows)."""
     places = {question.id: place for place, question in enumerate(asked)}
@@ -182,7 +186,7 @@ def _read_off(points: tuple[Matrix, Matrix], wanted: float, weights: Matrix) -> 
     return float(best)
 
 
-def _count_tokens(pool: Pool, asked: Sequence[datasets.Question]) -> float:
+def _count_tokens(pool: SamplePool, asked: Sequence[datasets.LabelledQuestion]) -> float:
     """Tokens a question of a vote over all samples."""
     drawn = [pool.questions[question.id] for question in asked]
     read = sum(each.prompt_tokens for each in drawn)

@@ -115,7 +115,7 @@ def _read(path: Path, settings: dict[str, Any]) -> dict[str, Row]:
 
 
 async def _solve(
-    given: argparse.Namespace, questions: Sequence[datasets.Question]
+    given: argparse.Namespace, questions: Sequence[datasets.LabelledQuestion]
 ) -> dict[str, Row]:
     room = given.max_tokens + 128
     engine = llamacpp.load(
@@ -155,7 +155,7 @@ async def _solve(
     return rows
 
 
-def _grade(question: datasets.Question, result: Result, comparer: Comparer) -> Row:
+def _grade(question: datasets.LabelledQuestion, result: Result, comparer: Comparer) -> Row:
     return Row(
         question.id,
         comparer.grade(result.answer, question.answer),

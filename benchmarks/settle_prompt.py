@@ -135,7 +135,7 @@ async def _settle(given: argparse.Namespace) -> None:
 async def _draw(
     given: argparse.Namespace,
     engine: Engine,
-    questions: list[datasets.Question],
+    questions: list[datasets.LabelledQuestion],
     prompt: str,
     temperature: float,
     limit: int,
@@ -169,7 +169,7 @@ def _row(
     prompt: str,
     temperature: float,
     limit: int,
-    questions: list[datasets.Question],
+    questions: list[datasets.LabelledQuestion],
     drawn: dict[str, RecordedQuestion],
     comparer: Comparer,
 ) -> str:

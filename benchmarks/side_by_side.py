@@ -115,7 +115,7 @@ def _time_ours(
     engine: Engine,
     comparer: Comparer,
     work: str,
-    question: datasets.Question,
+    question: datasets.LabelledQuestion,
     side: Side,
 ) -> None:
     started = time.perf_counter()
@@ -144,7 +144,7 @@ def _time_theirs(
     url: str,
     comparer: Comparer,
     work: str,
-    question: datasets.Question,
+    question: datasets.LabelledQuestion,
     side: Side,
 ) -> None:
     before = _read_counters(url)
@@ -158,7 +158,7 @@ def _time_theirs(
 
 
 async def _ask_its_hub(
-    given: argparse.Namespace, url: str, work: str, question: datasets.Question
+    given: argparse.Namespace, url: str, work: str, question: datasets.LabelledQuestion
 ) -> str:
     """The text that its_hub returns for ``question``."""
     from its_hub.core.algorithms.beam_search import BeamSearch
@@ -194,7 +194,7 @@ async def _ask_its_hub(
     return str(reply["content"])
 
 
-def _project(text: str, question: datasets.Question) -> str:
+def _project(text: str, question: datasets.LabelledQuestion) -> str:
     answer = extract(text, question.problem.answer_type)
     return answer.key if answer is not None else "none"
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets, runner
 from ttc_cli.bench.calibration import Graded, grade
-from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.pool import Pool, read
+from ttc_cli.bench.datasets import LabelledQuestion
+from ttc_cli.bench.pool import SamplePool, read
 from ttc_cli.bench.statistics import bootstrap_mean
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.vote import count_one, discount_slips, vote
@@ -44,8 +44,8 @@ class Case:
     """A pool with its questions, graded."""
 
     name: str
-    pool: Pool
-    questions: Sequence[Question]
+    pool: SamplePool
+    questions: Sequence[LabelledQuestion]
     graded: Sequence[Graded]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import calibration, drawing, pool
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.drawing import describe
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.errors import UsageError
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 SAMPLING = Sampling(temperature=0.6)
 SAMPLES = 12
 QUESTIONS = [
-    Question(f"q{n}", Problem(f"What is {n} + {n}?", AnswerType.NUMBER), str(2 * n))
+    LabelledQuestion(f"q{n}", Problem(f"What is {n} + {n}?", AnswerType.NUMBER), str(2 * n))
     for n in range(24)
 ]
 
@@ -42,7 +42,7 @@ def comparer() -> Iterator[Comparer]:
         yield made
 
 
-def fill(path: Path, questions: list[Question], samples: int) -> pool.Pool:
+def fill(path: Path, questions: list[LabelledQuestion], samples: int) -> pool.SamplePool:
     async def work() -> None:
         engine = ScriptedEngine(say, yes=lambda text: 0.5, parallel=8)
         chat = Chat(engine.info, {})
@@ -56,17 +56,17 @@ def fill(path: Path, questions: list[Question], samples: int) -> pool.Pool:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> pool.Pool:
+def drawn(tmp_path_factory) -> pool.SamplePool:
     return fill(tmp_path_factory.mktemp("pool") / "pool.jsonl", QUESTIONS, SAMPLES)
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory) -> pool.Pool:
+def few(tmp_path_factory) -> pool.SamplePool:
     """As little as can be calibrated on: a fit simulates some hundred runs of each question."""
     return fill(tmp_path_factory.mktemp("few") / "pool.jsonl", QUESTIONS[: calibration.LEAST], 4)
 
 
-def fit(drawn: pool.Pool, comparer: Comparer, questions=QUESTIONS, **options) -> Policy:
+def fit(drawn: pool.SamplePool, comparer: Comparer, questions=QUESTIONS, **options) -> Policy:
     return asyncio.run(
         calibration.calibrate(
             drawn,

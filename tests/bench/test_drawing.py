@@ -7,7 +7,7 @@ import pytest
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import pool, runner
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.drawing import describe, record_question
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import summarise
@@ -24,7 +24,9 @@ from ttc_cli.verifiers.judge import JudgeVerifier
 
 SAMPLING = Sampling(temperature=0.6)
 QUESTIONS = [
-    Question(f"q{number}", Problem(f"What is {number} + {number}?", AnswerType.NUMBER), str(answer))
+    LabelledQuestion(
+        f"q{number}", Problem(f"What is {number} + {number}?", AnswerType.NUMBER), str(answer)
+    )
     for number, answer in ((1, 2), (2, 4), (3, 6))
 ]
 SAMPLES = 6
@@ -54,7 +56,7 @@ def comparer() -> Iterator[Comparer]:
         yield made
 
 
-SLIPS = [Question("q4", Problem("What is 4 + 4?", AnswerType.NUMBER), "8")]
+SLIPS = [LabelledQuestion("q4", Problem("What is 4 + 4?", AnswerType.NUMBER), "8")]
 
 
 def add_wrongly(ask: Ask) -> Reply | str:
@@ -71,8 +73,8 @@ def record(
     judge: bool = True,
     states: bool = False,
     script: Script = say,
-    questions: list[Question] = QUESTIONS,
-) -> pool.Pool:
+    questions: list[LabelledQuestion] = QUESTIONS,
+) -> pool.SamplePool:
     async def draw() -> None:
         engine = ScriptedEngine(script, yes=likes, parallel=4)
         chat = Chat(engine.info, {})
@@ -81,7 +83,7 @@ def record(
         )
         with pool.write(path, header) as writer:
 
-            async def one(question: Question) -> None:
+            async def one(question: LabelledQuestion) -> None:
                 writer.append(
                     await record_question(
                         engine,

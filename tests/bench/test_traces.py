@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from ttc_cli.answers import Comparer
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.report import Outcome
 from ttc_cli.bench.traces import read_traces
 from ttc_cli.errors import UsageError
 from ttc_cli.types import AnswerType, Problem
 
-NUMBER = Question("n", Problem("How many?", AnswerType.NUMBER), "42")
+NUMBER = LabelledQuestion("n", Problem("How many?", AnswerType.NUMBER), "42")
 OTHERS = [
-    Question("c", Problem("Which?", AnswerType.CHOICE), "B"),
-    Question("f", Problem("Say it.", AnswerType.FREE), "so"),
+    LabelledQuestion("c", Problem("Which?", AnswerType.CHOICE), "B"),
+    LabelledQuestion("f", Problem("Say it.", AnswerType.FREE), "so"),
 ]
 
 

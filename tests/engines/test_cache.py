@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ttc_cli.engines.llamacpp.cache import Cache, Node
+from ttc_cli.engines.llamacpp.cache import KvCache, Node
 
 
 class Books:
@@ -26,15 +26,15 @@ class Books:
 
 
 @pytest.fixture
-def new_cache() -> Callable[[int], tuple[Cache, Books]]:
-    def make(sequences: int) -> tuple[Cache, Books]:
+def new_cache() -> Callable[[int], tuple[KvCache, Books]]:
+    def make(sequences: int) -> tuple[KvCache, Books]:
         books = Books(sequences)
-        return Cache(books), books  # type: ignore[arg-type]
+        return KvCache(books), books  # type: ignore[arg-type]
 
     return make
 
 
-def feed(cache: Cache, books: Books, node: Node) -> None:
+def feed(cache: KvCache, books: Books, node: Node) -> None:
     """Decode all of ``node``, as the decoder would."""
     cache.clock += 1
     cache.touch(node)

@@ -40,7 +40,7 @@ def refuse(monkeypatch):
 def test_a_model_too_large_for_the_gpu_is_no_damaged_file(refuse, line):
     refuse(line)
     with pytest.raises(MemoryShort, match=r"large\.gguf does not fit the GPU") as caught:
-        native.Model(Path("large.gguf"))
+        native.NativeModel(Path("large.gguf"))
     assert line in caught.value.message
     assert "--gpu-layers" in str(caught.value.hint)
 
@@ -48,14 +48,14 @@ def test_a_model_too_large_for_the_gpu_is_no_damaged_file(refuse, line):
 def test_a_model_too_large_for_memory_is_not_told_to_leave_the_gpu(refuse):
     refuse("unable to allocate CPU buffer")
     with pytest.raises(MemoryShort, match="does not fit memory") as caught:
-        native.Model(Path("large.gguf"), gpu_layers=0)
+        native.NativeModel(Path("large.gguf"), gpu_layers=0)
     assert "--gpu-layers" not in str(caught.value.hint)
 
 
 def test_another_refusal_is_the_files_fault(refuse):
     refuse("llama_model_load: error loading model: tensor 'output.weight' data is not in the file")
     with pytest.raises(ModelCorrupt, match=r"output\.weight"):
-        native.Model(Path("large.gguf"))
+        native.NativeModel(Path("large.gguf"))
 
 
 @pytest.mark.parametrize(

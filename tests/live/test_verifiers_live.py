@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ttc_cli.answers import Comparer
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.solutions import SolutionSampler
 from ttc_cli.bench.verifier_trials import try_planted, try_sampled
 from ttc_cli.engines.llamacpp import Settings, load
@@ -24,7 +24,7 @@ from ttc_cli.verifiers.probe import Example, Probe, ProbeVerifier, fit_head
 pytestmark = pytest.mark.live
 
 GREETINGS = [
-    Question(word, Problem(f"Say only one word: {word}.", AnswerType.FREE), word)
+    LabelledQuestion(word, Problem(f"Say only one word: {word}.", AnswerType.FREE), word)
     for word in ("hello", "goodbye")
 ]
 """Free-form, because so small a model states no answer in a box."""

@@ -318,7 +318,7 @@ CHILD = textwrap.dedent(
     for name in sys.argv[1:]:
         print("read", name, flush=True)
         with contextlib.suppress(TtcError):
-            model = native.Model(Path(name))
+            model = native.NativeModel(Path(name))
             with contextlib.suppress(TtcError):
                 context = native.Context(model, cells=64, sequences=1, batch=8, threads=1)
                 context.decode([1, 2, 3], [0, 1, 2], [0, 0, 0], [2])

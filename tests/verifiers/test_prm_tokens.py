@@ -14,7 +14,7 @@ import vocabularies
 
 from ttc_cli.engines.base import EngineInfo, Span
 from ttc_cli.engines.llamacpp.engine import LlamaCppEngine
-from ttc_cli.engines.llamacpp.native import Model
+from ttc_cli.engines.llamacpp.native import NativeModel
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
 from ttc_cli.errors import UsageError
 from ttc_cli.prompts import Chat
@@ -48,7 +48,7 @@ def reference(request, tmp_path_factory):
     if not (folder and path.suffix == ".gguf"):
         path = tmp_path_factory.mktemp("vocabulary") / f"{request.param}.gguf"
         vocabularies.write(content["vocabulary"], path)
-    model = Model(path, vocab_only=True)
+    model = NativeModel(path, vocab_only=True)
     yield content, model
     model.close()
 
@@ -105,7 +105,9 @@ def test_the_ids_are_those_that_the_reference_code_names(reference):
 @pytest.mark.slow
 def test_a_vocabulary_without_the_tags_is_refused(tmp_path):
     content = vocabularies.read("versaprm-llama3")
-    model = Model(vocabularies.write(content["vocabulary"], tmp_path / "a.gguf"), vocab_only=True)
+    model = NativeModel(
+        vocabularies.write(content["vocabulary"], tmp_path / "a.gguf"), vocab_only=True
+    )
     tokeniser = Tokeniser(model, "a model")
     with pytest.raises(UsageError, match="single token of a model"):
         tokeniser.tokenise((Span(MATH_SHEPHERD.tags[0], piece=True),))

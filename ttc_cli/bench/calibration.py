@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ttc_cli.answers import Comparer, resolve
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import match, pick_baseline
-from ttc_cli.bench.pool import Pool
+from ttc_cli.bench.pool import SamplePool
 from ttc_cli.bench.report import summarise
 from ttc_cli.bench.settings import Trials
 from ttc_cli.bench.verifier_trials import Rating, Trial, separate
@@ -65,7 +65,9 @@ class VoteState:
     right: bool
 
 
-def grade(pool: Pool, questions: Sequence[Question], comparer: Comparer) -> list[Graded]:
+def grade(
+    pool: SamplePool, questions: Sequence[LabelledQuestion], comparer: Comparer
+) -> list[Graded]:
     """The samples of ``pool`` as candidates, graded by the labels of ``questions``."""
     found = []
     for question in questions:
@@ -90,8 +92,8 @@ def grade(pool: Pool, questions: Sequence[Question], comparer: Comparer) -> list
 
 
 def label_by_majority(
-    pool: Pool, questions: Sequence[Question], comparer: Comparer
-) -> list[Question]:
+    pool: SamplePool, questions: Sequence[LabelledQuestion], comparer: Comparer
+) -> list[LabelledQuestion]:
     """``questions`` with the majority of all samples as their label; those without one are left.
 
     Where a model is wrong most of the time so is its label: a policy fitted to them learns to
@@ -195,7 +197,7 @@ def fit_belief(states: Sequence[VoteState]) -> Belief:
     )
 
 
-def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliability, ...]:
+def measure_reliability(pool: SamplePool, graded: Sequence[Graded]) -> tuple[Reliability, ...]:
     """AUC of the judge, of the sums written out and of each statistic of confidence.
 
     Over the candidates that answered.
@@ -232,8 +234,8 @@ def measure_reliability(pool: Pool, graded: Sequence[Graded]) -> tuple[Reliabili
 
 
 async def calibrate(
-    pool: Pool,
-    questions: Sequence[Question],
+    pool: SamplePool,
+    questions: Sequence[LabelledQuestion],
     comparer: Comparer,
     *,
     name: str,

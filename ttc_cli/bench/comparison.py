@@ -16,9 +16,9 @@ from ttc_cli.answers import Comparer
 from ttc_cli.appending import LineFile
 from ttc_cli.bench import contenders, runner
 from ttc_cli.bench.contenders import Contender
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import Match, match, pick_baseline
-from ttc_cli.bench.pool import Pool
+from ttc_cli.bench.pool import SamplePool
 from ttc_cli.bench.report import (
     Outcome,
     Summary,
@@ -66,8 +66,8 @@ class Bench:
     Each has ``samples`` candidates at most, and ``auto`` goes over ``runs`` orders of them.
     """
 
-    pool: Pool
-    questions: Sequence[Question]
+    pool: SamplePool
+    questions: Sequence[LabelledQuestion]
     contenders: Sequence[Contender]
     comparer: Comparer
     samples: int
@@ -218,7 +218,9 @@ class Bench:
         title = f"The first {count} questions, live (seconds measured) against simulated:"
         return f"{title}\n\n{markdown(rows)}"
 
-    async def _simulate(self, contender: Contender, questions: Sequence[Question]) -> list[Outcome]:
+    async def _simulate(
+        self, contender: Contender, questions: Sequence[LabelledQuestion]
+    ) -> list[Outcome]:
         table = self.table.at_price(contender.price)
         # All samples of a question in any order give the same vote; fewer, or auto, do not.
         whole = contender.strategy != "auto" and contender.samples == self.samples

@@ -26,7 +26,7 @@ from ttc_cli.types import AnswerType, Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LabelledQuestion:
     """A problem and the right answer, as plain text. ``id`` is unique within its file."""
 
     id: str
@@ -56,7 +56,9 @@ NAMED = {
 """Sets that ``ttc bench`` knows by name."""
 
 
-def load(path: Path, part: str | None = None, kind: AnswerType | None = None) -> list[Question]:
+def load(
+    path: Path, part: str | None = None, kind: AnswerType | None = None
+) -> list[LabelledQuestion]:
     """Read a file of labelled questions.
 
     Args:
@@ -78,7 +80,7 @@ def load(path: Path, part: str | None = None, kind: AnswerType | None = None) ->
     return questions
 
 
-def find(name: str, part: str | None = None) -> list[Question]:
+def find(name: str, part: str | None = None) -> list[LabelledQuestion]:
     """The questions of the set ``name`` in ``NAMED``, else of the file of that name.
 
     Raises:
@@ -160,7 +162,9 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_question(path: Path, number: int, row: FileRow, kind: AnswerType | None) -> Question:
+def _read_question(
+    path: Path, number: int, row: FileRow, kind: AnswerType | None
+) -> LabelledQuestion:
     if row.error is not None:
         raise UsageError(f"{path}: {row.error.message}", row.error.hint) from row.error
     try:
@@ -170,4 +174,4 @@ def _read_question(path: Path, number: int, row: FileRow, kind: AnswerType | Non
             raise UsageError("the id is neither text nor a number.")
     except UsageError as error:
         raise UsageError(f"{path}, {row.where}: {error.message}", error.hint) from error
-    return Question(str(id), Problem(text, kind), answer)
+    return LabelledQuestion(str(id), Problem(text, kind), answer)

@@ -13,8 +13,8 @@ from typing import Any
 
 from ttc_cli.answers import resolve
 from ttc_cli.bench import pool as pools
-from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.pool import Pool, PoolHeader
+from ttc_cli.bench.datasets import LabelledQuestion
+from ttc_cli.bench.pool import PoolHeader, SamplePool
 from ttc_cli.bench.samples import (
     RecordedMend,
     RecordedQuestion,
@@ -72,7 +72,9 @@ def describe(
     )
 
 
-def read_whole(file: Path, questions: Sequence[Question], samples: int) -> tuple[Pool, Path] | None:
+def read_whole(
+    file: Path, questions: Sequence[LabelledQuestion], samples: int
+) -> tuple[SamplePool, Path] | None:
     """The pool in ``file``, or packed beside it, and where it is; None where some must be drawn.
 
     A pool of other prompts than today's does not count. A packed one that lacks something is
@@ -103,10 +105,10 @@ async def fill(
     header: PoolHeader,
     engine: Engine,
     chat: Chat,
-    questions: Sequence[Question],
+    questions: Sequence[LabelledQuestion],
     samples: int,
     progress: Callable[[int, int, int, float], None] = lambda done, total, tokens, seconds: None,
-) -> Pool:
+) -> SamplePool:
     """Draw what the pool in ``file`` lacks, as ``header`` says; judged, with hidden states.
 
     As many questions are in flight as fill the engine's batch twice, so that it stays full while

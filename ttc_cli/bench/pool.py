@@ -62,7 +62,7 @@ class PoolHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class SamplePool:
     """A header and its questions, by question id, in the order they were drawn."""
 
     header: PoolHeader
@@ -103,7 +103,7 @@ class Pool:
         return tokens / seconds if seconds else None
 
 
-def read(path: Path) -> Pool:
+def read(path: Path) -> SamplePool:
     """Load a pool; one that is published as ``.jsonl.gz`` is read as it is.
 
     Raises:
@@ -119,7 +119,7 @@ def read(path: Path) -> Pool:
     return _parse(path, data[: data.rfind(b"\n") + 1])
 
 
-def _parse(path: Path, data: bytes) -> Pool:
+def _parse(path: Path, data: bytes) -> SamplePool:
     """The pool in whole lines of ``path``."""
     rows = (_read_row(path, number, line) for number, line in enumerate(data.splitlines(), 1))
     first = next(rows, None)
@@ -131,7 +131,7 @@ def _parse(path: Path, data: bytes) -> Pool:
         header = PoolHeader(**{**first, "sampling": Sampling(**first["sampling"])})
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: the header is not a pool's ({error}).") from error
-    pool = Pool(header, {})
+    pool = SamplePool(header, {})
     for number, row in enumerate(rows, 2):
         try:
             pool.add(_decode(row))
@@ -153,7 +153,7 @@ def _read_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
 class PoolWriter:
     """Appends questions to a pool file; made by ``write``."""
 
-    def __init__(self, file: LineFile, pool: Pool) -> None:
+    def __init__(self, file: LineFile, pool: SamplePool) -> None:
         self._file = file
         self.pool = pool
 
@@ -194,7 +194,7 @@ def write(path: Path, header: PoolHeader) -> Iterator[PoolWriter]:
                     hint="Name another file with --out, or draw with the same settings.",
                 )
         else:
-            pool = Pool(header, {})
+            pool = SamplePool(header, {})
             file.append(_to_line({"format": FORMAT, **asdict(header)}))
         yield PoolWriter(file, pool)
 

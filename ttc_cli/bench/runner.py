@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ttc_cli.answers import Comparer, resolve
-from ttc_cli.bench.datasets import Question
-from ttc_cli.bench.pool import Pool
+from ttc_cli.bench.datasets import LabelledQuestion
+from ttc_cli.bench.pool import SamplePool
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome
 from ttc_cli.policy.run import solve
@@ -20,7 +20,7 @@ from ttc_cli.types import Budget
 
 
 async def solve_all(
-    questions: Sequence[Question],
+    questions: Sequence[LabelledQuestion],
     stage: Stage,
     options: SearchOptions,
     comparer: Comparer,
@@ -63,8 +63,8 @@ async def solve_all(
 
 
 async def simulate(
-    pool: Pool,
-    questions: Sequence[Question],
+    pool: SamplePool,
+    questions: Sequence[LabelledQuestion],
     comparer: Comparer,
     *,
     strategy: str,
@@ -96,7 +96,7 @@ async def simulate(
 
 
 def single(
-    pool: Pool, questions: Sequence[Question], comparer: Comparer, samples: int
+    pool: SamplePool, questions: Sequence[LabelledQuestion], comparer: Comparer, samples: int
 ) -> list[Outcome]:
     """One outcome a recorded sample, as if it were the only one: their mean is pass@1."""
     flops = 2.0 * pool.header.parameters
@@ -117,6 +117,6 @@ def single(
     return _estimate_seconds(outcomes, pool)
 
 
-def _estimate_seconds(outcomes: list[Outcome], pool: Pool) -> list[Outcome]:
+def _estimate_seconds(outcomes: list[Outcome], pool: SamplePool) -> list[Outcome]:
     rate = pool.tokens_a_second()
     return [replace(each, seconds=each.tokens / rate if rate else None) for each in outcomes]

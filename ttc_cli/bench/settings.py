@@ -15,9 +15,9 @@ from itertools import product
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import runner
 from ttc_cli.bench.contenders import VOTES
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import Point
-from ttc_cli.bench.pool import Pool
+from ttc_cli.bench.pool import SamplePool
 from ttc_cli.bench.report import Outcome, make_point
 from ttc_cli.policy.table import SHIPPED, WORTH, BudgetRow, Table
 
@@ -44,8 +44,8 @@ class AutoSetting:
 class Trials:
     """Settings tried on all ``questions``, each over ``runs`` orders of the ``samples``."""
 
-    pool: Pool
-    questions: Sequence[Question]
+    pool: SamplePool
+    questions: Sequence[LabelledQuestion]
     comparer: Comparer
     samples: int
     runs: int

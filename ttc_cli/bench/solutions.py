@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ttc_cli.answers import Comparer, resolve
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Until
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
@@ -48,7 +48,7 @@ async def open_question(
     engine: Engine,
     chat: Chat,
     ledger: Ledger,
-    question: str | Question,
+    question: str | LabelledQuestion,
 ) -> OpenQuestion:
     """Open a session on ``question``, which ``stack`` closes."""
     problem = Problem(question) if isinstance(question, str) else question.problem
@@ -80,7 +80,7 @@ class SolutionSampler:
         self,
         stack: contextlib.AsyncExitStack,
         ledger: Ledger,
-        questions: Sequence[Question],
+        questions: Sequence[LabelledQuestion],
         *,
         states: bool = False,
     ) -> list[OpenQuestion]:
@@ -98,7 +98,9 @@ class SolutionSampler:
         return opened
 
     async def draw_examples(
-        self, questions: Sequence[Question], done: Callable[[int], None] = lambda count: None
+        self,
+        questions: Sequence[LabelledQuestion],
+        done: Callable[[int], None] = lambda count: None,
     ) -> tuple[list[Example], list[Example]]:
         """Hidden states to fit a probe to: of the ends of solutions, and of those of their steps.
 
@@ -133,7 +135,7 @@ class SolutionSampler:
             done(start + len(part))
         return whole, steps
 
-    async def _grow(self, opened: OpenQuestion, question: Question, states: bool) -> None:
+    async def _grow(self, opened: OpenQuestion, question: LabelledQuestion, states: bool) -> None:
         session = opened.session
         branches = session.fork(session.root, self.samples)
         told: dict[int, Candidate] = {}

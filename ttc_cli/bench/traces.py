@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ttc_cli.answers import Comparer, read_answer, resolve
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.report import Outcome
 from ttc_cli.errors import UsageError
 from ttc_cli.search.sample import read_stated
@@ -21,7 +21,7 @@ COSTS = ("tokens", "flops", "seconds", "samples")
 
 
 def read_traces(
-    path: Path, questions: Sequence[Question], comparer: Comparer
+    path: Path, questions: Sequence[LabelledQuestion], comparer: Comparer
 ) -> dict[str, list[Outcome]]:
     """What another tool answered, graded by the same grader, by its strategy's name.
 
@@ -79,7 +79,7 @@ def read_traces(
     }
 
 
-def _read_traced(row: Mapping[str, Any], question: Question, where: str) -> Answer | None:
+def _read_traced(row: Mapping[str, Any], question: LabelledQuestion, where: str) -> Answer | None:
     """The answer of a trace; null, and a text that states none, is none."""
     kind = resolve(question.problem).answer_type
     name = "text" if row.get("text") is not None or "answer" not in row else "answer"

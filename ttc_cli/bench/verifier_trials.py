@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ttc_cli.bench import datasets
-from ttc_cli.bench.datasets import Question
+from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.solutions import TOGETHER, OpenQuestion, SolutionSampler, open_question
 from ttc_cli.engines.base import Engine, Span
 from ttc_cli.errors import UsageError
@@ -148,7 +148,7 @@ async def try_verifiers(
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
     planted: Sequence[Planted] = PLANTED
-    questions: list[Question] = []
+    questions: list[LabelledQuestion] = []
     if data is not None and _holds_planted(data):
         planted = load_planted(data)
     elif data is not None:
@@ -168,7 +168,7 @@ async def try_verifiers(
         )
     if drawers:
         questions = questions or [
-            Question(each.question, Problem(each.question, AnswerType.NUMBER), each.answer)
+            LabelledQuestion(each.question, Problem(each.question, AnswerType.NUMBER), each.answer)
             for each in planted
         ]
         count = f"of {len(questions)} questions"
@@ -226,7 +226,7 @@ async def try_planted(
 async def try_sampled(
     sampler: SolutionSampler,
     verifiers: Sequence[Verifier],
-    questions: Sequence[Question],
+    questions: Sequence[LabelledQuestion],
     done: Callable[[int], None] = lambda count: None,
 ) -> list[Trial]:
     """Draw solutions of each question and let each verifier score those that answer.

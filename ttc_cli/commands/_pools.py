@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ttc_cli import crash
 from ttc_cli.bench import drawing
-from ttc_cli.bench.datasets import Question, find
-from ttc_cli.bench.pool import Pool
+from ttc_cli.bench.datasets import LabelledQuestion, find
+from ttc_cli.bench.pool import SamplePool
 from ttc_cli.commands import _flags as flags
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
@@ -39,7 +39,7 @@ class PoolRequest:
     """
 
     data: str
-    questions: Sequence[Question]
+    questions: Sequence[LabelledQuestion]
     asked: flags.Pool
     settings: Settings
 
@@ -112,7 +112,7 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
             self._out.status("")
         return self._engine, Chat(self._engine.info, self._model.entry.template_arguments)
 
-    def obtain_pool(self) -> tuple[Pool, Path]:
+    def obtain_pool(self) -> tuple[SamplePool, Path]:
         """The pool with all that is wanted in it, and its file; what is missing is drawn.
 
         Raises:

@@ -24,7 +24,7 @@ from ttc_cli.signals import run_tasks
 if TYPE_CHECKING:
     from ttc_cli.bench.comparison import Bench, Comparison
     from ttc_cli.bench.contenders import Contender
-    from ttc_cli.bench.pool import Pool
+    from ttc_cli.bench.pool import SamplePool
     from ttc_cli.bench.report import Outcome
     from ttc_cli.commands._pools import PoolRequest
     from ttc_cli.policy.table import Table
@@ -235,7 +235,7 @@ def _bench(
     return bench, file, found, checked
 
 
-def _choose_table(name: str | None, pool: Pool) -> Table:
+def _choose_table(name: str | None, pool: SamplePool) -> Table:
     """The table that ``name`` asks for, or the one that ``ttc solve`` would use."""
     from ttc_cli.policy.file import find_named, find_policy
     from ttc_cli.policy.table import SHIPPED
@@ -277,7 +277,7 @@ def _describe(title: str, bench: Bench, file: Path) -> str:
         f"## {title}\n\n{bench.samples} samples a question, temperature "
         f"{header.sampling.temperature:g}, at most {header.max_tokens} tokens a candidate, seed "
         f"{header.seed}, {header.build}; {finished:.1%} of the samples finished. Intervals are "
-        f"95 %, over questions. Policy of auto: {bench.table.name}. Pool: {file.name}\n"
+        f"95 %, over questions. Policy of auto: {bench.table.name}. SamplePool: {file.name}\n"
     )
 
 

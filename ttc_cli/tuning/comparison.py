@@ -169,7 +169,7 @@ def _read(path: str, told: str | None = None) -> dict[str, Any]:
     from ttc_cli.models import gguf
 
     gguf.read_header(Path(path))
-    model = native.Model(Path(path))
+    model = native.NativeModel(Path(path))
     context = native.Context(
         model,
         cells=_TEXT_TOKENS + 256,
@@ -204,7 +204,7 @@ def _read(path: str, told: str | None = None) -> dict[str, Any]:
         model.close()
 
 
-def _ask(model: native.Model, question: str) -> list[int]:
+def _ask(model: native.NativeModel, question: str) -> list[int]:
     """Tokens that put ``question`` as a user's turn; as plain text where there is no template."""
     from ttc_cli.engines.base import EngineInfo, Span
     from ttc_cli.prompts import Chat, Message
@@ -222,7 +222,7 @@ def _ask(model: native.Model, question: str) -> list[int]:
 
 
 def _write(
-    model: native.Model, context: native.Context, prompts: list[list[int]]
+    model: native.NativeModel, context: native.Context, prompts: list[list[int]]
 ) -> list[list[int]]:
     """What the model says to each prompt: its likeliest token, again and again, all at once."""
     written: list[list[int]] = []

@@ -49,7 +49,7 @@ def load(
         planned = plan(info, settings, hardware.read_memory().free)
     threads = settings.threads or hardware.count_cores()
     gpu_layers = -1 if settings.gpu_layers is None else settings.gpu_layers
-    model = native.Model(path, gpu_layers=gpu_layers)
+    model = native.NativeModel(path, gpu_layers=gpu_layers)
     try:
         context = native.Context(
             model,

@@ -40,7 +40,7 @@ class Node:
 
 
 @dataclass(slots=True)
-class Cache:
+class KvCache:
     """The seats of one context. ``clock`` counts decode steps, for least-recently-used order."""
 
     context: Context

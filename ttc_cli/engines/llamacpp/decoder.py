@@ -14,7 +14,7 @@ import time
 from collections import deque
 
 from ttc_cli.engines.base import Growth, Until
-from ttc_cli.engines.llamacpp.cache import Cache, Node
+from ttc_cli.engines.llamacpp.cache import KvCache, Node
 from ttc_cli.engines.llamacpp.constraint import draw_allowed, include
 from ttc_cli.engines.llamacpp.distribution import (
     label_probabilities,
@@ -26,11 +26,11 @@ from ttc_cli.engines.llamacpp.jobs import (
     Feed,
     Growing,
     Owner,
-    Reading,
+    PromptReading,
     Scoring,
     StateReading,
 )
-from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, Model, Row
+from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, NativeModel, Row
 from ttc_cli.engines.trace import LOOP_STRIDE, repeats
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
@@ -41,15 +41,15 @@ class Decoder:
     """Queues and the step over them; with ``certainty`` it notes every draw's self-certainty."""
 
     def __init__(
-        self, model: Model, context: Context, info: EngineInfo, *, certainty: bool
+        self, model: NativeModel, context: Context, info: EngineInfo, *, certainty: bool
     ) -> None:
         self.model = model
         self.context = context
-        self.cache = Cache(context)
+        self.cache = KvCache(context)
         self.info = info
         self.certainty = certainty
         self.accounts: list[Account] = []
-        self.readings: list[Reading] = []
+        self.readings: list[PromptReading] = []
         self.scorings: list[Scoring] = []
         self.states: list[StateReading] = []
         self.waiting: deque[Growing] = deque()
@@ -285,7 +285,7 @@ class Decoder:
         for i, (owner, node) in enumerate(owners):
             if isinstance(owner, Scoring):
                 self._settle(owner, label_probabilities(block[i], owner.groups))
-            elif isinstance(owner, Reading):
+            elif isinstance(owner, PromptReading):
                 node.logits = block[i].copy()
                 owner.done = True
         self.scorings = [row for row in self.scorings if row.value is None]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from ttc_cli.engines.base import EngineInfo, Meter, Prompt
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.decoder import Decoder
-from ttc_cli.engines.llamacpp.jobs import Account, Reading
-from ttc_cli.engines.llamacpp.native import Context, Model
-from ttc_cli.engines.llamacpp.runner import Runner
+from ttc_cli.engines.llamacpp.jobs import Account, PromptReading
+from ttc_cli.engines.llamacpp.native import Context, NativeModel
+from ttc_cli.engines.llamacpp.runner import DecodeRunner
 from ttc_cli.engines.llamacpp.session import LlamaCppSession
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
 from ttc_cli.errors import PromptTooLong
@@ -27,12 +27,12 @@ class LlamaCppEngine:
     """
 
     def __init__(
-        self, model: Model, context: Context, info: EngineInfo, *, certainty: bool
+        self, model: NativeModel, context: Context, info: EngineInfo, *, certainty: bool
     ) -> None:
         self.info = info
         self._model = model
         self._context = context
-        self._runner = Runner(Decoder(model, context, info, certainty=certainty))
+        self._runner = DecodeRunner(Decoder(model, context, info, certainty=certainty))
         self._tokeniser = Tokeniser(model, info.model)
 
     async def open(
@@ -54,7 +54,7 @@ class LlamaCppEngine:
                 hint="shorten it, or raise --context if the model allows more",
             )
         runner = self._runner
-        reading = Reading(Account(meter, observe, role), Node(tokens, keep=True))
+        reading = PromptReading(Account(meter, observe, role), Node(tokens, keep=True))
         session = LlamaCppSession(runner, self._tokeniser, reading.account, reading.node)
 
         def add() -> None:

@@ -49,7 +49,7 @@ class Account:
 
 
 @dataclass(slots=True, eq=False)
-class Reading:
+class PromptReading:
     """A prompt that is being read."""
 
     account: Account
@@ -126,6 +126,6 @@ class StateReading:
     value: tuple[float, ...] | None = None
 
 
-Owner = Reading | Scoring | Growing | StateReading
+Owner = PromptReading | Scoring | Growing | StateReading
 Feed = tuple[Owner, Node, list[int], bool]
 """Who decodes, on which node, which tokens, and whether the row behind them is wanted."""

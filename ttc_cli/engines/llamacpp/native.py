@@ -132,7 +132,7 @@ def quantise(source: Path, target: Path, kind: str, *, threads: int) -> None:
         raise EngineError(f"llama.cpp could not write {source.name} as {kind}.{last_words()}")
 
 
-class Model:
+class NativeModel:
     """Loaded weights with their vocabulary; ``handle`` and ``vocabulary`` are the library's."""
 
     def __init__(
@@ -291,7 +291,7 @@ class Context:
 
     def __init__(
         self,
-        model: Model,
+        model: NativeModel,
         *,
         cells: int,
         sequences: int,

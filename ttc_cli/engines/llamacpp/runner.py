@@ -27,7 +27,7 @@ class _Waiter:
     woken: asyncio.Future[None]
 
 
-class Runner:
+class DecodeRunner:
     """The decode thread, and who waits for it: the waiters of each session, by its account."""
 
     def __init__(self, decoder: Decoder) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttc_cli.engines.llamacpp.bindings import lib
-from ttc_cli.engines.llamacpp.native import Model, Row, last_words, recent, start
+from ttc_cli.engines.llamacpp.native import NativeModel, Row, last_words, recent, start
 from ttc_cli.errors import UsageError
 from ttc_cli.types import Sampling
 
@@ -68,7 +68,7 @@ def _lay_out(tokens: npt.NDArray[np.int64], logits: Row) -> tuple[npt.NDArray[np
 class Grammar:
     """One candidate's place in a grammar (GBNF, as the library's own grammars are written)."""
 
-    def __init__(self, model: Model | None, text: str) -> None:
+    def __init__(self, model: NativeModel | None, text: str) -> None:
         """Stand at the beginning of the rule ``root``.
 
         Args:

@@ -186,7 +186,7 @@ def _decode(path: Path) -> dict[str, Any]:
     from ttc_cli.models import gguf
 
     gguf.read_header(path)  # says what is wrong with a file better than the library
-    model = native.Model(path)
+    model = native.NativeModel(path)
     prompt = model.tokenise(speed.PROMPT, control=False)[:_PROMPT]
     context = native.Context(
         model,

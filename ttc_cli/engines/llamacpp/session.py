@@ -10,7 +10,7 @@ from ttc_cli.engines.branches import BranchedSession, GrowthStream
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.constraint import write_grammar
 from ttc_cli.engines.llamacpp.jobs import Account, Growing, Scoring, StateReading
-from ttc_cli.engines.llamacpp.runner import Runner
+from ttc_cli.engines.llamacpp.runner import DecodeRunner
 from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
 from ttc_cli.errors import UsageError
@@ -20,7 +20,9 @@ from ttc_cli.types import Finish
 class LlamaCppSession(BranchedSession[Node]):
     """One open prompt on a ``LlamaCppEngine``; see ``engines.base.Session``."""
 
-    def __init__(self, runner: Runner, tokeniser: Tokeniser, account: Account, root: Node) -> None:
+    def __init__(
+        self, runner: DecodeRunner, tokeniser: Tokeniser, account: Account, root: Node
+    ) -> None:
         super().__init__(account.meter, root)
         self._runner = runner
         self._decoder = runner.decoder

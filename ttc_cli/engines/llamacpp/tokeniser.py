@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ttc_cli.engines.base import Prompt, Span
-from ttc_cli.engines.llamacpp.native import Model
+from ttc_cli.engines.llamacpp.native import NativeModel
 from ttc_cli.errors import UsageError
 
 
 class Tokeniser:
     """The vocabulary of ``model``; ``name`` is what errors call it."""
 
-    def __init__(self, model: Model, name: str) -> None:
+    def __init__(self, model: NativeModel, name: str) -> None:
         self.model = model
         self._name = name
         self._labels: dict[tuple[str, ...], list[int]] = {}

@@ -17,7 +17,7 @@ from ttc_cli.engines.openai.address import Address, Settings, explain
 from ttc_cli.engines.openai.probe import Abilities, explain_silence
 from ttc_cli.engines.openai.transport import Broken, Refused, Transport, pause
 from ttc_cli.engines.openai.wire import Count, Piece
-from ttc_cli.engines.openai.work import Account, Batch, Job, bundle, write_body
+from ttc_cli.engines.openai.work import Account, Bundle, Job, bundle, write_body
 from ttc_cli.errors import EngineError, NetworkError, PromptTooLong, ServerFailed, UsageError
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role
@@ -47,7 +47,7 @@ class Dispatcher:
         self.scoring = asyncio.Semaphore(info.parallel)
         self._settings = settings
         self._accounts: list[Account] = []
-        self._queue: deque[Batch] = deque()
+        self._queue: deque[Bundle] = deque()
         self._running: list[Job] = []
         self._transport: Transport | None = None
         self._single: dict[str, bool] = {}
@@ -216,10 +216,10 @@ class Dispatcher:
                 batch.task.cancel()
         self._fill()
 
-    def _start(self, batch: Batch) -> None:
+    def _start(self, batch: Bundle) -> None:
         batch.task = asyncio.get_running_loop().create_task(self._serve(batch))
 
-    async def _serve(self, batch: Batch) -> None:
+    async def _serve(self, batch: Bundle) -> None:
         """Let a batch grow until all of its jobs are over."""
         jobs = [job for job in batch.jobs if not job.over]
         try:
@@ -230,7 +230,7 @@ class Dispatcher:
         except (Broken, Refused):  # then each goes on by itself
             for job in jobs:
                 if not job.over:
-                    alone = job.account.batches[job] = Batch([job])
+                    alone = job.account.batches[job] = Bundle([job])
                     self._start(alone)
         except Exception as error:
             if isinstance(error, NetworkError) and not isinstance(error, EngineError):

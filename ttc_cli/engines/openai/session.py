@@ -10,16 +10,16 @@ from ttc_cli.engines.branches import BranchedSession
 from ttc_cli.engines.openai.address import explain
 from ttc_cli.engines.openai.dispatcher import Dispatcher
 from ttc_cli.engines.openai.transport import Refused
-from ttc_cli.engines.openai.work import Account, Job, Path, add_labels, disarm, spell
+from ttc_cli.engines.openai.work import Account, BranchText, Job, add_labels, disarm, spell
 from ttc_cli.errors import EngineError, NetworkError, ServerFailed, UsageError
 from ttc_cli.types import Finish, Role
 
 
-class OpenAISession(BranchedSession[Path]):
+class OpenAISession(BranchedSession[BranchText]):
     """One prompt on an ``OpenAIEngine``; see ``engines.base.Session``."""
 
     def __init__(self, dispatcher: Dispatcher, account: Account, prompt: str) -> None:
-        super().__init__(account.meter, Path(prompt, len(prompt)))
+        super().__init__(account.meter, BranchText(prompt, len(prompt)))
         self._dispatcher = dispatcher
         self._account = account
 
@@ -31,7 +31,7 @@ class OpenAISession(BranchedSession[Path]):
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """A new branch: the text of ``branch``, then ``text``."""
         path = self._path(branch)
-        return self._keep(Path(path.text + spell(text), path.root))
+        return self._keep(BranchText(path.text + spell(text), path.root))
 
     def cut(self, branch: Branch, mark: str) -> Branch:
         """A new branch with the text of ``branch`` before the last ``mark``."""
@@ -41,7 +41,7 @@ class OpenAISession(BranchedSession[Path]):
         place = path.text.rfind(disarm(mark), path.root)
         if place < 0:
             raise UsageError(f"The branch does not hold {mark!r}.")
-        return self._keep(Path(path.text[:place], path.root))
+        return self._keep(BranchText(path.text[:place], path.root))
 
     async def grow(
         self, requests: Sequence[Grow], then: Then | None = None
@@ -160,7 +160,7 @@ class OpenAISession(BranchedSession[Path]):
         assert job.finish is not None
         text = self._dispatcher.address.hide_secret("".join(job.text))  # it may come in pieces
         if job.request.branch in self._paths and job.drawn:
-            path = Path(job.path.text + disarm(text), job.path.root)
+            path = BranchText(job.path.text + disarm(text), job.path.root)
             self._paths[job.request.branch] = path
         return Growth(
             job.request.branch,

@@ -43,7 +43,7 @@ _CONTROL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class BranchText:
     """What a branch holds; the first ``root`` characters are the session's prompt."""
 
     text: str
@@ -86,7 +86,7 @@ class Account:
     observe: Callable[[Grew], None] | None
     role: Role
     jobs: dict[Branch, Job] = field(default_factory=dict)
-    batches: dict[Job, Batch] = field(default_factory=dict)
+    batches: dict[Job, Bundle] = field(default_factory=dict)
     scores: set[asyncio.Task[tuple[float, ...]]] = field(default_factory=set)
 
 
@@ -103,7 +103,7 @@ class Job:
 
     account: Account
     request: Grow
-    path: Path
+    path: BranchText
     limit: int
     ended: asyncio.Queue[Job]
     started: bool = False
@@ -218,7 +218,7 @@ class Job:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class Bundle:
     """Jobs that go out as one request; several only where they differ in nothing but the seed."""
 
     jobs: list[Job]
@@ -230,13 +230,13 @@ class Batch:
         return not all(job.over for job in self.jobs)
 
 
-def bundle(jobs: Sequence[Job], abilities: Abilities, parallel: int) -> list[Batch]:
+def bundle(jobs: Sequence[Job], abilities: Abilities, parallel: int) -> list[Bundle]:
     """``jobs`` in as few requests as the server allows, by a rule that looks at nothing else.
 
     Choices of one request draw from its seed and those after it (vLLM, llama-server). Where there
     are more than grow at once, requests stay small, so that no slot waits for a straggler.
     """
-    batches: list[Batch] = []
+    batches: list[Bundle] = []
     most = min(parallel, abilities.served.slots or parallel)
     if len(jobs) > most:
         most = max(2, most // 4) if most > 1 else 1
@@ -253,7 +253,7 @@ def bundle(jobs: Sequence[Job], abilities: Abilities, parallel: int) -> list[Bat
         ):
             last.append(job)
         else:
-            batches.append(Batch([job]))
+            batches.append(Bundle([job]))
     return batches
 
 

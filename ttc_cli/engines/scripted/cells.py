@@ -33,7 +33,7 @@ class Cell:
 
 
 @dataclass(slots=True, eq=False)
-class Path:
+class ScriptedPath:
     """Where a branch stands. Paths of one tree share the cells of what they have in common."""
 
     text: str
@@ -48,20 +48,20 @@ class Path:
         self.cells += (Cell() for _ in pieces(text))
 
 
-class Cache:
+class ScriptedCache:
     """A number of cells, shared by the branches that run through them."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.used = 0
         self.clock = 0
-        self.paths: list[Path] = []
+        self.paths: list[ScriptedPath] = []
 
-    def missing(self, path: Path) -> int:
+    def missing(self, path: ScriptedPath) -> int:
         """Tokens of ``path`` that would have to be read again."""
         return sum(not cell.holders for cell in path.cells)
 
-    def hold(self, path: Path) -> int:
+    def hold(self, path: ScriptedPath) -> int:
         """Bring ``path`` in; returns how many tokens had to be read."""
         self.clock += 1
         path.used = self.clock
@@ -75,7 +75,7 @@ class Cache:
         self.used += read
         return read
 
-    def release(self, path: Path) -> None:
+    def release(self, path: ScriptedPath) -> None:
         """Let ``path`` go; cells that no other path runs through are free."""
         if not path.resident:
             return
@@ -85,20 +85,20 @@ class Cache:
             cell.holders -= 1
             self.used -= not cell.holders
 
-    def extend(self, path: Path, piece: str) -> None:
+    def extend(self, path: ScriptedPath, piece: str) -> None:
         """Add one token to ``path``, which is in the cache."""
         path.text += piece
         path.cells.append(Cell(holders=1))
         self.used += 1
 
-    def split(self, path: Path, lost: int = 0) -> Path:
+    def split(self, path: ScriptedPath, lost: int = 0) -> ScriptedPath:
         """A new path over all tokens of ``path`` but the last ``lost``."""
-        child = Path(path.text, path.cells[: max(0, len(path.cells) - lost)])
+        child = ScriptedPath(path.text, path.cells[: max(0, len(path.cells) - lost)])
         if path.resident:
             self.hold(child)
         return child
 
-    def room(self, cells: int, keep: Iterable[Path]) -> bool:
+    def room(self, cells: int, keep: Iterable[ScriptedPath]) -> bool:
         """Evict the longest unused paths, but those in ``keep``, until ``cells`` are free."""
         if self.used + cells <= self.size:
             return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ttc_cli.engines.base import EngineInfo, Meter, Prompt
-from ttc_cli.engines.scripted.cells import Cache, Path
+from ttc_cli.engines.scripted.cells import ScriptedCache, ScriptedPath
 from ttc_cli.engines.scripted.script import (
     CHATML,
     Reply,
@@ -66,7 +66,7 @@ class ScriptedEngine:
         self._slots = Slots(
             self.info,
             script if callable(script) else recite(script),
-            Cache(context * 1024 if kv_cells is None else kv_cells),
+            ScriptedCache(context * 1024 if kv_cells is None else kv_cells),
             pause,
         )
 
@@ -78,7 +78,7 @@ class ScriptedEngine:
         role: Role = Role.GENERATOR,
     ) -> ScriptedSession:
         """Read ``prompt`` once."""
-        root = Path("", [])
+        root = ScriptedPath("", [])
         root.read("".join(span.text for span in prompt))
         size, room = len(root.cells), min(self.info.context, self._slots.cache.size)
         if size >= room:

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
 from ttc_cli.engines.branches import BranchedSession, GrowthStream
-from ttc_cli.engines.scripted.cells import Path
+from ttc_cli.engines.scripted.cells import ScriptedPath
 from ttc_cli.engines.scripted.script import pieces
-from ttc_cli.engines.scripted.slots import Account, Request, Slots
+from ttc_cli.engines.scripted.slots import Account, ScriptedGrowth, Slots
 from ttc_cli.errors import UsageError
 from ttc_cli.types import Finish, Role
 
 
-class ScriptedSession(BranchedSession[Path]):
+class ScriptedSession(BranchedSession[ScriptedPath]):
     """Implements ``engines.base.Session`` for ``ScriptedEngine``."""
 
     def __init__(
@@ -128,12 +128,12 @@ class ScriptedSession(BranchedSession[Path]):
         self.drop(list(self._paths))
         self._slots.leave(self._account)
 
-    def _submit(self, requests: Sequence[Grow], ended: deque[Growth]) -> list[Request]:
+    def _submit(self, requests: Sequence[Grow], ended: deque[Growth]) -> list[ScriptedGrowth]:
         branches = [each.branch for each in requests]
         if self._growing(branches) or len(set(branches)) < len(branches):
             raise UsageError("A branch can only grow once at a time.")
         wanted = [
-            Request(self._account, each, self._path(each.branch), each.max_tokens, ended)
+            ScriptedGrowth(self._account, each, self._path(each.branch), each.max_tokens, ended)
             for each in requests
         ]
         self._slots.submit(self._account, wanted)
@@ -146,6 +146,6 @@ class ScriptedSession(BranchedSession[Path]):
     def _too_late(self) -> bool:
         return self._slots.interrupted or bool(self.meter.exhausted())
 
-    def _growing(self, branches: Iterable[Branch]) -> list[Request]:
+    def _growing(self, branches: Iterable[Branch]) -> list[ScriptedGrowth]:
         wanted = set(branches)
         return [each for each in self._account.outstanding if each.request.branch in wanted]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import EngineInfo, Grow, Growth, Meter, Until
-from ttc_cli.engines.scripted.cells import Cache, Path, Plan
+from ttc_cli.engines.scripted.cells import Plan, ScriptedCache, ScriptedPath
 from ttc_cli.engines.scripted.script import Ask, Reply, Script, pieces
 from ttc_cli.engines.scripted.values import hold_to
 from ttc_cli.events import Grew
@@ -22,18 +22,18 @@ class Account:
     meter: Meter
     observe: Callable[[Grew], None] | None
     role: Role
-    root: Path
+    root: ScriptedPath
     waiting: bool = False
-    outstanding: list[Request] = field(default_factory=list)
+    outstanding: list[ScriptedGrowth] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class ScriptedGrowth:
     """A growth under way, and what it has ``said``; ``ended`` receives what it came to."""
 
     account: Account
     request: Grow
-    path: Path
+    path: ScriptedPath
     limit: int
     ended: deque[Growth]
     said: list[str] = field(default_factory=list)
@@ -43,15 +43,17 @@ class Request:
 class Slots:
     """What grows and what waits for its turn, over all sessions of one engine."""
 
-    def __init__(self, info: EngineInfo, script: Script, cache: Cache, pause: float) -> None:
+    def __init__(
+        self, info: EngineInfo, script: Script, cache: ScriptedCache, pause: float
+    ) -> None:
         self.info = info
         self.cache = cache
         self.interrupted = False
         self._script = script
         self._pause = pause
         self._accounts: list[Account] = []
-        self._running: list[Request] = []
-        self._queue: list[Request] = []
+        self._running: list[ScriptedGrowth] = []
+        self._queue: list[ScriptedGrowth] = []
         self._steps = 0
         self._woken = asyncio.Event()
 
@@ -62,7 +64,7 @@ class Slots:
         self._accounts.append(account)
         self.charge(account, account.role, read=read)
 
-    def end(self, request: Request, finish: Finish) -> None:
+    def end(self, request: ScriptedGrowth, finish: Finish) -> None:
         """End one request, unless it has ended."""
         if request.finish is not None:
             return
@@ -82,7 +84,7 @@ class Slots:
         for request in list(account.outstanding):
             self.end(request, finish)
 
-    def submit(self, account: Account, requests: Sequence[Request]) -> None:
+    def submit(self, account: Account, requests: Sequence[ScriptedGrowth]) -> None:
         """Queue ``requests`` of a session."""
         account.outstanding += requests
         for request in requests:
@@ -99,7 +101,7 @@ class Slots:
             self.interrupted = False
         self._wake()
 
-    def keep(self, path: Path, cells: int) -> int:
+    def keep(self, path: ScriptedPath, cells: int) -> int:
         """Make room for ``cells`` behind ``path`` and bring it in; the tokens that were read."""
         self.cache.room(self.cache.missing(path) + cells, [*self._busy(), path])
         return self.cache.hold(path)
@@ -170,7 +172,7 @@ class Slots:
             live, queued = len(self._running), len(self._queue)
             account.observe(Grew(drawn, live, queued, self.cache.used, self.cache.size))
 
-    def _busy(self) -> list[Path]:
+    def _busy(self) -> list[ScriptedPath]:
         """Paths that must stay in the cache."""
         roots = [account.root for account in self._accounts]
         return roots + [request.path for request in self._running]
@@ -199,7 +201,7 @@ class Slots:
             self.cache.release(latest.path)
             self._queue.insert(0, latest)
 
-    def _draw(self, request: Request) -> str | None:
+    def _draw(self, request: ScriptedGrowth) -> str | None:
         """Let one request say one more piece, and end it where it must end."""
         path, grow = request.path, request.request
         if len(path.cells) >= self.info.context:
@@ -226,7 +228,7 @@ class Slots:
             self.end(request, Finish.UNSURE)
         return piece
 
-    def _plan(self, path: Path, grow: Grow) -> Plan:
+    def _plan(self, path: ScriptedPath, grow: Grow) -> Plan:
         greedy = grow.sampling.temperature == 0
         key = (0, 0) if greedy else (grow.seed, grow.label)
         if path.plan is None or path.plan.key != key or grow.grammar != path.plan.grammar:
@@ -242,7 +244,7 @@ class Slots:
         return path.plan
 
 
-def _is_unsure(request: Request, plan: Plan) -> bool:
+def _is_unsure(request: ScriptedGrowth, plan: Plan) -> bool:
     """A reply that is to be less sure than the floor is so from its first full window on."""
     floor, known = request.request.floor, plan.confidence
     if floor is None or known is None:

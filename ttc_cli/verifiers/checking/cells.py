@@ -46,7 +46,7 @@ SEATBELT_PROFILE = """\
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class CheckCell:
     """Where a check runs. ``held`` are open files that the words name by number.
 
     ``ready`` is the one of them in which ``confine`` says how far it came. ``closed``: its files
@@ -63,7 +63,7 @@ class Cell:
 @contextlib.contextmanager
 def open_cell(
     sandbox: str | None, command: tuple[str, ...], data: bytes, name: str, limits: str
-) -> Iterator[Cell]:
+) -> Iterator[CheckCell]:
     """A cell for ``command`` with a file ``name`` that holds ``data``; gone afterwards.
 
     ``sandbox`` is the path of ``bwrap`` or ``sandbox-exec``, ``LANDLOCK``, or None for none at all;
@@ -88,7 +88,7 @@ def open_cell(
                 own = [SEATBELT, "-D", f"FOLDER={folder}", "-p", SEATBELT_PROFILE, *own]
             writable = [str(folder)] if sandbox == LANDLOCK else []
             words = [*own, number, str(ready), *writable, "--"]
-            yield Cell(words, folder / name, held, ready, closed=False)
+            yield CheckCell(words, folder / name, held, ready, closed=False)
         else:
             folder = Path(f"/tmp/{PREFIX}{secrets.token_hex(8)}")
             content = _hold(data, stack)
@@ -112,7 +112,7 @@ def open_cell(
                 "--seccomp", number,
                 "--", *own, "", str(ready), "/tmp", "/dev", "--",
             ]  # fmt: skip
-            yield Cell(words, folder / name, (*held, content), ready, closed=True)
+            yield CheckCell(words, folder / name, (*held, content), ready, closed=True)
 
 
 _show = functools.lru_cache(maxsize=16)(show)
