@@ -27,7 +27,7 @@ from pathlib import Path
 from ttc_cli.answers import Comparer, detect
 from ttc_cli.bench import datasets
 from ttc_cli.bench.drawing import record_question
-from ttc_cli.bench.samples import RecordedQuestion, RecordedSample
+from ttc_cli.bench.pool import RecordedQuestion, RecordedSample
 from ttc_cli.bench.statistics import wilson
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine

@@ -9,9 +9,9 @@ from ttc_cli.answers import Comparer
 from ttc_cli.bench import pool, runner
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.drawing import describe, record_question
+from ttc_cli.bench.pool import RecordedSample
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import summarise
-from ttc_cli.bench.samples import RecordedSample
 from ttc_cli.engines.base import Engine, EngineInfo, Grow
 from ttc_cli.engines.scripted import Ask, Reply, Script, ScriptedEngine
 from ttc_cli.errors import UsageError

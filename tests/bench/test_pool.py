@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ttc_cli.bench import pool
-from ttc_cli.bench.pool import PoolHeader
-from ttc_cli.bench.samples import (
+from ttc_cli.bench.pool import (
+    PoolHeader,
     RecordedMend,
     RecordedQuestion,
     RecordedSample,

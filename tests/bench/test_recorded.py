@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ttc_cli.bench.recorded import RecordedEngine
-from ttc_cli.bench.recorded import RecordedSession as Session
-from ttc_cli.bench.samples import (
+from ttc_cli.bench.pool import (
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
@@ -14,6 +12,8 @@ from ttc_cli.bench.samples import (
     Recording,
     row_key,
 )
+from ttc_cli.bench.recorded import RecordedEngine
+from ttc_cli.bench.recorded import RecordedSession as Session
 from ttc_cli.engines.base import EngineInfo, Grow, ScoreRow, Span, Until
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.ledger import Ledger

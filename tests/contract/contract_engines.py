@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ttc_cli.bench.pool import RecordedQuestion, RecordedSample, Recording
 from ttc_cli.bench.recorded import RecordedEngine
-from ttc_cli.bench.samples import RecordedQuestion, RecordedSample, Recording
 from ttc_cli.engines.base import Engine, EngineInfo, Prompt, Span
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine, babble
 from ttc_cli.engines.share import EngineShare

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.search.trees import FREE, QUESTION, moody, search
+from ttc_cli.bench.pool import Recording
 from ttc_cli.bench.recorded import RecordedEngine
-from ttc_cli.bench.samples import Recording
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine, babble
 from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.errors import EngineError, UsageError

@@ -11,8 +11,8 @@ import pytest
 from tests.search.test_thinking import END, Thinking
 from tests.search.trees import STRATEGIES, search
 from ttc_cli.answers.validating import conforms
+from ttc_cli.bench.pool import Recording
 from ttc_cli.bench.recorded import RecordedEngine
-from ttc_cli.bench.samples import Recording
 from ttc_cli.engines.base import Grow
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import UsageError

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.search.trees import QUESTION, STRATEGIES, search
 from ttc_cli.answers import find_thought
+from ttc_cli.bench.pool import RecordedQuestion, RecordedSample, Recording
 from ttc_cli.bench.recorded import RecordedEngine
-from ttc_cli.bench.samples import RecordedQuestion, RecordedSample, Recording
 from ttc_cli.engines.base import Grow, Growth, Until
 from ttc_cli.engines.scripted import CHATML, Ask, Reply, ScriptedEngine
 from ttc_cli.engines.scripted.script import pieces

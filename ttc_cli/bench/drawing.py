@@ -14,12 +14,13 @@ from typing import Any
 from ttc_cli.answers import resolve
 from ttc_cli.bench import pool as pools
 from ttc_cli.bench.datasets import LabelledQuestion
-from ttc_cli.bench.pool import PoolHeader, SamplePool
-from ttc_cli.bench.samples import (
+from ttc_cli.bench.pool import (
+    PoolHeader,
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
     RecordedScore,
+    SamplePool,
     row_key,
 )
 from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session

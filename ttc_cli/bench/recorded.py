@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ttc_cli.bench.samples import (
+from ttc_cli.bench.pool import (
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
@@ -167,6 +167,10 @@ class RecordedSession(BranchedSession[_Place]):
         self._untaken = sorted(question.samples, key=lambda sample: sample.index)
         self._live: list[_Run] = []
         self._queue: deque[_Run] = deque()
+        # Steps need no counting where none of them can be the one that reaches a cap.
+        budget = meter.budget if isinstance(meter, Ledger) else None
+        caps = budget and (budget.max_tokens, budget.max_flops, budget.max_seconds)
+        self._jumps = engine.jump and caps == (None, None, None)
         self._charge_reading(Role.GENERATOR, question.prompt_tokens)
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
@@ -307,7 +311,7 @@ class RecordedSession(BranchedSession[_Place]):
             self._end(self._running(), Finish.BUDGET)
             return
         least = min(run.end - run.grown for run in self._live)
-        steps = least if self._engine.jump and _uncapped(self.meter) else min(least, 1)
+        steps = least if self._jumps else min(least, 1)
         if steps:
             tokens = steps * len(self._live)
             self.meter.charge(
@@ -403,11 +407,3 @@ class RecordedSession(BranchedSession[_Place]):
         used = self._question.prompt_tokens + sum(run.grown + steps for run in self._live)
         info = self._engine.info
         self._observe(Grew(texts, len(self._live), len(self._queue), used, info.context))
-
-
-def _uncapped(meter: Meter) -> bool:
-    """Whether no step can be the one that exhausts ``meter``, so that steps need no counting."""
-    if not isinstance(meter, Ledger):
-        return False
-    budget = meter.budget
-    return budget.max_tokens is None and budget.max_flops is None and budget.max_seconds is None
