@@ -18,9 +18,9 @@ SCHEMA = json.loads(
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
-def written(timed, **meta):
+def written(timed):
     stream, now = io.StringIO(), [0.0]
-    lines = JsonLines(stream, clock=lambda: now[0], **meta)
+    lines = JsonLines(stream, clock=lambda: now[0])
     for now[0], event in timed:
         lines(event)
     return [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -112,7 +112,7 @@ def test_a_reader_that_goes_away_is_reported_once():
     for _, event in story.whole():
         lines(event)
     assert calls == [1]
-    assert lines.broken
+    assert isinstance(lines.failure, OSError)
 
 
 def test_an_error_line_fits_the_schema():

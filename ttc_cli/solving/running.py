@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any
 
 from ttc_cli import crash
 from ttc_cli.output import Output, use_color
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ttc_cli.events import Event
     from ttc_cli.solving.solver import Solver
     from ttc_cli.types import Result
+    from ttc_cli.views.jsonl import JsonLines
 
     Reader = Callable[[Event], None]
     OpenSolver = Callable[..., Awaitable[Solver]]
@@ -72,23 +73,24 @@ def run(
         TtcError: as ``loading.load`` and ``Solver.answer``.
         OSError: the JSON lines cannot be written: a closed pipe, a full disk.
     """
-    pipe = _Stdout()
 
     async def search(open_solver: OpenSolver) -> Result:
         solver = await open_solver(*(["ttc_cli.views.tree"] if view == "tree" else []))
         heard = list(readers)
+        written: JsonLines | None = None
         if lines:
             from ttc_cli.views.jsonl import JsonLines
 
-            heard.append(JsonLines(cast(TextIO, pipe), on_broken=solver.interrupt))
+            written = JsonLines(sys.stdout, on_broken=solver.interrupt)
+            heard.append(written)
         with _show(view, out.color) as shown:
-            return await solver.answer(request, *heard, *shown)
+            result = await solver.answer(request, *heard, *shown)
+        if written is not None and isinstance(written.failure, OSError):
+            raise written.failure
+        return result
 
     with opening(request, out, interruption) as open_solver:
-        result = interruption.run(search(open_solver))
-    if pipe.error is not None:
-        raise pipe.error
-    return result
+        return interruption.run(search(open_solver))
 
 
 @contextlib.contextmanager
@@ -139,21 +141,3 @@ def _show(view: str, color: str) -> Iterator[list[Any]]:
         yield [PlainLines(sys.stderr)]
     else:
         yield []
-
-
-class _Stdout:
-    """Stdout that keeps the error which its reader swallows: a closed pipe or a full disk."""
-
-    def __init__(self) -> None:
-        self.error: OSError | None = None
-
-    def write(self, text: str) -> None:
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        """Written through already."""

@@ -15,7 +15,6 @@ from collections.abc import (
 )
 from concurrent.futures import Future
 from functools import partial
-from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from ttc_cli.answers import Comparer
@@ -221,23 +220,13 @@ class Solver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await asyncio.to_thread(self.close)
 
     # --- requests, as the command line makes them

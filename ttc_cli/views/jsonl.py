@@ -96,8 +96,8 @@ class JsonLines:
     ``Grew`` comes at every decode step; its texts are joined and written at most
     ``GREW_PER_SECOND`` times a second. When a candidate steps or ends, text of it that is still
     held back is dropped: ``stepped`` carries the whole step, ``candidate_ended`` the whole text.
-    When the reader of ``stream`` goes away, ``on_broken`` is called once, for the search to be
-    ended; nothing is raised.
+    When the reader of ``stream`` goes away, or the disk is full, ``on_broken`` is called once, for
+    the search to be ended, and the error kept as ``failure``; nothing is raised.
     """
 
     def __init__(
@@ -106,17 +106,15 @@ class JsonLines:
         *,
         on_broken: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        **meta: Any,
     ) -> None:
-        """``meta`` is added to the result line, see ``result_json``."""
         self._stream = stream
         self._on_broken = on_broken
         self._clock = clock
-        self._meta = dict(meta)
+        self._known: Json = {}
         self._held: dict[int, str] = {}
         self._held_event: events.Grew | None = None
         self._grew_at = -math.inf
-        self.broken = False
+        self.failure: OSError | ValueError | None = None
 
     def __call__(self, event: events.Event) -> None:
         """Write ``event``, or hold it back."""
@@ -134,10 +132,13 @@ class JsonLines:
                 self._write_grew()
                 self._held.pop(event.id, None)
             case events.RunStarted():
-                known = {"question": event.problem.text, "model": event.model, "seed": event.seed}
-                self._meta = {**known, **self._meta}
+                self._known = self._known or {
+                    "question": event.problem.text,
+                    "model": event.model,
+                    "seed": event.seed,
+                }
             case events.RunEnded():
-                self._write(result_json(event.result, **self._meta))
+                self._write(result_json(event.result, **self._known))
                 return
             case _:
                 self._write_grew()
@@ -155,13 +156,13 @@ class JsonLines:
             )
 
     def _write(self, value: Json) -> None:
-        if self.broken:
+        if self.failure is not None:
             return
         try:
             self._stream.write(to_line(value))
             self._stream.flush()
-        except (OSError, ValueError):
-            self.broken = True
+        except (OSError, ValueError) as error:
+            self.failure = error
             if self._on_broken is not None:
                 self._on_broken()
 
