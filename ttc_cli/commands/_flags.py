@@ -19,8 +19,8 @@ Check = Annotated[
     str | None,
     thinking(
         "--check",
-        help="Score candidates by this command's exit status; {file} is the candidate's code or "
-        "answer, {file.py} with that ending.",
+        help="Score candidates by this command's exit status; {file} is a file with the "
+        "candidate's code or answer, {file.py} the same with that ending.",
         metavar="COMMAND",
         show_default=False,
     ),
@@ -29,9 +29,10 @@ Color = Annotated[
     Literal["auto", "always", "never"] | None,
     output(help="Colour on stderr.  [default: auto]"),
 ]
-Explain = Annotated[bool, output("--explain", help="Say at the end why this answer.")]
+Explain = Annotated[bool, output("--explain", help="Say at the end why this answer won.")]
 GpuLayers = Annotated[
-    int | None, engine(help="Layers on the GPU; -1 is all.  [default: -1]", min=-1, metavar="N")
+    int | None,
+    engine(help="Layers to put on the GPU; -1 for all.  [default: -1]", min=-1, metavar="N"),
 ]
 Model = Annotated[
     str | None,
@@ -46,28 +47,33 @@ Model = Annotated[
 ]
 Parallel = Annotated[
     int | None,
-    engine(help="Candidates that grow at once.  [default: as memory allows]", min=1, metavar="N"),
+    engine(
+        help="Candidates that grow at once.  [default: as many as fit in memory]",
+        min=1,
+        metavar="N",
+    ),
 ]
-Solution = Annotated[bool, output("--solution", help="The winner's whole text on stdout.")]
+Solution = Annotated[bool, output("--solution", help="Print the winner's whole text on stdout.")]
 Threads = Annotated[
     int | None,
-    engine(help="Threads to compute with.  [default: the cores it may use]", min=1, metavar="N"),
+    engine(help="Threads to compute with.  [default: the cores ttc may use]", min=1, metavar="N"),
 ]
 View = Annotated[
     Literal["auto", "tree", "plain", "none"] | None,
     output(
-        help="What stderr shows: 'auto' is the tree on a terminal, else lines.  [default: auto]"
+        help="What stderr shows: 'auto' is the tree on a terminal, lines elsewhere.  [default: "
+        "auto]"
     ),
 ]
 Yes = Annotated[bool, engine("--yes", "-y", help="Download a missing model without asking.")]
 
 PrintJson = Annotated[bool, output("--json", help="Print one JSON object.")]
-Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 RunId = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="The run's id, or how it begins; 'last' is the newest.",
+        help="The run's id, or the beginning of it; 'last' is the newest.",
         autocompletion=completion.complete_run,
     ),
 ]
@@ -80,8 +86,8 @@ Data = Annotated[
         "math500, aime, arc, mmlu from the hub.",
     ),
 ]
-Quiet = Annotated[bool, output("--quiet", "-q", help="Nothing on stderr but errors.")]
-Seed = Annotated[int, thinking(help="Same seed, machine and flags: same text.", min=0)]
+Quiet = Annotated[bool, output("--quiet", "-q", help="Print nothing on stderr but errors.")]
+Seed = Annotated[int, thinking(help="The same seed, machine and flags give the same text.", min=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,10 @@ class Samples:
     """Of which questions samples are drawn, and how."""
 
     part: Annotated[
-        str | None, typer.Option(help="Questions of the data, as 0:50.", metavar="START:STOP")
+        str | None,
+        typer.Option(
+            help="Use only these questions of the data, such as 0:50.", metavar="START:STOP"
+        ),
     ] = None
     temperature: Annotated[
         float | None,
@@ -115,16 +124,16 @@ class Pool(Samples):
     """Which samples a pool must hold, and where it lies."""
 
     limit: Annotated[
-        int | None, typer.Option(help="Only the first N questions.", min=1, metavar="N")
+        int | None, typer.Option(help="Use only the first N questions.", min=1, metavar="N")
     ] = None
     samples: Annotated[
-        int, typer.Option(help="Samples drawn for a question.", min=2, metavar="N")
+        int, typer.Option(help="Samples to draw for each question.", min=2, metavar="N")
     ] = 16
     folder: Annotated[
         Path | None,
         typer.Option(
             "--pools",
-            help="Folder of the pools.  [default: pools in ttc's data folder]",
+            help="Folder for the pools.  [default: pools in ttc's data folder]",
             metavar="DIR",
         ),
     ] = None

@@ -29,7 +29,7 @@ class Question:
         str | None,
         typer.Argument(
             metavar="PROMPT",
-            help="The question, in quotes; without it, or as '-', it is read from stdin.",
+            help="The question, in quotes; if it is missing or '-', it is read from stdin.",
             show_default=False,
         ),
     ] = None
@@ -45,7 +45,7 @@ class Question:
         typer.Option(
             "--template",
             "-t",
-            help="Word the question by this template: a file, or a name in ttc's templates folder "
+            help="Put the question into this template: a file, or a name in ttc's templates folder "
             "(docs/batch.md).",
             metavar="FILE",
             autocompletion=completion.complete_template,
@@ -71,7 +71,8 @@ class Thinking:
         _thinking(
             "--option",
             "-o",
-            help="A setting of the strategy, as width=4; may be repeated (docs/strategies.md).",
+            help="A setting of the strategy, such as width=4; may be repeated "
+            "(docs/strategies.md).",
             metavar="NAME=VALUE",
             show_default=False,
         ),
@@ -79,7 +80,7 @@ class Thinking:
     verifier: Annotated[
         list[str] | None,
         _thinking(
-            help="What scores the candidates, as judge or prm=MODEL; may be repeated "
+            help="What scores the candidates, such as judge or prm=MODEL; may be repeated "
             "(docs/verifiers.md).  [default: the strategy's own]",
             metavar="NAME",
             autocompletion=completion.complete_verifier,
@@ -88,12 +89,12 @@ class Thinking:
     check: flags.Check = None
     check_seconds: Annotated[
         float | None,
-        _thinking(help="Time limit of one check.  [default: 10]", min=0.1, metavar="S"),
+        _thinking(help="Seconds that one check may take.  [default: 10]", min=0.1, metavar="S"),
     ] = None
     samples: Annotated[
         int | None,
         _thinking(
-            help="The N of a fixed strategy, or auto's greatest number of candidates.",
+            help="The N of a fixed strategy, or the most candidates that auto may grow.",
             min=1,
             metavar="N",
         ),
@@ -109,7 +110,8 @@ class Thinking:
     think_tokens: Annotated[
         int | None,
         _thinking(
-            help="Of a model that thinks: the longest thought before it must answer; 0 is none.  "
+            help="The longest thought of a model that thinks, after which it must answer; 0 for "
+            "none.  "
             "[default: 2048]",
             min=0,
             metavar="N",
@@ -117,13 +119,13 @@ class Thinking:
     ] = None
     wait: Annotated[
         int | None,
-        _thinking(help="How often a thought that ended is made to go on.", min=0, metavar="N"),
+        _thinking(help="How many times to make a finished thought go on.", min=0, metavar="N"),
     ] = None
     think_keep: Annotated[
         float | None,
         _thinking(
-            help="Once four thoughts have ended, later ones must answer as soon as they are not "
-            "among this share of the surest, as 0.9.",
+            help="Once four thoughts have ended, a later one must answer as soon as it falls "
+            "outside this share of the surest, such as 0.9.",
             min=0.0,
             max=1.0,
             metavar="SHARE",
@@ -134,13 +136,14 @@ class Thinking:
         AnswerType | None,
         _thinking(
             "--answer-type",
-            help="How answers are read and compared; 'auto' goes by the question.  [default: auto]",
+            help="How answers are read and compared; 'auto' decides by the question.  [default: "
+            "auto]",
         ),
     ] = None
     schema: Annotated[
         str | None,
         _thinking(
-            help="The answer is JSON that conforms to this JSON Schema, a file or the schema "
+            help="Make the answer JSON that conforms to this JSON Schema: a file, or the schema "
             "itself (docs/answers.md).",
             metavar="FILE|JSON",
         ),
@@ -151,8 +154,8 @@ class Thinking:
     min_score: Annotated[
         float | None,
         _thinking(
-            help="Exit 4 without an answer whose score (agreement, where no verifier spoke) is "
-            "lower.",
+            help="Exit 4 instead of printing an answer whose score (agreement, if no verifier "
+            "scored it) is lower.",
             min=0.0,
             max=1.0,
             metavar="S",
@@ -166,21 +169,29 @@ class Caps:
 
     budget: Annotated[
         Literal["quick", "normal", "deep", "max"] | None,
-        _budget("--budget", help="What a little more certainty may cost.  [default: normal]"),
+        _budget("--budget", help="How much a little more certainty may cost.  [default: normal]"),
     ] = None
     max_tokens: Annotated[
-        int | None, _budget(help="Tokens sampled, over all candidates.", min=1, metavar="N")
+        int | None,
+        _budget(help="Sample at most N tokens, over all candidates.", min=1, metavar="N"),
     ] = None
     max_seconds: Annotated[
         float | None,
-        _budget(help="Seconds of search; loading the model is not counted.", min=0.0, metavar="S"),
+        _budget(
+            help="Search for at most S seconds; loading the model does not count.",
+            min=0.0,
+            metavar="S",
+        ),
     ] = None
     max_flops: Annotated[
-        float | None, _budget(help="Floating-point operations, e.g. 2e13.", min=1.0, metavar="N")
+        float | None,
+        _budget(
+            help="Spend at most N floating-point operations, such as 2e13.", min=1.0, metavar="N"
+        ),
     ] = None
-    max_samples: Annotated[int | None, _budget(help="Candidates started.", min=1, metavar="N")] = (
-        None
-    )
+    max_samples: Annotated[
+        int | None, _budget(help="Start at most N candidates.", min=1, metavar="N")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +202,8 @@ class Engine:
     cascade: Annotated[
         str | None,
         _engine(
-            help="Models with commas, smallest first: the next is asked where one is not sure.",
+            help="Models separated by commas, smallest first; if one is not sure, the next is "
+            "asked.",
             metavar="NAMES",
             autocompletion=completion.complete_models,
         ),
@@ -199,7 +211,8 @@ class Engine:
     server: Annotated[
         str | None,
         _engine(
-            help="Grow on an OpenAI-compatible server at this address; --model is its name there.",
+            help="Use the OpenAI-compatible server at this address; --model is the model's name "
+            "there.",
             metavar="URL",
         ),
     ] = None
@@ -207,7 +220,7 @@ class Engine:
         str | None,
         _engine(
             "--chat-template",
-            help="With --server: a chat template's file, or a model's name.  [default: the "
+            help="With --server: a chat template file, or the name of a model.  [default: the "
             "server's]",
             metavar="PATH",
         ),
@@ -215,7 +228,7 @@ class Engine:
     parameters: Annotated[
         float | None,
         _engine(
-            help="With --server: the model's size, as 7e9, to count FLOPs by.",
+            help="With --server: the model's parameter count, such as 7e9, to count FLOPs.",
             min=1.0,
             metavar="N",
         ),
@@ -235,7 +248,8 @@ class Engine:
     context: Annotated[
         int | None,
         _engine(
-            help="Tokens of question and answer together.  [default: as memory allows]",
+            help="Room for question and answer together, in tokens.  [default: as much as fits "
+            "in memory]",
             min=1,
             metavar="N",
         ),
@@ -250,17 +264,19 @@ class Engine:
 class Shown:
     """What is printed."""
 
-    as_json: Annotated[bool, _output("--json", help="The whole result as one JSON object.")] = False
+    as_json: Annotated[
+        bool, _output("--json", help="Print the whole result as one JSON object.")
+    ] = False
     as_jsonl: Annotated[
-        bool, _output("--jsonl", help="Every event as a JSON line, the result last.")
+        bool, _output("--jsonl", help="Print every event as a JSON line, the result last.")
     ] = False
     view: flags.View = None
     solution: flags.Solution = False
     explain: flags.Explain = False
     quiet: flags.Quiet = False
-    verbose: Annotated[bool, _output("--verbose", "-v", help="Also the best path, on stderr.")] = (
-        False
-    )
+    verbose: Annotated[
+        bool, _output("--verbose", "-v", help="Also show the best path, on stderr.")
+    ] = False
     dry_run: Annotated[
         bool,
         _output("--dry-run", help="Show plan, model, memory and estimate; compute nothing."),
@@ -276,7 +292,7 @@ class Kept:
         str | None,
         typer.Option(
             "--preset",
-            help="Flags kept under this name; those given beside it win.",
+            help="Use the flags saved under this name; flags given beside it win.",
             metavar="NAME",
             is_eager=True,
             callback=presetting.apply_preset,
@@ -287,18 +303,20 @@ class Kept:
         str | None,
         typer.Option(
             "--save",
-            help="Keep the flags given here under this name; without a prompt, do only that.",
+            help="Save the flags given here under this name; without a prompt, do nothing else.",
             metavar="NAME",
             autocompletion=completion.complete_preset,
         ),
     ] = None
-    no_save: Annotated[bool, _output("--no-save", help="Do not keep this run (ttc runs).")] = False
+    no_save: Annotated[bool, _output("--no-save", help="Do not keep this run (see ttc runs).")] = (
+        False
+    )
     resume: Annotated[
         str | None,
         typer.Option(
             "--resume",
-            help="Take a run up where it stopped, with its own question and flags; what had ended "
-            "is not grown again.",
+            help="Resume a run where it stopped, with its own question and flags; finished "
+            "candidates are not grown again.",
             metavar="ID",
             autocompletion=completion.complete_run,
         ),
@@ -308,8 +326,7 @@ class Kept:
         typer.Option(
             "--continue",
             "-c",
-            help="The same with the last run and more budget: --budget, caps, or else the next "
-            "level.",
+            help="Resume the last run with more budget: --budget, caps, or else the next level.",
         ),
     ] = False
 
@@ -322,20 +339,23 @@ class Many:
         str | None,
         _batch(
             "--batch",
-            help="Answer every question of a JSONL, CSV or text file, '-' for stdin, as one JSON "
-            "object each (docs/batch.md).",
+            help="Answer every question in a JSONL, CSV or text file ('-' for stdin), each as "
+            "one JSON object (docs/batch.md).",
             metavar="PATH",
             show_default=False,
         ),
     ] = None
     batch_format: Annotated[
         Literal["jsonl", "csv", "lines"] | None,
-        _batch("--batch-format", help="Of --batch.  [default: by the file's ending]"),
+        _batch(
+            "--batch-format", help="The format of the --batch file.  [default: by its extension]"
+        ),
     ] = None
     column: Annotated[
         str | None,
         _batch(
-            help="Of --batch: the column to ask.  [default: question, prompt, problem or text]",
+            help="With --batch: the column that holds the question.  [default: question, prompt, "
+            "problem or text]",
             metavar="NAME",
         ),
     ] = None
@@ -343,7 +363,8 @@ class Many:
         Path | None,
         _batch(
             "--output",
-            help="Of --batch: write to this file, - is stdout; repeated, it goes on from there.",
+            help="With --batch: write the answers to this file ('-' for stdout); run again, it "
+            "goes on from there.",
             metavar="PATH",
             show_default=False,
         ),
@@ -351,7 +372,7 @@ class Many:
     jobs: Annotated[
         int | None,
         _batch(
-            help="Of --batch: questions at once.  [default: a fourth of --parallel]",
+            help="With --batch: questions to answer at once.  [default: a quarter of --parallel]",
             min=1,
             metavar="N",
         ),

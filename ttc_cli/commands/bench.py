@@ -35,9 +35,10 @@ EPILOG = show_examples(
     "ttc bench questions.csv --strategies majority,weighted,auto:quick,auto:deep,beam@8",
     "ttc bench questions.jsonl --traces other-tool.jsonl",
     "ttc bench compare before/rows.jsonl after/rows.jsonl",
-    more="N samples of each question are drawn once, into a pool on the disk; stop it at any time, "
-    "the same command goes on. Strategies on independent candidates and auto all run on that pool, "
-    "so that they are compared on the same samples; greedy and step-wise ones run on the model. "
+    more="N samples of each question are drawn once, into a pool on disk. Stop it at any time: "
+    "the same command goes on from there. Strategies on independent candidates, and auto, "
+    "run on that pool and so are compared on the same samples; greedy and step-wise "
+    "strategies run on the model. "
     "See docs/bench.md.",
 )
 
@@ -57,7 +58,7 @@ class _RunByDefault(typer.core.TyperGroup):
 
 
 app = make_group(
-    "Compare strategies on labelled questions, everything counted.",
+    "Compare strategies on labelled questions, and count what each costs.",
     EPILOG,
     _RunByDefault,
 )
@@ -74,7 +75,7 @@ class BenchFlags:
         typer.Option(
             "--models",
             "-m",
-            help="Models, with commas or several times.",
+            help="Models, separated by commas; may be repeated.",
             autocompletion=completion.complete_models,
         ),
     ] = None
@@ -89,7 +90,7 @@ class BenchFlags:
         ),
     ] = None
     runs: Annotated[
-        int, typer.Option(help="Orders of the samples that auto is averaged over.", min=1)
+        int, typer.Option(help="Average auto over this many orders of the samples.", min=1)
     ] = 20
     out_folder: Annotated[
         Path | None,
@@ -99,12 +100,13 @@ class BenchFlags:
     ] = None
     traces: Annotated[
         list[Path] | None,
-        typer.Option(help="Answers of another tool, graded alike (JSONL).", metavar="FILE"),
+        typer.Option(help="Answers of another tool, graded the same way (JSONL).", metavar="FILE"),
     ] = None
     policy: Annotated[
         str | None,
         typer.Option(
-            help="The policy of auto: a name, a file, or none.  [default: as 'ttc solve']",
+            help="The policy for auto: a name, a file, or none.  [default: the one 'ttc solve' "
+            "uses]",
             metavar="NAME",
             autocompletion=completion.complete_policy,
         ),
@@ -114,7 +116,7 @@ class BenchFlags:
         typer.Option(help="The strategy that McNemar's tests compare with.", metavar="NAME"),
     ] = None
     flight: Annotated[
-        int, typer.Option(help="Questions at once on the model, for live strategies.", min=1)
+        int, typer.Option(help="Questions to run at once on the model, for live strategies.", min=1)
     ] = 1
     live: Annotated[
         int,
@@ -136,7 +138,7 @@ def run(
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Compare strategies on labelled questions, everything counted.
+    """Compare strategies on labelled questions, and count what each costs.
 
     Reports accuracy with its interval, tokens, FLOPs and seconds of each, by difficulty too, and
     how few FLOPs auto needs to match the best fixed strategy.

@@ -17,8 +17,9 @@ EPILOG = show_examples(
     "ttc build --dry-run",
     "ttc build --compiler zig --dry-run",
     "ttc build --prebuilt --dry-run",
-    more="Compiles for this very processor or GPU, tests the build with a real decode, and takes a "
-    "safer one if it crashes. CMAKE_ARGS, CFLAGS and CXXFLAGS are honoured. Building again takes "
+    more="Compiles for exactly this processor or GPU, tests the build with a real decode, and "
+    "falls back to a safer one if it crashes. CMAKE_ARGS, CFLAGS and CXXFLAGS are honoured. "
+    "Building again takes "
     "seconds.",
 )
 
@@ -32,18 +33,19 @@ def build(
         str, typer.Option(metavar="NAME", help="clang, zig, gcc, a C compiler's path, or auto.")
     ] = "auto",
     prebuilt: Annotated[
-        bool, typer.Option("--prebuilt", help="Take upstream's generic binary.")
+        bool, typer.Option("--prebuilt", help="Install upstream's generic binary.")
     ] = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Forget what was built or found to crash.")
+        bool,
+        typer.Option("--rebuild", help="Forget earlier builds and their crashes, and build again."),
     ] = False,
     jobs: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Compile N files at once.")
     ] = None,
     no_models: Annotated[
-        bool, typer.Option("--no-models", help="Fetch no model; then nothing is tested.")
+        bool, typer.Option("--no-models", help="Fetch no model; the build is then not tested.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")] = False,
 ) -> None:
     """Compile llama.cpp for this machine, test it, and install it."""
     if accelerator not in ("auto", *ACCELERATORS):

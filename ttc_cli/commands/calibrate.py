@@ -26,8 +26,9 @@ EPILOG = show_examples(
     "ttc calibrate gsm8k-train --limit 200 --model qwen2.5-coder-0.5b --name maths",
     "ttc calibrate questions.jsonl --self",
     "ttc policy show maths",
-    more="Samples go into the same pool as those of 'ttc bench': stop it at any time, the same "
-    "command goes on. Do not judge a policy by the questions it was fitted to. See docs/policy.md.",
+    more="Samples go into the same pool as those of 'ttc bench': stop it at any time, and the "
+    "same command goes on from there. Do not judge a policy by the questions it was fitted "
+    "to. See docs/policy.md.",
 )
 
 app = typer.Typer()
@@ -48,28 +49,30 @@ def calibrate(
     ] = None,
     own_labels: Annotated[
         bool,
-        typer.Option("--self", help="No labels: the majority of all samples stands for them."),
+        typer.Option(
+            "--self", help="Use no labels: the majority of all samples stands in for them."
+        ),
     ] = False,
     pool: flags.Pool,
     runs: Annotated[
-        int, typer.Option(help="Orders of the samples that a setting is tried over.", min=1)
+        int, typer.Option(help="Try each setting over this many orders of the samples.", min=1)
     ] = 4,
     out_file: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="Write the policy there.  [default: policies in ttc's data folder]",
+            help="Write the policy to this file.  [default: policies in ttc's data folder]",
             metavar="FILE",
         ),
     ] = None,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Fit to labelled questions when this model should think harder, and when that is in vain.
+    """Learn from labelled questions when this model should think harder, and when that is wasted.
 
-    Draws candidates for each, fits to them how likely the leading answer is right, and tries out
-    how each budget spends best. 'ttc solve' then uses it with this model.
+    Draws candidates for each question, fits how likely the leading answer is to be right, and tries
+    out how each budget is best spent. 'ttc solve' then uses the policy with this model.
     """
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import calibration

@@ -36,8 +36,8 @@ app = make_group(
         "ttc config set budget deep",
         "ttc config unset budget",
         "ttc config presets",
-        more="A flag wins over a variable (TTC_BUDGET …), that over ttc.toml in the project, that "
-        "over your config.toml. See docs/configuration.md.",
+        more="A flag wins over a variable (TTC_BUDGET …), a variable over the project's "
+        "ttc.toml, and that over your config.toml. See docs/configuration.md.",
     ),
 )
 
@@ -45,12 +45,12 @@ KeyName = Annotated[
     str,
     typer.Argument(
         metavar="KEY",
-        help="A setting, as 'ttc config list' names it.",
+        help="A setting's name, from 'ttc config list'.",
         autocompletion=completion.complete_key,
     ),
 ]
 Project = Annotated[
-    bool, typer.Option("--project", help="In ttc.toml of the project, not in your config.toml.")
+    bool, typer.Option("--project", help="Use the project's ttc.toml, not your config.toml.")
 ]
 
 _DEFAULT = re.compile(r"\s*\[default: (?P<words>.*)\]$")
@@ -79,11 +79,11 @@ def describe(key: str) -> tuple[str, str | None]:
 )
 def list_settings(
     show_origin: Annotated[
-        bool, typer.Option("--show-origin", help="Also where each value is set.")
+        bool, typer.Option("--show-origin", help="Also show where each value is set.")
     ] = False,
     as_json: flags.PrintJson = False,
 ) -> None:
-    """List every setting: its value, its default, and what it is."""
+    """List every setting: its value, its default, and what it does."""
     config = settings.load_config()
     rows: list[dict[str, Any]] = []
     out = Output()
@@ -118,7 +118,7 @@ def list_settings(
 
 @app.command(epilog=show_examples("ttc config get budget"))
 def get(key: KeyName) -> None:
-    """Print the value that a setting has here; nothing where it is not set."""
+    """Print a setting's value here, or nothing if it is not set."""
     find_rule(key, "ttc config get")
     config = settings.load_config()
     value, (_, default) = config.get(key), describe(key)
@@ -145,7 +145,7 @@ def set_value(
         str,
         typer.Argument(
             metavar="VALUE",
-            help="As the flag of the same name takes it.",
+            help="A value that the flag of the same name takes.",
             autocompletion=completion.complete_value,
         ),
     ],
@@ -227,7 +227,7 @@ def unset(
     ],
     project: Project = False,
 ) -> None:
-    """Take a setting, or a preset, out of your config.toml or the project's ttc.toml."""
+    """Remove a setting, or a preset, from your config.toml or the project's ttc.toml."""
     path = _choose_file(project)
     content = read_toml(path)
     tables = content.pop(settings.PRESETS, {})
@@ -245,13 +245,13 @@ def unset(
 
 @app.command(epilog=show_examples("ttc config path", "ttc config path --project"))
 def path(project: Project = False) -> None:
-    """Print the path of your config.toml, or of the project's ttc.toml, here or not."""
+    """Print the path of your config.toml, or of the project's ttc.toml, even if there is none."""
     Output().answer(str(_choose_file(project)))
 
 
 @app.command(epilog=show_examples("ttc config edit", "EDITOR=nano ttc config edit --project"))
 def edit(project: Project = False) -> None:
-    """Open your config.toml, or the project's ttc.toml, in VISUAL or EDITOR, and check it then."""
+    """Open your config.toml, or the project's ttc.toml, in VISUAL or EDITOR, then check it."""
     file = _choose_file(project)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
@@ -285,7 +285,7 @@ def edit(project: Project = False) -> None:
     )
 )
 def presets(as_json: flags.PrintJson = False) -> None:
-    """List the presets: flags kept under a name by 'ttc solve … --save NAME'."""
+    """List the presets: flags saved under a name by 'ttc solve … --save NAME'."""
     out = Output()
     found = kept.list_presets().values()
     rows = [{"name": p.name, "flags": list(p.words), "origin": str(p.path)} for p in found]

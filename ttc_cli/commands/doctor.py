@@ -31,10 +31,10 @@ app = typer.Typer()
 def doctor(
     as_json: flags.PrintJson = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Leave out hashing models and measuring speed.")
+        bool, typer.Option("--quick", help="Skip hashing models and measuring speed.")
     ] = False,
 ) -> None:
-    """Check build, processor, memory, disk and models; measure the speed. Exit 1 if one fails."""
+    """Check build, processor, memory, disk and models; measure the speed. Exit 1 if any fails."""
     out = Output(quiet=as_json)
     if not as_json:
         version = ".".join(map(str, sys.version_info[:3]))

@@ -54,7 +54,7 @@ MaybeName = Annotated[
 def list_models(
     as_json: flags.PrintJson = False,
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Also those that only serve tests.")
+        bool, typer.Option("--all", "-a", help="Also list models that only serve tests.")
     ] = False,
 ) -> None:
     """List the models ttc knows, and which of them are here."""
@@ -86,7 +86,7 @@ def list_models(
     )
 )
 def show(model: Name, as_json: flags.PrintJson = False) -> None:
-    """Show all that is known of a model; of a file that is here, also its header."""
+    """Show what is known about a model, and the header of its file if it is here."""
     details = model_facts.describe_model(files.resolve(model))
     if as_json:
         Output().document({"v": 1, **details})
@@ -113,11 +113,13 @@ def pull(
     yes: flags.Sure = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also if it is here already, or does not fit the memory."),
+        typer.Option(
+            "--force", help="Download even if it is here already, or does not fit in memory."
+        ),
     ] = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Download a model, or the default one for this machine. A stopped download goes on."""
+    """Download a model, or the default one for this machine; go on with a stopped download."""
     out = Output(quiet)
     if model is None:
         chosen = choose_default(here=False)
@@ -142,7 +144,7 @@ def _is_here(name: str) -> bool:
 
 @app.command("rm", epilog=show_examples("ttc models rm qwen2.5-coder-0.5b --yes"))
 def remove(model: Name, yes: flags.Sure = False) -> None:
-    """Delete a model's file, and your own entry of it. Files that lie elsewhere stay."""
+    """Delete a model's file, and your own entry for it. Files outside ttc's folder stay."""
     known = files.resolve_unchecked(model)
     if known.path is not None:
         raise UsageError(f"{model} is a file of yours: ttc does not delete it.", f"rm {model}")
@@ -169,7 +171,7 @@ def verify(
     model: MaybeName = None,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Hash a model's file again (all of them without a name) and compare."""
+    """Check the hash of a model's file, or of all of them if none is named."""
     names = [model] if model is not None else [record.name for record in records.list_records()]
     out = Output(quiet)
     failed: list[TtcError] = []
@@ -213,7 +215,8 @@ def add(
     verifier_format: Annotated[
         str | None,
         typer.Option(
-            "--verifier-format", help="It is a verifier: rlhflow, math-shepherd or versaprm."
+            "--verifier-format",
+            help="It is a verifier of this format: rlhflow, math-shepherd or versaprm.",
         ),
     ] = None,
     thinks: Annotated[
@@ -316,10 +319,9 @@ def tune(
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Write a model anew in a type that suits this processor; use it if it proves faster.
+    """Re-quantise a model for this processor, and use the new file if it is faster.
 
-    Both files are measured in turn (a minute or two), and held against each other for what they
-    say. The original stays.
+    Measures both files in turn (a minute or two) and compares what they say. The original stays.
     """
     from ttc_cli.commands import _tuning
     from ttc_cli.tuning import tune as tuning

@@ -21,11 +21,13 @@ app = typer.Typer()
 
 @app.command(
     epilog=show_examples(
-        "ttc plugins", "ttc plugins --json", more="How a package adds something: docs/plugins.md."
+        "ttc plugins",
+        "ttc plugins --json",
+        more="To write a package that adds something, see docs/plugins.md.",
     )
 )
 def plugins(as_json: flags.PrintJson = False) -> None:
-    """List strategies, verifiers and engines of other packages, and whether they can be used."""
+    """List the strategies, verifiers and engines of other packages, and whether they are usable."""
     wanted: dict[str, tuple[Any, tuple[str, ...]]] = {
         installed.STRATEGIES: (StrategyEntry, ("auto", *STRATEGIES)),
         installed.VERIFIERS: (VerifierEntry, tuple(VERIFIERS)),
@@ -54,7 +56,7 @@ def plugins(as_json: flags.PrintJson = False) -> None:
         out.document({"v": 1, "plugins": rows})
         return
     if not rows:
-        out.say("No other package adds anything. How one does: docs/plugins.md")
+        out.say("No other package adds anything. To write one that does, see docs/plugins.md")
         return
     lines = [("NAME", "KIND", "PACKAGE", "VERSION", "USABLE")]
     for row in rows:

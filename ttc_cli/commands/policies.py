@@ -81,7 +81,7 @@ def list_all(as_json: flags.PrintJson = False) -> None:
 
 @app.command(epilog=show_examples("ttc policy show qwen2.5-coder-0.5b-gsm8k"))
 def show(name: Name, as_json: flags.PrintJson = False) -> None:
-    """Draw a policy: what it does after which vote, and what it is expected to gain."""
+    """Show a policy: what it does after each vote, and what it is expected to gain."""
     _, policy = find_named(name)
     if as_json:
         Output().document({"v": 1, "policy": asdict(policy)})
@@ -135,7 +135,7 @@ def export(
         Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")
     ],
 ) -> None:
-    """Copy a policy into a file, for another machine with the same model."""
+    """Copy a policy to a file, for another machine with the same model."""
     path, _ = find_named(name)
     write_new(file, path.read_bytes())
     Output().say(f"written: {file}; there: ttc policy use {file}")

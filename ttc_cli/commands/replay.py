@@ -28,7 +28,7 @@ EPILOG = show_examples(
     "ttc replay --speed 4 last",
     "ttc replay --speed 0 --explain last",
     more="Nothing is computed and no model is loaded. Waits of more than two seconds are "
-    "shortened. Ctrl-C leaves. 'ttc runs list' shows the ids.",
+    "shortened. Ctrl-C exits. 'ttc runs list' shows the ids.",
 )
 
 app = typer.Typer()
@@ -40,7 +40,9 @@ def replay(
     speed: Annotated[
         float,
         typer.Option(
-            help="How many times as fast as it was; 0 is at once.", min=0.0, metavar="FACTOR"
+            help="How many times as fast as the run was; 0 shows it at once.",
+            min=0.0,
+            metavar="FACTOR",
         ),
     ] = 1.0,
     step: Annotated[
@@ -51,10 +53,10 @@ def replay(
     explain: flags.Explain = False,
     color: flags.Color = None,
 ) -> int:
-    """Show a run again as it was searched, from the log of runs.
+    """Play back how a run was searched, from the log of runs.
 
-    The tree of candidates grows on the terminal as it did, and its last state stays; without a
-    terminal on stderr there are lines. The answer goes to stdout.
+    The tree of candidates grows on the terminal as it did then, and its last state stays; without
+    a terminal, stderr gets lines. The answer goes to stdout.
     """
     config = load_config()
     out = Output(color=config.get("color", color, "auto"))

@@ -33,20 +33,20 @@ from ttc_cli.views import words
 from ttc_cli.views.jsonl import to_line
 
 app = make_group(
-    "List, show, search, export and delete the runs that are kept.",
+    "List, show, search, export and delete kept runs.",
     show_examples(
         "ttc runs list",
         "ttc runs show last",
         "ttc runs search primes",
         "ttc runs export last --jsonl",
         "ttc runs rm --older-than 30d --yes",
-        more="A run is named by its id, the beginning of one, or 'last'. 'ttc solve --resume ID' "
-        "takes one up. See docs/runs.md.",
+        more="Name a run by its id, the beginning of its id, or 'last'. 'ttc solve --resume ID' "
+        "resumes one. See docs/runs.md.",
     ),
 )
 
 Limit = Annotated[
-    int, typer.Option("--limit", "-n", help="How many at most; 0 is all.", min=0, metavar="N")
+    int, typer.Option("--limit", "-n", help="Show at most N runs; 0 for all.", min=0, metavar="N")
 ]
 
 _UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -55,7 +55,7 @@ _ANSWER_CHARS, _QUESTION_CHARS = 20, 48
 
 @app.command("list", epilog=show_examples("ttc runs list", "ttc runs list -n 0 --json"))
 def list_runs(limit: Limit = 20, as_json: flags.PrintJson = False) -> None:
-    """List the runs that are kept, newest first."""
+    """List the kept runs, newest first."""
     runs = _read(lambda store: store.newest(limit or None))
     _print_runs(runs, as_json, "No run is kept yet.")
 
@@ -74,7 +74,8 @@ def _read(select: Callable[[RunStore], list[Run]]) -> list[Run]:
 )
 def search(
     words: Annotated[
-        list[str], typer.Argument(metavar="WORDS", help="What the run must contain, all of it.")
+        list[str],
+        typer.Argument(metavar="WORDS", help="Words that the run must contain, all of them."),
     ],
     limit: Limit = 20,
     as_json: flags.PrintJson = False,
@@ -88,11 +89,11 @@ def search(
 def show(
     id: flags.RunId,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also every candidate's whole text.")
+        bool, typer.Option("--verbose", "-v", help="Also show every candidate's whole text.")
     ] = False,
     as_json: flags.PrintJson = False,
 ) -> None:
-    """Show one run: what was asked, what came of it and why, and how to go on with it."""
+    """Show one run: what was asked, what came of it and why, and how to resume it."""
     with open_runs() as store:
         run = store.find(id)
         story = kept.read_story(store, run)
@@ -115,21 +116,24 @@ def export(
         Path | None,
         typer.Argument(
             metavar="[FILE]",
-            help="Written instead of stdout; it must not exist.",
+            help="Write to this file instead of stdout; it must not exist.",
             show_default=False,
         ),
     ] = None,
     as_jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Every event as a JSON line, the result last.")
+        bool, typer.Option("--jsonl", help="Print every event as a JSON line, the result last.")
     ] = False,
     as_html: Annotated[
-        bool, typer.Option("--html", help="One page to look at and pass on; needs no network.")
+        bool,
+        typer.Option(
+            "--html", help="Write one web page to look at and pass on; it needs no network."
+        ),
     ] = False,
 ) -> None:
-    """Write a run to stdout: the object of 'ttc solve --json', or the lines of --jsonl, or a page.
+    """Write a run to stdout: as the object of 'ttc solve --json', as JSON lines or as a web page.
 
-    The page shows question, answer and why, every candidate with its scores, the vote and the
-    spending over time, and what was decided.
+    The page shows the question, the answer and why it won, every candidate with its scores, the
+    vote and the spending over time, and the decisions.
     """
     if as_jsonl and as_html:
         raise UsageError("--jsonl and --html contradict each other.", "leave one out")
@@ -164,21 +168,22 @@ def rm(
         list[str] | None,
         typer.Argument(
             metavar="[ID]...",
-            help="Runs' ids, or how they begin; 'last' is the newest.",
+            help="Ids of runs, or beginnings of them; 'last' is the newest.",
             autocompletion=completion.complete_run,
             show_default=False,
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Delete all of them.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete all runs.")] = False,
     older_than: Annotated[
         str | None,
         typer.Option(
-            help="Delete those that began longer ago: hours, days or weeks.", metavar="30d"
+            help="Delete runs that began longer ago than this, in hours, days or weeks.",
+            metavar="30d",
         ),
     ] = None,
     yes: flags.Sure = False,
 ) -> None:
-    """Delete runs and all that they hold. One that is running stays."""
+    """Delete runs and everything kept with them. Running ones stay."""
     if sum((bool(ids), everything, older_than is not None)) != 1:
         raise UsageError("Name runs, or give --all, or --older-than.", "ttc runs list")
     out = Output()
@@ -203,10 +208,10 @@ def rm(
 def stats(as_json: flags.PrintJson = False) -> None:
     """Show what 'auto' spent and saved, by predicted difficulty.
 
-    A run is held against all samples of its budget, each as long as its own candidates were on
-    average, at the FLOPs a token that its model took: what a vote over all of them would have
-    cost. Verifiers count in what was spent alone. Runs that were taken up count once, with all
-    that they took. Runs that did not end and those of a fixed strategy are left out.
+    Each run is compared with what a vote over all samples of its budget would have cost, each
+    sample as long as the run's own candidates were on average, at its model's FLOPs per token.
+    Verifiers count only in what was spent. A resumed run counts once, with everything it took.
+    Runs that did not end, and those of a fixed strategy, are left out.
     """
     runs = _read(lambda store: store.newest())
     bins = sum_up(runs)
@@ -243,7 +248,7 @@ def path() -> None:
 
 @app.command(epilog=show_examples("ttc runs off"))
 def off() -> None:
-    """Keep no runs from now on. Those that are kept stay until 'ttc runs rm'."""
+    """Keep no runs from now on. Those kept so far stay until 'ttc runs rm'."""
     _switch("no")
 
 

@@ -43,16 +43,16 @@ Examples:
   ttc solve --preset maths "What is 17 * 23?"
   ttc solve --continue --budget deep
 
-With a prompt, stdin is added to it where it is a file or a pipe; a pipe that sends nothing for
-five seconds is left out with a warning, and '-' after the prompt waits for it without limit.
+With a prompt, stdin is added to it if it is a file or a pipe. A pipe that sends nothing for five
+seconds is left out with a warning; '-' after the prompt waits for it without limit.
 
-A prompt may begin with a dash, as "-5 + 3 = ?". One that could be a flag goes after '--', behind
-all flags: ttc solve --json -- "-x"
+A prompt may begin with a dash, such as "-5 + 3 = ?". One that could be a flag goes after '--', at
+the end of the command: ttc solve --json -- "-x"
 
-Ctrl-C stops at the next token and prints the best answer so far; pressed twice it leaves at once.
+Ctrl-C stops at the next token and prints the best answer so far; pressed twice, it exits at once.
 
-Defaults can be set as TTC_MODEL, TTC_BUDGET, TTC_THREADS … or, as model = "…", in ttc.toml of the
-project and config.toml of the user.
+Defaults can be set as TTC_MODEL, TTC_BUDGET, TTC_THREADS … or, as model = "…", in the project's
+ttc.toml and in your config.toml.
 
 See 'ttc --help' for the exit codes.
 """
@@ -89,7 +89,7 @@ def solve(
     """Answer one question, with as much thought as it is worth.
 
     Several candidate solutions grow in parallel and are scored and compared; thinking goes on
-    only while it changes the answer. The answer alone goes to stdout.
+    only while it changes the answer. Only the answer goes to stdout.
     """
     from ttc_cli.commands import _batch, _presetting, _resuming
     from ttc_cli.solving import choosing, dry_run, running

@@ -37,16 +37,17 @@ if TYPE_CHECKING:
     from ttc_cli.bench.verifier_trials import Separation
     from ttc_cli.commands._verifier_trials import LoadedVerifiers
 
+_REFUSED = (
+    "A verifier that a test found unable to tell right from wrong gets no weight in "
+    "'ttc solve' with that model, until a later test says otherwise or 'ttc verifiers forget'. "
+    "See docs/verifiers.md."
+)
+
 EPILOG = show_examples(
     "ttc verifiers list",
     "ttc verifiers test judge confidence",
-    "ttc verifiers test judge:2 generative --model qwen2.5-coder-1.5b --json",
-    "ttc verifiers test judge confidence --data questions.jsonl --part 0:50",
     "ttc verifiers fit questions.jsonl --out probe.json",
-    'ttc solve --verifier probe=probe.json "What is 17 * 23?"',
-    more="A verifier that a test found unable to tell right from wrong gets no weight in "
-    "'ttc solve' with that model, until a later test says otherwise or 'ttc verifiers forget'. "
-    "See docs/verifiers.md.",
+    more=_REFUSED,
 )
 
 app = make_group(
@@ -137,14 +138,22 @@ def _verdicts_of(model: files.Model) -> dict[str, Verdict]:
     return {name: verdict for (sha256, name), verdict in known.items() if sha256 == own}
 
 
-@app.command("test", epilog=EPILOG)
+@app.command(
+    "test",
+    epilog=show_examples(
+        "ttc verifiers test judge confidence",
+        "ttc verifiers test judge:2 generative --model qwen2.5-coder-1.5b --json",
+        "ttc verifiers test judge confidence --data questions.jsonl --part 0:50",
+        more=_REFUSED,
+    ),
+)
 @grouped
 def run_test(
     names: Annotated[
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="As for 'ttc solve --verifier'.",
+            help="Verifiers, as for 'ttc solve --verifier'.",
             autocompletion=completion.complete_verifier,
         ),
     ],
@@ -159,16 +168,19 @@ def run_test(
     ] = None,
     *,
     sampled: Annotated[
-        bool, typer.Option("--sampled", help="Test all on solutions the model draws itself.")
+        bool,
+        typer.Option(
+            "--sampled", help="Test all of them on solutions that the model writes itself."
+        ),
     ] = False,
     samples: Annotated[
-        int, typer.Option(help="Samples drawn for a question.", min=2, metavar="N")
+        int, typer.Option(help="Samples to draw for each question.", min=2, metavar="N")
     ] = 4,
     drawn: flags.Samples,
     check: flags.Check = None,
     remember: Annotated[
         bool,
-        typer.Option("--remember/--no-remember", help="Let 'ttc solve' heed what was found."),
+        typer.Option("--remember/--no-remember", help="Let 'ttc solve' act on the result."),
     ] = True,
     machine: flags.Machine,
     as_json: flags.PrintJson = False,
@@ -178,7 +190,7 @@ def run_test(
 
     Reports, for each: AUC overall and within a question (with its 95 % interval), the mean score
     of right and of wrong ones, calibration, and the tokens it took. A verifier whose interval
-    reaches down to 0.5 is refused weight from now on.
+    reaches down to 0.5 gets no weight from then on.
     """
     from ttc_cli.answers import Comparer
     from ttc_cli.bench.verifier_trials import try_verifiers
@@ -249,19 +261,25 @@ def _speak_out(found: Sequence[Separation], model: str, out: Output, *, remember
             )
 
 
-@app.command(epilog=EPILOG)
+@app.command(
+    epilog=show_examples(
+        "ttc verifiers fit questions.jsonl --out probe.json",
+        'ttc solve --verifier probe=probe.json "What is 17 * 23?"',
+        more="Hundreds of questions make a probe worth its file. See docs/verifiers.md.",
+    )
+)
 @grouped
 def fit(
     questions: Annotated[
         Path, typer.Argument(metavar="QUESTIONS", help="Labelled questions (JSONL).")
     ],
     out_file: Annotated[
-        Path, typer.Option("--out", "-o", help="Where the probe is written.", metavar="FILE")
+        Path, typer.Option("--out", "-o", help="Write the probe to this file.", metavar="FILE")
     ],
     model: flags.Model = None,
     *,
     samples: Annotated[
-        int, typer.Option(help="Samples drawn for a question.", min=1, metavar="N")
+        int, typer.Option(help="Samples to draw for each question.", min=1, metavar="N")
     ] = 8,
     drawn: flags.Samples,
     machine: flags.Machine,
@@ -337,10 +355,10 @@ def forget(
         ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Forget the tests of all verifiers.")
+        bool, typer.Option("--all", help="Forget the test results of all verifiers.")
     ] = False,
 ) -> None:
-    """Forget what tests of a verifier found, for every model."""
+    """Forget what tests found out about a verifier, for every model."""
     if (name is None) is not everything:
         raise UsageError("Name one verifier, or give --all.", "ttc verifiers forget judge")
     path = verdicts_path()
