@@ -121,7 +121,7 @@ def play(put: Callable[[str, Any], None]) -> None:
         lambda before, after: Agreement(13.68, 13.70, 0.002, 0.995, 0.99, 212),
     )
     selftest = "ttc_cli.engines.llamacpp.selftest"
-    built = BuildCheck("0.3", "CPU : AVX2 = 1 | ", offloads=False, fresh=True)
+    built = BuildCheck("0.3", "CPU : AVX2 = 1 | ", offloads=False)
     put(f"{selftest}.check_build", lambda path, fresh=False: built)
     put(f"{selftest}.measure_speed", lambda path: Speed(300.0, 17.0, 60.0, 2))
     put("ttc_cli.models.hardware.watch_contention", lambda: Contention((), 0.0))

@@ -169,7 +169,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(hardware, "watch_contention", lambda: QUIET)
     monkeypatch.setattr(hardware, "find_accelerators", lambda: ())
     monkeypatch.setattr(hardware, "read_cpu", lambda: Cpu("Xeon", "x86_64", frozenset({"avx2"})))
-    passed = BuildCheck("0.3", "CPU : AVX2 = 1", offloads=False, fresh=True)
+    passed = BuildCheck("0.3", "CPU : AVX2 = 1", offloads=False)
     monkeypatch.setattr(selftest, "check_build", lambda path, fresh: passed)
     monkeypatch.setattr(selftest, "measure_speed", lambda path: Speed(200.0, 17.0, 100.0, 2))
     return tmp_path
@@ -232,7 +232,7 @@ def test_a_sound_machine_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_model_that_would_gain_is_offered_and_nothing_is_done(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    passed = BuildCheck("0.3", AMX, offloads=False, fresh=True)
+    passed = BuildCheck("0.3", AMX, offloads=False)
     monkeypatch.setattr(selftest, "check_build", lambda path, fresh: passed)
     monkeypatch.setattr(checkup, "_tensors", lambda record: SMALL)
     before = sorted(path.name for path in model.parent.iterdir())

@@ -12,6 +12,7 @@ import pytest
 
 from ttc_cli import errors, paths
 from ttc_cli.engines.llamacpp import selftest
+from ttc_cli.models import hardware
 
 MODEL = Path("/models/tiny.gguf")
 
@@ -52,24 +53,30 @@ def stamps() -> list[Path]:
     return list((paths.cache_dir() / "checked").glob("*"))
 
 
+def check(command: list[str], *, fresh: bool = False) -> selftest.BuildCheck:
+    """Check the build by ``command`` in place of the real test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selftest, "_CHILD", command)
+        return selftest.check_build(MODEL, fresh=fresh)
+
+
 def test_a_build_that_passes_is_tested_once() -> None:
-    first = selftest.check_build(MODEL, child=PASSES)
-    assert (first.version, first.fresh, first.offloads) == ("1.2", True, False)
-    again = selftest.check_build(MODEL, child=dies("SIGSEGV"))
-    assert (again.version, again.system, again.fresh) == ("1.2", "CPU : AVX2 = 1", False)
+    first = check(PASSES)
+    assert (first.version, first.system, first.offloads) == ("1.2", "CPU : AVX2 = 1", False)
+    assert check(dies("SIGSEGV")) == first
 
 
 def test_fresh_tests_it_again() -> None:
-    selftest.check_build(MODEL, child=PASSES)
+    check(PASSES)
     with pytest.raises(errors.NativeCrash):
-        selftest.check_build(MODEL, fresh=True, child=dies("SIGSEGV"))
+        check(dies("SIGSEGV"), fresh=True)
 
 
 def test_another_build_is_tested_anew(build: Path) -> None:
-    selftest.check_build(MODEL, child=PASSES)
+    check(PASSES)
     (build / "libllama.so").write_text("other machine code")
     with pytest.raises(errors.NativeCrash):
-        selftest.check_build(MODEL, child=dies("SIGILL"))
+        check(dies("SIGILL"))
 
 
 def test_a_build_rewritten_in_place_with_the_same_size_is_tested_anew(build: Path) -> None:
@@ -81,7 +88,7 @@ def test_a_build_rewritten_in_place_with_the_same_size_is_tested_anew(build: Pat
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGILL", "SIGBUS", "SIGFPE", "SIGABRT"])
 def test_a_crash_names_its_signal_and_the_next_command(name: str) -> None:
     with pytest.raises(errors.NativeCrash, match=name) as caught:
-        selftest.check_build(MODEL, child=dies(name))
+        check(dies(name))
     assert caught.value.hint is not None
     assert caught.value.hint.endswith("install.sh --rebuild")
     assert stamps() == []
@@ -90,53 +97,58 @@ def test_a_crash_names_its_signal_and_the_next_command(name: str) -> None:
 def test_running_out_of_memory_is_no_fault_of_the_build() -> None:
     code = "sys.stderr.write('GGML_ASSERT(ctx->mem_buffer != NULL) failed'); sys.stderr.flush()"
     with pytest.raises(errors.MemoryShort, match="ran out of memory"):
-        selftest.check_build(MODEL, child=child(f"{code}; os.kill(os.getpid(), signal.SIGABRT)"))
+        check(child(f"{code}; os.kill(os.getpid(), signal.SIGABRT)"))
     assert stamps() == []
 
 
 def test_being_killed_is_no_crash_of_the_build() -> None:
     with pytest.raises(errors.EngineError, match="memory ran out") as caught:
-        selftest.check_build(MODEL, child=dies("SIGKILL"))
+        check(dies("SIGKILL"))
     assert not isinstance(caught.value, errors.NativeCrash)
 
 
-def test_a_child_that_hangs_is_given_up() -> None:
+def test_a_child_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selftest, "_TIMEOUT", 0.5)
     with pytest.raises(errors.EngineError, match="did not end within"):
-        selftest.check_build(MODEL, timeout=0.5, child=child("import time; time.sleep(60)"))
+        check(child("import time; time.sleep(60)"))
 
 
 def test_a_child_without_a_report_is_an_error_with_its_last_words() -> None:
     with pytest.raises(errors.EngineError, match=r"status 3 .* It said: no such thing"):
-        selftest.check_build(MODEL, child=child("sys.stderr.write('no such thing'); sys.exit(3)"))
+        check(child("sys.stderr.write('no such thing'); sys.exit(3)"))
     with pytest.raises(errors.EngineError, match="could not be started"):
-        selftest.check_build(MODEL, child=["/no/such/program"])
+        check(["/no/such/program"])
 
 
 def test_a_bad_model_is_not_blamed_on_the_build() -> None:
     bad = reports({"error": "ModelCorrupt", "message": "no GGUF", "hint": "ttc models verify x"})
     with pytest.raises(errors.ModelCorrupt, match="no GGUF") as caught:
-        selftest.check_build(MODEL, child=bad)
+        check(bad)
     assert caught.value.hint == "ttc models verify x"
     assert stamps() == []
 
 
 def test_a_damaged_stamp_costs_a_test_and_is_mended() -> None:
-    selftest.check_build(MODEL, child=PASSES)
+    check(PASSES)
     (stamp,) = stamps()
     stamp.write_text("{")
-    assert selftest.check_build(MODEL, child=PASSES).fresh
-    assert not selftest.check_build(MODEL, child=PASSES).fresh
+    with pytest.raises(errors.NativeCrash):
+        check(dies("SIGSEGV"))
+    assert check(PASSES) == check(dies("SIGSEGV"))
 
 
 def test_a_cache_that_cannot_be_written_costs_a_test_only(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where a folder should be")
-    assert selftest.check_build(MODEL, child=PASSES).fresh
-    assert selftest.check_build(MODEL, child=PASSES).fresh
+    assert check(PASSES) == check(PASSES)
+    with pytest.raises(errors.NativeCrash):
+        check(dies("SIGSEGV"))
 
 
-def test_speed_is_reported_in_words() -> None:
+def test_speed_is_reported_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = reports({"prompt": 200.4, "single": 17.5, "batched": 101.0})
-    speed = selftest.measure_speed(MODEL, threads=2, child=rates)
+    monkeypatch.setattr(selftest, "_CHILD", rates)
+    monkeypatch.setattr(hardware, "count_cores", lambda: 2)
+    speed = selftest.measure_speed(MODEL)
     assert speed == selftest.Speed(200.4, 17.5, 101.0, 2)
     assert str(speed) == "18 tokens/s alone, 101 at 16 candidates, reads 200/s (2 threads)"
 
@@ -184,7 +196,8 @@ def test_the_installed_build_decodes(
     monkeypatch.delenv("LLAMA_CPP_LIB_PATH")
     assert selftest.main([str(tiny_model)]) == 0
     assert "decodes here" in capsys.readouterr().out
-    speed = selftest.measure_speed(tiny_model, seconds=0.3)
+    monkeypatch.setattr(selftest, "_SECONDS", 0.3)
+    speed = selftest.measure_speed(tiny_model)
     assert min(speed.prompt, speed.single, speed.batched) > 0
     truncated = tmp_path / "truncated.gguf"
     truncated.write_bytes(tiny_model.read_bytes()[:100_000])

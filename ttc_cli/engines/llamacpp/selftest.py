@@ -33,20 +33,17 @@ STREAMS = 16
 """Streams of the batched decode: what searches use."""
 
 _PROMPT, _STEPS = 96, 4
+_SECONDS, _TIMEOUT = 5.0, 180.0
 _CHILD = children.name_python("-m", "ttc_cli.engines.llamacpp.selftest")
 
 
 @dataclass(frozen=True, slots=True)
 class BuildCheck:
-    """A build that passed. ``system`` is llama.cpp's list of what it was compiled for.
-
-    ``fresh`` tells whether it was tested now or known from its stamp.
-    """
+    """A build that passed. ``system`` is llama.cpp's list of what it was compiled for."""
 
     version: str
     system: str
     offloads: bool
-    fresh: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +62,11 @@ class Speed:
         )
 
 
-def check_build(
-    model: Path,
-    *,
-    fresh: bool = False,
-    timeout: float = 180.0,
-    child: Sequence[str] = _CHILD,
-) -> BuildCheck:
+def check_build(model: Path, *, fresh: bool = False) -> BuildCheck:
     """Make sure that the installed build decodes here; runs a child only once per build.
 
-    Args:
-        model: any GGUF file that fits memory; the smaller the quicker.
-        fresh: test even if a stamp says that this build passed.
-        timeout: seconds for the child.
-        child: the command that runs the test; replaced in tests.
+    ``model`` is any GGUF file that fits memory; the smaller the quicker. ``fresh`` tests even if a
+    stamp says that this build passed.
 
     Raises:
         NativeCrash: the build crashes or cannot be loaded; the hint builds a safer one.
@@ -89,32 +77,25 @@ def check_build(
     stamp = paths.cache_dir() / "checked" / f"{build_key()}.json"
     if not fresh:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return BuildCheck(**json.loads(stamp.read_text()), fresh=False)
-    found = isolated.run([*child, "--child", "decode", str(model)], timeout=timeout)
-    passed = BuildCheck(**found, fresh=True)
+            return BuildCheck(**json.loads(stamp.read_text()))
+    found = isolated.run([*_CHILD, "--child", "decode", str(model)], timeout=_TIMEOUT)
+    passed = BuildCheck(**found)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a test next time
         stamp.parent.mkdir(parents=True, exist_ok=True)
         paths.write_whole(stamp, json.dumps(found))
     return passed
 
 
-def measure_speed(
-    model: Path,
-    *,
-    seconds: float = 5.0,
-    threads: int | None = None,
-    timeout: float = 180.0,
-    child: Sequence[str] = _CHILD,
-) -> Speed:
-    """Decode for about ``seconds`` in a child process, beyond loading, and report the rates.
+def measure_speed(model: Path) -> Speed:
+    """Decode for ``_SECONDS`` in a child process, beyond loading, and report the rates.
 
     Raises:
         NativeCrash, ModelError, EngineError: as ``check_build``.
     """
-    wanted = threads or hardware.count_cores()
-    command = [*child, "--child", "speed", str(model), str(seconds), str(wanted)]
-    found = isolated.run(command, timeout=timeout + seconds)
-    return Speed(**found, threads=wanted)
+    threads = hardware.count_cores()
+    command = [*_CHILD, "--child", "speed", str(model), str(_SECONDS), str(threads)]
+    found = isolated.run(command, timeout=_TIMEOUT + _SECONDS)
+    return Speed(**found, threads=threads)
 
 
 def remember_speed(model: Path, measured: Speed) -> None:
