@@ -19,15 +19,13 @@ from ttc_cli.commands import _completion as completion
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import grouped, make_group, show_examples
 from ttc_cli.errors import TemplateError, TtcError, UsageError, suggest
-from ttc_cli.models import files, gguf
+from ttc_cli.models import files
 from ttc_cli.output import Output
 from ttc_cli.paths import verdicts_path
-from ttc_cli.prompts import Chat
 from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_tasks
 from ttc_cli.solving import choosing
 from ttc_cli.solving.request import label_model
-from ttc_cli.types import EngineInfo
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.checking.sandbox import explain_sandbox
 from ttc_cli.verifiers.verdicts import Verdict, read_verdicts, write_verdicts
@@ -120,9 +118,7 @@ def _is_usable(name: str, model: files.Model) -> tuple[bool, str]:
     if model.path is None or not model.path.is_file():
         return True, "the model is not here yet"
     try:
-        header = gguf.read_header(model.path)
-        info = EngineInfo("header", model.name, 1, 1, 1, header.chat_template)
-        Chat(info, model.entry.template_arguments).follow_up("?")
+        choosing.read_chat(model).follow_up("?")
     except TemplateError:
         return False, "its chat template cannot be asked back"
     except TtcError as error:

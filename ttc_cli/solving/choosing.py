@@ -14,10 +14,11 @@ from ttc_cli.settings.keys import KEYS, PRESET_KEYS, parse_value
 from ttc_cli.solving import serving, verifier_models
 from ttc_cli.solving.question import read_answer_type, read_schema
 from ttc_cli.solving.request import LargerModel, Request, Server, label_model
-from ttc_cli.types import Budget, Problem, Sampling
+from ttc_cli.types import Budget, EngineInfo, Problem, Sampling
 
 if TYPE_CHECKING:
     from ttc_cli.models.files import Model
+    from ttc_cli.prompts import Chat
     from ttc_cli.search.sessions.thinking import Thinking
 
     Confirm = Callable[[Model, int | None], bool]
@@ -360,6 +361,22 @@ def choose_template_arguments(
     if thinking is None or "enable_thinking" not in own:
         return own
     return {**own, "enable_thinking": True}
+
+
+def read_chat(model: Model, thinking: Thinking | None = None) -> Chat:
+    """The chat template of ``model``, as the header of its file has it.
+
+    Raises:
+        TemplateError: it has none, or one that does not compile.
+        ModelError: the file is not here, or damaged.
+    """
+    from ttc_cli.models.gguf import read_header
+    from ttc_cli.prompts import Chat
+
+    header = read_header(model.require_path())
+    tokens = {"bos_token": header.bos_token or "", "eos_token": header.eos_token or ""}
+    info = EngineInfo("header", model.name, 1, 1, 1, header.chat_template, tokens)
+    return Chat(info, choose_template_arguments(model, thinking))
 
 
 def estimate_tokens(text: str) -> int:

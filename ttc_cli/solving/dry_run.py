@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttc_cli.engines.base import EngineInfo
 from ttc_cli.errors import TemplateError
-from ttc_cli.solving.choosing import choose_template_arguments, estimate_tokens
+from ttc_cli.solving.choosing import estimate_tokens, read_chat
 from ttc_cli.solving.request import Request, label_model
 from ttc_cli.types import CHECK
 
@@ -172,30 +171,15 @@ def _count_weights(path: Path | None) -> float:
 
 def _choose_table(request: Request) -> Table:
     """The policy that the run will go by, as far as its model's file tells."""
-    from ttc_cli.models import gguf
     from ttc_cli.policy.table import SHIPPED
-    from ttc_cli.prompts import Chat
     from ttc_cli.solving.measured import find_table
 
-    path = request.model.path
-    if path is None or request.server is not None:
+    if request.model.path is None or request.server is not None:
         return SHIPPED
-    header = gguf.read_header(path)
-    named = {"bos_token": header.bos_token, "eos_token": header.eos_token}
-    info = EngineInfo(
-        name="llama.cpp",
-        model=request.model.name,
-        parameters=header.active_parameters,
-        context=header.context_length,
-        parallel=1,
-        chat_template=header.chat_template,
-        control_tokens={name: text for name, text in named.items() if text is not None},
-    )
     try:
-        chat = Chat(info, choose_template_arguments(request.model, request.thinking))
+        return find_table(request, read_chat(request.model, request.thinking))
     except TemplateError:  # the run itself will say so
         return find_table(request)
-    return find_table(request, chat)
 
 
 def _describe_file(model: Model) -> dict[str, Any]:
