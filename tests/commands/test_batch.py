@@ -310,7 +310,7 @@ def test_every_row_is_there_once_and_the_first_of_its_id_is_good(ids):
 
 BAD = [
     (b'{"question": ""}', "empty", 2),
-    (b'{"question": 7}', "no text", 2),
+    (b'{"question": 7}', "not text", 2),
     (b'{"q": "What?"}', "--column", 2),
     (b'["What?"]', "not a JSON object", 2),
     (b"What?", "not JSON", 2),

@@ -167,7 +167,7 @@ def _answer(
     interruption: Interruption,
     view: str,
 ) -> int:
-    """Answer one question, keep the run, print what is asked for; returns the exit code."""
+    """Answer one question, keep the run and print the result; returns the exit code."""
     from ttc_cli.events import Decided, Event
     from ttc_cli.solving import keeping, running
     from ttc_cli.views import jsonl, plain
@@ -234,7 +234,7 @@ def _show_plan(plan: dict[str, Any], out: Output, *, as_json: bool) -> None:
 
 
 def _warn_of_machine(out: Output) -> None:
-    """What will cost time or trust here, and is no error."""
+    """Warn of what costs time or trust on this machine."""
     from ttc_cli.models.hardware import find_blindness
 
     blindness = find_blindness()
@@ -277,7 +277,7 @@ def _is_answer(result: Result, min_score: float | None) -> bool:
 
 
 def _judge(result: Result, min_score: float | None, *, held: bool = False) -> int:
-    """The exit code, with a word on why there is no answer where there is none."""
+    """The exit code; says why where there is no answer."""
     if result.interrupted:
         return 130
     if _is_answer(result, min_score):

@@ -91,7 +91,7 @@ def count_most(request: Request) -> Most:
 
     Raises:
         UsageError: not one candidate may be grown.
-        ModelCorrupt, ModelUnsupported: the file of a model is no good.
+        ModelCorrupt, ModelUnsupported: a model's file is damaged or unsupported.
     """
     from ttc_cli.policy.adaptive import is_chosen
     from ttc_cli.policy.run import count_samples
@@ -221,7 +221,7 @@ def _plan_memory(request: Request) -> dict[str, Any]:
 
 
 def word_plan(plan: dict[str, Any]) -> dict[str, str]:
-    """The lines of ``plan``, as ``make_plan`` gives it, by what they are of."""
+    """The lines of ``plan``, from ``make_plan``, by their labels."""
     from ttc_cli.models.progress import format_bytes
     from ttc_cli.search import registry as strategies
     from ttc_cli.views import words

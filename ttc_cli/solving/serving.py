@@ -142,7 +142,7 @@ def read_template(reference: str) -> ChatTemplate:
     try:
         return _require(_read_tokenizer(json.loads(text)), reference)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"The chat template's file {reference} is no JSON: {error}.") from error
+        raise UsageError(f"The chat template's file {reference} is not JSON: {error}.") from error
 
 
 def _find_template(server: Server, model: Model) -> ChatTemplate | None:

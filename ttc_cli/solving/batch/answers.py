@@ -79,7 +79,7 @@ def open_answers(
     path = path.expanduser()
     with contextlib.ExitStack() as stack:
         if path.exists() and not path.is_file():
-            raise UsageError(f"{path} is no regular file.", "redirect stdout instead")
+            raise UsageError(f"{path} is not a regular file.", "redirect stdout instead")
         with contextlib.suppress(OSError):
             if path.samefile(batch):
                 raise UsageError("--batch and --output are the same file.", "name another --output")
@@ -161,6 +161,6 @@ def _list(ids: Sequence[str]) -> str:
 
 def _foreign(path: Path, number: int) -> UsageError:
     return UsageError(
-        f"{path}, line {number}: this is no answer of ttc solve --batch, and nothing was changed.",
+        f"{path}, line {number}: not an answer of ttc solve --batch; nothing was changed.",
         "name another --output",
     )

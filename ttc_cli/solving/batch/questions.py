@@ -45,7 +45,7 @@ class Wording:
         return COLUMNS if self.column is None else (self.column,)
 
     def describe(self) -> dict[str, Any]:
-        """All of it that an answer hangs on."""
+        """All of it that an answer depends on."""
         return {
             "column": self.column,
             "template": None if self.template is None else self.template.source,
@@ -104,7 +104,7 @@ def _make_question(row: Row, wording: Wording) -> Question:
     kind = read_answer_type(own.get("answer_type", wording.answer_type))
     system = own.get("system", wording.system)
     if not isinstance(system, str | None):
-        raise UsageError("The column system is no text.")
+        raise UsageError("The column system is not text.")
     seed = _read_seed(own, wording.seed)
     text = _word(columns, asked, wording)
     if len(text) > LIMIT:
@@ -146,7 +146,7 @@ def _read_text(columns: Mapping[str, Any], asked: str | None) -> str:
         )
     text = columns[asked]
     if not isinstance(text, str):
-        raise UsageError(f"The column {asked} is no text, but {json.dumps(text)[:40]}.")
+        raise UsageError(f"The column {asked} is not text, but {json.dumps(text)[:40]}.")
     return text.strip("\r\n")
 
 
