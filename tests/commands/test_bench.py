@@ -64,6 +64,7 @@ def test_the_report_has_every_reference_and_the_match(ttc, data) -> None:
     assert "| oracle@4 | 75.0% |" in out
     assert "bin 1 (n 3)" in out
     assert "Compute to match" in out
+    assert " Pool: " in out
     assert "McNemar" in out
     assert "8 of 8 questions" in err
 

@@ -81,7 +81,7 @@ def test_a_policy_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
         (lambda raw: raw["table"].update(slip=9), "slip"),
         (lambda raw: raw["table"]["belief"].update(weights=[1.0]), "belief"),
         (lambda raw: raw["table"]["belief"].update(scale=[0.0] * 6), "belief"),
-        (lambda raw: raw.update(format="other/1"), "no policy of the format"),
+        (lambda raw: raw.update(format="other/1"), "not a policy of the format"),
         (lambda raw: raw.pop("table"), "table"),
         (lambda raw: raw["table"].update(rows=5), "rows"),
         (lambda raw: raw.update(date=None), "date"),

@@ -38,7 +38,7 @@ def test_a_verifier_is_read_as_name_argument_and_weight(text, spec) -> None:
         ("oracle", "no verifier called 'oracle'"),
         ("judge=x", "takes no argument"),
         ("confidence=loud", "no confidence called 'loud'"),
-        ("judge:1.2.3", "no number"),
+        ("judge:1.2.3", "not a number"),
         ("probe", "needs an argument"),
         ("prm", "needs an argument"),
         ("check", "needs an argument"),

@@ -279,7 +279,7 @@ def _describe(title: str, bench: Bench, file: Path) -> str:
         f"## {title}\n\n{bench.samples} samples a question, temperature "
         f"{header.sampling.temperature:g}, at most {header.max_tokens} tokens a candidate, seed "
         f"{header.seed}, {header.build}; {finished:.1%} of the samples finished. Intervals are "
-        f"95 %, over questions. Policy of auto: {bench.table.name}. SamplePool: {file.name}\n"
+        f"95 %, over questions. Policy of auto: {bench.table.name}. Pool: {file.name}\n"
     )
 
 

@@ -132,7 +132,7 @@ def load_policy(path: Path) -> Policy:
         text = decode_utf8(data, f"The policy {path}", str(path))
         raw: Any = json.loads(text, parse_float=_read_finite, parse_constant=_read_finite)
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
-            raise UsageError(f"{path} is no policy of the format {FORMAT}.", hint)
+            raise UsageError(f"{path} is not a policy of the format {FORMAT}.", hint)
         policy = make_reader().validate_python(raw)
         if fault := find_fault(policy.table):
             raise ValueError(fault)

@@ -126,7 +126,7 @@ def parse(text: str) -> Spec:
     try:
         weight = float(found["weight"] or 1.0) if found else 1.0
     except ValueError:
-        raise UsageError(f"The weight in --verifier {text!r} is no number.") from None
+        raise UsageError(f"The weight in --verifier {text!r} is not a number.") from None
     return Spec(spec.name, spec.argument, weight)
 
 
