@@ -250,3 +250,19 @@ def test_a_pull_that_is_ended_keeps_what_is_there(
     kept = part.read_bytes()
     assert kept == BIG[: len(kept)]
     assert nothing_in_place()
+
+
+@pytest.mark.slow
+def test_a_pull_in_a_script_prints_plain_lines(server: FakeHub, start: Start) -> None:
+    evil = gguf({"general.name": "evil\x1b]0;owned\x07"})
+    server.files[("user/tiny", "tiny-Q4_K_M.gguf")] = evil
+    process = start("pull", "user/tiny")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert Path(out.strip()).read_bytes() == evil
+    assert "\x1b" not in err
+    assert "Ready: user/tiny" in err
+    process = start("rm", "-y", "user/tiny")
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert not Path(out.strip()).exists()

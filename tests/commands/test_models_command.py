@@ -3,12 +3,9 @@
 import hashlib
 import io
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_hub import FakeHub
 from tiny_gguf import gguf
 
 from ttc_cli.main import main
@@ -18,6 +15,12 @@ from ttc_cli.models.registry import user_file
 
 TINY = gguf({"general.name": "evil\x1b]0;owned\x07"})
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def cache(bare_home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's cache is empty: huggingface-hub read where it is when it was imported."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 @pytest.fixture
@@ -200,20 +203,3 @@ def test_a_broken_users_file_is_named(capsys: Capture) -> None:
     user_file().write_text("[models.a]\nsources = []\n")
     assert main(["models", "list"]) == 2
     assert f"{user_file()}: models.a" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_pull_in_a_script_prints_plain_lines(
-    server: FakeHub, start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    server.files[("user/tiny", "tiny-Q4_K_M.gguf")] = TINY
-    process = start("pull", "user/tiny")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert Path(out.strip()).read_bytes() == TINY
-    assert "\x1b" not in err
-    assert "Ready: user/tiny" in err
-    process = start("rm", "-y", "user/tiny")
-    process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert not Path(out.strip()).exists()
