@@ -214,6 +214,6 @@ def test_a_damaged_policy_is_told_and_does_not_stop_solve(ttc, calibrated) -> No
     path.write_text("{}")
     code, _, err = ttc("policy", "show", "script-sums")
     assert code == 2
-    assert "no policy of the format" in err
+    assert "not a policy of the format" in err
     code, out, _ = ttc("solve", "What is 3+3?")
     assert (code, out) == (0, "6\n")
