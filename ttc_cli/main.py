@@ -216,9 +216,7 @@ def _report_usage(error: Any) -> int:
         hint = f"{path} --help"
         takes_text = context is not None and getattr(context.command, "takes_text", False)
         if takes_text and type(error).__name__ == "NoSuchOption":
-            hint = (
-                f'a text that begins with a dash comes after --: {path} -- "-…"; all flags: {hint}'
-            )
+            hint = f'put text that begins with a dash after --: {path} -- "-…"; all flags: {hint}'
         print_error(error.format_message(), hint)
     return 2
 
@@ -247,6 +245,6 @@ def _translate(error: BaseException) -> TtcError:
     if isinstance(error, NotImplementedError) and str(error):
         return UsageError(str(error))
     return TtcError(
-        f"ttc failed in a way it did not expect: {type(error).__name__}: {error}",
+        f"ttc failed unexpectedly: {type(error).__name__}: {error}",
         "TTC_DEBUG=1 before the same command shows where; ttc doctor checks the installation",
     )

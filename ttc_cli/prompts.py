@@ -129,8 +129,8 @@ class Chat:
     ) -> None:
         if not info.chat_template:
             raise TemplateError(
-                f"{info.model} has no chat template: it was not made for instructions, "
-                "and ttc cannot know how to ask it.",
+                f"{info.model} has no chat template: it was not trained to follow instructions, "
+                f"and ttc cannot know how to ask it.",
                 "Choose an instruct model with: ttc models list",
             )
         if not re.search(r"\{[{%]", info.chat_template):
@@ -171,8 +171,8 @@ class Chat:
             if prompt is not None:
                 return prompt
         raise TemplateError(
-            f"The model's chat template leaves out {lost}, so that the model would be asked "
-            "something else.",
+            f"The model's chat template leaves out {lost}, so the model would be asked something "
+            f"else.",
             OTHER_TEMPLATE,
         )
 
@@ -197,7 +197,7 @@ class Chat:
                 return _split(after, turns)
         what = "drops a user turn" if shown else "shows no assistant turn"
         raise TemplateError(
-            f"The model's chat template {what}, so that nothing can be asked after one.",
+            f"The model's chat template {what}, so nothing can be asked after an answer.",
             "Do without it: --verifier confidence",
         )
 

@@ -83,7 +83,7 @@ def read_jsonl(data: bytes, name: str) -> Iterator[FileRow]:
         except (ValueError, RecursionError) as error:
             if first and _count_lines(data) > 1:
                 raise UsageError(
-                    f"The JSON objects of {name} go over several lines; here one is one line.",
+                    f"The JSON objects of {name} span several lines; each must be on one line.",
                     f"jq -c . {shlex.quote(name)} > lines.jsonl",
                 ) from error
             yield FileRow(number, error=UsageError(f"Line {number} is not JSON: {error}."))
@@ -96,7 +96,7 @@ def _read_array(data: bytes, name: str) -> Iterator[FileRow]:
     try:
         items = _DECODER.decode(decode_utf8(data, name, name))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} begins as a JSON array, and is not JSON: {error}.") from error
+        raise UsageError(f"{name} begins as a JSON array, but is not JSON: {error}.") from error
     for number, item in enumerate(items, 1):
         if isinstance(item, dict):
             yield FileRow(number, item, unit="row")
@@ -130,7 +130,7 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         [(twin, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {twin!r:.40} is there twice")
+        raise ValueError(f"the key {twin!r:.40} occurs twice")
     return found
 
 

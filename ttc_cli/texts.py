@@ -67,8 +67,9 @@ def to_utf8(data: bytes, name: str = STDIN) -> bytes:
             except UnicodeDecodeError as error:
                 place = error.start + len(mark)
                 raise UsageError(
-                    f"{name} is marked as {encoding}, and from byte {place} on it is not that.",
-                    "save it as UTF-8 where it was made",
+                    f"{name} is marked as {encoding}, but from byte {place} on it is something "
+                    f"else.",
+                    "save it again, as UTF-8",
                 ) from error
     if (guess := _guess_wide(data)) is not None:
         raise UsageError(f"{name} is {guess} text without its mark.", _convert(guess, name))

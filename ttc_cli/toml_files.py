@@ -113,7 +113,7 @@ def change(
             raise  # said by main, as everywhere
         raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
     if copy is not None:
-        warn(f"{path} had to be written anew, without its comments; as it was: {copy}")
+        warn(f"{path} had to be rewritten without its comments; a copy of the old file: {copy}")
 
 
 def _put(content: Mapping[str, Any], place: tuple[str, ...], value: Any) -> dict[str, Any]:

@@ -318,7 +318,7 @@ BAD = [
     (b'{"question": "a\\u0000b"}', "NUL", 2),
     (b'{"question": "\\ud800"}', "surrogate", 2),
     (b'{"question": "What?", "x": NaN}', "not JSON", 2),
-    (b'{"question": "What?", "question": "Who?"}', "'question' is there twice", 2),
+    (b'{"question": "What?", "question": "Who?"}', "'question' occurs twice", 2),
     (b'{"question": "What?", "x": 1e999}', "not JSON", 2),
     (b"[" * 100_000, "not JSON", 2),
     (b'{"question": "What?", "seed": -1}', "seed", 2),
@@ -326,7 +326,7 @@ BAD = [
     (b'{"question": "What?", "answer_type": "poem"}', "answer_type", 2),
     (b'{"question": "What?", "system": 1}', "system", 2),
     (b'{"question": "What?", "id": [1]}', "id", 2),
-    (b'{"question": "What?", "id": "good"}', "row before", 2),
+    (b'{"question": "What?", "id": "good"}', "earlier row", 2),
     (b'{"question": "' + b"word " * 20_000 + b'"}', "tokens", 5),
 ]
 
@@ -440,12 +440,12 @@ def test_an_engine_that_fails_again_and_again_ends_the_batch(solve, questions, t
     solve.script = fail
     code, _, err = solve("--batch", questions, "--jobs", 1, "--output", tmp_path / "a.jsonl")
     assert code == 1
-    assert "3 questions failed one after the other: the engine has failed" in err
+    assert "3 questions failed in a row: the engine has failed" in err
     assert len(read(tmp_path / "a.jsonl")) == 3
     solve.script = babble
     code, _, err = solve("--batch", questions, "--output", tmp_path / "a.jsonl")
     assert code == 0
-    assert "asked again, as they failed before: 3" in err
+    assert "asked again because they failed before: 3" in err
     assert {row["type"] for row in read(tmp_path / "a.jsonl").values()} == {"result"}
 
 
@@ -528,7 +528,7 @@ def test_a_file_of_other_answers_is_refused_and_left_as_it_is(solve, questions, 
         ((questions, "--seed", 1), "other settings"),
         ((questions, "--budget", "deep"), "other settings"),
         ((questions, "--system", "Be brief."), "other settings"),
-        ((changed,), "other questions of the same ids: q7"),
+        ((changed,), "other questions with the same ids: q7"),
     ):
         code, _, err = solve("--batch", *arguments, "--output", output)
         assert code == 2

@@ -155,13 +155,13 @@ def test_a_live_strategy_can_have_verifiers_of_its_own(ttc, data) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("majority@4+judge", "has their scores"),
-        ("auto:deep+judge", "has their scores"),
-        ("greedy+judge", "has their scores"),
+        ("majority@4+judge", "uses their scores"),
+        ("auto:deep+judge", "uses their scores"),
+        ("greedy+judge", "uses their scores"),
         ("beam@4+judg", "There is no verifier called 'judg'"),
         ("beam@4+", "There is no verifier called ''"),
         ("beam@4+confidence=moon", "There is no confidence called 'moon'"),
-        ("beam@4+judge+judge", "asked once only"),
+        ("beam@4+judge+judge", "named only once"),
         ("beam@4+check=grep 4 {file}", "needs a command"),
         ("beam@4+generative=qwen2.5-coder-0.5b@thinkprm", "needs another model"),
     ],
@@ -250,4 +250,4 @@ def test_another_way_of_asking_does_not_use_an_old_pool(ttc, data, monkeypatch) 
     monkeypatch.setattr("ttc_cli.prompts._INSTRUCTIONS", dict.fromkeys(AnswerType, "Think."))
     code, _, err = ttc("bench", data, "--samples", 4, "--runs", 1)
     assert code == 2
-    assert "drawn in another way: prompt_format" in err
+    assert "drawn with other settings: prompt_format" in err

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyte
 import pytest
 
-from ttc_cli.search import registry as strategies
+from ttc_cli import builtin
 from ttc_cli.settings.config import KEYS
 from ttc_cli.types import AnswerType
 from ttc_cli.verifiers.verdicts import Verdict, write_verdicts
@@ -79,7 +79,7 @@ def test_every_kind_of_word_is_offered(home):
         "solve --budg": {"--budget"},
         "solve --budget ": {"quick", "normal", "deep", "max"},
         "solve --answer-type ": {each.value for each in AnswerType},
-        "solve --strategy ": {"auto", *strategies.names()},
+        "solve --strategy ": {"auto", *builtin.STRATEGIES},
         "solve --verifier j": {"judge"},
         "solve --verifier judge,conf": {
             "judge,confidence",

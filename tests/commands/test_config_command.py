@@ -86,7 +86,7 @@ def test_a_value_that_something_stronger_overrules_is_said(ttc, monkeypatch):
     monkeypatch.setenv("TTC_THREADS", "3")
     code, _, err = ttc("config", "set", "threads", "4")
     assert code == 0
-    assert "warning: TTC_THREADS is stronger" in err
+    assert "warning: TTC_THREADS takes precedence" in err
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_a_run_that_was_killed_has_no_answer(bare_home, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "step 1: 4 beams" in err
-    assert "came to no end" in err
+    assert "did not end" in err
 
 
 def test_a_run_is_exported_as_a_page(kept, capsys, tmp_path):

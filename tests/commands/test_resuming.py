@@ -207,7 +207,7 @@ def test_a_search_over_steps_starts_anew_and_says_so(ttc, asked):
     assert kill_after(start(*flags, pause=0.005), 12)
     code, out, err = ttc("solve", "--resume", "last")
     assert (code, len(out.splitlines())) == (0, 1)
-    assert "starts anew, with the same seed" in err
+    assert "starts again, with the same seed" in err
     assert 0 in asked
 
 
@@ -326,7 +326,7 @@ def test_one_of_another_version_is_taken_up_with_a_warning(ttc):
     log.close()
     code, _, err = ttc("solve", "--resume", "last", "-q")
     assert code == 0
-    assert "is of ttc 0" in err
+    assert "was made by ttc 0" in err
 
 
 def test_one_that_held_a_key_is_not_taken_up(ttc, monkeypatch):

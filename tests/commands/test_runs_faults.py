@@ -246,7 +246,7 @@ def test_one_of_a_newer_ttc_is_left_alone(ttc):
     with contextlib.closing(sqlite3.connect(LOG)) as log:
         log.execute("PRAGMA user_version = 99")
     before = LOG.read_bytes()
-    is_answered(*ttc("solve", "What is 3+3?", "-q"), "newer ttc")
+    is_answered(*ttc("solve", "What is 3+3?", "-q"), "by a newer ttc")
     assert LOG.read_bytes() == before
     code, _, err = ttc("runs", "list")
     assert code == 1

@@ -130,10 +130,10 @@ def test_a_schema_makes_the_answer_json_in_every_form_of_output(solve):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("{", "The schema is no JSON"),
+        ("{", "The schema is not JSON"),
         ("nowhere.json", "Cannot read the schema nowhere.json"),
-        ('{"type": "strnig"}', "No valid JSON Schema"),
-        ('{"type": "number", "minimum": 0}', "at #: 'minimum' cannot be held to"),
+        ('{"type": "strnig"}', "Not a valid JSON Schema"),
+        ('{"type": "number", "minimum": 0}', "at #: 'minimum' cannot be enforced"),
         ('{"type": "string", "pattern": "a"}', 'must start with "^"'),
     ],
 )

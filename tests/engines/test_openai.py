@@ -173,7 +173,7 @@ def test_a_server_that_breaks_off_one_stream_for_the_next_gets_one_at_a_time(sta
     engine = connect(fake)
     assert engine.abilities.alone
     assert engine.info.parallel == 1
-    assert any("one by one" in each for each in engine.abilities.limits())
+    assert any("one at a time" in each for each in engine.abilities.limits())
     assert [growth.finish for growth in sample(engine, 3)] == [Finish.LENGTH] * 3
     assert len(fake.completions) == 3
     assert fake.most_live == 1

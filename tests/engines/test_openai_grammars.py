@@ -51,7 +51,7 @@ def test_a_server_that_ignores_every_form_is_found_out(start: Any) -> None:
     engine = openai.connect(Settings(fake.url, grammars=True))
     assert not engine.info.grammars
     assert len(fake.completions) <= 6 + len(FORMS)
-    with pytest.raises(UsageError, match="hold what it writes to a schema"):
+    with pytest.raises(UsageError, match="hold its output to a schema"):
         sample(engine, grammar=SCHEMA)
 
 

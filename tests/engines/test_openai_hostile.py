@@ -197,7 +197,7 @@ def test_what_is_packed_counts_unpacked(start: Any, kind: str, packed: str) -> N
 
 def test_what_cannot_be_unpacked_is_a_broken_reply(start: Any) -> None:
     broken = Raw([b"no gzip"], headers={"Content-Encoding": "gzip"})
-    with pytest.raises(ServerFailed, match="unpacked"):
+    with pytest.raises(ServerFailed, match="decompressed"):
         answer(start(), broken)
 
 

@@ -113,7 +113,7 @@ def test_an_untouched_file_is_hashed_once(own: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_changed_byte_of_the_right_size_is_caught(own: Path) -> None:
     own.write_bytes(TINY[:-1] + b"\x01")
-    with pytest.raises(ModelCorrupt, match="not what it should be") as caught:
+    with pytest.raises(ModelCorrupt, match="not the expected one") as caught:
         files.resolve("tiny")
     assert caught.value.hint == "ttc models pull --force tiny"
 

@@ -84,13 +84,13 @@ def test_a_token_outside_the_vocabulary_has_no_text(tmp_path: Path) -> None:
         (gguf(data_bytes=0), "truncated"),
         (gguf({"general.architecture": None}), "does not name its architecture"),
         (gguf({"general.architecture": 3}), "does not name its architecture"),
-        (gguf({"llama.block_count": "two"}), "block_count is missing or no number"),
+        (gguf({"llama.block_count": "two"}), "block_count is missing or not a number"),
         (gguf({"llama.embedding_length": None}), "embedding_length is missing"),
-        (gguf({"general.alignment": 3}), "alignment of no power of two"),
+        (gguf({"general.alignment": 3}), "alignment is not a power of two"),
         (gguf(tensors=[("a", (2, 2, 2, 2, 2), 0)]), "5 dimensions"),
         (gguf(tensors=[("a", (1 << 40, 1 << 40), 0)], data_bytes=0), "larger than any memory"),
         (gguf(tensors=[("a", (33,), 8)]), "blocks of 32"),
-        (gguf(tensors=[("a", (8,), 0), ("a", (8,), 0)]), "there twice"),
+        (gguf(tensors=[("a", (8,), 0), ("a", (8,), 0)]), "occurs twice"),
         (gguf(tensors=[("x" * 64, (8,), 0)]), "name of 64 bytes"),
     ],
 )
@@ -110,7 +110,7 @@ def test_refuses_tensors_that_overlap(tmp_path: Path) -> None:
 
 def test_refuses_a_field_that_is_there_twice(tmp_path: Path) -> None:
     content = gguf({"tokenizer.x1": 1, "tokenizer.x2": 2})
-    with pytest.raises(ModelCorrupt, match="there twice"):
+    with pytest.raises(ModelCorrupt, match="occurs twice"):
         read(tmp_path, content.replace(b"tokenizer.x2", b"tokenizer.x1"))
 
 

@@ -210,7 +210,7 @@ def test_a_damaged_leftover_is_fetched_anew(server: FakeHub, hub: Hub) -> None:
 def test_a_corrupt_byte_of_the_right_size_is_caught(server: FakeHub, hub: Hub) -> None:
     server.files[FILE] = BIG
     server.damage = 1_234_567
-    with pytest.raises(ModelCorrupt, match="not the file it should be"):
+    with pytest.raises(ModelCorrupt, match="not the expected file"):
         pull(REFERENCE, hub=hub)
     assert files.resolve(REFERENCE).path is None
     assert not list(records.folder_of(REFERENCE).glob("*.gguf*"))
@@ -344,7 +344,7 @@ def test_another_file_than_the_pinned_one_is_not_even_fetched(
 ) -> None:
     own_entry(home)
     server.files[FILE] = gguf({"general.name": "newer"})
-    with pytest.raises(ModelCorrupt, match="another file than the registry pins"):
+    with pytest.raises(ModelCorrupt, match="not the file that the registry pins"):
         pull("tiny", hub=hub)
     assert server.gets() == []
 

@@ -149,7 +149,7 @@ def test_other_bytes_than_the_pinned_ones_are_thrown_away(
     index: Path, home: Path, tmp_path: Path
 ) -> None:
     write_entry(home, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
-    with pytest.raises(ModelCorrupt, match="not the file it should be"):
+    with pytest.raises(ModelCorrupt, match="not the expected file"):
         pull("tiny", hub=Hub("http://127.0.0.1:9", tmp_path))
     assert list(records.folder_of("tiny").iterdir()) == []
 

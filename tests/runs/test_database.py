@@ -62,7 +62,7 @@ def test_one_of_a_newer_ttc_is_left_alone(path):
     with contextlib.closing(sqlite3.connect(path)) as direct:
         direct.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
-    with pytest.raises(RunsUnavailable, match="newer ttc") as caught:
+    with pytest.raises(RunsUnavailable, match="by a newer ttc") as caught:
         open_database(path, complain)
     assert "update ttc" in caught.value.hint
     assert path.read_bytes() == before

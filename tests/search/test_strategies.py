@@ -231,4 +231,4 @@ def test_a_verifier_that_a_strategy_never_asks_is_warned_of(strategy: str, warne
     verifiers = [ConfidenceVerifier()]
     _, seen = think([says(1)], strategy=strategy, samples=2, verifiers=verifiers)
     told = [each.message for each in seen if isinstance(each, Warned)]
-    assert sum("asks no verifier: confidence is not used" in each for each in told) == warned
+    assert sum("uses no verifier: confidence is ignored" in each for each in told) == warned

@@ -52,7 +52,7 @@ def test_a_missing_verifier_is_asked_for_as_a_missing_generator_is(home) -> None
 
 
 def test_a_file_must_come_with_its_format(file) -> None:
-    with pytest.raises(UsageError, match="not known how") as caught:
+    with pytest.raises(UsageError, match="does not know the prompt format") as caught:
         choose_verifier_models([f"prm={file}"], Settings())
     assert "@FORMAT" in (caught.value.hint or "")
     words, (model,) = choose_verifier_models([f"prm={file}@versaprm@mean"], Settings())

@@ -323,7 +323,7 @@ def test_it_is_built_by_name_on_the_engine_that_is_given() -> None:
     (made,) = registry.build(["prm=some/file.gguf@versaprm@mean:0.5"], means)
     assert asked == ["some/file.gguf"]
     assert made.name == "prm=script"
-    with pytest.raises(UsageError, match="not known how"):
+    with pytest.raises(UsageError, match="does not know the prompt format"):
         registry.build(["prm=some"], means)
     with pytest.raises(UsageError, match="No second model"):
         registry.build(["prm=some@versaprm"], VerifierContext(None))  # type: ignore[arg-type]

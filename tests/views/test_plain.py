@@ -180,7 +180,7 @@ def test_explaining_tells_every_decision_the_vote_and_the_cost(snapshot):
 
 def test_explaining_says_when_nothing_was_decided_or_calibrated():
     text = explain(with_changes(strategy="majority"), [])
-    assert "majority takes no decisions" in text
+    assert "majority makes no decisions" in text
     assert "agreement is not the chance of being right" in text
     calibrated = Estimate(0.9, 0.8, 1, calibrated=True)
     assert "not the chance" not in explain(with_changes(estimate=calibrated), [])

@@ -44,19 +44,25 @@ def read_schema(given: str) -> str:
     try:
         schema = parse_json(text)
     except ValueError as error:
-        raise UsageError(f"The schema is no JSON: {error}.", "python3 -m json.tool FILE") from error
+        raise UsageError(
+            f"The schema is not JSON: {error}.", "python3 -m json.tool FILE"
+        ) from error
     if not isinstance(schema, dict):
-        raise UsageError("The schema is no JSON object.", '--schema \'{"type": "object", …}\'')
+        raise UsageError("The schema is not a JSON object.", '--schema \'{"type": "object", …}\'')
     if _is_deeper(schema, MOST_DEEP):
         _refuse("#", "it is nested too deep", "Make it flatter, with $defs and $ref.")
     if not isinstance(schema.get("$schema", ""), str):
-        raise UsageError("No valid JSON Schema, at $schema: it is not a string.")
+        raise UsageError("Not a valid JSON Schema, at $schema: it is not a string.")
     _check_reachable(schema)
     written = json.dumps(schema, ensure_ascii=False)
     try:
         written.encode()
     except UnicodeEncodeError:
-        _refuse("#", "it holds half of a surrogate pair, which no text can", "Write it whole.")
+        _refuse(
+            "#",
+            "it holds half of a surrogate pair, which text cannot hold",
+            "Write the whole pair.",
+        )
     return written
 
 
@@ -87,7 +93,7 @@ class _Simplifier:
         while "$ref" in whole:  # the converter looks no further than a reference at the top
             name = whole["$ref"].rpartition("/")[2]
             if name in passed:
-                _refuse("#", "a definition is nothing but itself", "Say what it is.")
+                _refuse("#", "a definition refers only to itself", "Say what it is.")
             passed.add(name)
             whole = self._kept[name]
         return {**whole, "$defs": self._kept} if self._kept else whole
@@ -128,7 +134,7 @@ class _Simplifier:
             return self._visit_object(said, place)
         if kind == "array" or (not kind and {"items", "prefixItems"} & said.keys()):
             return self._visit_array(said, place)
-        _refuse(place, "it has no type", 'Add one, as "type": "string".')
+        _refuse(place, "it has no type", 'Add one, such as "type": "string".')
 
     def _visit_types(self, said: Mapping[str, Any], kinds: list[str], place: str) -> dict[str, Any]:
         """Several types: an alternative for each, and what the schema says beside goes with it."""
@@ -168,9 +174,9 @@ class _Simplifier:
         required = said.get("required", [])
         for name in required:
             if name not in described:
-                _refuse(place, f"it requires {name!r}, and properties lacks it", "Describe it.")
+                _refuse(place, f"it requires {name!r}, which properties lacks", "Describe it.")
         if "$ref" in described:
-            _refuse(place, "a property is called '$ref'", "Call it otherwise.")
+            _refuse(place, "a property is called '$ref'", "Rename it.")
         if not described and more is True:
             return {"type": "object"}
         within = f"{place}/properties"
@@ -197,7 +203,7 @@ class _Simplifier:
         closed = said.get("items" if first == "prefixItems" else "additionalItems", False)
         least, most = said.get("minItems", len(parts)), said.get("maxItems", len(parts))
         if not least <= len(parts) <= most or closed not in (False, True):
-            _refuse(place, "an array that goes on behind its first items", "Use items alone.")
+            _refuse(place, "an array that goes on after its first items", "Use items alone.")
         return {"type": "array", "prefixItems": self._visit_each(parts, place)}
 
     def _visit_string(self, said: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -245,7 +251,7 @@ def _check_reachable(root: dict[str, Any]) -> None:
         _check_valid(part, root)
         for node in list_schemas(part):
             if "patternProperties" in node:
-                _refuse("#", "'patternProperties' cannot be held to", "Name the properties.")
+                _refuse("#", "'patternProperties' cannot be enforced", "Name the properties.")
             refers = _has_base(node) and any("$ref" in each for each in list_schemas(node))
             if refers and node is not root:
                 _refuse("#", "a part with an $id of its own holds a $ref", "Leave the $id out.")
@@ -266,8 +272,10 @@ def _check_valid(part: dict[str, Any], root: dict[str, Any]) -> None:
         why = "" if error.cause is None else f" ({error.cause})"
         said = error.message if len(error.message) < 200 else f"{error.message[:200]}…"
         raise UsageError(
-            f"No valid JSON Schema, at {place}: {said}{why}.",
-            "A pattern is plain: classes, groups, repetitions; no look-around." if why else None,
+            f"Not a valid JSON Schema, at {place}: {said}{why}.",
+            "Use only classes, groups and repetitions in a pattern, no look-around."
+            if why
+            else None,
         ) from error
 
 
@@ -292,7 +300,9 @@ def _resolve(root: dict[str, Any], target: str, place: str) -> Any:
 
     base, mark, fragment = target.partition("#")
     if not mark or base not in ("", str(root.get("$id", "")).partition("#")[0]):
-        _refuse(place, f"$ref to {target!r}, which is no place in it", "Write it as #/$defs/NAME.")
+        _refuse(
+            place, f"$ref to {target!r}, which is not a place in it", "Write it as #/$defs/NAME."
+        )
     dialect = specification_with(str(root.get("$schema")), default=DRAFT202012)
     registry: Registry[Any] = Registry().with_resource("", dialect.create_resource(root))
     try:
@@ -304,7 +314,7 @@ def _resolve(root: dict[str, Any], target: str, place: str) -> Any:
 def _allow(said: Mapping[str, Any], known: set[str], place: str) -> None:
     for key in said:
         if key not in known:
-            _refuse(place, f"{key!r} cannot be held to while an answer grows", "Leave it out.")
+            _refuse(place, f"{key!r} cannot be enforced while an answer grows", "Leave it out.")
 
 
 def _edges(said: Mapping[str, Any], closed: str, open: str, step: int) -> list[int]:

@@ -122,7 +122,7 @@ def _read_float(text: str) -> float:
 
 
 def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 def _read_level(text: str) -> float:

@@ -170,7 +170,7 @@ def fit_belief(states: Sequence[VoteState]) -> Belief:
     y = np.array([float(state.right) for state in states])
     if len(states) < 2 or not 0 < y.sum() < len(y):
         raise UsageError(
-            "All questions were answered alike, all right or all wrong: no policy can be fitted.",
+            "All questions got the same result, all right or all wrong: no policy can be fitted.",
             "Give questions that the model finds neither trivial nor impossible, or more of them.",
         )
     raw = np.array(

@@ -73,13 +73,13 @@ def parse(names: Sequence[str], samples: int) -> list[Contender]:
         entry = None if strategy == "auto" else registry.find(strategy)
         if verifiers and (entry is None or strategy in VOTES or not entry.verifies):
             raise UsageError(
-                f"{name!r}: only what is guided on the model takes verifiers of its own; what runs "
-                "on recorded samples has their scores.",
+                f"{name!r}: only a strategy that runs on the model takes verifiers of its own; "
+                f"one that runs on recorded samples uses their scores.",
                 "Write it as: beam@8+confidence",
             )
         asked = {(spec.name, spec.argument) for spec in map(verifying.parse, verifiers)}
         if len(asked) < len(verifiers):
-            raise UsageError(f"{name!r}: a verifier can be asked once only.")
+            raise UsageError(f"{name!r}: a verifier can be named only once.")
         if level is not None and strategy != "auto":
             raise UsageError(f"{name!r}: only auto has budgets.", "Write it as: auto:deep")
         wanted = int(parts["samples"] or samples)

@@ -32,8 +32,8 @@ def require_plotting() -> None:
             import matplotlib  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            "Curves are drawn with matplotlib, which is not installed.",
-            "pip install 'ttc-cli[bench]', or leave out --out: the tables need nothing",
+            "Drawing curves needs matplotlib, which is not installed.",
+            "pip install 'ttc-cli[bench]', or leave out --out: the tables do not need it",
         ) from error
 
 

@@ -152,7 +152,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
         from pyarrow import parquet
     except ImportError as error:
         raise UsageError(
-            f"{path.name} is a Parquet file, which is read with pyarrow; it is not installed.",
+            f"{path.name} is a Parquet file: reading it needs pyarrow, which is not installed.",
             "pip install 'ttc-cli[bench]'",
         ) from error
     try:

@@ -271,7 +271,7 @@ def write(path: Path, header: PoolHeader) -> Iterator[PoolWriter]:
             differing = [name for name in old if name not in free and old[name] != new[name]]
             if differing:
                 raise UsageError(
-                    f"{path} was drawn in another way: {', '.join(differing)} differ.",
+                    f"{path} was drawn with other settings: {', '.join(differing)} differ.",
                     hint="Name another file with --out, or draw with the same settings.",
                 )
         else:

@@ -85,7 +85,7 @@ class Workshop:
         assert profile.compiler
         if not (self._has_tools and self._fetch_source()):
             raise self._runner.fail(
-                "What compiling takes could not be fetched (is the package index reachable?)"
+                "What compiling needs could not be fetched (is the package index reachable?)"
             )
         cc, cxx = profile.compiler.cc, profile.compiler.cxx
         if profile.compiler == ZIG:

@@ -274,7 +274,7 @@ def judge_fit(
         detail = f"re-quantised to Q8_0, {name} is likely {gain:g} times as fast here{also}"
         return Check("file type", Grade.WARNING, detail, f"ttc models tune {name}")
     used = f" (tuned: {', '.join(tuned)})" if tuned else ""
-    return Check("file type", Grade.OK, f"no model here is known to gain by another type{used}")
+    return Check("file type", Grade.OK, f"no model here is known to gain from another type{used}")
 
 
 def _may_be_tuned(record: Record) -> bool:

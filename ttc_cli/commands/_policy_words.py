@@ -26,7 +26,7 @@ def word_policy(policy: Policy) -> str:
         f"{source.temperature:g}, at most {source.max_tokens} tokens, seed {source.seed}{labels})",
     ]
     if source.questions < 100:
-        lines.append("few questions: take it as a beginning")
+        lines.append("few questions: treat it as a first estimate")
     slip = f", × {table.slip:g} with a wrong sum in it" if table.slip != 1.0 else ""
     lines.append(
         f"a vote weighs exp({table.sureness:g} × nats that its candidate ended surer than others)"
@@ -34,7 +34,7 @@ def word_policy(policy: Policy) -> str:
     )
     if table.belief is not None:
         if table.belief.types:
-            lines.append(f"it speaks of answers of the kind {', '.join(table.belief.types)}")
+            lines.append(f"it covers answers of the kind {', '.join(table.belief.types)}")
         lines += ["", "What it believes and does at budget normal, by votes of the two leaders:"]
         lines += _indent(list(_tell_decisions(table, table.belief)))
     lines += ["", "Each budget on questions its half of the fit had not seen, and before:"]

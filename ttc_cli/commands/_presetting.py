@@ -52,4 +52,4 @@ def save_preset(name: str, ctx: typer.Context, out: Output) -> None:
     words = [word for each in values.get("verifier", ()) for word in split_names(each)]
     check_names(values.get("strategy", "auto"), knobs, words)
     presets.save_preset(name, values, out.warn)
-    out.say(f"saved in {user_file()}; use it as: ttc solve --preset {name} …")
+    out.say(f"saved in {user_file()}; use it with: ttc solve --preset {name} …")

@@ -49,20 +49,20 @@ class Past:
         check_files(self.run, identify_models(request))
         if self.run.request["version"] != __version__:
             out.warn(
-                f"the run {self.run.id} is of ttc {self.run.request['version']}, this is "
-                f"{__version__}: its candidates may have been asked for in other words"
+                f"the run {self.run.id} was made by ttc {self.run.request['version']}, this is "
+                f"{__version__}: its prompts may have been worded differently"
             )
         if self.anew:
             out.say(
-                f"{self.run.strategy} searches over steps: the run {self.run.id} starts anew, "
-                "with the same seed"
+                f"{self.run.strategy} searches over steps: the run {self.run.id} starts again, "
+                f"with the same seed"
             )
         else:
             ended = [c for turn in self.known for c in turn.values() if c.finish in WHOLE]
             tokens = sum(each.tokens for each in ended)
             out.say(
-                f"taking up the run {self.run.id}: {len(ended)} of its candidates, {tokens:,} "
-                "tokens, are re-used and cost nothing; caps hold for what is added"
+                f"resuming the run {self.run.id}: {len(ended)} of its candidates, {tokens:,} "
+                "tokens, are re-used at no cost; caps apply to what is added"
             )
         return replace(request, known=self.known)
 
@@ -95,8 +95,8 @@ def take_up(ctx: typer.Context) -> Any:
             raise UsageError(f"The run {run.id} is still running.", f"ttc runs show {run.id}")
         if run.request["hidden"]:
             raise UsageError(
-                f"The run {run.id} held a key, which is not kept: it cannot be taken up.",
-                "ask for it anew, as you did then",
+                f"The run {run.id} held a key, which is not kept: it cannot be resumed.",
+                "ask again, with the same command",
             )
         flags = dict(run.request["flags"])
         if go_on:
@@ -134,11 +134,11 @@ def _find_given(ctx: typer.Context) -> set[str]:
         if name not in (*_FREE, *BUDGET) and not shows:
             word = parameter.opts[0] if parameter.param_type_name == "option" else "The question"
             raise UsageError(
-                f"{word} is that of the run which is taken up.",
-                "leave it out; ttc runs show tells what the run was asked with",
+                f"{word} comes from the run that is resumed.",
+                "leave it out; ttc runs show ID shows the run's flags",
             )
     if ctx.args:
-        raise UsageError("The question is that of the run which is taken up.", "leave it out")
+        raise UsageError("The question comes from the run that is resumed.", "leave it out")
     return given
 
 

@@ -135,7 +135,7 @@ def word_story(story: Story, *, whole: bool) -> str:
         for each in candidates:
             lines += ["", f"#{each.id}", clean(each.text)]
     if run.state in (RunState.KILLED, RunState.INTERRUPTED, RunState.FAILED):
-        lines += ["", f"ttc solve --resume {run.id} takes it up where it stopped"]
+        lines += ["", f"ttc solve --resume {run.id} resumes it where it stopped"]
     return "\n".join(lines)
 
 

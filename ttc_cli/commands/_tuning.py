@@ -75,7 +75,7 @@ def print_outcome(outcome: TuneResult, out: Output, *, as_json: bool) -> None:
         out.say(f"{plan.name} runs as {kind} from now on: {outcome.reason}.")
         if plan.lossy:
             out.say(
-                "It is another model by what it says: policies and verdicts on verifiers of the "
+                "Its answers differ from the original's: policies and verifier tests of the "
                 "original do not hold for it (ttc calibrate, ttc verifiers test)."
             )
         out.say(f"To go back: ttc models tune {plan.name} --undo")

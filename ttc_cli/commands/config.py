@@ -210,7 +210,7 @@ def _tell_winner(key: str, path: Path, out: Output) -> None:
     """Say so where another place has the last word on ``key``."""
     origin = settings.load_config().origin(key)
     if origin is not None and origin != str(path):
-        out.warn(f"{origin} is stronger and still decides {key}")
+        out.warn(f"{origin} takes precedence and still decides {key}")
 
 
 @app.command(
@@ -238,7 +238,7 @@ def unset(
     table, _, name = key.partition(".")
     out = Output()
     change(path, (table, name) if name else (key,), None, out.warn, follow=not project)
-    out.say(f"{key} is gone from {path}")
+    out.say(f"removed {key} from {path}")
     if not name:
         _tell_winner(key, path, out)
 
@@ -276,7 +276,7 @@ def edit(project: Project = False) -> None:
     settings.load_config()
     for name in kept.list_presets():
         kept.find_preset(name)
-    Output().say(f"{file} is in order")
+    Output().say(f"{file} is valid")
 
 
 @app.command(

@@ -163,7 +163,7 @@ def remove(model: Name, yes: flags.Sure = False) -> None:
     out = Output()
     out.say(f"Deleted {known.name}: {format_bytes(size)}.")
     if record is not None and record.path.parent != folder and record.path.is_file():
-        out.say(f"The file itself lies elsewhere and stays: {record.path}")
+        out.say(f"The file itself is outside ttc's folder and stays: {record.path}")
 
 
 @app.command(epilog=show_examples("ttc models verify", "ttc models verify qwen2.5-coder-0.5b -q"))
@@ -192,7 +192,7 @@ def verify(
         out.say("There are no models here: ttc models pull")
     if failed:
         count = f"{len(failed)} of {len(names)} models" if len(names) > 1 else names[0]
-        raise type(failed[0])(f"Not in order: {count}.", failed[0].hint)
+        raise type(failed[0])(f"Failed: {count}.", failed[0].hint)
 
 
 @app.command(

@@ -117,7 +117,7 @@ def _answer(run: Run, timed: Sequence[Timed], out: Output, *, whole: bool, why: 
     """Print the answer as ``ttc solve`` did; returns the exit code."""
     ends = [each.event.result for each in timed if isinstance(each.event, RunEnded)]
     if not ends:
-        print_error(f"The run {run.id} came to no end: {run.state}.", "ttc runs list")
+        print_error(f"The run {run.id} did not end: {run.state}.", "ttc runs list")
         return NoAnswer.exit_code
     result = ends[-1]
     if result.answer is not None:

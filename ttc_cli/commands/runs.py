@@ -148,7 +148,7 @@ def export(
             if result is None:
                 raise UsageError(
                     f"The run {run.id} has no result: it is {run.state.value}.",
-                    f"ttc runs export {run.id} --jsonl writes what it got to",
+                    f"ttc runs export {run.id} --jsonl writes what there is of it",
                 )
             value = kept.describe_result(result, run)
             if file is None:
@@ -263,9 +263,9 @@ def _switch(wanted: str) -> None:
     change(user_file(), ("keep_runs",), wanted, out.warn)
     config = load_config()
     if config.get("keep_runs") != wanted:
-        out.warn(f"here {config.origin('keep_runs')} says otherwise, and wins")
+        out.warn(f"{config.origin('keep_runs')} says otherwise here, and wins")
     kept = "runs are kept from now on" if wanted == "yes" else "no run is kept from now on"
-    more = "" if wanted == "yes" else "; ttc runs rm --all deletes those that are"
+    more = "" if wanted == "yes" else "; ttc runs rm --all deletes those kept so far"
     out.say(f"{kept} ({user_file()}){more}")
 
 

@@ -242,7 +242,7 @@ def _warn_of_machine(out: Output) -> None:
         out.warn(f"{blindness}.")
     hindrance = paths.find_hindrance()
     if hindrance is not None:
-        lost = "the build of llama.cpp is tested anew each time"
+        lost = "the build of llama.cpp is tested again each time"
         out.warn(f"Nothing can be kept in {paths.cache_dir()} ({hindrance}): {lost}.")
     note = crash.take_crash()
     if note is not None:
@@ -287,14 +287,16 @@ def _judge(result: Result, min_score: float | None, *, held: bool = False) -> in
         print_error(
             f"No candidate wrote anything ({result.stop_reason}): the model ended its turn at "
             "once, or its server sends no text.",
-            "a wrong chat template does that; with --server, see --chat-template and its own log",
+            "a wrong chat template can cause this; with --server, check --chat-template and the "
+            "server's log",
         )
     elif result.answer is None:
         print_error(
             f"No candidate stated an answer ({result.stop_reason}).",
-            "limits in the schema (maxLength, maxItems) end a value sooner, a higher cap later"
+            "set limits in the schema (maxLength, maxItems) to end values sooner, or raise the cap"
             if held
-            else "a higher cap or --budget deep thinks longer; --answer-type free takes any text",
+            else "raise the cap or use --budget deep to think longer; --answer-type free accepts "
+            "any text",
         )
     else:
         print_error(

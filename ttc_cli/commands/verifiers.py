@@ -120,7 +120,7 @@ def _is_usable(name: str, model: files.Model) -> tuple[bool, str]:
     try:
         choosing.read_chat(model).follow_up("?")
     except TemplateError:
-        return False, "its chat template cannot be asked back"
+        return False, "its chat template allows no question after an answer"
     except TtcError as error:
         return False, error.message
     return True, ""
@@ -328,8 +328,8 @@ def fit(
         )
         if name == "whole" and (head.auc or 0.0) < USEFUL:
             out.warn(
-                "on questions that it has not seen the probe hardly tells right from wrong: give "
-                "more of them (hundreds), or more --samples"
+                "on questions it has not seen, the probe hardly tells right from wrong: give it "
+                "more questions (hundreds), or more --samples"
             )
     out.say(f"written: {out_file}; use it as --verifier probe={out_file}")
 
@@ -360,7 +360,7 @@ def forget(
     path = verdicts_path()
     if everything:
         path.unlink(missing_ok=True)
-        Output().say("forgotten: all tests of verifiers")
+        Output().say("forgotten: the test results of all verifiers")
         return
     known = read_verdicts(path)
     left = {key: verdict for key, verdict in known.items() if key[1] != name}

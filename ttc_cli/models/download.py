@@ -146,7 +146,7 @@ class _Transfer:
         if self._done and not response.headers.get("Content-Range", "").startswith(
             f"bytes {self._done}-"
         ):
-            raise NetworkError("The hub answered with another part of the file than asked for.")
+            raise NetworkError("The hub sent a different part of the file than it was asked for.")
         for chunk in response.iter_raw():
             if self._remote.size is not None and self._done + len(chunk) > self._remote.size:
                 raise ModelCorrupt(

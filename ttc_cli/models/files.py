@@ -114,7 +114,7 @@ def resolve_unchecked(reference: str) -> Model:
     if hub is not None:
         if is_file and not _HUB_PREFIX.match(reference):
             raise UsageError(
-                f"{reference} is a file here, and may be a place on the hub.",
+                f"{reference} is a file here, and may also be a repository on the hub.",
                 f"for the file: ./{reference}; for the hub: hf:{reference}",
             )
         return _resolve_hub(hub)

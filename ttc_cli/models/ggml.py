@@ -66,7 +66,7 @@ def find_fatal(
     """
     layers = number("block_count", None)
     if not 0 < layers <= MAX_LAYERS:
-        return f"it states {layers:,} layers, where 1 to {MAX_LAYERS} can be"
+        return f"it states {layers:,} layers; 1 to {MAX_LAYERS} are possible"
     if number("nextn_predict_layers", 0) > layers:
         return "it states more layers that predict ahead than it has"
     experts, used = number("expert_count", 0), number("expert_used_count", 0)

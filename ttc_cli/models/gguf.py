@@ -234,7 +234,7 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
     for _ in range(pair_count):
         key = cursor.name(_MAX_KEY)
         if not key or key in fields:
-            raise _Damaged("one of its fields has no name or is there twice")
+            raise _Damaged("one of its fields has no name or occurs twice")
         fields[key] = _read_value(cursor, key)
     architecture = _refuse_unsupported(path, fields)
     types, parameters, active, vocab_rows = _read_tensors(path, cursor, tensor_count, fields, size)
@@ -246,7 +246,7 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
         if isinstance(value, _List):
             value = max(cursor.numbers_of(value), default=None)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise _Damaged(f"its field {key} is missing or no number")
+            raise _Damaged(f"its field {key} is missing or not a number")
         return value
 
     fatal = find_fatal(fields, architecture, number)
@@ -345,14 +345,14 @@ def _read_tensors(
     """Type histogram, elements in all and those a token meets, vocabulary; checks every extent."""
     alignment = fields.get("general.alignment", 32)
     if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
-        raise _Damaged("it states an alignment of no power of two")
+        raise _Damaged("its alignment is not a power of two")
     types: Counter[str] = Counter()
     names: set[str] = set()
     parameters = embedding = vocab_rows = expected = end = 0
     for _ in range(count):
         name = cursor.name(_MAX_TENSOR_NAME)
         if name in names:
-            raise _Damaged("one of its tensors is there twice")
+            raise _Damaged("one of its tensors occurs twice")
         names.add(name)
         rank = cursor.u32()
         if rank > 4:

@@ -223,12 +223,13 @@ class Hub:
                 time.sleep(0.5 * attempt)
             except HFValidationError as error:
                 raise UsageError(
-                    f"{repo} cannot be a repository of the hub.", "write it as user/repo:Q4_K_M"
+                    f"{repo} is not the name of a repository on the hub.",
+                    "write it as user/repo:Q4_K_M",
                 ) from error
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise NetworkError(
                     f"{self.endpoint} answers, but not as a model hub does: something between "
-                    "here and the hub, such as the login page of a network, sends its own.",
+                    f"here and the hub, such as a network's login page, answers in its place.",
                     "open a browser and log in to the network, or check HF_ENDPOINT",
                 ) from error
         raise AssertionError("unreachable")
@@ -239,8 +240,8 @@ def refusal(endpoint: str, repo: str, status: int) -> NetworkError | ModelMissin
     page = f"{endpoint}/{repo}"
     if status in (401, 403):
         return AccessDenied(
-            f"The hub does not give {repo} to everyone: it wants a token, its licence accepted, "
-            "or there is no such repository.",
+            f"The hub does not give {repo} to everyone: it needs a token or its licence "
+            f"accepted, or there is no such repository.",
             f"accept the licence at {page}, then: hf auth login (or set HF_TOKEN)",
         )
     if status == 404:

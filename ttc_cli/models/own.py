@@ -71,7 +71,7 @@ def add_entry(
     name = name or re.sub(r"[^a-z0-9._-]+", "-", suggested.lower()).strip("-.")
     if load_registry().get(name) is not None:
         raise UsageError(
-            f"There is a model called {name} already.",
+            f"There is already a model called {name}.",
             f"ttc models add {reference} --name OTHER",
         )
     values["sources"] = [asdict(source)]

@@ -220,7 +220,7 @@ def _fetch_from_hub(
     remote = hub.locate(source)
     if entry.sha256 and remote.sha256 and remote.sha256 != entry.sha256:
         raise ModelCorrupt(
-            f"The hub's {source.repo}/{source.file} is another file than the registry pins "
+            f"The hub's {source.repo}/{source.file} is not the file that the registry pins "
             f"(sha256 {remote.sha256[:12]}… instead of {entry.sha256[:12]}…).",
             f"update ttc, or pin the new one yourself: ttc models add {source.repo}:{source.file}",
         )
@@ -237,7 +237,7 @@ def _fetch_from_hub(
     sha256 = download(hub, remote, part, moved)
     if wanted and sha256 != wanted and kept:
         # What lay there may have been damaged; the hub gets one chance to send all of it.
-        report(_note(entry, "What was kept of the last download is damaged: starting again."))
+        report(_note(entry, "The kept part of the last download is damaged: starting again."))
         part.unlink()
         sha256 = download(hub, remote, part, moved)
     if wanted and sha256 != wanted:
@@ -249,8 +249,8 @@ def _fetch_from_hub(
 def _check_hash(found: str, wanted: str | None, where: str) -> None:
     if wanted is not None and found != wanted:
         raise ModelCorrupt(
-            f"What the {where} sent is not the file it should be (sha256 {found[:12]}… instead "
-            f"of {wanted[:12]}…); it was thrown away.",
+            f"What the {where} sent is not the expected file (sha256 {found[:12]}… instead "
+            f"of {wanted[:12]}…); it was deleted.",
             "repeat the command; if it happens again, the source is damaged",
         )
 

@@ -118,7 +118,7 @@ def lock(name: str, report: Report | None = None) -> Iterator[None]:
     folder = paths.models_dir() / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     guard = FileLock(folder / f"{folder_of(name).name}.lock")
-    busy = f"Another process is at work on {name}"
+    busy = f"Another process is working on {name}"
     try:
         held = guard.acquire(timeout=0)
     except Timeout:
@@ -222,7 +222,7 @@ def check_file(
         raise ModelMissing(f"{path} cannot be read: {error.strerror}.", f"ls -l {path}") from error
     if sha256 is not None and found != sha256:
         raise ModelCorrupt(
-            f"The file of {name} is not what it should be: truncated, damaged or replaced "
+            f"The file of {name} is not the expected one: it is truncated, damaged or replaced "
             f"({path}, {path.stat().st_size:,} bytes, sha256 {found[:12]}… instead of "
             f"{sha256[:12]}…).",
             f"ttc models pull --force {name}",

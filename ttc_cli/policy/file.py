@@ -219,8 +219,8 @@ def adopt_policy(path: Path, policy: Policy) -> None:
     if own.exists() and load_policy(own) != policy:
         raise UsageError(
             f"You have another policy called {policy.name}: {own}.",
-            f"mv {shlex.quote(str(own))} {shlex.quote(f'{policy.name}.json.old')} puts it away, or "
-            "change the name in the file",
+            f"mv {shlex.quote(str(own))} {shlex.quote(f'{policy.name}.json.old')} moves it "
+            f"aside, or change the name in the file",
         )
     policy.save(own)
 

@@ -95,7 +95,7 @@ async def solve(
             events.emit(Warned(stage.refused[each.name]))
     if stage.verifiers and not asked:
         unasked = ", ".join(each.name for each in stage.verifiers)
-        events.emit(Warned(f"The strategy {strategy} asks no verifier: {unasked} is not used."))
+        events.emit(Warned(f"The strategy {strategy} uses no verifier: {unasked} is ignored."))
     async with await engine.open(prompt, ledger, events.emit) as opened:
         session: Session = opened
         if stage.thinking is not None:
@@ -156,7 +156,7 @@ def _refuse_unable(entry: StrategyEntry, problem: Problem, stage: Stage) -> None
     able, name = stage.engine.info, stage.engine.info.name
     if entry.votes and problem.answer_type is AnswerType.FREE:
         raise UsageError(
-            f"A free-form question has no final answers to count, as {entry.name} does.",
+            f"{entry.name} counts final answers, and a free-form question has none.",
             "Use --strategy best-of-n, or --answer-type to say what the answer is.",
         )
     if (entry.steps or entry.continues) and not able.steps:

@@ -65,7 +65,7 @@ def decode(data: Mapping[str, Any]) -> Event:
     if version != VERSION:
         raise RunDamaged(
             f"An event of version {version!r:.20} cannot be read: this ttc writes {VERSION}.",
-            "the ttc that recorded the run can show it",
+            "use the version of ttc that recorded the run",
         )
     if not isinstance(kind, str) or kind not in _KINDS:
         raise RunDamaged(f"There is no event {kind!r:.40}.")

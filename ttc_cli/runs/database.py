@@ -138,7 +138,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
             ready = _is_ready(connection, path)
         if not ready:
             connection.close()
-            raise RunsUnavailable(f"{path} is of an older ttc and cannot be written to here.")
+            raise RunsUnavailable(f"{path} was made by an older ttc and cannot be written to here.")
         return connection
 
 
@@ -162,8 +162,8 @@ def set_aside(path: Path, warn: Callable[[str], None]) -> Path | None:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
     warn(
-        f"the log of runs was damaged: it was moved to {aside}, and a new one begun "
-        f"(sqlite3 '{aside}' .recover shows what can be saved)"
+        f"the log of runs was damaged: it was moved to {aside}, and a new one was begun (sqlite3 "
+        f"'{aside}' .recover shows what can be saved)"
     )
     return aside
 
@@ -324,8 +324,8 @@ def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise RunsUnavailable(
-                f"The log of runs, {path}, is of a newer ttc (version {version}; this one knows "
-                f"{len(MIGRATIONS)}): it is left alone.",
+                f"The log of runs, {path}, was made by a newer ttc (version {version}; this one "
+                f"knows {len(MIGRATIONS)}) and is left alone.",
                 "update ttc, or set TTC_HOME to another folder",
             )
         return version == len(MIGRATIONS) and _is_indexed(connection) == _knows_fts(connection)

@@ -93,7 +93,7 @@ def raise_budget(run: Run, given: Mapping[str, Any]) -> dict[str, Any]:
     changed = {name: 2 * flags[name] for name in ("samples", "max_samples") if flags.get(name)}
     if run.strategy == "greedy":
         raise UsageError(
-            "The last run was greedy: one candidate is all there is of it.",
+            "The last run was greedy: it has only one candidate.",
             f"ttc solve --strategy auto {shlex.quote(_shorten(run.question))}",
         )
     if not given:
@@ -152,9 +152,9 @@ def check_files(run: Run, now: Mapping[str, str]) -> None:
     changed = [name for name, found in now.items() if before.get(name, found) != found]
     if changed:
         raise UsageError(
-            f"The file of the model {changed[0]} changed since the run {run.id}: what it grew "
-            "then is not what it would grow now.",
-            f"start anew: {word_command(run)}",
+            f"The file of the model {changed[0]} changed since the run {run.id}: it would not "
+            f"grow the same candidates now.",
+            f"start again: {word_command(run)}",
         )
 
 

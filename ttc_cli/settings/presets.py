@@ -98,7 +98,7 @@ def save_preset(name: str, values: Mapping[str, Any], warn: Callable[[str], None
         )
     if not values:
         raise UsageError(
-            "There is nothing to save: no flag was given that a preset can keep.",
+            "There is nothing to save: none of the flags given can be kept in a preset.",
             f"ttc solve --budget deep --verifier judge --save {name}",
         )
     change(user_file(), (PRESETS, name), dict(values), warn)

@@ -82,7 +82,7 @@ def require_own_hand(key: str, value: Any, origin: str) -> None:
     raise UsageError(
         f"{origin} sets {key} to {shown!r}: no folder, and no file from elsewhere, may ask for "
         f"{what}.",
-        f"{near}if you want that, take it out there and say it yourself: {flag}in your config.toml",
+        f"{near}if you want that, remove it there and set it yourself: {flag}in your config.toml",
     )
 
 

@@ -300,7 +300,7 @@ def choose_cascade(names: Sequence[str]) -> tuple[Model, ...]:
     """
     if len(names) < 2 or len(set(names)) < len(names):
         raise UsageError(
-            "A cascade is of two or more different models, smallest first.",
+            "A cascade needs two or more different models, smallest first.",
             "Write it as: --cascade qwen2.5-coder-0.5b,qwen2.5-coder-1.5b",
         )
     return tuple(choose_model(name) for name in names)

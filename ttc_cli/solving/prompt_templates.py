@@ -210,8 +210,8 @@ def _compile(path: Path, text: str) -> tuple[Template, frozenset[str]]:
         raise _explain(path, "does not compile", error) from error
     if names >= {"messages", "add_generation_prompt"}:
         raise UsageError(
-            f"{path} is a chat template, which a model's turns are written with.",
-            "with --server it is given as --chat-template",
+            f"{path} is a chat template, which lays out a model's turns.",
+            "with --server, give it as --chat-template",
         )
     return body, frozenset(names)
 

@@ -204,25 +204,26 @@ def _check(request: Request, engine: Engine, url: str) -> None:
     info = engine.info
     if not info.chat_template:
         raise TemplateError(
-            f"The server {url} does not tell the chat template of {info.model}, and ttc words "
-            "prompts itself.",
+            f"The server {url} does not tell the chat template of {info.model}, which ttc needs "
+            f"to write prompts.",
             TEMPLATE_HINT,
         )
     if request.budget.max_flops is not None and not info.parameters:
         raise UsageError(
-            "The size of the model is not known, so that no cap on FLOPs can be held.",
+            "The size of the model is not known, so no cap on FLOPs can be enforced.",
             "Give it with --parameters 7e9, or cap tokens with --max-tokens.",
         )
     if request.problem.schema is not None and not (info.grammars and info.steps):
-        lacks = "gives no log-probabilities" if info.grammars else "keeps to no JSON Schema"
+        lacks = "gives no log-probabilities" if info.grammars else "follows no JSON Schema"
         raise UsageError(
-            f"The server {url} {lacks}, so that --schema cannot hold its answers.",
+            f"The server {url} {lacks}, which --schema needs.",
             "Use vLLM, SGLang or llama-server, a model on this machine, or --answer-type json, "
             "which asks for JSON in words.",
         )
     if judges.wants_certainty(request.verifiers):
         raise UsageError(
-            "Self-certainty reads the whole distribution, and servers tell the likeliest tokens.",
+            "Self-certainty needs the whole distribution; a server gives only the likeliest "
+            "tokens.",
             "Use --verifier confidence.",
         )
     if request.strategy == "auto" or info.scores:
@@ -232,6 +233,6 @@ def _check(request: Request, engine: Engine, url: str) -> None:
     if entry.verifies and all(each.reads == "sampling" for each in given):
         raise UsageError(
             f"The server {url} gives no log-probabilities, and so no scores, which "
-            f"{request.strategy} goes by.",
+            f"{request.strategy} needs.",
             "Use --strategy majority, or give it a verifier of its own: --check COMMAND.",
         )

@@ -64,7 +64,8 @@ def refuse_foreign(verifiers: Sequence[str], where: str) -> None:
         command = registry.parse(verifier).name == CHECK
         if command or choose_verifier_models([verifier], Settings())[1]:
             raise UsageError(
-                f"{where.capitalize()} asks what the model itself can be asked; {verifier} needs "
+                f"{where.capitalize()} uses only what the model itself can be asked; {verifier} "
+                f"needs "
                 f"{'a command' if command else 'another model'}.",
                 "ttc verifiers test measures such a verifier; ttc solve --batch runs it.",
             )

@@ -57,7 +57,7 @@ def decide(
         return "changed", reason, gain
     if agreement.same < same:
         reason = (
-            f"it answers otherwise: the same token at {agreement.same:.1%} of "
+            f"it answers differently: the same token at {agreement.same:.1%} of "
             f"{agreement.positions} places, where {same:.0%} is the limit"
         )
         return "changed", reason, gain

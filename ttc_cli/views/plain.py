@@ -277,7 +277,7 @@ def explain(result: Result, decisions: Sequence[events.Decided]) -> str:
         if decision.estimate is not None:
             lines.append(f"     {estimate_words(decision.estimate)}")
     if not decisions:
-        lines.append(f"  none: {words.one_line(result.strategy)} takes no decisions")
+        lines.append(f"  none: {words.one_line(result.strategy)} makes no decisions")
     if any(candidate.steps for candidate in result.candidates):
         lines += ["", "Search", *(f"  {line}" for line in _search_lines(result))]
     lines += ["", "Vote"]

@@ -61,14 +61,16 @@ def write_grammar(schema: str) -> str:
         grammar = str(converter.format_grammar())
     except (AssertionError, ValueError, LookupError, RecursionError) as error:
         raise UsageError(
-            f"The schema cannot be used: {error}.", "A pattern is of the form ^…$, without (?…)."
+            f"The schema cannot be used: {error}.",
+            "A pattern must have the form ^…$, without (?…).",
         ) from error
     try:
         Grammar(None, grammar).close()
     except UsageError as error:
         raise UsageError(
             f"The schema cannot be used: {error.message}",
-            "A definition cannot be itself, and a pattern is plain: classes, groups, repetitions.",
+            "A definition cannot refer only to itself; a pattern takes only classes, groups and "
+            "repetitions.",
         ) from error
     return grammar
 
@@ -90,7 +92,7 @@ def respell_pattern(pattern: str) -> str:
         if token in _CLASSES:
             written.append(_CLASSES[token] if inside else f"[{_CLASSES[token]}]")
         elif token == '"' or (len(token) == 2 and token[1].isalnum()) or token in ("\\", "\\\\"):
-            raise ValueError(f"{token} in the pattern {pattern} cannot be held to")
+            raise ValueError(f"{token} in the pattern {pattern} cannot be enforced")
         elif token[0] == "\\":
             character = f"\\x{ord(token[1]):02X}" if ord(token[1]) < 128 else token[1]
             written.append(character if inside else f"[{character}]")

@@ -42,7 +42,7 @@ def likely_tokens(block: Row, temperature: float = 1.0) -> list[tuple[npt.NDArra
 def _check_peaks(peaks: npt.ArrayLike) -> None:
     if not np.isfinite(peaks).all():
         raise EngineError(
-            "The model computes no numbers (NaN): its weights are damaged, or this build is.",
+            "The model computes NaN instead of numbers: its weights are damaged, or this build is.",
             "ttc models verify checks the file, ttc doctor the build",
         )
 

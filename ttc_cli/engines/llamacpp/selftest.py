@@ -183,7 +183,8 @@ def _decode(path: Path) -> dict[str, Any]:
         logits = context.logits(len(wanted))
         if not np.isfinite(logits).all() or bool((logits.max(1) == logits.min(1)).any()):
             raise errors.NativeCrash(
-                "llama.cpp computes no numbers here: this build is wrong, or the model is damaged.",
+                "llama.cpp computes no valid numbers here: this build is broken, or the model is "
+                "damaged.",
                 f"{paths.name_installer()} --rebuild; ttc models verify checks the model's file",
             )
         return logits.argmax(1).tolist()

@@ -109,7 +109,7 @@ def read_address(url: str, environ: Mapping[str, str] | None = None) -> Address:
         host, port, parts = None, None, urlsplit("")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(
-            "The address of a server holds no password, key or question mark.",
+            "The address of a server must not hold a password, a key or a question mark.",
             f"Give the key as {OWN_KEY}=… and the address as http://HOST:PORT/v1.",
         )
     if parts.scheme not in ("http", "https") or not host or re.search(r"\s", text):
@@ -159,7 +159,7 @@ def explain(status: int, body: str, address: Address) -> TtcError:
         )
     return NetworkError(
         f"The server {address.url} failed (HTTP {status}){quoted}",
-        "Look into the server's own log, then repeat the command.",
+        "Check the server's own log, then repeat the command.",
     )
 
 

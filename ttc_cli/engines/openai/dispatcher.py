@@ -251,7 +251,7 @@ class Dispatcher:
                 if broken >= self._settings.tries:
                     raise ServerFailed(
                         f"The server {self.address.url} breaks off its answers ({error}).",
-                        "Look into the server's own log; a lower --parallel asks less of it.",
+                        "Check the server's own log; a lower --parallel asks less of it.",
                     ) from None
                 await asyncio.sleep(pause(broken - 1))
             except Refused as refusal:

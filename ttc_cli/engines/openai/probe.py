@@ -100,12 +100,12 @@ class Abilities:
             )
         if self.alone:
             found.append(
-                "It breaks off a request when the next one arrives: candidates grow one by one."
+                "It aborts a request when the next one arrives: candidates grow one at a time."
             )
         if not self.seeds:
-            found.append("It does not repeat a text from the same seed: no run can be repeated.")
+            found.append("It does not repeat a text for the same seed: runs cannot be reproduced.")
         if not self.extras:
-            found.append("It does not take top_k and min_p: its own values apply.")
+            found.append("It does not accept top_k and min_p: its own values apply.")
         if not self.counts:
             found.append("It reports no token counts: they are estimated.")
         return found
@@ -219,7 +219,7 @@ class _Probe:
         if count is not None and count.prompt > _LONGEST:
             raise UsageError(
                 f"The server {self._address.url} wraps prompts in a chat template of its own "
-                f"({count.prompt} tokens for {OPEN!r}), so that ttc's would be wrapped twice.",
+                f"({count.prompt} tokens for {OPEN!r}), so ttc's prompts would be wrapped twice.",
                 "With Ollama, make a bare variant: a Modelfile of FROM NAME and "
                 "TEMPLATE {{ .Prompt }}, then: ollama create NAME-bare -f Modelfile",
             )
@@ -331,7 +331,7 @@ def explain_silence(address: Address, elsewhere: str) -> ServerFailed:
     said = f"The server {address.url} sends no text"
     if "reasoning" in elsewhere:
         return ServerFailed(
-            f"{said}: all it writes is in {elsewhere!r}, which completions do not have.",
+            f"{said}: all it writes is in {elsewhere!r}, which completions lack.",
             "Start it so that thinking stays in the text: vLLM and SGLang without "
             "--reasoning-parser, llama-server with --reasoning-format none.",
         )
@@ -342,7 +342,7 @@ def explain_silence(address: Address, elsewhere: str) -> ServerFailed:
         )
     return ServerFailed(
         f"{said}: every completion is empty.",
-        f"Look into the server's own log; try: curl {address.url}/completions",
+        f"Check the server's own log; try: curl {address.url}/completions",
     )
 
 

@@ -139,9 +139,11 @@ class OpenAISession(BranchedSession[BranchText]):
             if twice or self._growing([request.branch]):
                 raise UsageError("A branch can only grow once at a time.")
             if request.floor is not None and not self._dispatcher.info.scores:
-                raise UsageError("The server gives no log-probabilities to tell confidence by.")
+                raise UsageError(
+                    "The server gives no log-probabilities, which confidence is computed from."
+                )
             if request.grammar is not None and not self._dispatcher.info.grammars:
-                raise UsageError("The server does not hold what it writes to a schema.")
+                raise UsageError("The server does not hold its output to a schema.")
             fresh.append(Job(self._account, request, path, request.max_tokens, ended))
         self._account.jobs |= {job.request.branch: job for job in fresh}
         jobs += fresh

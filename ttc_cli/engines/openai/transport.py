@@ -42,7 +42,7 @@ MOST_BYTES = 16 << 20
 """Of a reply, and of one line of a stream: twice what 16 choices of 768 tokens take, all told."""
 _BYTES_A_TOKEN = 2048
 """Of a longer reply that comes whole, its log-probabilities and their rivals included."""
-_HINT = "Look into the server's own log, then repeat the command."
+_HINT = "Check the server's own log, then repeat the command."
 _PAGE_BYTES, _REFUSAL_BYTES = 4 << 20, 64 << 10
 _LINES, _LINES_A_TOKEN = 10_000, 16
 """Of a stream: what may say nothing (a sign of life each 15 seconds: a day), and what may grow."""
@@ -167,7 +167,7 @@ class Transport:
                     raise Reported(f"no stream of events: {unknown}")
                 if unknown and not ended:
                     said = find_message(self._address.hide(unknown))
-                    raise Broken(f"the last that it said is: {said}")
+                    raise Broken(f"the last thing it said is: {said}")
         except Reported as report:
             raise self._failed(report) from None
 
@@ -305,6 +305,6 @@ def _name(error: Exception) -> str:
         "TimeoutError": "it says nothing for too long",
         "ReadError": "the connection broke",
         "RemoteProtocolError": "the connection broke",
-        "DecodingError": "what it sends cannot be unpacked",
+        "DecodingError": "what it sends cannot be decompressed",
     }
     return words.get(type(error).__name__, type(error).__name__)

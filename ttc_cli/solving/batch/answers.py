@@ -95,7 +95,7 @@ def open_answers(
 
 
 def _open(path: Path) -> LineFile:
-    busy = UsageError(f"Another run writes into {path}.", "name another --output")
+    busy = UsageError(f"Another run is writing to {path}.", "name another --output")
     try:
         return LineFile(path, busy)
     except OSError as error:
@@ -132,14 +132,14 @@ def _sort(
             kept.append(line)
     if others:
         raise UsageError(
-            f"{path} has answers that were found under other settings (model, budget, strategy, "
+            f"{path} has answers found with other settings (model, budget, strategy, "
             f"seed, template …): {_list(others)}.",
             "name another --output, or repeat the command that began the file",
         )
     if changed:
         raise UsageError(
-            f"{path} has answers to other questions of the same ids: {_list(changed)}.",
-            "delete these lines of it to have them asked again, or name another --output",
+            f"{path} has answers to other questions with the same ids: {_list(changed)}.",
+            "delete these lines of it to ask them again, or name another --output",
         )
     return answers, b"".join(kept)
 

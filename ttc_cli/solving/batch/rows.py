@@ -86,8 +86,8 @@ def _guess(source: str, data: bytes) -> Format:
     ending = Path(source).suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(
-            f"The ending of {source} tells no format of a batch.",
-            "say it: --batch-format jsonl, csv or lines",
+            f"The extension of {source} does not tell its format.",
+            "name it: --batch-format jsonl, csv or lines",
         )
     return ENDINGS[ending]
 
@@ -112,7 +112,7 @@ def _name_rows(found: Iterable[FileRow]) -> Iterator[Row | Failure]:
     owners: dict[str, str] = {}
     for row, id, error in rows:
         if id is not None and (owner := owners.setdefault(str(id), row.where)) != row.where:
-            told = f"The id {id!r} is that of a row before, {owner}."
+            told = f"The id {id!r} is taken by an earlier row, {owner}."
             id, error = None, UsageError(told, "give each row an id of its own")
         if id is None:
             id = row.number

@@ -70,7 +70,7 @@ def answer_batch(
     broken = {str(each.id) for each in batch.failures}
     with open_answers(batch.output, settings, prints, broken, batch.source) as answers:
         if answers.failed:
-            out.say(f"asked again, as they failed before: {len(answers.failed)}")
+            out.say(f"asked again because they failed before: {len(answers.failed)}")
         todo = [each for each in batch.questions if str(each.id) not in answers.known]
         tally = Tally(batch.min_score, total=len(todo) + len(batch.failures))
         for row in answers.known.values():
@@ -169,9 +169,9 @@ class _Run:
         """End a batch whose engine or server no question gets through any more."""
         if self.in_a_row <= max(IN_A_ROW, jobs):
             return
-        again = "repeat the command when that is mended: it goes on from here"
+        again = "repeat the command when that is fixed: it goes on from here"
         raise TtcError(
-            f"{self.in_a_row} questions failed one after the other: {row['error']}",
+            f"{self.in_a_row} questions failed in a row: {row['error']}",
             again if self.answers.file is not None else "with --output FILE a batch can be resumed",
         )
 
@@ -186,8 +186,7 @@ class _Run:
 def _describe_failure(id: Id, error: Exception) -> dict[str, Any]:
     if not isinstance(error, TtcError):
         error = TtcError(
-            f"The question failed in a way that ttc did not expect: {type(error).__name__}: "
-            f"{error}",
+            f"The question failed unexpectedly: {type(error).__name__}: {error}",
             "ttc solve with this question alone and TTC_DEBUG=1 shows where",
         )
     return {

@@ -192,8 +192,8 @@ class PrmRequest:
         format = self.format or known
         if format is None:
             raise UsageError(
-                f"It is not known how {self.model} is asked.",
-                f"Say it with --verifier prm={self.model}@FORMAT, one of {', '.join(FORMATS)}.",
+                f"ttc does not know the prompt format of {self.model}.",
+                f"Name it with --verifier prm={self.model}@FORMAT, one of {', '.join(FORMATS)}.",
             )
         return format
 
