@@ -130,7 +130,7 @@ class Chat:
         if not info.chat_template:
             raise TemplateError(
                 f"{info.model} has no chat template: it was not trained to follow instructions, "
-                f"and ttc cannot know how to ask it.",
+                "and ttc cannot know how to ask it.",
                 "Choose an instruct model with: ttc models list",
             )
         if not re.search(r"\{[{%]", info.chat_template):
@@ -172,7 +172,7 @@ class Chat:
                 return prompt
         raise TemplateError(
             f"The model's chat template leaves out {lost}, so the model would be asked something "
-            f"else.",
+            "else.",
             OTHER_TEMPLATE,
         )
 

@@ -68,7 +68,7 @@ def to_utf8(data: bytes, name: str = STDIN) -> bytes:
                 place = error.start + len(mark)
                 raise UsageError(
                     f"{name} is marked as {encoding}, but from byte {place} on it is something "
-                    f"else.",
+                    "else.",
                     "save it again, as UTF-8",
                 ) from error
     if (guess := _guess_wide(data)) is not None:

@@ -211,7 +211,7 @@ def test_a_server_that_keeps_to_no_schema_is_refused_with_what_to_do(solve):
     with serve(FakeServer(say=answer)) as fake:
         code, out, err = solve(fake, "--schema", SCHEMA)
     assert (code, out) == (2, "")
-    assert "follows no JSON Schema" in err
+    assert "cannot follow a JSON Schema" in err
     assert "--answer-type json" in err
 
 

@@ -74,7 +74,7 @@ def parse(names: Sequence[str], samples: int) -> list[Contender]:
         if verifiers and (entry is None or strategy in VOTES or not entry.verifies):
             raise UsageError(
                 f"{name!r}: only a strategy that runs on the model takes verifiers of its own; "
-                f"one that runs on recorded samples uses their scores.",
+                "one that runs on recorded samples uses their scores.",
                 "Write it as: beam@8+confidence",
             )
         asked = {(spec.name, spec.argument) for spec in map(verifying.parse, verifiers)}

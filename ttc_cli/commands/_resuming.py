@@ -55,7 +55,7 @@ class Past:
         if self.anew:
             out.say(
                 f"{self.run.strategy} searches over steps: the run {self.run.id} starts again, "
-                f"with the same seed"
+                "with the same seed"
             )
         else:
             ended = [c for turn in self.known for c in turn.values() if c.finish in WHOLE]

@@ -229,7 +229,7 @@ class Hub:
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise NetworkError(
                     f"{self.endpoint} answers, but not as a model hub does: something between "
-                    f"here and the hub, such as a network's login page, answers in its place.",
+                    "here and the hub, such as a network's login page, answers in its place.",
                     "open a browser and log in to the network, or check HF_ENDPOINT",
                 ) from error
         raise AssertionError("unreachable")
@@ -241,7 +241,7 @@ def refusal(endpoint: str, repo: str, status: int) -> NetworkError | ModelMissin
     if status in (401, 403):
         return AccessDenied(
             f"The hub does not give {repo} to everyone: it needs a token or its licence "
-            f"accepted, or there is no such repository.",
+            "accepted, or there is no such repository.",
             f"accept the licence at {page}, then: hf auth login (or set HF_TOKEN)",
         )
     if status == 404:

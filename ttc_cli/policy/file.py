@@ -220,7 +220,7 @@ def adopt_policy(path: Path, policy: Policy) -> None:
         raise UsageError(
             f"You have another policy called {policy.name}: {own}.",
             f"mv {shlex.quote(str(own))} {shlex.quote(f'{policy.name}.json.old')} moves it "
-            f"aside, or change the name in the file",
+            "aside, or change the name in the file",
         )
     policy.save(own)
 

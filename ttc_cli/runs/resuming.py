@@ -153,7 +153,7 @@ def check_files(run: Run, now: Mapping[str, str]) -> None:
     if changed:
         raise UsageError(
             f"The file of the model {changed[0]} changed since the run {run.id}: it would not "
-            f"grow the same candidates now.",
+            "grow the same candidates now.",
             f"start again: {word_command(run)}",
         )
 

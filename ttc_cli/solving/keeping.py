@@ -161,7 +161,7 @@ def _tell_once(store: RunStore, out: Output) -> None:
     store.write_note(_TOLD, __version__)
     out.say(
         f"runs are kept in {store.path}, see them with ttc runs list; ttc runs off stops that, "
-        f"--no-save leaves one out"
+        "--no-save leaves one out"
     )
 
 

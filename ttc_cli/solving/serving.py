@@ -205,7 +205,7 @@ def _check(request: Request, engine: Engine, url: str) -> None:
     if not info.chat_template:
         raise TemplateError(
             f"The server {url} does not tell the chat template of {info.model}, which ttc needs "
-            f"to write prompts.",
+            "to write prompts.",
             TEMPLATE_HINT,
         )
     if request.budget.max_flops is not None and not info.parameters:
@@ -214,7 +214,7 @@ def _check(request: Request, engine: Engine, url: str) -> None:
             "Give it with --parameters 7e9, or cap tokens with --max-tokens.",
         )
     if request.problem.schema is not None and not (info.grammars and info.steps):
-        lacks = "gives no log-probabilities" if info.grammars else "follows no JSON Schema"
+        lacks = "gives no log-probabilities" if info.grammars else "cannot follow a JSON Schema"
         raise UsageError(
             f"The server {url} {lacks}, which --schema needs.",
             "Use vLLM, SGLang or llama-server, a model on this machine, or --answer-type json, "

@@ -65,7 +65,7 @@ def refuse_foreign(verifiers: Sequence[str], where: str) -> None:
         if command or choose_verifier_models([verifier], Settings())[1]:
             raise UsageError(
                 f"{where.capitalize()} uses only what the model itself can be asked; {verifier} "
-                f"needs "
+                "needs "
                 f"{'a command' if command else 'another model'}.",
                 "ttc verifiers test measures such a verifier; ttc solve --batch runs it.",
             )
