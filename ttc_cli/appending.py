@@ -1,4 +1,4 @@
-"""Files of lines that one process at a time appends to, and that a later one goes on with."""
+"""Files of lines: one process at a time appends to them, and a later one goes on with them."""
 
 from __future__ import annotations
 

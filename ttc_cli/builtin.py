@@ -1,4 +1,4 @@
-"""ttc's own strategies and verifiers by name, and where each is: the one list of them.
+"""The one list of ttc's own strategies and verifiers, by name, and where each is found.
 
 Reading it imports none of them, so that completion and checks of settings stay fast.
 """

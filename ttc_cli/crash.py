@@ -1,4 +1,4 @@
-"""What a crash of the native library leaves behind: words at once, and a note for later.
+"""What a crash of the native library leaves behind: a message at once, and a note for later.
 
 Such a crash ends the process by a signal, and no Python runs after it. So two things are made
 ready before a model is loaded. ``faulthandler`` writes where Python's threads stood into a note in

@@ -1,4 +1,4 @@
-"""What model text must pass before it reaches a terminal.
+"""Cleans model text before it reaches a terminal.
 
 Removed: escape sequences (CSI, OSC, DCS, SOS, PM, APC; ECMA-48 in its 7-bit and 8-bit forms),
 control characters other than newline and tab, bidirectional controls, zero-width and other

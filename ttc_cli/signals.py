@@ -1,4 +1,4 @@
-"""What signals mean to ttc: SIGTERM and SIGHUP unwind, the first Ctrl-C asks, the second leaves.
+"""How ttc handles signals: SIGTERM and SIGHUP unwind, the first Ctrl-C asks, the second exits.
 
 Handlers run in the main thread between two bytecodes. Native code never runs there for long
 (the engine decodes in a thread of its own), so a signal is answered at once. While tasks run a

@@ -1,4 +1,4 @@
-"""Rows of files that people bring: JSONL, a JSON array, CSV. A broken row spoils no other."""
+"""Rows of users' files: JSONL, a JSON array, CSV. A broken row does not spoil the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders a model's chat template, a program from a stranger, within bounds.
+"""Renders a model's chat template, an untrusted program, within bounds.
 
 Jinja's immutable sandbox keeps the program from Python's objects. It does not keep it from
 running for ever or filling the memory, so here every loop step, macro call and output character

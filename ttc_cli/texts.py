@@ -1,4 +1,4 @@
-"""Text that people bring: bytes in the encoding that they are marked with, and where lines end."""
+"""Text from users' files: decoded by its byte order mark, with its line ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TOML files that people write: read within bounds, and changed in one place.
+"""TOML files that users write: read within bounds, changed in one place.
 
 tomli-w writes tables and cannot keep comments. So a change is made in the lines themselves, and
 what came of it is read back: only where that is not the wanted content (a value over several

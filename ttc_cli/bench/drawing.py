@@ -1,4 +1,4 @@
-"""Draws pools on a live engine: several questions in flight, each kept as soon as it has ended."""
+"""Draws pools on a live engine: several questions in flight, each saved as soon as it ends."""
 
 from __future__ import annotations
 

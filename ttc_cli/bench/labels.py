@@ -1,4 +1,4 @@
-"""The right answer of a labelled question, as its row states it. What is not certain is refused."""
+"""Reads the right answer of a labelled question from its row; refuses what is ambiguous."""
 
 from __future__ import annotations
 

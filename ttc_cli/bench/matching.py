@@ -1,4 +1,4 @@
-"""Compute to match: how few FLOPs reach what the best fixed strategy reaches with many.
+"""Compute to match: the fewest FLOPs that reach the accuracy of the best fixed strategy.
 
 The baseline is the best of majority, weighted and best-of-n at N samples. A *curve* is ``auto``
 under one price knob, a ``Point`` a setting of it. The match is the least FLOPs, everything counted,

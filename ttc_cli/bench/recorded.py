@@ -1,4 +1,4 @@
-"""Serves samples that were drawn before, through the ordinary protocol of engines.
+"""Serves samples drawn earlier, through the ordinary engine protocol.
 
 A policy that runs here is the one that runs live: it grows, limits, cancels and scores as ever,
 and is charged the tokens that the recorded samples really had. Live branches advance in lockstep,

@@ -1,4 +1,4 @@
-"""What a bench tells: accuracy with its interval, and the tables of ``docs/results.md``."""
+"""What a bench reports: accuracy with its interval, and the tables of ``docs/results.md``."""
 
 from __future__ import annotations
 

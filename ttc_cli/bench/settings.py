@@ -1,4 +1,4 @@
-"""Settings of ``auto``, tried on a pool: which of them pays best, for what a candidate is worth.
+"""Tries settings of ``auto`` on a pool, and finds the one that pays best at each price.
 
 Each setting is run once over all questions and kept by question, so that parts of the questions
 can pick for themselves without running anything again.

@@ -1,4 +1,4 @@
-"""What a difference on a sample of questions says about others: intervals and paired tests.
+"""How far a difference on a sample of questions generalises: intervals and paired tests.
 
 Questions are the independent draws; several runs of one question are averaged before they get
 here. Resampling is over questions, both sides together.

@@ -1,4 +1,4 @@
-"""What another tool answered to the questions of a bench, read and graded as our own are."""
+"""Reads another tool's answers to the questions of a bench, and grades them like our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts verifiers to the test: right and wrong solutions through the ordinary protocol.
+"""Tests verifiers on right and wrong solutions, through the ordinary protocol.
 
 *Planted* solutions are written into branches and scored, whole and at the step where the wrong
 one slips; that tests what a verifier reads. *Sampled* ones are drawn from the model and graded by

@@ -1,4 +1,4 @@
-"""The compilers of this machine that work, those first that make the faster library."""
+"""The working compilers of this machine, those that make the faster library first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine is, as far as compiling for it goes."""
+"""Facts about this machine that matter for compiling."""
 
 from __future__ import annotations
 

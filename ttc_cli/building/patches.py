@@ -1,4 +1,4 @@
-"""What is mended in llama.cpp before it is compiled; ``fixes.h`` says why."""
+"""Fixes made to llama.cpp before it is compiled; ``fixes.h`` says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs that an installation runs, and the log of all that they say."""
+"""Runs the programs of an installation, and logs everything they print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the shell is offered for the next word: names of models, strategies, presets and the like.
+"""What the shell offers for the next word: names of models, strategies, presets and so on.
 
 Each is called while the user waits for the Tab key, and imports little. What goes wrong here, as a
 damaged settings file, ends without a word in ``main``: errors have no place in a prompt. Names that

@@ -1,4 +1,4 @@
-"""What is written only where nothing is yet, and deleted only when the user agrees."""
+"""Writes a file only where there is none yet; deletes only what the user agrees to."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _FREE = (*MACHINE, "yes", "min_score", "resume", "go_on")
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A run that is taken up, and what stands of it."""
+    """A run being resumed, and what is known about it."""
 
     run: Run
     known: tuple[Known, ...]

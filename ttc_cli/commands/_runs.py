@@ -1,4 +1,4 @@
-"""The runs that are kept: their log opened, and one run as words, as JSON and as a page."""
+"""Kept runs: opens their log, and shows one run as text, as JSON and as a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ttc bench``: strategies on labelled questions, everything counted.
+"""``ttc bench``: compares strategies on labelled questions, and counts what each costs.
 
 stdout carries the report (Markdown, or JSON), stderr everything else.
 """

@@ -1,4 +1,4 @@
-"""``ttc build``: what ``install.sh`` does to llama.cpp, for whoever installed ttc as a package."""
+"""``ttc build``: what ``install.sh`` does to llama.cpp, for a ttc installed as a package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ttc replay``: a run that was kept, in the terminal again, and its answer on stdout."""
+"""``ttc replay``: plays back a kept run in the terminal, its answer on stdout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sessions of several engines have in common: a table of branches, and growths as they end."""
+"""What sessions of several engines share: a table of branches, and growths as they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines of other packages: what an entry point of ``ttc.engines`` names, and how it is opened."""
+"""Engines of other packages: what an entry point of ``ttc.engines`` names, and how to open it."""
 
 from __future__ import annotations
 

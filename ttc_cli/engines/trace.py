@@ -1,4 +1,4 @@
-"""What the draws of a candidate tell, whichever engine made them: confidence, and circles."""
+"""What a candidate's draws show, on any engine: its confidence, and whether it repeats itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes away what nobody needs: models, unfinished downloads, superseded files."""
+"""Deletes what nobody needs: models, unfinished downloads, superseded files."""
 
 from __future__ import annotations
 

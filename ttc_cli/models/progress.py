@@ -1,4 +1,4 @@
-"""How a download tells what it does, and how a person sees it on stderr."""
+"""How a download reports its progress, and how stderr shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ttc keeps of each model on this machine: a folder, a record, a lock, and known hashes.
+"""What ttc keeps about each model on this machine: a folder, a record, a lock, and known hashes.
 
 Each model has one folder below ``paths.models_dir()``: the file (or a pointer to one that lies
 elsewhere: in the user's hub cache, or a path of the user's) and ``model.json``, the *record*: its

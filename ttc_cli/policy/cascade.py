@@ -1,4 +1,4 @@
-"""A cascade: a small model first, a larger one only where the small one does not suffice.
+"""A cascade: a small model first, a larger one only where the small one is not sure enough.
 
 The small one's own estimate decides: calibrated, the probability that its answer is right; without
 a calibration the pass rate, that is how many agree, which says less. Each model is asked as

@@ -1,4 +1,4 @@
-"""What to believe of a vote: how hard the question is, and how likely its leader is right.
+"""What a vote says: how hard the question is, and how likely its leader is to be right.
 
 Snell et al. 2024 (arXiv 2408.03314) sort questions into five bins by the model's pass rate, from
 2,048 samples that they do not count. Here the samples are the candidates themselves, and counted.

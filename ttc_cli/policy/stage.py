@@ -1,4 +1,4 @@
-"""What a run is given beside its question: a model that is ready, and how to search with it."""
+"""What a run gets besides its question: a loaded model, and how to search with it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Runs as they are kept: each event of a run, in full and in order; found again, and taken up."""
+"""Kept runs: every event of a run, in full and in order; found again, and resumed."""

@@ -1,4 +1,4 @@
-"""Events as they are kept: nothing is lost, so that a run can be shown again by any view.
+"""Events as they are stored: complete, so that any view can show a run again.
 
 This is the store's own form and may change with ``VERSION``; the one published for users, which
 joins and leaves out, is ``views.jsonl``. Fields at their default are left out, so a default in

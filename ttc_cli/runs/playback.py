@@ -1,4 +1,4 @@
-"""A kept run played again: its text token by token as it grew, at any speed, or step by step."""
+"""Plays back a kept run: its text token by token as it grew, at any speed or step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking a run up where it stopped: what of it can be kept, and whether its models are the same.
+"""Resuming a run where it stopped: what of it can be re-used, and whether its models changed.
 
 The candidates that ended are in the log, and a run with the same seed and flags asks for the same
 ones in the same order. So the question is put again, and known candidates are neither grown nor

@@ -1,4 +1,4 @@
-"""What a run would have cost had it grown every sample of its budget: how savings are counted.
+"""How savings are counted: what a run would have cost with every sample of its budget.
 
 All samples, each as long as this run's own candidates were on average, at the FLOPs a token that
 its generator took, and the prompt read once. Only candidates that ended by themselves or at their

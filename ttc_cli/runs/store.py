@@ -1,4 +1,4 @@
-"""The runs that are kept: begun, appended to as they happen, found again, removed.
+"""The store of kept runs: begun, appended to as they happen, found again, removed.
 
 A run is a row that says what was asked for, and its events in their order. What a list shows is
 kept in the row itself and brought up to date with every append, so that a run which was killed

@@ -1,4 +1,4 @@
-"""Candidates that the user's own check decides on: grow until one passes, and no further.
+"""Search decided by the user's own check: grows candidates until one passes, and no further.
 
 A check that passes ends the matter, whatever others answer: neither a vote nor a judge knows better
 than the user's tests. So each candidate is checked as soon as it ends, and the first that passes

@@ -1,4 +1,4 @@
-"""From candidates to an outcome: by vote, or by the verifier's word alone."""
+"""From candidates to an outcome: by vote, or by verifier score alone."""
 
 from __future__ import annotations
 

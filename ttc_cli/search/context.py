@@ -1,4 +1,4 @@
-"""What every strategy is given, and what it gives back."""
+"""What every strategy receives, and what it returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the searches over steps share: their loop, their knobs, and who goes on behind a step."""
+"""Shared by step-wise searches: their loop, their knobs, and which paths go on from a step."""
 
 from __future__ import annotations
 

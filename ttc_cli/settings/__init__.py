@@ -1,1 +1,1 @@
-"""Settings: where they come from, whose hand may set what, and how their files are changed."""
+"""Settings: where they come from, who may set what, and how their files are changed."""

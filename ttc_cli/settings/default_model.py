@@ -1,4 +1,4 @@
-"""Which model is used when nobody names one: as the settings say, else what fits this machine."""
+"""The model to use when none is named: the one in the settings, or one that fits this machine."""
 
 from __future__ import annotations
 

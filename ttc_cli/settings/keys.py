@@ -1,4 +1,4 @@
-"""The keys of settings and presets, and what their values must keep to, from whatever hand.
+"""The keys of settings and presets, and the limits of their values, wherever they come from.
 
 Keys are the long flags of ``ttc solve`` with underscores.
 """

@@ -1,4 +1,4 @@
-"""Which files are the user's own, and what only the user's own hand may set.
+"""Which files are the user's own, and what only the user may set.
 
 The user's own hand is a flag, a variable, their ``config.toml`` with its presets, and the templates
 in their folder. A ``ttc.toml`` and any other template came with a folder, and folders come from

@@ -1,4 +1,4 @@
-"""Async work for callers that are not: run in a thread of its own, waited for, never left behind.
+"""Runs async work for synchronous callers, in a thread of its own that never outlives the call.
 
 The thread has an event loop of its own, so this works also where a loop runs already, as in a
 notebook. Where the wait ends early (Ctrl-C, a generator that is closed), the work is cancelled and

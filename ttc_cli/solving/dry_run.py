@@ -1,4 +1,4 @@
-"""``--dry-run``: what a run would do and take, and the most it can come to; nothing is computed.
+"""``--dry-run``: what a run would do and need, and the most it can cost; computes nothing.
 
 Candidates are counted as the run itself counts them; tokens are those sampled, by candidates and
 by critics; FLOPs are of all that is read and sampled: the prompt once, every candidate at its full

@@ -1,4 +1,4 @@
-"""``import ttc_cli as ttc``: loading models from Python, by the words that the command uses."""
+"""``import ttc_cli as ttc``: loads models from Python, with the names that the command uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ttc solve`` keeps its run: begun in the log, written as it goes on, and never in its way."""
+"""Keeps the run of ``ttc solve`` in the log while it goes on, without getting in its way."""
 
 from __future__ import annotations
 

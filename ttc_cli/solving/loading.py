@@ -1,4 +1,4 @@
-"""Loading models: planned together, tested first, and closed again where one of them fails."""
+"""Loads models: plans them together, tests the build first, closes all if one fails."""
 
 from __future__ import annotations
 

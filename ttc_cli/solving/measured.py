@@ -1,4 +1,4 @@
-"""What was measured of a request's model: its policy, and verifiers that it does not suit."""
+"""What was measured about a request's model: its policy, and verifiers that fail with it."""
 
 from __future__ import annotations
 

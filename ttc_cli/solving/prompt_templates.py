@@ -1,4 +1,4 @@
-"""``--template``: how a question is worded, with settings of its own before it.
+"""``--template``: a file that words the question, and may begin with settings of its own.
 
 A template is a text with ``{{ question }}``, ``{{ input }}`` and, in a batch, the columns of a row.
 TOML between two lines of ``+++`` at its head sets what a configuration file may set, and ``system``

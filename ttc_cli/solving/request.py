@@ -1,4 +1,4 @@
-"""What is asked: a question, the models that answer it, and how. Nothing here is loaded."""
+"""A request: a question, the models that answer it, and how. Nothing here is loaded."""
 
 from __future__ import annotations
 

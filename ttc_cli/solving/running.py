@@ -1,4 +1,4 @@
-"""Runs requests for somebody at a terminal: progress, views, JSON lines, signals."""
+"""Runs requests for a user at a terminal: progress, views, JSON lines, signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model on a server in place of one on this machine: what it needs, and what is refused."""
+"""A model on a server instead of this machine: what it needs, and what ttc refuses."""
 
 from __future__ import annotations
 

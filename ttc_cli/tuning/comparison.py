@@ -1,4 +1,4 @@
-"""Tries one model file against another: writes it anew, times it, compares what the two say.
+"""Compares two files of a model: re-quantises one, times both, compares what they say.
 
 Everything native happens in child processes (``python -P -m ttc_cli.tuning.comparison``),
 one file loaded at a time; ``tuning.tune`` decides what to do with the figures.

@@ -1,4 +1,4 @@
-"""Writes a model anew in a type that suits the processor, and keeps it only if that helps.
+"""Re-quantises a model to a type that suits the processor, and keeps it only if that helps.
 
 llama.cpp's fast paths take some tensor types and not others. A file that is re-quantised
 *upwards* (Q5_0, Q4_K, Q6_K → Q8_0) says the same and can run twice as fast, or no faster: which

@@ -1,4 +1,4 @@
-"""Whether a re-quantised file is used: how rates are weighed, and how far answers may change.
+"""Decides whether to use a re-quantised file: how rates are weighed, how far answers may change.
 
 Pure functions of what ``tuning.comparison`` measured.
 """

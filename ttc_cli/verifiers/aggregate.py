@@ -1,4 +1,4 @@
-"""What the steps of a path say together: their process scores, and how sure the model was."""
+"""Combines the steps of a path: their process scores, and how sure the model was."""
 
 from __future__ import annotations
 

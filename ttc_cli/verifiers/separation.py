@@ -37,7 +37,7 @@ def measure_auc(rated: Sequence[Rated]) -> float | None:
 def measure_auc_within(rated: Sequence[tuple[Hashable, float, bool]]) -> float | None:
     """The AUC over pairs of the same question: what a search that compares candidates needs.
 
-    ``rated`` is (question, score, right). Every pair of a right and a wrong one counts alike.
+    ``rated`` is (question, score, right). Every pair of a right and a wrong one counts the same.
     """
     return _join([_count_won(group) for group in group_by_question(rated).values()])
 

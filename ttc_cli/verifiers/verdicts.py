@@ -1,4 +1,4 @@
-"""What ``ttc verifiers test`` found, kept: a verifier that cannot tell right from wrong is refused.
+"""Keeps what ``ttc verifiers test`` found: verifiers that cannot tell right from wrong are refused.
 
 One small JSON file, by the model's hash and the verifier's name. ``solve`` reads it: a refused
 verifier scores with weight 0, which is shown and not counted, and says so.

@@ -1,4 +1,4 @@
-"""What a view knows of one candidate: where it stands, its steps, what verifiers said of them."""
+"""What a view knows about a candidate: its place, its steps, and their scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorded run as one HTML page that needs nothing else: no network, no script to be read.
+"""A recorded run as one self-contained HTML page, readable without network or scripts.
 
 Model text is hostile. All of it goes through one place, the template's ``{{ }}``: ``clean`` takes
 out control and bidirectional characters, Jinja escapes the rest. A content security policy then

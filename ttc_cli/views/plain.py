@@ -1,4 +1,4 @@
-"""Plain lines: one a milestone, for a pipe, a log, or a terminal too small for the tree.
+"""Plain lines, one per milestone: for a pipe, a log, or a terminal too small for the tree.
 
 Also the words at the end of every solve: the one-line summary, the policy's whole reasoning and
 the winner's path. All of it is safe to print on a terminal.

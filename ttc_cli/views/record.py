@@ -1,4 +1,4 @@
-"""A whole run looked back on: what each candidate wrote and when, the votes, the spending.
+"""A whole run in retrospect: what each candidate wrote and when, the votes, the spending.
 
 ``look_back`` folds timed events. It keeps whole texts and times, which the live view does not;
 all it knows of a candidate's state and scores comes from the same reducer, ``views.state``.

@@ -1,4 +1,4 @@
-"""The live tree on a terminal: folds events as they come, draws eight frames a second."""
+"""The live tree on a terminal: folds events as they come, and draws eight frames a second."""
 
 from __future__ import annotations
 

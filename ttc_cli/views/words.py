@@ -1,4 +1,4 @@
-"""How numbers, states and model text are put into words: shared by every view, pure, no rich."""
+"""How numbers, states and model text are worded: shared by all views, pure, without rich."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Growing under a JSON Schema: the grammar that it becomes, and draws that keep to it.
+"""Growing under a JSON Schema: the schema as a grammar, and draws that follow it.
 
 The schema is brought to few keywords (``answers.schema``), and the binding's converter writes the
 grammar. A row is not masked as a whole: the likeliest tokens are asked about first, more of them

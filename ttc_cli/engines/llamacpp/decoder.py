@@ -1,4 +1,4 @@
-"""The decode loop: everything outstanding, of every session, in one batch a step.
+"""The decode loop: all outstanding work of all sessions, in one batch per step.
 
 Synchronous and single-threaded; ``engine`` runs it on its own thread and keeps searches away
 while it steps. One step ends what may spend no more, seats what waits, assembles a batch (one

@@ -1,4 +1,4 @@
-"""What a model takes in memory, and how its search is made to fit before anything is loaded.
+"""How much memory a model needs, and how its search is made to fit before anything is loaded.
 
 bytes = weights + KV cells × layers × kv heads × (key + value length) × bytes an element
       + compute buffers (activations of one physical batch, and the rows of logits).

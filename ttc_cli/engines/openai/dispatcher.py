@@ -1,4 +1,4 @@
-"""What goes out to a server: requests in flight up to a limit, and what comes back, booked.
+"""Sends requests to a server, up to a limit at once, and books what comes back.
 
 Everything happens on the event loop. A batch of jobs is one task that streams one request; it
 ends its jobs one by one, and a job that ends from outside (cancelled, limit lowered, a cap)

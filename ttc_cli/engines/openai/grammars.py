@@ -1,4 +1,4 @@
-"""How servers are told to hold a completion to a JSON Schema. Each has its own field for it.
+"""How servers are asked to hold a completion to a JSON Schema: each has its own field for it.
 
 A server ignores or refuses a field that it does not know, so ``probe`` tries them in turn on a text
 that would surely go on in another way.

@@ -1,4 +1,4 @@
-"""Candidates whose answer is held to a JSON Schema: they think freely, and then fill it in.
+"""Candidates whose answer must follow a JSON Schema: they think freely, then fill it in.
 
 ``StructuredSession`` stands between a search and its engine as ``ThinkingSession`` does, so that
 every strategy grows such candidates without knowing. A candidate writes what it likes until it

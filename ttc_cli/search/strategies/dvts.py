@@ -1,4 +1,4 @@
-"""Diverse verifier tree search: independent subtrees, in each of which the best continuation lives.
+"""Diverse verifier tree search: independent subtrees, each of which keeps its best continuation.
 
 Beeching, Tunstall and Rush 2024, "Scaling test-time compute with open models", and their
 huggingface/search-and-learn. Beam search lets one early favourite take all places; here N is

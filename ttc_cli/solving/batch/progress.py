@@ -1,4 +1,4 @@
-"""How far a batch is: a bar on a terminal, else a line now and then, and a summary at the end."""
+"""Progress of a batch: a bar on a terminal, else a line now and then; a summary at the end."""
 
 from __future__ import annotations
 

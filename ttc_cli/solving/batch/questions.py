@@ -1,4 +1,4 @@
-"""From rows to questions: which column is asked, in which words, with what of its own."""
+"""From rows to questions: which column is asked, how it is worded, and what a row sets itself."""
 
 from __future__ import annotations
 

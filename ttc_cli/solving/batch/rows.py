@@ -1,4 +1,4 @@
-"""The rows of a batch: JSONL, CSV with a header, or plain lines. A row that is broken is one row.
+"""The rows of a batch: JSONL, CSV with a header, or plain lines. A broken row fails alone.
 
 Rows are called by their ``id``, or by the number of the line that they begin at.
 """

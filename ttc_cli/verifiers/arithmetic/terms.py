@@ -1,4 +1,4 @@
-"""The exact value of a sum, and whether it can be meant in another way.
+"""The exact value of a sum, and whether it can be read in another way.
 
 Only numbers, the four operations, percents, small whole powers and brackets are evaluated.
 """

@@ -1,4 +1,4 @@
-"""Arithmetic: do the sums that a candidate writes out come to what it says they do?
+"""The arithmetic verifier: recomputes the sums that a candidate writes out.
 
 Small models slip in plain arithmetic (``105 - 40 - 20 = 55``), and a slip is seldom followed by a
 right answer. Cobbe et al. 2021 (arXiv 2110.14168) gave the model a calculator while it wrote; here

@@ -1,4 +1,4 @@
-"""What stands around one check: bubblewrap, macOS's sandbox, or what Linux lets a process give up.
+"""What confines a check: bubblewrap, macOS's sandbox, or rights that Linux lets a process drop.
 
 A cell is the words that come before the user's command, the folder it runs in, and the files that
 are held open for it. In bubblewrap that folder is in memory, of a fixed size, and gone with the

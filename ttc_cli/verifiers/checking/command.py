@@ -1,4 +1,4 @@
-"""The user's own check: the exit status of a command a candidate is the outcome reward.
+"""The user's own check: the exit status of its command is the outcome reward of a candidate.
 
 ``--check 'pytest -q {file}'`` writes each candidate's program (or, without one, its stated
 answer) to a file and runs the command on it; exit status 0 scores 1, all else 0. The

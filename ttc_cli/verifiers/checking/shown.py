@@ -1,4 +1,4 @@
-"""What of the file system a check in bubblewrap sees: all, but other programs' and secret files.
+"""What a check in bubblewrap sees of the file system: all but other programs' and secret files.
 
 ``/tmp`` is the check's own. What its command needs of the real one is shown there again, whole: the
 entry of ``/tmp`` that holds its program, its script, the virtual environment these belong to, that

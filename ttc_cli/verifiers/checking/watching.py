@@ -1,4 +1,4 @@
-"""What a check's processes use together, where a limit of the kernel's counts each by itself.
+"""Measures what all processes of a check use together; the kernel's limits count each alone.
 
 Limits on one process (``confine``) hold exactly but know neither shared memory nor the sum, and
 those on a user's processes do not hold for root. So what runs is looked at again and again, and
