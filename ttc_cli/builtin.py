@@ -34,7 +34,7 @@ VERIFIERS: Mapping[str, str] = {
 
 
 def split_names(text: str) -> list[str]:
-    """The verifiers in ``text``, which have commas between them; all behind ``check=`` is one."""
+    """The verifiers in ``text``, which have commas between them; all after ``check=`` is one."""
     words = []
     while text := text.lstrip(" \t\r\n,"):
         word, _, text = (text, "", "") if text.startswith("check=") else text.partition(",")

@@ -109,7 +109,7 @@ def _check(command: Sequence[str]) -> Sequence[str]:
 
 
 def _shield(environment: Mapping[str, str] | None) -> dict[str, str]:
-    """``environment`` without what would mean the working folder of whoever reads it."""
+    """``environment`` without entries that mean the reader's working folder."""
     shielded = dict(os.environ if environment is None else environment)
     if "PATH" in shielded:
         shielded["PATH"] = _keep_absolute(shielded["PATH"])

@@ -50,7 +50,7 @@ class WaveStarted:
 class CandidateStarted:
     """A candidate exists and waits or grows. ``parent`` is set for branches and revisions.
 
-    ``steps`` is how many of its parent's steps it goes on from; 0 where it starts anew.
+    ``steps`` is how many of its parent's steps it goes on from; 0 where it starts over.
     """
 
     id: int

@@ -135,7 +135,7 @@ def load_unhidden(plugin: Plugin, wanted: type[_T], own: Collection[str]) -> _T:
 def load_all(
     group: str, wanted: type[_T], own: Collection[str], warn: Callable[[str], None]
 ) -> list[tuple[Plugin, _T]]:
-    """All of ``group`` that can be used; ``warn`` is told why others cannot."""
+    """All of ``group`` that can be used; calls ``warn`` with the reason why others cannot."""
     found: list[tuple[Plugin, _T]] = []
     for plugin in list_plugins(group):
         try:

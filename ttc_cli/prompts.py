@@ -147,7 +147,7 @@ class Chat:
         self._follow_up = functools.lru_cache(maxsize=32)(self._write_follow_up)
 
     def render(self, messages: Sequence[Message]) -> Prompt:
-        """The prompt for ``messages``: contents as plain spans, all else as control spans.
+        """The prompt for ``messages``: contents as plain spans, the rest as control spans.
 
         Every content is in it. A template without a system role gets the system text at the head
         of the first user turn, one that goes through a list of parts gets contents as such.

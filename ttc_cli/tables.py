@@ -153,7 +153,7 @@ def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[FileRow]
     """The records of ``data`` under its header; those without any text are left out.
 
     The delimiter is the header's: a comma, semicolon, tab or bar. Columns without a name are left
-    out. Before the first name they are the numbers of rows, as programs write them; behind it they
+    out. Before the first name they are the numbers of rows, as programs write them; after it they
     must be empty, because a value there may be the rest of a cell with commas.
 
     Args:
@@ -200,7 +200,7 @@ def read_csv(data: bytes, name: str, wanted: Iterable[str]) -> Iterator[FileRow]
 
 
 def _refuse(number: int, last: int, error: Exception) -> UsageError:
-    """The error for a broken record; an open quote swallows the lines behind it, up to ``last``."""
+    """The error for a broken record; an open quote swallows the lines after it, up to ``last``."""
     if last <= number:
         return UsageError(f"Line {number} is not CSV: {error}.")
     told = f"Lines {number} to {last} are not CSV, or one cell that is not closed: {error}."

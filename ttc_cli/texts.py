@@ -21,7 +21,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "UTF-16BE"),
 )
 _HEAD = 4096
-"""Bytes from which the encoding is guessed where there is no mark."""
+"""Bytes that the encoding is guessed from if there is no byte order mark."""
 
 
 def read_utf8(source: Path | int, name: str, what: str = "The file") -> bytes:

@@ -2,7 +2,7 @@
 
 tomli-w writes tables and cannot keep comments. So a change is made in the lines themselves, and
 what came of it is read back: only where that is not the wanted content (a value over several
-lines, a table written inline) is the whole file written anew.
+lines, a table written inline) is the whole file rewritten.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _read_line(line: str) -> dict[str, Any]:
 
 
 def _edit_value(lines: list[str], place: tuple[str, ...], value: Any) -> list[str]:
-    """Among the keys before the first table: replace, take out, or add behind the last one."""
+    """Among the keys before the first table: replace, take out, or add after the last one."""
     import tomli_w
 
     (key,) = place

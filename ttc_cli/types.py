@@ -16,7 +16,7 @@ class AnswerType(StrEnum):
 
     ``AUTO`` is resolved from the question before the search starts. ``FREE`` has no comparable
     final answer: a finished candidate is its own answer and the verifier chooses. So it does for
-    ``CODE``, where only programs that are alike but for layout and comments are the same answer.
+    ``CODE``, where only programs that differ in layout and comments alone are the same answer.
     """
 
     AUTO = "auto"
@@ -205,7 +205,7 @@ class Step:
 class Candidate:
     """One sampled solution, or a part of one while a step-wise search grows it.
 
-    ``answer`` is None where it stated none: such a one never wins. ``text`` is the whole path;
+    ``answer`` is None where it stated none: that one never wins. ``text`` is the whole path;
     ``tokens`` are those drawn for this candidate itself: what it took over from ``parent`` is
     counted there. ``steps`` is the whole path too, and empty where it was grown in one go.
     The first ``thought`` characters of ``text`` are thinking: no answer is read from them.
@@ -344,7 +344,7 @@ class Result:
     ``verifier`` (free-form questions, best-of-n) or ``single`` (one candidate).
     ``heard`` candidates speak for or against the answer, and ``agreeing`` of them for it:
     unfinished ones speak against it; those dropped before they answered, and those that were
-    mended and speak anew, do not speak. ``model`` is what the engine calls the one whose result it
+    mended and speak again, do not speak. ``model`` is what the engine calls the one whose result it
     is, ``samples`` the most candidates that it might have grown (None: kept by an older ttc).
     """
 

@@ -286,5 +286,5 @@ def test_wrong_knobs_and_engines_are_usage_errors() -> None:
             search(strategy, count_up, samples=4, knobs=knobs)
     info = ScriptedEngine([]).info
     engine = RecordedEngine(Recording(info, Sampling(), 100, {}))
-    with pytest.raises(UsageError, match="go on behind a candidate"):
+    with pytest.raises(UsageError, match="go on from a finished candidate"):
         search("revise", engine=engine, problem=QUESTION, samples=4)

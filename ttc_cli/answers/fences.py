@@ -21,7 +21,7 @@ _TAB = 4
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """``language`` is the first word behind the fence, in lower case.
+    """``language`` is the first word after the fence, in lower case.
 
     ``closed``: it has a closing fence; one without ends where another opens, or with the text.
     ``start`` is where the line of its opening fence begins.

@@ -210,7 +210,7 @@ def _settle(digits: str) -> Fraction:
 
 
 def _read_rest(rest: str, reading: Reading, currency: bool) -> int | None:
-    """What the words behind a number multiply it by; None if they make something else of it."""
+    """What the words after a number multiply it by; None if they make something else of it."""
     factor = 1
     rest = re.sub(r"\^ ?\{ ?(-?\d+) ?\}", r"^\1", rest)
     unwrapped = unwrap_text(rest)
@@ -232,7 +232,7 @@ def _read_rest(rest: str, reading: Reading, currency: bool) -> int | None:
 
 
 def drop_unit(text: str) -> str:
-    r"""An expression without the ``\text{ cm}^2`` behind it."""
+    r"""An expression without the ``\text{ cm}^2`` after it."""
     match = _TRAILING_UNIT.search(text)
     return text[: match.start()] if match and _is_unit(match[0], Reading.LATEX) else text
 

@@ -96,7 +96,7 @@ _DECORATION = (
 """Ticks, stars, arrows, emoji, and what joins them."""
 _FRAMED = re.compile(r"\A(?:\|\s+([^|]*?)\s+\||'([^']*)'|([^'#]*[\d.)])(?:'|\s#+))\Z", re.DOTALL)
 _TAG = re.compile(r"(?<=\S)\s*(?:</?[A-Za-z]\w{0,36}/?>|<\|[^<>]{0,36}\|>)\Z")
-"""Mark-up, or a control token, behind a value."""
+"""Mark-up, or a control token, after a value."""
 _RULE = re.compile(r"(?<!\s)\s+(?:-{2,}|={2,})\Z")
 _PAIRS = tuple(zip((r"\)", r"\]", *")]}”»"), (r"\(", r"\[", *"([{“«"), strict=True))
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -152,7 +152,7 @@ def find_latest(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
 
 
 def _skip_lead(rest: str) -> str:
-    """What stands behind a phrase without fillers, bullets and emphasis, up to the next box."""
+    """What stands after a phrase without fillers, bullets and emphasis, up to the next box."""
     rest = _ANOTHER.split(rest, maxsplit=1)[0]
     skipped = lead[0] if (lead := _LEAD.match(rest)) else ""
     rest = rest[len(skipped) :]
@@ -218,7 +218,7 @@ def find_brace(text: str, start: int) -> int | None:
 
 
 def _announces(text: str, match: re.Match[str]) -> bool:
-    """Whether words that follow are an answer: behind "To find the answer:" they are not."""
+    """Whether words that follow are an answer: after "To find the answer:" they are not."""
     if match["strong"] or match["heading"] or match[0][-1] not in ":=：":
         return True
     return _BEFORE.search(text[max(0, match.start() - 80) : match.start()]) is not None

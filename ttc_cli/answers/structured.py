@@ -84,7 +84,7 @@ def key_json(text: str) -> str | None:
 def key_code(text: str) -> str | None:
     """One form for programs that differ in layout and comments alone; None for an empty one.
 
-    What parses as Python is known by its syntax tree; all else by its lines, without the blanks
+    What parses as Python is known by its syntax tree; the rest by its lines, without the blanks
     at their ends and the blank ones. Comments of other languages stay: knowing them takes a
     parser each.
     """

@@ -175,7 +175,7 @@ def _round(parts: Iterable[Any]) -> list[str]:
 
 
 def _choose_points(symbols: Iterable[Any]) -> list[dict[Any, Any]]:
-    """Fixed points, of which some are negative: expressions that differ there are different."""
+    """Fixed points, some of them negative: expressions that differ there are different."""
 
     def draw(symbol: Any, turn: int) -> Any:
         digest = hashlib.sha256(f"{symbol}{turn}".encode()).digest()

@@ -259,7 +259,7 @@ async def calibrate(
         progress: called with what is being done.
 
     Raises:
-        UsageError: too few questions, or questions that are all alike to this model.
+        UsageError: too few questions, or this model answered all right or all wrong.
     """
     if len(questions) < LEAST:
         raise UsageError(

@@ -74,10 +74,10 @@ class RecordedSample:
 
 @dataclass(frozen=True, slots=True)
 class RecordedMend:
-    """What was drawn on from the middle of a sample, behind a correction.
+    """What was drawn on from the middle of a sample, after a correction.
 
     ``written`` is the sample up to there and the correction, of which ``read`` tokens were read
-    anew; ``sample`` is what followed alone.
+    again; ``sample`` is what followed alone.
     """
 
     written: str
@@ -103,7 +103,7 @@ class RecordedQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Everything ``RecordedEngine`` serves: questions by ``prompt_key``, all drawn alike."""
+    """Everything ``RecordedEngine`` serves: questions by ``prompt_key``, all drawn the same way."""
 
     info: EngineInfo
     sampling: Sampling

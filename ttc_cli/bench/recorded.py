@@ -6,7 +6,7 @@ one token a decode step, over ``parallel`` slots, so that a cancellation costs w
 cost. Each request draws, without replacement, one of the question's recorded samples.
 
 Not covered: only whole candidates from the root were recorded, and how those with a wrong sum went
-on from there when it was corrected. So there are no steps and no other growing on, and sampling
+on from there when it was corrected. So there are no steps and no other way to go on, and sampling
 other than the recorded one is refused. No time passes: wall seconds in the ledger are those of the
 simulation and mean nothing.
 """
@@ -140,7 +140,7 @@ class _Run:
 
 @dataclass(slots=True)
 class _Place:
-    """Where a branch stands: at the prompt, behind ``run``, or before what ``mend`` holds.
+    """Where a branch stands: at the prompt, after ``run``, or before what ``mend`` holds.
 
     ``written`` is what is left of a candidate that was cut, before its correction is added.
     """

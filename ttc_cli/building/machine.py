@@ -53,7 +53,7 @@ def read_machine() -> Machine:
 
 
 def count_jobs(cores: int, memory: int) -> int:
-    """How many files to compile at once: each takes up to some 1.5 GB of ``memory`` (bytes)."""
+    """How many files to compile at once: each takes up to about 1.5 GB of ``memory`` (bytes)."""
     return max(1, min(cores, memory // (1500 * 2**20)))
 
 
@@ -66,7 +66,7 @@ def read_features(cpuinfo: str, architecture: str) -> tuple[str, ...]:
 
 
 def has_nvidia_gpu() -> bool:
-    """Whether there is one. nvcc is no sign of it: containers and build machines carry it too."""
+    """Whether there is one. nvcc does not prove it: containers and build machines carry it too."""
     return ask("nvidia-smi", "-L").startswith("GPU ") or _NVIDIA.exists()
 
 

@@ -257,7 +257,7 @@ def judge_fit(
     """Whether a model would run faster in another type; what was tried is not offered again.
 
     ``models`` come with the counts of their tensor types; ``system`` is as for
-    ``judge_instructions``. On a GPU the kernels take all types alike.
+    ``judge_instructions``. On a GPU the kernels handle all types the same.
     """
     tuned = [f"{record.name} as {record.tuned.kind}" for record, _ in models if record.tuned]
     instructions = set(re.findall(r"(\w+) = 1", system))

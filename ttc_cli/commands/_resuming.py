@@ -74,8 +74,8 @@ def take_up(ctx: typer.Context) -> Any:
     the ``Past``.
 
     Raises:
-        UsageError: there is no such run, it goes on still, there is nothing left to do, or a flag
-            is given that it brings itself.
+        UsageError: there is no such run, it still runs, there is nothing left to do, or a flag
+            is given that the run itself sets.
         RunDamaged, RunsUnavailable: the log cannot be read.
     """
     from ttc_cli.commands._runs import open_runs

@@ -92,7 +92,7 @@ def list_verifiers(model: flags.Model = None, as_json: flags.PrintJson = False) 
 
 
 def _word_argument(argument: str | None) -> str:
-    """What may stand behind a name; the ``=`` belongs into the brackets."""
+    """What may stand after a name; the ``=`` belongs in the brackets."""
     if not argument:
         return ""
     return f"[={argument.strip('[]')}]" if argument[0] == "[" else f"={argument}"

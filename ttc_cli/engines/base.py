@@ -82,7 +82,7 @@ class Growth:
     ``tokens`` counts every token drawn, the one that ends the turn included. ``confidence`` is
     over this request's tokens; None where the engine reads no logits. ``thought`` is how many
     characters at the head of ``text`` are thinking and not answer; engines leave it at 0, and
-    ``search.thinking`` tells. ``value`` is the JSON value that was asked for behind the rest of
+    ``search.thinking`` tells. ``value`` is the JSON value that was asked for after the rest of
     ``text``, once it is whole; engines leave it at None, and ``search.structured`` tells.
     """
 
@@ -166,7 +166,7 @@ class Session(Protocol):
         ``branch``, which must not be growing, stays as it is.
 
         Raises:
-            UsageError: nothing behind the prompt spells ``mark``, or the engine cannot cut.
+            UsageError: nothing after the prompt spells ``mark``, or the engine cannot cut.
         """
 
     def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:

@@ -14,7 +14,7 @@ from ttc_cli.plugins import ENGINES, Plugin, find_plugin, list_names, load
 class EngineWish:
     """What an engine of a plugin is to be opened for. None means: its own default.
 
-    ``where`` is all behind ``NAME:`` in ``--server NAME:WHERE``; ``model`` is as the user named it.
+    ``where`` is all after ``NAME:`` in ``--server NAME:WHERE``; ``model`` is as the user named it.
     ``template`` is a chat template's text and ``tokens`` the spellings of its ``bos_token`` and
     ``eos_token``, which the engine is to give back in its ``EngineInfo``. ``parameters`` reckons
     FLOPs, ``parallel`` branches grow at once, ``context`` is the longest path in tokens.

@@ -64,7 +64,7 @@ class EngineShare:
         self._whole.interrupt()
 
     def close(self) -> None:
-        """Nothing: the engine belongs to whoever shares it."""
+        """Do nothing: the engine belongs to its owner, who shares it."""
 
 
 @dataclass(slots=True, eq=False)

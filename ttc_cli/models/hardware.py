@@ -1,6 +1,6 @@
 """What this machine offers: memory, cores, instruction sets, accelerators, disk, idle time.
 
-Plain readings, taken anew at every call. Linux is read from ``/proc`` and ``/sys/fs/cgroup``,
+Plain readings, taken again at every call. Linux is read from ``/proc`` and ``/sys/fs/cgroup``,
 because a container's limits appear nowhere else; other systems through psutil and ``sysctl``.
 Sizes are bytes.
 

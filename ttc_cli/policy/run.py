@@ -1,4 +1,4 @@
-"""``solve``: the one way from a question to a result, for the command line and the bench alike."""
+"""``solve``: the one way from a question to a result, for the command line and the bench."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _refuse_unable(entry: StrategyEntry, problem: Problem, stage: Stage) -> None
             "Use --strategy best-of-n, or --answer-type to say what the answer is.",
         )
     if (entry.steps or entry.continues) and not able.steps:
-        what = "pause candidates at a step" if entry.steps else "go on behind a candidate"
+        what = "pause candidates at a step" if entry.steps else "go on from a finished candidate"
         raise UsageError(
             f"The engine {name} cannot {what}, as {entry.name} does.",
             "Use --strategy auto, majority, weighted or best-of-n.",

@@ -256,7 +256,7 @@ def shrink(connection: sqlite3.Connection, *, alone: bool) -> None:
     """Forget words that were deleted and give free pages back, in short steps.
 
     ``alone``: no run goes on. A file that an older ttc made cannot shrink in steps: then it is
-    written anew, so that it can, which holds it for as long as that takes; else it stays as large
+    rewritten, so that it can, which holds it for as long as that takes; else it stays as large
     as it is until a later removal.
     """
     if has_index(connection):

@@ -2,7 +2,7 @@
 
 The candidates that ended are in the log, and a run with the same seed and flags asks for the same
 ones in the same order. So the question is put again, and known candidates are neither grown nor
-scored anew. Each attempt is a run of its own; all of them together tell what is known.
+scored again. Each attempt is a run of its own; all of them together tell what is known.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def choose_known(
 ) -> tuple[Known, ...]:
     """What of ``known`` a strategy can be given: nothing where it grows ``steps``.
 
-    Where it ``continues`` behind other candidates, and the number of samples is not ``as_before``,
+    Where it ``continues`` after other candidates, and the number of samples is not ``as_before``,
     these lie elsewhere: only those that began at the prompt stand.
     """
     if steps:
@@ -146,7 +146,7 @@ def check_files(run: Run, now: Mapping[str, str]) -> None:
     """Make sure that the model files are those that ``run`` used; ``now`` is what they are.
 
     Raises:
-        UsageError: one changed; the hint is the command to start anew.
+        UsageError: one changed; the hint is the command to start over.
     """
     before = run.request["files"]
     changed = [name for name, found in now.items() if before.get(name, found) != found]
@@ -159,7 +159,7 @@ def check_files(run: Run, now: Mapping[str, str]) -> None:
 
 
 def word_command(run: Run) -> str:
-    """The command that asks for ``run`` anew."""
+    """The command that asks for ``run`` again."""
     question = _shorten(run.question)
     words = ["ttc", "solve", *run.request["words"]]
     return shlex.join([*words, *(["--"] if question.startswith("-") else []), question])

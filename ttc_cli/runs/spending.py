@@ -49,7 +49,7 @@ class DifficultyBin:
 def sum_up(runs: Sequence[Run]) -> dict[int, DifficultyBin]:
     """What ``auto`` spent, by predicted difficulty from 1 to 5; empty bins are left out.
 
-    Of runs that ended, and of those that were taken up by others only the last, with what all of
+    Of runs that ended, and of resumed ones only the last, with what all of
     them together spent. Runs of a fixed strategy save nothing and are left out.
     """
     known = {run.id: run for run in runs}

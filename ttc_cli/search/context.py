@@ -135,7 +135,7 @@ class StrategyEntry:
     ``__post_init__`` raises ``ValueError`` for values that make no sense. ``verifies``: it asks
     verifiers. ``votes``: it counts answers, so that it cannot serve a free-form question.
     ``steps``: it pauses candidates at step boundaries and grows on from there. ``continues``: it
-    goes on behind candidates that have ended.
+    goes on after candidates that have ended.
     """
 
     name: str

@@ -36,7 +36,7 @@ from ttc_cli.verifiers.aggregate import Aggregate, join_confidence, join_scores
 from ttc_cli.verifiers.base import Leaf
 
 LAST_SHARE = 0.25
-"""Of each hard cap: kept for bringing one solution to its end while there is no answer yet."""
+"""Share of each hard cap kept for finishing one solution while there is no answer yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -147,7 +147,7 @@ class Tree:
         """``count`` new partial solutions that go on from ``partial``, which stays as it is.
 
         Forks replace what a step-wise search prunes, so that they are not admitted as further
-        samples: the ledger's caps on tokens, FLOPs and seconds hold them. They go on behind the
+        samples: the ledger's caps on tokens, FLOPs and seconds hold them. They go on after the
         first ``at`` steps (None: all; less needs ``keep_boundaries``), in ``wave`` (None: its own).
         """
         steps = len(partial.steps) if at is None else at

@@ -124,7 +124,7 @@ def find_project_file() -> Path | None:
 
 
 _told: set[Path] = set()
-"""Files of which it has been said that they are not read."""
+"""Files already reported as not read."""
 
 
 def _search() -> tuple[Path | None, set[Path]]:

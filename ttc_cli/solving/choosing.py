@@ -168,7 +168,7 @@ def word(problem: Problem, own: Mapping[str, Any], *, served: bool) -> Problem:
 
 
 def ask_again(request: Request, problem: Problem, how: Mapping[str, Any]) -> Request:
-    """``request`` for another problem, and with other options that need nothing loaded anew.
+    """``request`` for another problem, and with other options that need nothing loaded again.
 
     ``how``: ``budget`` and its caps, ``samples``, ``seed``, ``temperature``, ``strategy`` and
     its ``options``.

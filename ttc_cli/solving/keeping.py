@@ -110,7 +110,7 @@ def keep_run(
     """Keep the run within, if that is ``wanted`` and can be done; else warn and go on.
 
     ``flags`` and ``words`` are from ``read_flags`` and ``word_flags``; ``parent`` is the id of the
-    run that this one takes up. ``out`` says once where runs are kept.
+    run that this one resumes. ``out`` says once where runs are kept.
     """
     kept = KeptRun()
     if wanted:

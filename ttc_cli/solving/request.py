@@ -81,7 +81,7 @@ class Request:
         larger: the further models of a cascade, asked in turn.
         check_seconds: the time limit of one ``--check``.
         sandbox: what confines a check (``verifiers.checking.sandbox``).
-        known: candidates of an earlier run that this one takes up, for each model in turn.
+        known: candidates of an earlier run that this one resumes, for each model in turn.
     """
 
     problem: Problem

@@ -205,7 +205,7 @@ def _read(path: str, told: str | None = None) -> dict[str, Any]:
 
 
 def _ask(model: native.NativeModel, question: str) -> list[int]:
-    """Tokens that put ``question`` as a user's turn; as plain text where there is no template."""
+    """Tokens that put ``question`` as a user's turn; as plain text if there is no template."""
     from ttc_cli.engines.base import EngineInfo, Span
     from ttc_cli.prompts import Chat, Message
 
@@ -251,7 +251,7 @@ def _write(
 def _decode(
     context: native.Context, tokens: list[int], places: list[int], rows: list[int], read: list[int]
 ) -> None:
-    """One batch of which the logits of the tokens ``read`` (their indices) will be read."""
+    """One batch; the logits of the tokens ``read`` (their indices) will be read."""
     if context.decode(tokens, places, rows, read):
         raise errors.EngineError("llama.cpp did not finish a decode")
 

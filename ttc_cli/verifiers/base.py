@@ -211,7 +211,7 @@ class VerifierContext:
 class VerifierEntry:
     """A verifier as ``ttc verifiers list`` shows it.
 
-    ``argument`` is what may stand behind ``=``, in brackets where it may be left out; ``check``
+    ``argument`` is what may stand after ``=``, in brackets where it may be left out; ``check``
     raises ``UsageError`` for one that is plainly wrong, before any model is loaded. ``reads``: the
     candidate's text, or how it was drawn (which a planted solution cannot show).
     """

@@ -3,11 +3,11 @@ r"""How generative verifiers are asked for a critique, and how its verdict is re
 * ``thinkprm`` (Khalifa et al. 2025, arXiv 2504.16828; mukhal/ThinkPRM, ``prm/thinkprm_api.py``
   and ``utils/helper.py``): the whole solution in one turn, its steps numbered. The model labels
   each step ``\boxed{correct}`` or ``\boxed{incorrect}``; the score is P(yes) / (P(yes) + P(no))
-  behind ``Is the solution correct? ``, which is appended where the critique ends.
+  after ``Is the solution correct? ``, which is appended where the critique ends.
 * ``critique``: the same for any instruct model, which must be told which form to write.
 * ``genprm`` (Zhao et al. 2025, arXiv 2504.00891; RyanLiu112/GenPRM,
   ``prm_evaluation/infer_module``): a conversation, a turn for each step. The model writes
-  ``<analyze>…</analyze>``; the score is P(Yes) / (P(Yes) + P(No)) behind ``**Judgement**:
+  ``<analyze>…</analyze>``; the score is P(Yes) / (P(Yes) + P(No)) after ``**Judgement**:
   $\boxed{``. This is GenPRM without its ``<verify>`` part, which lets Python be run that the
   model wrote: ttc never runs it.
 """
@@ -83,7 +83,7 @@ def guess_format(model: str) -> CritiqueFormat:
 def read_critic(argument: str | None) -> tuple[str, CritiqueFormat | None]:
     """``[MODEL][@FORMAT]``: the model (``""`` for the generator itself) and the format, if given.
 
-    A word behind ``@`` that is not a format belongs to the model: a revision.
+    A word after ``@`` that is not a format belongs to the model: a revision.
     """
     model, _, word = (argument or "").rpartition("@")
     return (model, FORMATS[word]) if word in FORMATS else (argument or "", None)

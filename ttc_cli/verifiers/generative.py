@@ -184,7 +184,7 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
         return (Span(f"\n{ASKED}"),) if read_labels(growth.text) else None
 
     def _halves(self, problem: Problem, path: Path = ("?",)) -> tuple[Prompt, Prompt]:
-        """The first turn, cut behind the question: read once, and read for each solution."""
+        """The first turn, cut after the question: read once, and read for each solution."""
         if self._format.turns:
             shared = f"Question: {problem.text.strip()}\n\n"
             turn = word_step(problem.text.strip(), path[0], 0)

@@ -1,10 +1,10 @@
 """Planted solutions: 24 short questions, each with a right and a subtly wrong solution in steps.
 
-Both solutions of a question begin alike and differ from the step ``wrong_from`` on, by one slip
+Both solutions of a question begin the same and differ from the step ``wrong_from`` on, by one slip
 (an operation, a unit, a count, a sum, a condition that is forgotten) that is then carried through
 to a wrong answer without a further one. So a verifier that merely likes well-written text, or knows
-an easy question from a hard one, scores both alike. ``planted.jsonl`` holds them; written for ttc,
-and a test computes every right answer anew and checks every equation.
+an easy question from a hard one, scores both the same. ``planted.jsonl`` holds them; they were
+written for ttc, and a test recomputes every right answer and checks every equation.
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ def fit_head(examples: Sequence[Example], *, penalties: Sequence[float] = PENALT
 
     States are standardised (over all examples; labels are not looked at). λ is the one of
     ``penalties`` with the least log-loss on held-out questions; the reported AUC is of an outer
-    cross-validation that chooses λ anew without the questions it tests, so that nothing it is
+    cross-validation that chooses λ again without the questions it tests, so that nothing it is
     measured on was seen.
 
     Raises:

@@ -37,7 +37,7 @@ class Spec:
 
 
 def entries(warn: Callable[[str], None] = lambda text: None) -> tuple[VerifierEntry, ...]:
-    """Every verifier; ``warn`` is told of those of other packages that cannot be loaded."""
+    """Every verifier; calls ``warn`` for those of other packages that cannot be loaded."""
     others = plugins.load_all(plugins.VERIFIERS, VerifierEntry, VERIFIERS, warn)
     return (*map(find, VERIFIERS), *(_guard(plugin, entry) for plugin, entry in others))
 
@@ -102,7 +102,7 @@ class _GuardedVerifier(WrappedVerifier):
 
 
 def parse(text: str) -> Spec:
-    """Read ``NAME[=ARGUMENT][:WEIGHT]``; all behind ``check=`` is the command.
+    """Read ``NAME[=ARGUMENT][:WEIGHT]``; all after ``check=`` is the command.
 
     Raises:
         UsageError: it has another form, the verifier is unknown, or its argument is missing,

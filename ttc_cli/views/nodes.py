@@ -120,7 +120,7 @@ def write(steps: Iterable[Step], thought: int = 0) -> tuple[Written, ...]:
 
 
 def hear(node: TreeNode, scores: Iterable[Score]) -> TreeNode:
-    """``node`` with further scores; a verifier that speaks again of the same is heard anew."""
+    """``node`` with further scores; a verifier that scores the same again replaces its score."""
     known = {(score.verifier, score.step): score for score in (*node.scores, *scores)}
     by_step = group_by_step(known.values())
     whole = by_step.pop(None, [])

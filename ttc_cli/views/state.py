@@ -321,7 +321,7 @@ def _extend(tail: Tail, gained: str) -> Tail:
 
 
 def _count_steps(text: str) -> int:
-    """How many begin behind a blank line; one at the end begins none yet."""
+    """How many begin after a blank line; one at the end begins none yet."""
     return len(words.BLANK_LINE.findall(text.rstrip()))
 
 

@@ -98,7 +98,7 @@ class KvCache:
         node.seat, node.held, node.shared = -1, 0, 0
 
     def trim(self, node: Node, length: int) -> None:
-        """Keep the first ``length`` tokens of ``node`` in the cache, and nothing behind them."""
+        """Keep the first ``length`` tokens of ``node`` in the cache, and nothing after them."""
         if node.seat >= 0:
             self.context.trim(node.seat, length)
             node.held = min(node.held, length)

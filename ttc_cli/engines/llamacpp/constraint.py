@@ -115,7 +115,7 @@ _UNSPELT = r'"\\\x00-\x1F'
 def draw_allowed(
     sampler: Sampler, grammar: Grammar, row: Row, likely: npt.NDArray[np.int64]
 ) -> int | None:
-    """Draw of ``row`` (n_vocab,) a token that ``grammar`` lets pass, and go on behind it.
+    """Draw of ``row`` (n_vocab,) a token that ``grammar`` lets pass, and go on after it.
 
     The draw is among the likeliest that may come next: of ``FIRST`` of the ``likely`` ones if one
     of those may, else of ever more of the vocabulary. None where no token at all may.

@@ -128,4 +128,4 @@ class StateReading:
 
 Owner = PromptReading | Scoring | Growing | StateReading
 Feed = tuple[Owner, Node, list[int], bool]
-"""Who decodes, on which node, which tokens, and whether the row behind them is wanted."""
+"""Who decodes, on which node, which tokens, and whether the row after them is wanted."""

@@ -77,7 +77,7 @@ def _leave_graphs_off() -> None:
 
     With them a batch of 64 branches ended after some steps in an illegal instruction (H100, this
     release of llama.cpp); without them nothing did. There is little to lose: branches end and fork
-    at every other step, and each time a graph is captured anew. The library asks only whether the
+    at every other step, and each time a graph is captured again. The library asks only whether the
     variable is there.
     """
     if os.environ.setdefault("GGML_CUDA_DISABLE_GRAPHS", "1") == "":
@@ -112,7 +112,7 @@ _SLAB = 256 << 20
 
 
 def quantise(source: Path, target: Path, kind: str, *, threads: int) -> None:
-    """Write ``source`` anew as ``target``, its matrices of type ``kind`` (``FILE_TYPES``).
+    """Write ``source`` as ``target``, its matrices of type ``kind`` (``FILE_TYPES``).
 
     Matrices that are quantised already are read back to floats and rounded again; those of that
     very type, and vectors, are copied. The header comes last: a file that was cut short has none.

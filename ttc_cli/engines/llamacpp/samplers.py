@@ -93,7 +93,7 @@ class Grammar:
         return allowed
 
     def accept(self, token: int) -> None:
-        """Go on behind ``token``, which ``allow`` must have let pass."""
+        """Go on after ``token``, which ``allow`` must have let pass."""
         lib.llama_sampler_accept(self._sampler, token)
 
     def close(self) -> None:

@@ -83,7 +83,7 @@ class LlamaCppSession(BranchedSession[Node]):
         self._runner.apply(lambda: self._decoder.lower_limit(jobs, max_tokens))
 
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
-        """Read one row of logits behind each suffix."""
+        """Read one row of logits after each suffix."""
         self._check_open()
         scorings = [
             Scoring(

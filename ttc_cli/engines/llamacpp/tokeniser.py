@@ -18,7 +18,7 @@ class Tokeniser:
     def tokenise(self, prompt: Prompt, after: int | None = None) -> list[int]:
         """Token ids of a prompt's spans, control tokens read in control spans alone.
 
-        Plain text behind text (``after`` is the token before the prompt) goes on with it, as if
+        Plain text after text (``after`` is the token before the prompt) goes on with it, as if
         both were read at once.
 
         Raises:
@@ -36,12 +36,12 @@ class Tokeniser:
         return tokens
 
     def cut(self, tokens: list[int], mark: str, start: int) -> list[int]:
-        """``tokens`` up to where ``mark`` last begins, behind the first ``start`` of them.
+        """``tokens`` up to where ``mark`` last begins, after the first ``start`` of them.
 
         What the token that holds the mark's first byte spells before it is read again as text.
 
         Raises:
-            UsageError: nothing behind ``start`` spells ``mark``.
+            UsageError: nothing after ``start`` spells ``mark``.
         """
         wanted, tail = mark.encode(), b""
         for place in range(len(tokens) - 1, start - 1, -1):

@@ -10,7 +10,7 @@ and share nothing. What that means:
 
 * Every request sends its whole text. Whether the server reads it again or finds it in its prefix
   cache is known only where it reports ``cached_tokens``; elsewhere all of it is charged as read.
-* A branch that goes on is tokenised anew, and not always as it was written.
+* A branch that goes on is tokenised again, and not always as it was written.
 * The batch is the server's. So is determinism: the engine sends seeds, ``probe`` looks whether
   they are kept, and nothing waits for other sessions. Growths are yielded as they end.
 * A branch is cut off by closing its request. What the server computed until it noticed is neither

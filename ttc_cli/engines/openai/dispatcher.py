@@ -258,7 +258,7 @@ class Dispatcher:
                 self._take_refusal(job, refusal)
 
     def _take_refusal(self, job: Job, refusal: Refused) -> None:
-        """A request beyond the context is made again for less; all else is an error."""
+        """Repeats a request beyond the context for less; anything else is an error."""
         error = explain(refusal.status, refusal.body, self.address)
         if not isinstance(error, PromptTooLong):
             raise error
@@ -313,7 +313,7 @@ class Dispatcher:
             raise Broken("the stream ended in mid-answer")
 
     def _take(self, job: Job, piece: Piece, *, waits: bool) -> None:
-        """Book one piece. ``waits``: the server's count, which comes behind its word, decides."""
+        """Book one piece. ``waits``: the server's count, which comes after its word, decides."""
         if job.over:  # computed for nobody, but paid
             self._charge(job.account, Count(0, min(piece.tokens, job.room)))
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 WORD = "lighthouse"
 TRIAL = json.dumps({"type": "string", "enum": [WORD]})
-"""A schema with one value, which no model would write behind a row of numbers."""
+"""A schema with one value, which no model would write after a row of numbers."""
 
 
 def _name(schema: str) -> dict[str, Any]:

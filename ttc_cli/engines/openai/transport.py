@@ -1,7 +1,7 @@
 """Requests to one server: repeated with growing pauses where that may help, else explained.
 
 Nothing is charged here, so that nothing is charged twice: however often it is repeated, a request
-is one request to the caller. The caller takes up a stream that breaks off (``Broken``), because it
+is one request to the caller. The caller resumes a stream that breaks off (``Broken``), because it
 knows what it has received.
 
 Everything is read within limits: of bytes (after unpacking), of lines and of time.

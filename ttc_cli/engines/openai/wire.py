@@ -94,7 +94,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One message of a stream, or a whole reply; behind one that is ``last`` comes no other."""
+    """One message of a stream, or a whole reply; after one that is ``last`` comes no other."""
 
     pieces: tuple[Piece, ...] = ()
     count: Count | None = None

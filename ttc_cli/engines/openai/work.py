@@ -187,7 +187,7 @@ class Job:
         if piece.finish is not None:
             self.word = piece.finish
             if self.verdict is None and piece.stopped_by in self.stops:
-                self.word = None  # a blank line before anything was said: it goes on behind it
+                self.word = None  # a blank line before anything was said: it goes on after it
                 self.resumes = True
         return gained
 
@@ -203,7 +203,7 @@ class Job:
         return Finish.CONTEXT if full else Finish.LENGTH
 
     def _find_step(self, gained: str) -> int | None:
-        """Where in ``gained`` a step ends: behind a blank line with something said before it."""
+        """Where in ``gained`` a step ends: after a blank line with something said before it."""
         before = self._recent[-1:]
         for found in re.finditer(r"\n\n+", before + gained):
             if self._spoken or (before + gained)[: found.start()].strip():

@@ -102,7 +102,7 @@ class Slots:
         self._wake()
 
     def keep(self, path: ScriptedPath, cells: int) -> int:
-        """Make room for ``cells`` behind ``path`` and bring it in; the tokens that were read."""
+        """Make room for ``cells`` after ``path`` and bring it in; the tokens that were read."""
         self.cache.room(self.cache.missing(path) + cells, [*self._busy(), path])
         return self.cache.hold(path)
 

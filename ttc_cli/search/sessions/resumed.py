@@ -5,7 +5,7 @@ seed and flags ask for the same candidates in the same order: those that ended b
 once, in the order in which they ended then; the engine grows the rest. What is given so is booked
 as re-used and costs nothing. ``KnownVerifier`` does the same for scores.
 
-Not covered: candidates that grow step by step; a search over steps starts anew.
+Not covered: candidates that grow step by step; a search over steps starts over.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class KnownSession(WrappedSession):
         )
 
     def _find(self, branch: Branch) -> Branch:
-        """The engine's branch; behind a known candidate, one that reads its text and books it."""
+        """The engine's branch; after a known candidate, one that reads its text and books it."""
         text = self._texts.pop(branch, "")
         if text:
             self._behind[branch] = self._inner.append(branch, (Span(text),))

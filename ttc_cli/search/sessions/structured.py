@@ -32,7 +32,7 @@ _OVER = (
     Finish.STEP,
     Finish.UNSURE,
 )
-"""Ends of free text behind which no value is asked for."""
+"""Ends of free text after which no value is asked for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,19 +81,19 @@ class StructuredSession(PhasedSession[_Request]):
         return self._fill(phased, f"\n\n{OPENING}\n" if phased.text.strip() else f"{OPENING}\n")
 
     def _fill_opened(self, phased: _Request) -> Grow | Growth:
-        """Go on behind a block that the model has opened itself."""
+        """Go on after a block that the model has opened itself."""
         before, opening, behind = phased.text.rpartition(OPENING)
         if not opening:  # it was a mark of the search's own
             return phased.end(Finish.MARK)
         if not behind:
             return self._fill(phased, "\n")
-        # The token that completed the mark went on behind it, where the grammar begins.
+        # The token that completed the mark went on after it, where the grammar begins.
         phased.text = before
         self._move(phased, self._inner.cut(phased.inner, OPENING))
         return self._fill(phased, f"{OPENING}\n")
 
     def _fill(self, phased: _Request, words: str) -> Grow | Growth:
-        """The growth of the value, behind ``words``."""
+        """The growth of the value, after ``words``."""
         phased.filling = True
         phased.text += words
         self._move(phased, self._inner.append(phased.inner, (Span(words),)))

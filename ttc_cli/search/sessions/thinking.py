@@ -270,7 +270,7 @@ class ThinkingSession(PhasedSession[_Request]):
         return self._thinking.opening, self._thinking.closing
 
     def _open_turn(self, text: Prompt) -> tuple[bool, Prompt]:
-        """Whether the model thinks behind ``text``, and what must be added for it to do so.
+        """Whether the model thinks after ``text``, and what must be added for it to do so.
 
         Templates open the block themselves (DeepSeek R1), leave that to the model (Qwen3), or
         open and close it where thinking is switched off.

@@ -1,4 +1,4 @@
-"""Backtracking: a candidate is cut before its weakest step and drawn anew from there.
+"""Backtracking: a candidate is cut before its weakest step and redrawn from there.
 
 Tyen et al. 2024, "LLMs cannot find reasoning errors, but can correct them given the error
 location" (arXiv 2311.08516, § 4): a reward model says where the mistake is, the steps before it are
@@ -28,7 +28,7 @@ class BacktrackKnobs:
         rounds: how often each candidate is cut: N / (rounds + 1) candidates are grown first, and
             each round adds as many.
         threshold: only a step with a process score below it is cut at; 1 always cuts.
-        temperature: of what is drawn anew (1 in the paper); 0 is the run's own.
+        temperature: of what is redrawn (1 in the paper); 0 is the run's own.
         depth: the most steps of a path; then it grows to its end.
         aggregate: how process scores along a path become one value.
     """
@@ -49,7 +49,7 @@ class BacktrackKnobs:
 
 
 async def backtrack(context: SearchContext, knobs: BacktrackKnobs) -> SearchOutcome:
-    """``samples`` (N) candidates, drawn afresh and anew together; their values weigh the vote.
+    """``samples`` (N) candidates, first draws and redraws together; their values weigh the vote.
 
     Each round cuts the best attempt so far of each candidate; one whose weakest step reaches the
     threshold is left alone. The samples that this saves are not drawn.
@@ -124,7 +124,7 @@ def _find_cut(
 BACKTRACK = StrategyEntry(
     "backtrack",
     backtrack,
-    "N candidates, half of them cut at their weakest step and drawn anew",
+    "N candidates, half of them cut at their weakest step and redrawn",
     knobs=BacktrackKnobs,
     verifies=True,
     steps=True,

@@ -1,13 +1,13 @@
 """Particle filtering over steps (Puri et al. 2025, arXiv 2502.01618).
 
-N particles write a step each; then the N places are drawn anew among them, each in proportion to
+N particles write a step each; then the N places are redrawn among them, each in proportion to
 its weight. A particle that is drawn several times goes on as often, one that is not drawn is
 pruned. Beam search always keeps the best by a process score that may be wrong; here a doubtful
 particle keeps a chance that fits its score.
 
 The weight of a particle is the softmax of the log-odds of its score r, that is r / (1 − r), as in
 the authors' its_hub, here with a temperature. Unlike there, a particle that has ended keeps its
-place as a candidate, and only those that go on are drawn anew.
+place as a candidate, and only those that go on are redrawn.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Resampling = Literal["systematic", "multinomial"]
 
 @dataclass(frozen=True, slots=True)
 class ParticleKnobs:
-    """How particles are weighed and drawn anew.
+    """How particles are weighed and redrawn.
 
     Attributes:
         resampling: ``systematic`` varies least; ``multinomial`` is the paper's.
@@ -96,7 +96,7 @@ def resample(
 ) -> list[int]:
     """How often each is drawn, ``count`` in all, in proportion to ``weights`` (which sum to 1).
 
-    ``systematic``: places at equal distances behind one draw, so that each is drawn its share of
+    ``systematic``: places at equal distances after one draw, so that each is drawn its share of
     ``count`` rounded down or up (Carpenter et al. 1999). ``multinomial``: one by one.
     """
     counts = [0] * len(weights)
@@ -123,7 +123,7 @@ def _log_odds(value: float) -> float:
 PARTICLE = StrategyEntry(
     "particle",
     particle,
-    "N particles, at each step drawn anew in proportion to their scores",
+    "N particles, redrawn at each step in proportion to their scores",
     knobs=ParticleKnobs,
     verifies=True,
     steps=True,

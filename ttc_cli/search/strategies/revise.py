@@ -191,7 +191,7 @@ def _ask_again(context: SearchContext, chain: Chain, window: int) -> Branch:
 
 
 def _read_again(context: SearchContext, seen: list[Candidate], requests: list[Prompt]) -> Branch:
-    """``seen`` and the requests behind them, read from the prompt on, thoughts left out."""
+    """``seen`` and the requests after them, read from the prompt on, thoughts left out."""
     text: list[Span] = []
     for attempt, request in zip(seen, requests, strict=True):
         text += [Span(attempt.text[attempt.thought :].strip()), *request]

@@ -12,7 +12,7 @@ from ttc_cli.verifiers.arithmetic.notation import match_words
 _WINDOW = 300
 """Characters that are looked at before and after a sum, at most."""
 _LINES = 6
-"""Lines behind a sum in which a word about it is looked for."""
+"""Lines after a sum in which a word about it is looked for."""
 
 _OTHER_ARITHMETIC = re.compile(
     rf"\b(?:{match_words('other_arithmetic')}|modul[aou]\w{{0,2}}|count\w{{0,3}} in [a-z]{{3,8}}s"

@@ -53,7 +53,7 @@ _CENTS = re.compile(r"[%¢]|\b(?:cents?|percent\w*|penn(?:y|ies))\b", re.I)
 _LINKING = re.compile(rf"\w{{2,}}(?:s|ed|ing|ly)|{match_words('linking')}", re.IGNORECASE)
 _APPLIED = re.compile(match_words("applied"), re.IGNORECASE)
 _PERIODS = {"degree": 360, "hour": 12, "day": 7, "month": 12}
-"""After how many of a unit counting may begin anew."""
+"""After how many of a unit counting may start over."""
 _SIGNS = ("+", "-")
 _BEFORE_MINUS = (",", ":", ";", OPENING)
 """Stops that a signed sum may follow: after others the sign may be a subtraction."""
@@ -198,7 +198,7 @@ def _judge(
             if slip is None:
                 return None
             continue
-        # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number behind it.
+        # "2 * 3 = 6 * 4 = 24" runs on: the sum before the sign comes to the number after it.
         owed = {-stated.value} if _is_owed(right) else set()
         usual = not (convention.continental or convention.repeating)
         for number in {stated.value, stated.first} | owed:
@@ -231,7 +231,7 @@ def _may_be_dates(tokens: Sequence[Token]) -> bool:
 
 
 def _may_be_converted(left: Sum, stated: Fraction, units: frozenset[str]) -> bool:
-    """Whether the unit behind the sign may be another one than before it: minutes and hours."""
+    """Whether the unit after the sign may be another one than before it: minutes and hours."""
     if left.units and units and left.units.isdisjoint(units):
         return True
     if not (left.units | units) - CURRENCIES or not stated or not left.value:
@@ -261,7 +261,7 @@ def _agree(left: Sum, stated: Fraction, right: Sum, *, loose: bool, hundredth: b
 
 
 def _count_digits(number: Fraction) -> int:
-    """Digits behind the point."""
+    """Digits after the point."""
     digits = 0
     while number.denominator != 1 and digits < MOST_DIGITS:
         number *= 10
@@ -297,7 +297,7 @@ def _find_left(tokens: Sequence[Token]) -> Sequence[Token] | None:
 
 
 def _may_begin(tokens: Sequence[Token], first: Token) -> bool:
-    """Whether a sum that begins with ``first`` may stand behind ``tokens``."""
+    """Whether a sum that begins with ``first`` may stand after ``tokens``."""
     last = tokens[-1]
     before = tokens[-2] if len(tokens) > 1 else None
     if last.kind == "word":
@@ -330,9 +330,9 @@ def _leaves_numbers(token: Token) -> bool:
 
 
 def _find_right(tokens: Sequence[Token]) -> tuple[Sequence[Token], Sequence[Token]] | None:
-    """The sum, or the number, that ``tokens`` begin with, and the words behind it.
+    """The sum, or the number, that ``tokens`` begin with, and the words after it.
 
-    They end with punctuation, or at the next sign of equality. None where the sum goes on behind
+    They end with punctuation, or at the next sign of equality. None where the sum goes on after
     them, or may ("= 3 apples + 4", "= 2 hours 30 minutes", "= 5!").
     """
     kinds = [token.kind in ("number", "money", "operator") for token in tokens]

@@ -51,7 +51,7 @@ class Sum:
     Attributes:
         value: what it comes to.
         first: its first operand, with its sign.
-        units: words behind its operands, in the singular, and currencies.
+        units: words after its operands, in the singular, and currencies.
         computed: whether it has an operator.
         whole: only whole numbers, added, subtracted and multiplied: there is nothing to round.
         relative: whether it adds or takes away a percent of what stands before it.
@@ -121,7 +121,7 @@ def _bound(value: Fraction, times: int = 1) -> Fraction:
 
 
 class _Parser:
-    """Recursive descent over one sum. Words right behind an operand are its unit."""
+    """Recursive descent over one sum. Words right after an operand are its unit."""
 
     def __init__(self, tokens: Sequence[Token], convention: Convention) -> None:
         self._tokens = (*tokens, _END)
@@ -175,7 +175,7 @@ class _Parser:
         while True:
             before = self._tokens[self._place - 1]
             sign = self._take("*/")
-            if sign is None:  # or a bracket right behind a number or a bracket: 2(3 + 4)
+            if sign is None:  # or a bracket right after a number or a bracket: 2(3 + 4)
                 factor = before.kind == "number" or before.text == ")"
                 if self._next.text != "(" or not self._next.tight or not factor:
                     return term

@@ -1,7 +1,7 @@
 """The user's own check: the exit status of its command is the outcome reward of a candidate.
 
 ``--check 'pytest -q {file}'`` writes each candidate's program (or, without one, its stated
-answer) to a file and runs the command on it; exit status 0 scores 1, all else 0. The
+answer) to a file and runs the command on it; exit status 0 scores 1, any other 0. The
 command is the user's, split once by ``shlex`` and never given to a shell; model text gets into
 the file alone, not into an argument or a name.
 

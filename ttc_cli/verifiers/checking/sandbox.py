@@ -265,7 +265,7 @@ def find_sandbox() -> str | None:
 
 
 def explain_sandbox() -> str:
-    """Why there is no better sandbox than ``find_sandbox`` says; empty where it is the best."""
+    """Why no sandbox better than ``find_sandbox``'s works here; empty if it is the best."""
     return _try_all()[1] if find_sandbox() in (None, LANDLOCK) else ""
 
 

@@ -50,7 +50,7 @@ _OWN = {
     "prlimit64": 0, "setpriority": 1, "ioprio_set": 1, "sched_setaffinity": 0,
     "sched_setscheduler": 0, "sched_setparam": 0, "sched_setattr": 0,
 }  # fmt: skip
-"""Calls on a process, and which argument names it: 0 is the caller, all else is refused."""
+"""Calls on a process, and which argument names it: 0 is the caller, the rest is refused."""
 _WHOSE = {"setpriority": 2, "ioprio_set": 3}
 """Of these the first argument says whose a number is; so it is a user's, and 0 is all of theirs."""
 _IGNORED = ("setsid", "setpgid")
@@ -145,5 +145,5 @@ def _argument(index: int) -> _Line:
 
 
 def _any_of(values: tuple[int, ...]) -> list[_Line]:
-    """Jumps over the one line behind these where the loaded word is one of ``values``."""
+    """Jumps over the one line after these where the loaded word is one of ``values``."""
     return [(_EQUAL, len(values) - place, 0, each) for place, each in enumerate(values)]

@@ -45,7 +45,7 @@ class Format(ABC):
 
     @abstractmethod
     def go_on(self, step: str) -> Prompt:
-        """What a further step adds behind the one before it."""
+        """What a further step adds after the one before it."""
 
 
 class RlhflowFormat(Format):
@@ -91,7 +91,7 @@ class RlhflowFormat(Format):
 class TextFormat(Format):
     """Plain text, where each step ends in a tag: the first of ``tags``, at which its label is read.
 
-    ``behind`` stands behind the question, ``before`` before the first step, ``between`` before each
+    ``behind`` stands after the question, ``before`` before the first step, ``between`` before each
     further one.
     """
 
@@ -120,7 +120,7 @@ class TextFormat(Format):
 MATH_SHEPHERD = TextFormat("math-shepherd", "▁+", "▁-", ("▁ки",), "min", before=" ", between="\n")
 """``question + " " + solution``, where each step ends in the tag `` ки``.
 
-Lines of the solution are separated by a newline behind the tag, as in the published data (for
+Lines of the solution are separated by a newline after the tag, as in the published data (for
 Mistral's first vocabulary the tag is 12902, the labels 648 and 387). Tag and labels are pieces of a
 SentencePiece vocabulary, whose blank is ``▁``.
 

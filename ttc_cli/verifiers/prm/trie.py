@@ -54,7 +54,7 @@ class Trie:
         self._clock = 0
 
     def find(self, steps: Iterable[str]) -> StepNode:
-        """The node behind ``steps``, made where it is new."""
+        """The node after ``steps``, made where it is new."""
         node = self._root
         for step in steps:
             if step not in node.children:

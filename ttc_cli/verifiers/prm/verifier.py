@@ -180,7 +180,7 @@ class PrmRequest:
 
     @property
     def text(self) -> str:
-        """As it is written behind ``prm=``."""
+        """As it is written after ``prm=``."""
         return "@".join(part for part in (self.model, self.format, self.aggregate) if part)
 
     def choose_format(self, known: str | None = None) -> str:
@@ -199,7 +199,7 @@ class PrmRequest:
 
 
 def read_request(argument: str | None) -> PrmRequest:
-    """Read ``MODEL[@FORMAT][@AGGREGATE]``; the words behind ``@`` may come in any order.
+    """Read ``MODEL[@FORMAT][@AGGREGATE]``; the words after ``@`` may come in any order.
 
     Words that are neither format nor aggregate belong to the model: ``user/repo:Q4_K_M@v2``.
 
