@@ -197,6 +197,14 @@ def test_a_cascade_is_asked_from_its_first_model_each_time(opened):
     assert all(each.closed for each in opened)
 
 
+def test_many_questions_climb_a_cascade_each(opened):
+    with ttc.load(cascade=["unsure", "script"]) as solver:
+        many = solver.solve_many(["What is 2+2?"] * 3, jobs=2, strategy="majority", samples=4)
+        found = dict(many)
+    assert [(str(found[n].answer), found[n].model) for n in range(3)] == [("4", "script")] * 3
+    assert all(each.closed for each in opened)
+
+
 def test_a_cascade_whose_larger_model_fails_to_load_still_answers_the_next_question(opened):
     with ttc.load(cascade=["unsure", "broken"]) as solver:
         for _ in range(2):

@@ -278,7 +278,8 @@ class Solver:
         if (jobs or 1) > count and len(self._loaded.engines) > 1:
             for reader in readers:
                 reader(Warned("a verifier's own model is asked for one question at once"))
-        share = EngineShare(self.engine, self.info.parallel // count)
+        # In a cascade the engine of one question is not that of the next.
+        share = None if self._takes_one else EngineShare(self.engine, self.info.parallel // count)
         checks = max(1, hardware.count_cores() // count)
         waiting = enumerate(requests)
         found: asyncio.Queue[tuple[int, Result | Exception] | None] = asyncio.Queue()
