@@ -673,7 +673,7 @@ def test_two_runs_do_not_write_into_one_file(tmp_path, questions, solve):
     child.kill()
     finish(child)
     assert code == 2
-    assert "Another run writes" in err
+    assert "Another run is writing" in err
 
 
 # -- pipes, progress ------------------------------------------------------------------------------
