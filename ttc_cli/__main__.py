@@ -25,7 +25,7 @@ def _forget_working_folder(*, as_module: bool) -> None:
 
 
 def run() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     _forget_working_folder(as_module=__name__ == "__main__" and not sys.flags.safe_path)
     import signal
 

@@ -11,7 +11,7 @@ from ttc_cli.paths import open_in_place
 
 
 class LineFile:
-    """A file that this process alone appends lines to, made where it is missing.
+    """A file that only this process appends lines to; created if it is missing.
 
     Attributes:
         lines: the whole lines that were there.
@@ -40,7 +40,7 @@ class LineFile:
         self.lines, self.torn = data[:whole], data[whole:]
 
     def cut(self) -> None:
-        """Take away what is torn: a line that is appended then begins on a line of its own."""
+        """Cut off a torn last line, so that the next line appended begins on a line of its own."""
         self._file.truncate(len(self.lines))
 
     def append(self, line: bytes) -> None:

@@ -31,7 +31,7 @@ printf %s "$2" >&2
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Have a crash inside the context noted and told.
+    """Note and report a crash inside the context.
 
     Does nothing where somebody else listens for crashes already (``python -X faulthandler``), or
     where no note can be written.
@@ -79,7 +79,7 @@ def _told(note: Path) -> Iterator[None]:
 
 
 def report(note: Path) -> str:
-    """How to tell those who can mend it."""
+    """How to report the crash to those who can fix it."""
     return f"to report it, open an issue with what 'ttc doctor' prints, the model's name and {note}"
 
 

@@ -41,7 +41,7 @@ class RunDamaged(TtcError):
 
 
 class RunsUnavailable(TtcError):
-    """The log of runs cannot be opened or written: locked, refused, or of a newer ttc."""
+    """The log of runs cannot be opened or written: locked, refused, or made by a newer ttc."""
 
 
 class UsageError(TtcError):
@@ -107,7 +107,7 @@ class AccessDenied(NetworkError):
 
 
 class ServerFailed(NetworkError, EngineError):
-    """The server that a remote engine grows on failed while it ran, retries included."""
+    """The server of a remote engine failed during a run, and so did the retries."""
 
 
 def find_near(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:

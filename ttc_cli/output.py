@@ -91,7 +91,7 @@ def align(rows: Iterable[Sequence[str]]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How one command speaks: ``quiet`` leaves nothing on stderr but errors."""
+    """How one command prints: with ``quiet``, nothing goes to stderr but errors."""
 
     quiet: bool = False
     color: str = "auto"
@@ -109,7 +109,7 @@ class Output:
         self.answer("\n".join(align(rows)))
 
     def status(self, text: str) -> None:
-        """What is being waited for, on a terminal; the next ``status`` or line replaces it."""
+        """On a terminal, what ttc is waiting for; the next ``status`` or line replaces it."""
         if not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             _say(f"\r\x1b[K{clean(text)}", end="")
 
@@ -119,7 +119,7 @@ class Output:
             _say(clean(text))
 
     def warn(self, text: str) -> None:
-        """A line that is said even when quiet: the answer may not be what was asked for."""
+        """A warning, printed even when quiet: the answer may not be what was asked for."""
         _say(f"{_label('warning', '33', self.color)} {clean(text)}")
 
 
@@ -131,7 +131,7 @@ class Ticker:
         self._said = time.monotonic()
 
     def tell(self, text: str, *, last: bool = False) -> None:
-        """Say how far the work has come; ``last`` once it is done."""
+        """Report how far the work has come; ``last`` once it is done."""
         if sys.stderr.isatty():
             self._out.status("" if last else text)
         elif last or time.monotonic() - self._said > SAY_SECONDS:

@@ -78,7 +78,7 @@ def name_installer() -> str:
 
 
 def find_hindrance() -> str | None:
-    """Why nothing can be kept in the cache folder, in the system's words; None where it can."""
+    """Why the cache folder cannot be written, in the system's words; None if it can."""
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,7 @@ def request_revision(type: AnswerType, *, rating: float | None, cut_off: bool) -
 
 
 def build_messages(problem: Problem) -> list[Message]:
-    """The conversation that asks ``problem``, whose answer type should be resolved.
+    """The conversation that puts ``problem``, its answer type resolved, to the model.
 
     The system turn carries the problem's own ``system`` text and then the instruction.
     """

@@ -70,7 +70,7 @@ class Algebra:
         return reply
 
     def kill(self) -> None:
-        """Kill the process from any thread; whoever waits for it gets ``WorkerLostError``."""
+        """Kill the process from any thread; callers waiting for it get ``WorkerLostError``."""
         process = self._process
         if process is not None:
             process.kill()

@@ -77,12 +77,12 @@ class Comparer:
         self.close()
 
     def start(self) -> None:
-        """Begin to load the algebra (a second of CPU time) and return at once."""
+        """Start loading the algebra (a second of CPU time) and return at once."""
         with self._lock:
             self._algebra.start()
 
     def interrupt(self) -> None:
-        """End the calls under way; what they had not decided counts as different, for them.
+        """Stop the calls under way; whatever they had not decided counts as different for them.
 
         Later calls decide afresh. Safe to call from a signal handler or another thread.
         """

@@ -23,7 +23,7 @@ _NUMBER_KEY = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?|-?\d+/\d+")
 
 
 class Reading(Enum):
-    """Which words may follow a number without changing it."""
+    """The words that may follow a number without changing it."""
 
     NUMBER = "any thing that is counted or measured"
     LATEX = "a unit; letters alone may be variables"
@@ -92,7 +92,7 @@ _METRIC = re.compile(r"[munpkMGTcdhµ](?:m|g|s|L|l|A|V|W|J|N|T|F|C|H|Hz|Pa|eV|Ω
 
 
 def is_number(key: str) -> bool:
-    """Whether this key is that of a plain number: two such are equal only if identical."""
+    """Whether this is the key of a plain number: such keys are equal only if identical."""
     return _NUMBER_KEY.fullmatch(key) is not None
 
 

@@ -68,7 +68,7 @@ def write_json(value: Any) -> str:
 
 
 def indent_json(text: str) -> str:
-    """The JSON text ``text`` as people read it."""
+    """The JSON text ``text``, indented for reading."""
     return json.dumps(parse_json(text), ensure_ascii=False, indent=2)
 
 

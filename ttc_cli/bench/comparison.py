@@ -187,7 +187,7 @@ class Bench:
         count: int,
         progress: Callable[[str, int, int], None] = lambda name, done, total: None,
     ) -> str:
-        """Solve the first ``count`` questions for real with each ``auto``; a table.
+        """Solve the first ``count`` questions for real with each ``auto``; returns a table.
 
         Other seeds than the pool's are drawn: what differs beyond chance is a fault of the
         simulation.

@@ -22,7 +22,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 
 
 def require_plotting() -> None:
-    """Make sure that curves can be drawn, before hours are spent on what they show.
+    """Make sure that curves can be drawn, before hours go into their data.
 
     Raises:
         UsageError: matplotlib is not installed.

@@ -48,7 +48,7 @@ def write_fixes(folder: Path, *, without_metal: bool) -> Path:
 
 
 def quicken_attention(source_tree: Path) -> bool:
-    """Put the calls into ggml's ``ops.cpp``, once. Returns whether they are there.
+    """Insert the calls into ggml's ``ops.cpp``, once. Returns whether they are there.
 
     A file that looks otherwise than the one this was written for stays as it is.
     """

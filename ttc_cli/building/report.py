@@ -38,7 +38,7 @@ def write_stamp(prefix: Path, noted: Mapping[str, str]) -> None:
 def print_plan(
     profiles: Sequence[Profile], machine: Machine, version: str, jobs: int, cache: Path
 ) -> None:
-    """Say what would be built, and why."""
+    """Print what would be built, and why."""
     print(f"python       {sys.executable}")
     print(f"engine       llama-cpp-python {version}")
     print(f"accelerator  {profiles[0].accelerator if profiles else 'none'}")
@@ -84,7 +84,7 @@ def _is_offered(package: str) -> bool:
 
 
 def summarise(noted: Mapping[str, str], ttc: str, *, models: bool) -> None:
-    """Say what is there now, and what to type next; ``ttc`` is how it is called here."""
+    """Print what is installed now, and what to type next; ``ttc`` is the command's name here."""
     print()
     print(f"Built    llama.cpp ({noted['built']})")
     print(f"Tested   {noted['checked']}")

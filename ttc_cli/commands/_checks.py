@@ -46,7 +46,7 @@ _INSTRUCTIONS = {
 
 
 class Grade(StrEnum):
-    """What a check came to. ``SKIPPED``: something else must be put right first."""
+    """The outcome of a check. ``SKIPPED``: something else must be fixed first."""
 
     OK = "ok"
     WARNING = "warning"
@@ -122,7 +122,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
 
 
 def judge_cpu(cpu: Cpu, cores: int) -> Check:
-    """What the processor is; it cannot be wrong."""
+    """Name the processor; this check never fails."""
     features = ", ".join(sorted(cpu.features)) or "no known instruction sets"
     allowed = words.plural(cores, "core")
     return Check("processor", Grade.OK, f"{cpu.model}, {allowed} allowed: {features}")

@@ -42,7 +42,7 @@ def _status(entry: Entry | None, record: Record | None) -> str:
 
 
 def describe_model(model: Model) -> dict[str, Any]:
-    """All that is known of a model; of a file that is here, also its header.
+    """What is known about a model, and the header of its file if it is here.
 
     Raises:
         ModelMissing: the file cannot be read.

@@ -117,7 +117,7 @@ def word_story(story: Story, *, whole: bool) -> str:
         f"model     {words.one_line(run.model)}",
     ]
     if run.parent is not None:
-        lines.append(f"took up   {run.parent}")
+        lines.append(f"resumed   {run.parent}")
     if run.answer is not None:
         lines.append(f"answer    {words.shorten(run.answer, 200)}")
     lines += [f"warning   {words.one_line(each)}" for each in story.warnings]

@@ -12,7 +12,7 @@ from ttc_cli.plugins import ENGINES, Plugin, find_plugin, list_names, load
 
 @dataclass(frozen=True, slots=True)
 class EngineWish:
-    """What an engine of a plugin is to be opened for. None means: its own default.
+    """What a plugin's engine is opened for. None means: its own default.
 
     ``where`` is all after ``NAME:`` in ``--server NAME:WHERE``; ``model`` is as the user named it.
     ``template`` is a chat template's text and ``tokens`` the spellings of its ``bos_token`` and

@@ -15,7 +15,7 @@ from ttc_cli.models.registry import load_registry
 
 
 def remove(name: str) -> None:
-    """Delete what ttc keeps of ``name``. Files that lie elsewhere stay.
+    """Delete what ttc keeps for ``name``. Files outside its folders stay.
 
     Raises:
         ModelMissing: ttc keeps nothing of it.
@@ -33,7 +33,7 @@ def remove(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something that can go: bytes on disk, and why nobody needs it."""
+    """Something that can be deleted: its bytes on disk, and why nobody needs it."""
 
     path: Path
     bytes: int

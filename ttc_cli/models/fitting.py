@@ -33,7 +33,7 @@ is here; the engine plans exactly."""
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """The model that is used, and why, in words."""
+    """The model to use, and why, in words."""
 
     name: str
     reason: str

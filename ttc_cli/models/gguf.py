@@ -57,7 +57,7 @@ _STRING, _ARRAY = 8, 9
 
 @dataclass(frozen=True, slots=True)
 class GgufInfo:
-    """What a GGUF header says of its model.
+    """What a GGUF header says about its model.
 
     ``parameters`` is the sum of all tensors' elements; ``active_parameters`` leaves out an
     embedding table that is only looked up: what a token is multiplied with. ``kv_heads`` is the

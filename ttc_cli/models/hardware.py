@@ -85,7 +85,7 @@ class BusyProcess:
 
 @dataclass(frozen=True, slots=True)
 class Contention:
-    """Who else computes. ``stolen``: cores' worth of time that a hypervisor took."""
+    """What other programs compute. ``stolen``: cores' worth of time that a hypervisor took."""
 
     processes: tuple[BusyProcess, ...]
     stolen: float
@@ -122,7 +122,7 @@ def read_memory() -> Memory:
 
 
 def find_blindness() -> str | None:
-    """What cannot be seen of this machine, in words; None where all can."""
+    """What ttc cannot see of this machine, in words; None if it sees everything."""
     if sys.platform != "linux" or (PROC / "meminfo").is_file():
         return None
     return (

@@ -65,7 +65,7 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a file on this machine. ``mtime_ns``: when its content last changed."""
+    """What is known about a file on this machine. ``mtime_ns``: when its content last changed."""
 
     name: str
     path: Path

@@ -122,7 +122,7 @@ SOURCES: dict[str, type[HubSource] | type[MirrorSource] | type[FileSource]] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the registry says of one model.
+    """What the registry says about one model.
 
     ``bytes`` and ``sha256`` are those of the whole file, None where unknown: then the first
     download is pinned. ``approximate_bytes`` serves the checks of disk and memory alone.

@@ -32,7 +32,7 @@ Known = Mapping[int, Candidate]
 
 
 def collect_known(store: RunStore, run: Run) -> tuple[Known, ...]:
-    """The candidates of ``run`` and of those it took up, for each of its models in turn.
+    """The candidates of ``run`` and of those it resumed, for each of its models in turn.
 
     By id, in the order in which they ended first, with the scores that they got as a whole.
 

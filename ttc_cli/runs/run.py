@@ -40,7 +40,7 @@ class Run:
     """A run as a list shows it.
 
     ``started`` is in seconds since 1970. ``question`` is its beginning. ``request`` is what was
-    asked for, as ``begin`` was given it; ``parent`` the id of the run that this one took up.
+    asked for, as ``begin`` was given it; ``parent`` the id of the run that this one resumed.
     ``candidates`` ended until now. ``tokens`` (sampled), ``flops`` and ``seconds`` are this run's
     own, without its parent's; ``full_tokens`` and ``full_flops`` what all samples of its budget
     would have cost (see ``spending``), None where the run had not ended. ``note``: why it failed.

@@ -17,7 +17,7 @@ from ttc_cli.types import Problem, Result
 
 
 class Loading(TypedDict, total=False):
-    """Which models are loaded, and how, as the flags of ``ttc solve`` say it.
+    """Which models to load, and how: the flags of ``ttc solve`` as arguments.
 
     Attributes:
         server: the address of an OpenAI-compatible server that grows the candidates; the model's
@@ -82,7 +82,7 @@ def load(model: str | os.PathLike[str] | None = None, **how: Unpack[Loading]) ->
 
 
 async def aload(model: str | os.PathLike[str] | None = None, **how: Unpack[Loading]) -> Solver:
-    """As ``load``. A download that is under way when this is cancelled goes on to its end."""
+    """As ``load``. If this is cancelled during a download, the download still runs to its end."""
     return await _open(await asyncio.to_thread(_choose, model, how))
 
 

@@ -26,13 +26,13 @@ LIMIT = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The prompt on the command line, and what a file and stdin bring; each "" where not."""
+    """The prompt on the command line, and the texts of a file and stdin; "" if missing."""
 
     prompt: str = ""
     input: str = ""
 
     def join(self) -> str:
-        """The whole question: what there is, with a blank line between.
+        """The whole question: all parts that are there, joined by blank lines.
 
         Raises:
             UsageError: there is nothing.
@@ -44,7 +44,7 @@ class Parts:
 
 
 def join(*texts: str) -> str:
-    """Those that are not blank, with a blank line between."""
+    """The parts that are not blank, joined by blank lines."""
     return "\n\n".join(text for text in texts if text.strip())
 
 
@@ -56,7 +56,7 @@ def read_parts(
     warn: Callable[[str], None],
     patience: float = PATIENCE,
 ) -> Parts | None:
-    """What the question is made of, or None where a terminal is all there is to read from.
+    """The parts of the question, or None if there is only a terminal to read from.
 
     Args:
         words: the arguments: a prompt, ``-``, both, or none.

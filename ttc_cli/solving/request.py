@@ -116,7 +116,7 @@ class Request:
         return (self, *others)
 
     def find_known(self, turn: int) -> Mapping[int, Candidate]:
-        """What is known of the model whose turn it is, from 0."""
+        """What is known about the model whose turn it is, from 0."""
         return self.known[turn] if turn < len(self.known) else {}
 
 

@@ -40,7 +40,7 @@ BRANCHES = 4
 
 
 class Asking(TypedDict, total=False):
-    """How one question is answered, as the flags of ``ttc solve`` say it.
+    """How to answer one question: the flags of ``ttc solve`` as arguments.
 
     Attributes:
         budget: how much a little more certainty may cost: ``quick``, ``normal``, ``deep``, ``max``.
@@ -202,11 +202,11 @@ class Solver:
 
     @property
     def info(self) -> EngineInfo:
-        """What the generator is, and can do."""
+        """What the generator is and can do."""
         return self._loaded.engine.info
 
     def interrupt(self) -> None:
-        """End what runs at the next token; each gives its best so far (``result.interrupted``).
+        """Stop every search at the next token; each gives its best (``result.interrupted``).
 
         Safe to call from a signal handler or another thread.
         """
