@@ -232,7 +232,7 @@ def test_a_run_that_ended_by_itself_is_not_taken_up_for_nothing(ttc):
     assert (code, out) == (2, "")
     assert "ended by itself" in err
     assert "hint: ttc solve --resume " in err
-    assert "--samples 4 thinks on" in err
+    assert "--samples 4 goes on thinking" in err
     code, out, _ = ttc("solve", "--resume", "last", "--samples", "3", "--json")
     assert len(json.loads(out)["candidates"]) == 3
 

@@ -90,7 +90,7 @@ def _require(row: Mapping[str, Any], names: Sequence[str], what: str) -> tuple[s
         return found
     there = find_column(row, names)
     if there is not None:
-        raise UsageError(f"the {what} is empty.", f"write it into the column {there}")
+        raise UsageError(f"the {what} is empty.", f"put it in the column {there}")
     raise UsageError(
         f"there is no {what}: no column {' or '.join(names)} among {', '.join(row) or 'none'}.",
         f"give the column with the {what} the name {names[0]!r}",
@@ -144,7 +144,7 @@ def _read_box(row: Mapping[str, Any]) -> str:
     if answer is None:
         raise UsageError(
             r"there is no answer: the solution states none in a \boxed{…}.",
-            "write it into a column called answer",
+            "put it in a column called answer",
         )
     return answer.text
 

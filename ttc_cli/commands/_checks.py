@@ -142,7 +142,7 @@ def judge_memory(memory: Memory, smallest: int | None) -> Check:
         )
     if memory.free < 2 * GIB:
         fix = "ttc solve --parallel 4 --kv-type q8_0 …"
-        return Check("memory", Grade.WARNING, f"{detail}: few candidates at once", fix)
+        return Check("memory", Grade.WARNING, f"{detail}: room for few candidates at once", fix)
     return Check("memory", Grade.OK, detail)
 
 

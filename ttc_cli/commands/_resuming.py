@@ -95,7 +95,8 @@ def take_up(ctx: typer.Context) -> Any:
             raise UsageError(f"The run {run.id} is still running.", f"ttc runs show {run.id}")
         if run.request["hidden"]:
             raise UsageError(
-                f"The run {run.id} held a key, which is not kept: it cannot be resumed.",
+                f"The command of the run {run.id} held a key, which is not kept: it cannot be "
+                f"resumed.",
                 "ask again, with the same command",
             )
         flags = dict(run.request["flags"])
@@ -153,5 +154,5 @@ def _check_open(result: Any, run: Run, flags: dict[str, Any]) -> None:
         more = f"--samples {2 * samples}" if samples else "--budget deep"
         raise UsageError(
             f"The run {run.id} ended by itself ({result.stop_reason}).",
-            f"ttc solve --resume {run.id} {more} thinks on",
+            f"ttc solve --resume {run.id} {more} goes on thinking",
         )

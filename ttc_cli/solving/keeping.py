@@ -186,8 +186,8 @@ def _warn(error: TtcError, out: Output) -> None:
     from ttc_cli.runs.database import is_damage, set_aside
 
     out.warn(
-        f"this run is not kept. {error.message} ttc solve --no-save does not try, ttc runs off "
-        "never does."
+        f"this run is not kept. {error.message} --no-save skips keeping one run, ttc runs off "
+        "keeps none."
     )
     if is_damage(error.__cause__):
         with contextlib.suppress(OSError, TtcError):

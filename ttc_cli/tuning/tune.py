@@ -356,7 +356,7 @@ def summarise(outcome: TuneResult) -> dict[str, Any]:
 def _record_of(made: TunePlan) -> records.Record:
     record = records.read_record(made.target.parent)
     if record is None:
-        raise TtcError(f"{made.name} was removed meanwhile.", f"ttc models pull {made.name}")
+        raise TtcError(f"{made.name} was removed in the meantime.", f"ttc models pull {made.name}")
     return record
 
 

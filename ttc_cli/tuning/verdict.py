@@ -67,7 +67,11 @@ def decide(
         reason = f"{gain:.2f} times as fast, but slower in one of the rounds"
     else:
         reason = f"{gain:.2f} times as fast is less than {LEAST_GAIN}"
-    return ("used", f"{reason}; it was to be kept", gain) if keep else ("slower", reason, gain)
+    return (
+        ("used", f"{reason}; kept because you asked for it", gain)
+        if keep
+        else ("slower", reason, gain)
+    )
 
 
 def average(rates: Sequence[Rates]) -> dict[str, float]:

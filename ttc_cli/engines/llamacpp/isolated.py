@@ -99,10 +99,10 @@ def _raise_crash(number: int, stderr: str) -> NoReturn:
         name = f"signal {number}"
     if number == signal.SIGKILL:
         raise errors.EngineError(
-            f"The test was ended by {name}, usually because memory ran out.", "ttc doctor"
+            f"The test was killed by {name}, usually because memory ran out.", "ttc doctor"
         )
     if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        raise errors.EngineError(f"The test was ended by {name}, from outside.")
+        raise errors.EngineError(f"The test was killed by {name}, from outside.")
     if number == signal.SIGABRT and SAYS_SHORT.search(stderr):
         raise errors.MemoryShort(
             f"llama.cpp ran out of memory in its test.{_last_line(stderr)}",
