@@ -96,7 +96,7 @@ def take_up(ctx: typer.Context) -> Any:
         if run.request["hidden"]:
             raise UsageError(
                 f"The command of the run {run.id} held a key, which is not kept: it cannot be "
-                f"resumed.",
+                "resumed.",
                 "ask again, with the same command",
             )
         flags = dict(run.request["flags"])

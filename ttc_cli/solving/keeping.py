@@ -186,7 +186,7 @@ def _warn(error: TtcError, out: Output) -> None:
     from ttc_cli.runs.database import is_damage, set_aside
 
     out.warn(
-        f"this run is not kept. {error.message} --no-save skips keeping one run, ttc runs off "
+        f"this run is not kept. {error.message} ttc solve --no-save skips one run, ttc runs off "
         "keeps none."
     )
     if is_damage(error.__cause__):
