@@ -20,8 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ttc_cli import errors, events
     from ttc_cli.errors import TtcError
-    from ttc_cli.solving.face import Loading, aload, load, solve
-    from ttc_cli.solving.solver import Asking, Solver
+    from ttc_cli.solving.face import aload, load, solve
+    from ttc_cli.solving.options import Asking, Loading
+    from ttc_cli.solving.solver import Solver
     from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Problem, Result, Usage
 
 __version__ = "0.1.0"
@@ -46,8 +47,9 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "solving.face": ("Loading", "aload", "load", "solve"),
-    "solving.solver": ("Asking", "Solver"),
+    "solving.face": ("aload", "load", "solve"),
+    "solving.options": ("Asking", "Loading"),
+    "solving.solver": ("Solver",),
     "errors": ("TtcError",),
     "types": ("Answer", "AnswerClass", "AnswerType", "Candidate", "Problem", "Result", "Usage"),
 }

@@ -39,7 +39,7 @@ def save_preset(name: str, ctx: typer.Context, out: Output) -> None:
     from ttc_cli.settings import presets
     from ttc_cli.settings.config import user_file
     from ttc_cli.settings.keys import PRESET_KEYS
-    from ttc_cli.solving.choosing import check_names, read_knobs
+    from ttc_cli.solving.options import check_names, read_knobs
 
     values: dict[str, Any] = {}
     defaults = {each.name: each.default for each in ctx.command.params}

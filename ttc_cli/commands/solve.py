@@ -22,7 +22,7 @@ from ttc_cli.types import AnswerType, Problem, Result
 if TYPE_CHECKING:
     from ttc_cli.commands._resuming import Past
     from ttc_cli.models.files import Model
-    from ttc_cli.solving.choosing import Options
+    from ttc_cli.solving.options import Options
     from ttc_cli.solving.request import Request
 
 EPILOG = """\
@@ -94,6 +94,7 @@ def solve(
     from ttc_cli.commands import _batch, _presetting, _resuming
     from ttc_cli.solving import choosing, dry_run, running
     from ttc_cli.solving.batch.solving import answer_batch
+    from ttc_cli.solving.options import Options
     from ttc_cli.solving.prompt_templates import read_question, read_template
     from ttc_cli.solving.question import read_schema
     from ttc_cli.views.jsonl import error_json
@@ -109,7 +110,7 @@ def solve(
         asked_kind = asked_kind or template.answer_type
         system = template.system if system is None else system
     kind = asked_kind or AnswerType.AUTO
-    options = choosing.Options(ctx.params, config)
+    options = Options(ctx.params, config)
     out = Output(shown.quiet, options.get("color", "auto"))
     _refuse_contradictions(ctx.params)
     words = [word for word in (question.prompt, question.dash, *ctx.args) if word is not None]

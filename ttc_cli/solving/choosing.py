@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.builtin import split_names
 from ttc_cli.engines.llamacpp import CONTEXT, Settings
 from ttc_cli.errors import UsageError
-from ttc_cli.settings.config import Config
-from ttc_cli.settings.keys import KEYS, PRESET_KEYS, parse_value
+from ttc_cli.settings.keys import KEYS, parse_value
 from ttc_cli.solving import serving, verifier_models
+from ttc_cli.solving.options import Options, check_names
 from ttc_cli.solving.question import read_answer_type, read_schema
 from ttc_cli.solving.request import LargerModel, Request, Server, label_model
 from ttc_cli.types import Budget, EngineInfo, Problem, Sampling
@@ -28,53 +28,6 @@ THINK_TOKENS = 2048
 
 CAPS = ("max_tokens", "max_seconds", "max_flops", "max_samples")
 _THOUGHT = ("think_tokens", "wait", "think_keep")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What is wanted: flags of ``ttc solve`` by their parameters' names, then the settings."""
-
-    given: Mapping[str, Any]
-    config: Config
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The flag, else the setting, else ``default``.
-
-        Raises:
-            UsageError: as ``Config.get``.
-        """
-        return self.config.get(key, self.given.get(key), default)
-
-    @property
-    def knobs(self) -> dict[str, str]:
-        """The strategy's own settings.
-
-        Raises:
-            UsageError: as ``read_knobs``.
-        """
-        return read_knobs(self.given.get("knobs") or ())
-
-    @property
-    def verifiers(self) -> tuple[str, ...]:
-        """The verifiers, the check last."""
-        given, check = self.given.get("verifier"), self.given.get("check")
-        texts = given or [self.config.get("verifier", default="")]
-        words = tuple(word for text in texts for word in split_names(text))
-        return words + ((f"check={check}",) if check else ())
-
-    def validate(self) -> None:
-        """Make sure that every value is allowed and every name known, before anything else.
-
-        Raises:
-            UsageError: a number is out of range, a file says what only the user may, or there is
-                no such strategy, option or verifier.
-        """
-        for key in KEYS:
-            self.get(key)
-        for key in ("samples", "check_seconds"):
-            if self.given.get(key) is not None:
-                parse_value(key, self.given[key], f"--{key.replace('_', '-')}", PRESET_KEYS)
-        check_names(self.get("strategy", "auto"), self.knobs, self.verifiers)
 
 
 def choose(
@@ -239,43 +192,6 @@ def obtain_model(model: Model, confirm: Confirm | None = None) -> Model:
 def decline(model: Model, left: int | None) -> bool:
     """No to every download: a ``confirm`` for where nobody is asked."""
     return False
-
-
-def read_knobs(given: Sequence[str]) -> dict[str, str]:
-    """``NAME=VALUE`` words as a mapping.
-
-    Raises:
-        UsageError: one is not of that form, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for word in given:
-        name, sign, value = word.partition("=")
-        name = name.strip().replace("-", "_")
-        if not sign or not name or name in found:
-            wrong = "comes twice" if name in found else "is not of the form NAME=VALUE"
-            raise UsageError(f"--option {word!r} {wrong}.", "Write it as: --option width=4")
-        found[name] = value.strip()
-    return found
-
-
-def check_names(strategy: str, knobs: Mapping[str, str], verifiers: Sequence[str]) -> None:
-    """Make sure that all exist, before anything is downloaded or loaded.
-
-    Raises:
-        UsageError: one does not; the hint lists those that do.
-    """
-    from ttc_cli.search import registry as strategies
-    from ttc_cli.verifiers import registry as judges
-
-    for each in verifiers:
-        judges.parse(each)
-    if strategy != "auto":
-        strategies.prepare(strategies.find(strategy), knobs)
-    elif knobs:
-        raise UsageError(
-            "The strategy auto takes no options of its own.",
-            "Name one with --strategy, or leave --option out.",
-        )
 
 
 def choose_model(name: str | None) -> Model:

@@ -5,61 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections.abc import Sequence
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 from ttc_cli.settings.config import Config
 from ttc_cli.solving import choosing, loading
 from ttc_cli.solving.blocking import wait_for
+from ttc_cli.solving.options import Asking, Loading, Options
 from ttc_cli.solving.request import Request
-from ttc_cli.solving.solver import Asking, Solver
+from ttc_cli.solving.solver import Solver
 from ttc_cli.types import Problem, Result
-
-
-class Loading(TypedDict, total=False):
-    """Which models to load, and how: the flags of ``ttc solve`` as arguments.
-
-    Attributes:
-        server: the address of an OpenAI-compatible server that grows the candidates; the model's
-            name is then its name there.
-        chat_template: with ``server``: a chat template's file, or a model's name.
-        parameters: with ``server``: the model's size, as ``7e9``, to count FLOPs by.
-        cascade: in place of one model: several, smallest first; the next is asked where one is
-            not sure.
-        verifiers: what scores the candidates, as ``["judge", "prm=rlhflow-prm-8b"]``; the
-            strategy's own where there are none.
-        check: a command whose exit status scores a candidate; ``{file}`` is its code or answer.
-        check_seconds: the time limit of one check.
-        think_tokens: of a model that thinks: the longest thought before it must answer.
-        wait: how often a thought that ended is made to go on.
-        think_keep: the share of the surest thoughts that may go on to their end.
-        threads: to compute with; all cores that may be used by default.
-        gpu_layers: on the GPU; -1, the default, is all.
-        verifier_gpu_layers: the same for the models of verifiers.
-        parallel: candidates that grow at once.
-        context: tokens of question and answer together.
-        kv_type: how the KV cache is stored.
-        download: fetch a model that is not on this machine (the default), or raise
-            ``ModelMissing``.
-    """
-
-    server: str
-    chat_template: str
-    parameters: float
-    cascade: Sequence[str]
-    verifiers: Sequence[str]
-    check: str
-    check_seconds: float
-    think_tokens: int
-    wait: int
-    think_keep: float
-    threads: int
-    gpu_layers: int
-    verifier_gpu_layers: int
-    parallel: int
-    context: int
-    kv_type: Literal["f16", "q8_0", "q4_0"]
-    download: bool
 
 
 def load(model: str | os.PathLike[str] | None = None, **how: Unpack[Loading]) -> Solver:
@@ -99,7 +53,7 @@ def _choose(model: str | os.PathLike[str] | None, how: Loading) -> Request:
     given["model"] = None if model is None else os.fspath(model)
     given["verifier"] = list(given.pop("verifiers", ()))
     given["cascade"] = ",".join(given.pop("cascade", ()))
-    options = choosing.Options(given, Config({}))
+    options = Options(given, Config({}))
     options.validate()
     request = choosing.choose(options, Problem(""), room="", warn=_warn)
     return choosing.obtain(request, confirm=None if download else choosing.decline)

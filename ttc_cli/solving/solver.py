@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.base import Engine, EngineInfo
@@ -28,8 +28,9 @@ from ttc_cli.prompts import Chat
 from ttc_cli.solving import choosing, loading
 from ttc_cli.solving.blocking import iterate, wait_for
 from ttc_cli.solving.measured import find_refused, find_table, hash_generator, warm_up
+from ttc_cli.solving.options import Asking
 from ttc_cli.solving.request import Request
-from ttc_cli.types import AnswerType, Problem, Result
+from ttc_cli.types import Problem, Result
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import CHECK_SECONDS, VerifierContext
 
@@ -37,40 +38,6 @@ Reader = Callable[[Event], None]
 
 BRANCHES = 4
 """Of a question's share of the engine where many are answered: what ``auto`` begins with."""
-
-
-class Asking(TypedDict, total=False):
-    """How to answer one question: the flags of ``ttc solve`` as arguments.
-
-    Attributes:
-        budget: how much a little more certainty may cost: ``quick``, ``normal``, ``deep``, ``max``.
-        max_tokens: hard cap on sampled tokens, over all candidates.
-        max_seconds: hard cap on seconds.
-        max_flops: hard cap on floating-point operations.
-        max_samples: hard cap on candidates.
-        samples: the N of a fixed strategy, or the most candidates of ``auto``.
-        strategy: ``auto``, or a fixed one as ``majority`` or ``beam``.
-        options: settings of a fixed strategy, as ``{"width": 4}``.
-        temperature: of sampling; 0 always takes the likeliest token.
-        seed: the same seed, machine and options give the same text.
-        answer_type: how answers are read and compared; ``auto`` goes by the question.
-        system: instructions for the model.
-        schema: a JSON Schema, as JSON text, that the answer conforms to.
-    """
-
-    budget: Literal["quick", "normal", "deep", "max"]
-    max_tokens: int
-    max_seconds: float
-    max_flops: float
-    max_samples: int
-    samples: int
-    strategy: str
-    options: Mapping[str, Any]
-    temperature: float
-    seed: int
-    answer_type: AnswerType | str
-    system: str
-    schema: str
 
 
 class Solver:
