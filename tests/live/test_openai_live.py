@@ -156,7 +156,7 @@ def test_the_limits_of_a_poor_server_are_found_and_kept_to(poor_server: str) -> 
     assert not found.n
     assert found.alone
     assert engine.info.parallel == 1
-    assert any("one by one" in each for each in found.limits())
+    assert any("one at a time" in each for each in found.limits())
     ledger = Ledger(Budget())
 
     async def work() -> list[Growth]:
