@@ -164,6 +164,7 @@ def test_many_processes_write_at_once(ttc):
         assert (code, json.loads(out)["question"]) == (0, run["question"])
 
 
+@pytest.mark.slow
 def test_a_locked_database_costs_no_answer(ttc):
     ttc("solve", "What is 2+2?", "-q")
     with held():
@@ -174,6 +175,7 @@ def test_a_locked_database_costs_no_answer(ttc):
     assert [run["question"] for run in list_runs(ttc)] == ["What is 2+2?"]
 
 
+@pytest.mark.slow
 def test_one_that_is_locked_in_mid_run_costs_no_answer(ttc):
     ttc("solve", "What is 2+2?", "-q")
     with contextlib.ExitStack() as stack:

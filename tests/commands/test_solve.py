@@ -150,6 +150,7 @@ def test_an_answer_below_the_wanted_score_is_exit_4(solve):
     assert solve(*arguments, yes=lambda text: 0.95) == (0, "4\n", "")
 
 
+@pytest.mark.slow
 def test_a_time_budget_that_runs_out_is_no_error(solve):
     code, out, _ = solve(
         "What is 2+2?", "--json", "--max-seconds", "2", "--strategy", "majority",

@@ -168,6 +168,7 @@ def test_seeds_that_do_not_repeat_are_noticed(start: Any) -> None:
     assert any("seed" in each for each in limits)
 
 
+@pytest.mark.slow
 def test_a_server_that_breaks_off_one_stream_for_the_next_gets_one_at_a_time(start: Any) -> None:
     fake = start(one_by_one=True, token_seconds=0.03, tells_stop=False)
     engine = connect(fake)
@@ -502,6 +503,7 @@ def test_a_time_cap_ends_even_a_silent_server(start: Any) -> None:
     assert time.monotonic() - begun < 15.0
 
 
+@pytest.mark.slow
 def test_an_interrupt_from_another_thread_ends_everything(start: Any) -> None:
     engine = connect(start(token_seconds=0.05))
     seen: list[Grew] = []
@@ -578,6 +580,7 @@ def test_pauses_double_and_keep_to_what_the_server_wishes(monkeypatch: pytest.Mo
     assert transport.pause(1, "Wed, 21 Oct 2026 07:28:00 GMT") == 1.0
 
 
+@pytest.mark.slow
 def test_the_servers_wish_to_wait_is_kept(start: Any) -> None:
     fake = start(retry_after="1")
     engine = connect(fake)

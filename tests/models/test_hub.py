@@ -273,6 +273,7 @@ def silent_port() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_is_noticed_within_seconds(tmp_path: Path) -> None:
     with silent_port() as silent:
         for endpoint in ("http://127.0.0.1:9", silent):

@@ -99,6 +99,7 @@ def test_a_page_in_place_of_a_pinned_file_is_no_model(
     assert nothing_in_place()
 
 
+@pytest.mark.slow
 def test_a_redirect_to_itself_is_given_up(server: FakeHub, hub: Hub, slept: list[float]) -> None:
     server.files[FILE] = TINY
     server.loop = True

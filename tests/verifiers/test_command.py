@@ -23,6 +23,8 @@ from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.checking.command import CommandVerifier, pick_content, read_command
 from ttc_cli.verifiers.checking.sandbox import OUTPUT, Checked, find_sandbox, run_check
 
+pytestmark = pytest.mark.slow
+
 PYTHON = sys.executable
 OURS = os.getpid()
 """Tells the processes of these tests from those of others that run beside them."""

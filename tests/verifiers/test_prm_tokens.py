@@ -87,6 +87,7 @@ def test_the_labels_are_the_tokens_that_the_reference_compares(reference):
         assert tokeniser.find_labels((label,)) == [content["labels"][label]]
 
 
+@pytest.mark.slow
 def test_the_ids_are_those_that_the_reference_code_names(reference):
     content, _ = reference
     tags = {

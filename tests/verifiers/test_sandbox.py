@@ -260,6 +260,7 @@ def test_what_exits_as_if_it_were_not_found_has_failed() -> None:
     assert score(verifier, texts) == [Score("check", 0.0)] * 2
 
 
+@pytest.mark.slow
 def test_an_attack_costs_its_own_candidate_alone(monkeypatch) -> None:
     monkeypatch.setattr(watching, "MEMORY", 300 << 20)
     attacks = [

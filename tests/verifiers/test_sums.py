@@ -196,6 +196,7 @@ def test_hostile_text_takes_no_time(text: str) -> None:
     assert time.process_time() - started < 5.0
 
 
+@pytest.mark.slow
 def test_what_is_remembered_of_many_long_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sums, "_MOST_KNOWN", 1 << 20)
     monkeypatch.setattr(sums, "_known", {})

@@ -11,6 +11,8 @@ from attacks import CONFINED, FOUND, confined, run, walled
 from ttc_cli.verifiers.checking import watching
 from ttc_cli.verifiers.checking.cells import LANDLOCK
 
+pytestmark = pytest.mark.slow
+
 HUNGRY = """
 def eat(size, shared):
     kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
@@ -20,7 +22,6 @@ def eat(size, shared):
 """
 
 
-@pytest.mark.slow
 @confined
 @pytest.mark.parametrize(
     "attack",

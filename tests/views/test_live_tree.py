@@ -16,6 +16,8 @@ from pathlib import Path
 import pyte
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parents[1]
 ROOT = HERE.parent
 
@@ -249,7 +251,6 @@ print("the answer is", result.answer.text)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "knobs"),
     [
