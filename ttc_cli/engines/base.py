@@ -82,8 +82,9 @@ class Growth:
     ``tokens`` counts every token drawn, the one that ends the turn included. ``confidence`` is
     over this request's tokens; None where the engine reads no logits. ``thought`` is how many
     characters at the head of ``text`` are thinking and not answer; engines leave it at 0, and
-    ``search.thinking`` tells. ``value`` is the JSON value that was asked for after the rest of
-    ``text``, once it is whole; engines leave it at None, and ``search.structured`` tells.
+    ``search.sessions.thinking`` tells. ``value`` is the JSON value that was asked for after the
+    rest of ``text``, once it is whole; engines leave it at None, and
+    ``search.sessions.structured`` tells.
     """
 
     branch: Branch

@@ -8,14 +8,6 @@ from ttc_cli.prompts import Chat, hash_prompts
 from ttc_cli.solving.request import Request
 
 
-def warm_up(request: Request) -> None:
-    """Import what a search for ``request`` needs, while its models are being loaded."""
-    if request.strategy == "auto" and request.server is None:
-        from ttc_cli.policy.file import make_reader
-
-        make_reader()
-
-
 def hash_generator(request: Request) -> str:
     """The sha256 of the generator's file, which probes, policies and verdicts are known by."""
     from ttc_cli.models.files import read_hash

@@ -27,7 +27,7 @@ from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
 from ttc_cli.solving import choosing, loading
 from ttc_cli.solving.blocking import iterate, wait_for
-from ttc_cli.solving.measured import find_refused, find_table, hash_generator, warm_up
+from ttc_cli.solving.measured import find_refused, find_table, hash_generator
 from ttc_cli.solving.options import Asking
 from ttc_cli.solving.request import Request
 from ttc_cli.types import Problem, Result
@@ -355,9 +355,8 @@ class Solver:
         """The request for ``question``, on the models of this solver."""
         options: dict[str, Any] = dict(how)
         problem = question if isinstance(question, Problem) else Problem(question)
-        own: dict[str, Any] = {
-            key: options.pop(key) for key in ("answer_type", "system", "schema") if key in how
-        }
+        keys = how.keys() & {"answer_type", "system", "schema"}
+        own = {key: options.pop(key) for key in keys}
         return choosing.ask_again(
             self._request,
             choosing.word(problem, own, served=self._request.server is not None),
@@ -376,6 +375,14 @@ class Solver:
             self._running -= 1
             if not self._running:
                 self._loaded.stopped.clear()
+
+
+def warm_up(request: Request) -> None:
+    """Import what a search for ``request`` needs, while its models are being loaded."""
+    if request.strategy == "auto" and request.server is None:
+        from ttc_cli.policy.file import make_reader
+
+        make_reader()
 
 
 @contextlib.contextmanager
