@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ttc_cli.types import (
+    PROSE,
     AnswerClass,
     Budget,
     Candidate,
@@ -57,6 +58,7 @@ class CandidateStarted:
     wave: int
     parent: int | None = None
     steps: int = 0
+    form: str = PROSE
 
 
 @dataclass(frozen=True, slots=True)

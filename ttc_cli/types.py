@@ -184,12 +184,15 @@ class Score:
     """What a verifier said: ``value`` in [0, 1], of one step, or of the whole (``step`` None).
 
     ``weight`` is how much it counts beside the scores of other verifiers; 0 is shown only.
+    ``remark`` says why in words that the model can revise its solution by; "" where the verifier
+    gives none.
     """
 
     verifier: str
     value: float
     step: int | None = None
     weight: float = 1.0
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,23 @@ class Step:
     confidence: Confidence | None = None
 
 
+PROSE, PROGRAM = "prose", "program"
+"""The forms of ttc's own that a candidate may have; see ``forms``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What came of running a candidate's program: hostile text, as the model's own.
+
+    ``output`` is what it printed, cut to a bound; ``error`` the last line of what went wrong, ""
+    where it ended well; ``interpreter`` what ran it.
+    """
+
+    output: str
+    error: str = ""
+    interpreter: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One sampled solution, or a part of one while a step-wise search grows it.
@@ -209,6 +229,8 @@ class Candidate:
     ``tokens`` are those drawn for this candidate itself: what it took over from ``parent`` is
     counted there. ``steps`` is the whole path too, and empty where it was grown in one go.
     The first ``thought`` characters of ``text`` are thinking: no answer is read from them.
+    ``form`` is how it was asked to answer; ``ran`` what its program did, None where it has none
+    or was not run.
     """
 
     id: int
@@ -222,6 +244,8 @@ class Candidate:
     parent: int | None = None
     steps: tuple[Step, ...] = ()
     thought: int = 0
+    form: str = PROSE
+    ran: Execution | None = None
 
     @property
     def finished(self) -> bool:

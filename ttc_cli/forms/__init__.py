@@ -1,0 +1,1 @@
+"""The forms that a candidate may have: a solution in prose, or a program that is run."""
