@@ -114,6 +114,7 @@ def make_openai(
 _READS_AGAIN = "each request sends its whole text, and what is read of it is the server's affair"
 NOT_ON_A_SERVER = {
     "test_the_prompt_is_read_and_charged_once": _READS_AGAIN,
+    "test_each_prompt_is_read_and_charged_once": _READS_AGAIN,
     "test_a_fork_goes_on_from_where_its_parent_stands": _READS_AGAIN,
     "test_a_branch_can_be_cut_before_a_mark_and_goes_on_from_there": _READS_AGAIN,
     "test_scoring_step_by_step_costs_each_step_once": _READS_AGAIN,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,7 +40,8 @@ class RecordedEngine:
     """An ``Engine`` over a ``Recording``; its information is the recorded model's.
 
     Args:
-        recording: what was drawn.
+        recordings: what was drawn of one model, one for each form. The first gives the model's
+            information.
         trajectory: another number serves the samples in another order.
         parallel: how many branches grow at once; None is what the live engine had.
         jump: go from one end of a candidate to the next at once where no cap asks for single
@@ -49,22 +50,27 @@ class RecordedEngine:
 
     def __init__(
         self,
-        recording: Recording,
-        *,
+        *recordings: Recording,
         trajectory: int = 0,
         parallel: int | None = None,
         jump: bool = False,
     ) -> None:
-        samples = [s for question in recording.questions.values() for s in question.samples]
+        samples = [
+            sample
+            for recording in recordings
+            for question in recording.questions.values()
+            for sample in question.samples
+        ]
+        info = recordings[0].info
         self.info = replace(
-            recording.info,
+            info,
             name="recorded",
-            parallel=parallel or recording.info.parallel,
+            parallel=parallel or info.parallel,
             scores=any(sample.scores for sample in samples),
             steps=False,
             states=next((len(sample.state) for sample in samples if sample.state), 0),
         )
-        self.recording = recording
+        self._recordings = recordings
         self.trajectory = trajectory
         self.jump = jump
         self.interrupted = False
@@ -82,16 +88,25 @@ class RecordedEngine:
         Raises:
             UsageError: nothing was recorded for this prompt.
         """
-        question = self.recording.questions.get(prompt_key(prompt))
-        if question is None:
-            raise UsageError(
-                "The pool holds no samples for this prompt: the question, the chat template or "
-                "the wording around it changed since it was recorded.",
-                hint="ttc bench DATA draws a new one.",
-            )
-        session = RecordedSession(self, question, meter, observe)
+        session = RecordedSession(self, self.find(prompt), meter, observe)
         self._open.add(session)
         return session
+
+    def find(self, prompt: Prompt) -> _Source:
+        """What was recorded of ``prompt``.
+
+        Raises:
+            UsageError: nothing was.
+        """
+        key = prompt_key(prompt)
+        for recording in self._recordings:
+            if key in recording.questions:
+                return _Source(recording, recording.questions[key])
+        raise UsageError(
+            "The pool holds no samples for this prompt: the question, the chat template or "
+            "the wording around it changed since it was recorded.",
+            hint="ttc bench DATA draws a new one.",
+        )
 
     def forget(self, session: RecordedSession) -> None:
         """Called by a session that closes."""
@@ -105,6 +120,20 @@ class RecordedEngine:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class _Source:
+    """A recorded question, how it was drawn, and which of its samples nobody has taken."""
+
+    def __init__(self, recording: Recording, question: RecordedQuestion) -> None:
+        self.recording = recording
+        self.question = question
+        self.untaken = sorted(question.samples, key=lambda sample: sample.index)
+
+    def take(self, order: str, seed: int) -> RecordedSample:
+        """One of those left, as ``order`` and ``seed`` have it."""
+        draw = random.Random(f"{order}:{self.question.key}:{seed}")
+        return self.untaken.pop(draw.randrange(len(self.untaken)))
 
 
 @dataclass(slots=True, eq=False)
@@ -140,38 +169,50 @@ class _Run:
 
 @dataclass(slots=True)
 class _Place:
-    """Where a branch stands: at the prompt, after ``run``, or before what ``mend`` holds.
+    """Where a branch of ``source`` stands: at the prompt, after ``run``, or before ``mend``.
 
     ``written`` is what is left of a candidate that was cut, before its correction is added.
     """
 
+    source: _Source
     run: _Run | None = None
     mend: RecordedMend | None = None
     written: str | None = None
 
 
 class RecordedSession(BranchedSession[_Place]):
-    """One recorded question and the candidates that were taken from it."""
+    """One recorded question, in one form or several, and the candidates taken from it."""
 
     def __init__(
         self,
         engine: RecordedEngine,
-        question: RecordedQuestion,
+        source: _Source,
         meter: Meter,
         observe: Callable[[Grew], None] | None,
     ) -> None:
-        super().__init__(meter, _Place())
+        super().__init__(meter, _Place(source))
         self._engine = engine
-        self._question = question
         self._observe = observe
-        self._untaken = sorted(question.samples, key=lambda sample: sample.index)
+        self._read = source.question.prompt_tokens
         self._live: list[_Run] = []
         self._queue: deque[_Run] = deque()
         # Steps need no counting where none of them can be the one that reaches a cap.
         budget = meter.budget if isinstance(meter, Ledger) else None
         caps = budget and (budget.max_tokens, budget.max_flops, budget.max_seconds)
         self._jumps = engine.jump and caps == (None, None, None)
-        self._charge_reading(Role.GENERATOR, question.prompt_tokens)
+        self._charge_reading(Role.GENERATOR, self._read)
+
+    async def add_prompt(self, prompt: Prompt) -> Branch:
+        """Find the recorded samples of a further prompt, and charge reading it.
+
+        Raises:
+            UsageError: nothing was recorded for it.
+        """
+        self._check_open()
+        source = self._engine.find(prompt)
+        self._read += source.question.prompt_tokens
+        self._charge_reading(Role.GENERATOR, source.question.prompt_tokens)
+        return self._keep(_Place(source))
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """Only the recorded correction can be added, to a candidate that was cut there.
@@ -185,7 +226,7 @@ class RecordedSession(BranchedSession[_Place]):
             raise UsageError(
                 "A recorded pool holds whole candidates: nothing can be added to them."
             )
-        return self._keep(_Place(mend=mend))
+        return self._keep(_Place(place.source, mend=mend))
 
     async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
         """The recorded states, of the prompt and of whole candidates, charged a token each.
@@ -202,15 +243,16 @@ class RecordedSession(BranchedSession[_Place]):
         found: list[tuple[float, ...]] = []
         reused = 0
         for branch in branches:
-            run = self._path(branch).run
-            state = run.sample.state if run is not None else self._question.state
+            place = self._path(branch)
+            run, question = place.run, place.source.question
+            state = run.sample.state if run is not None else question.state
             if run is not None and not run.whole:
                 found.append(())
                 continue
             if state is None:
                 raise UsageError("The pool holds no hidden state of this candidate.")
             found.append(state)
-            reused += self._question.prompt_tokens + (run.grown if run is not None else 0) - 1
+            reused += question.prompt_tokens + (run.grown if run is not None else 0) - 1
         read = sum(bool(state) for state in found)
         if read:
             self._charge_reading(Role.VERIFIER, read, reused)
@@ -227,12 +269,12 @@ class RecordedSession(BranchedSession[_Place]):
         Raises:
             UsageError: nothing was recorded that goes on from there.
         """
-        run = self._path(branch).run
+        source, run = self._path(branch).source, self._path(branch).run
         mend = run.sample.mended if run is not None and run.whole else None
         written = run.sample.text.removesuffix(mark) if run is not None else ""
         if mend is None or not mark or not mend.written.startswith(written):
             raise UsageError("A recorded pool holds whole candidates: none can be cut.")
-        return self._keep(_Place(mend=mend, written=written))
+        return self._keep(_Place(source, mend=mend, written=written))
 
     def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:
         """Serve one untaken sample a request.
@@ -270,7 +312,7 @@ class RecordedSession(BranchedSession[_Place]):
         found: list[RecordedScore | None] = []
         reused = 0
         for row in rows:
-            run = self._path(row.branch).run
+            source, run = self._path(row.branch).source, self._path(row.branch).run
             score = run.sample.scores.get(row_key(row)) if run else None
             if run is None or score is None:
                 raise EngineError(
@@ -278,7 +320,7 @@ class RecordedSession(BranchedSession[_Place]):
                     hint="Use --verifier judge as it was when the pool was drawn.",
                 )
             found.append(score if run.whole else None)
-            reused += self._question.prompt_tokens + run.grown if run.whole else 0
+            reused += source.question.prompt_tokens + run.grown if run.whole else 0
         read = sum(score.suffix_tokens for score in found if score)
         if read:
             self._charge_reading(Role.VERIFIER, read, reused)
@@ -331,23 +373,22 @@ class RecordedSession(BranchedSession[_Place]):
         places = [self._check(request) for request in requests]
         if len({request.branch for request in requests}) < len(requests):
             raise UsageError("A branch can only grow once at a time.")
-        fresh = sum(place.mend is None for place in places)
-        held, left = len(self._question.samples), len(self._untaken)
-        if fresh > left:
-            raise UsageError(
-                f"The pool holds {held} samples of this question and "
-                f"{held - left if left else 'all'} are taken; {fresh} more were asked for.",
-                hint="ttc bench DATA --samples N draws more.",
-            )
+        fresh = Counter(place.source for place in places if place.mend is None)
+        for source, wanted in fresh.items():
+            held, left = len(source.question.samples), len(source.untaken)
+            if wanted > left:
+                raise UsageError(
+                    f"The pool holds {held} samples of this question and "
+                    f"{held - left if left else 'all'} are taken; {wanted} more were asked for.",
+                    hint="ttc bench DATA --samples N draws more.",
+                )
         runs = []
         for request, place in zip(requests, places, strict=True):
             if place.mend is not None:
                 self._charge_reading(Role.GENERATOR, place.mend.read)
                 sample = place.mend.sample
             else:
-                order = f"{self._engine.trajectory}:{self._question.key}"
-                draw = random.Random(f"{order}:{request.seed}")
-                sample = self._untaken.pop(draw.randrange(len(self._untaken)))
+                sample = place.source.take(str(self._engine.trajectory), request.seed)
             place.run = _Run(request, sample, min(request.max_tokens, sample.tokens), ended)
             place.mend = None
             runs.append(place.run)
@@ -356,12 +397,12 @@ class RecordedSession(BranchedSession[_Place]):
 
     def _check(self, request: Grow) -> _Place:
         """Where the branch of ``request`` stands, if it can be served."""
-        recording = self._engine.recording
         if request.until is Until.STEP:
             raise UsageError("A recorded pool holds whole candidates, not steps.")
         if request.grammar is not None:
             raise UsageError("A recorded pool holds what was drawn freely, not under a schema.")
         place = self._path(request.branch)
+        recording = place.source.recording
         if place.run is not None or place.written is not None or request.branch is self.root:
             raise UsageError("A recorded pool can grow a fork of the prompt once, nothing else.")
         if request.sampling != recording.sampling:
@@ -404,6 +445,6 @@ class RecordedSession(BranchedSession[_Place]):
             ]
             for run in self._live
         }
-        used = self._question.prompt_tokens + sum(run.grown + steps for run in self._live)
+        used = self._read + sum(run.grown + steps for run in self._live)
         info = self._engine.info
         self._observe(Grew(texts, len(self._live), len(self._queue), used, info.context))

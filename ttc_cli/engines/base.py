@@ -137,7 +137,7 @@ class Meter(Protocol):
 
 
 class Session(Protocol):
-    """One open prompt and the branches that grow from it.
+    """One open prompt, or several, and the branches that grow from it.
 
     Use as ``async with await engine.open(...) as session``; closing drops every branch.
     """
@@ -149,6 +149,16 @@ class Session(Protocol):
     @property
     def meter(self) -> Meter:
         """Where this session books. Sessions of one run share it, over all their engines."""
+
+    async def add_prompt(self, prompt: Prompt) -> Branch:
+        """Read a further prompt once, and return where it ends: another root of the same tree.
+
+        What grows there shares batches, books and limits with everything else of the session.
+        Booked as the session's own prompt is; read later where a cap was reached before.
+
+        Raises:
+            PromptTooLong, EngineError: as ``Engine.open``.
+        """
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches that continue from where ``branch`` stands. Costs nothing by itself."""

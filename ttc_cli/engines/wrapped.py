@@ -28,6 +28,10 @@ class WrappedSession:
         """The inner session's branch for ``branch``."""
         return branch
 
+    async def add_prompt(self, prompt: Prompt) -> Branch:
+        """As the inner session."""
+        return await self._inner.add_prompt(prompt)
+
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """As the inner session."""
         return self._inner.fork(self._find(branch), count)

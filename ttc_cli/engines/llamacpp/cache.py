@@ -30,6 +30,14 @@ class Node:
     jobs: int = 0
     keep: bool = False
 
+    @property
+    def root(self) -> Node:
+        """The prompt that this path begins with."""
+        node = self
+        while node.origin is not None:
+            node = node.origin
+        return node
+
     def fork(self) -> Node:
         """A new node that continues from here."""
         return Node(tokens=list(self.tokens), origin=self, logits=self.logits)

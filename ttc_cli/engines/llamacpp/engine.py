@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ttc_cli.engines.base import EngineInfo, Meter, Prompt
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.decoder import Decoder
-from ttc_cli.engines.llamacpp.jobs import Account, PromptReading
+from ttc_cli.engines.llamacpp.jobs import Account
 from ttc_cli.engines.llamacpp.native import Context, NativeModel
 from ttc_cli.engines.llamacpp.runner import DecodeRunner
 from ttc_cli.engines.llamacpp.session import LlamaCppSession
@@ -43,6 +43,24 @@ class LlamaCppEngine:
         role: Role = Role.GENERATOR,
     ) -> LlamaCppSession:
         """Read ``prompt`` and open a session on it, as ``Engine.open`` says."""
+        runner, root = self._runner, self._spell(prompt)
+        account = Account(meter, observe, role)
+        session = LlamaCppSession(runner, self._tokeniser, account, root, self._spell)
+        runner.join(account)
+        runner.apply(lambda: runner.decoder.accounts.append(account))
+        try:
+            await session.read(root)
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    def _spell(self, prompt: Prompt) -> Node:
+        """The tokens of ``prompt``.
+
+        Raises:
+            PromptTooLong: they leave no room to answer.
+        """
         tokens = self._tokeniser.tokenise(prompt)
         begin = self._model.begin_token()
         if begin is not None and tokens[:1] != [begin]:
@@ -53,24 +71,7 @@ class LlamaCppEngine:
                 f"{self.info.context:,} with its answer.",
                 hint="shorten it, or raise --context if the model allows more",
             )
-        runner = self._runner
-        reading = PromptReading(Account(meter, observe, role), Node(tokens, keep=True))
-        session = LlamaCppSession(runner, self._tokeniser, reading.account, reading.node)
-
-        def add() -> None:
-            runner.decoder.accounts.append(reading.account)
-            runner.decoder.readings.append(reading)
-
-        runner.join(reading.account)
-        runner.apply(add)
-        try:
-            await runner.wait(reading.account, lambda: reading.done)
-            if reading.failure is not None:
-                raise reading.failure
-        except BaseException:
-            await session.close()
-            raise
-        return session
+        return Node(tokens, keep=True)
 
     def tokenise(self, prompt: Prompt, after: int | None = None) -> list[int]:
         """Token ids of ``prompt``, as ``Tokeniser`` says."""

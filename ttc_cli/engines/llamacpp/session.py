@@ -9,7 +9,13 @@ from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
 from ttc_cli.engines.branches import BranchedSession, GrowthStream
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.constraint import write_grammar
-from ttc_cli.engines.llamacpp.jobs import Account, Growing, Scoring, StateReading
+from ttc_cli.engines.llamacpp.jobs import (
+    Account,
+    Growing,
+    PromptReading,
+    Scoring,
+    StateReading,
+)
 from ttc_cli.engines.llamacpp.runner import DecodeRunner
 from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
@@ -18,17 +24,45 @@ from ttc_cli.types import Finish
 
 
 class LlamaCppSession(BranchedSession[Node]):
-    """One open prompt on a ``LlamaCppEngine``; see ``engines.base.Session``."""
+    """One open prompt on a ``LlamaCppEngine``; see ``engines.base.Session``.
+
+    ``spell`` makes the tokens of a prompt; it raises ``PromptTooLong``.
+    """
 
     def __init__(
-        self, runner: DecodeRunner, tokeniser: Tokeniser, account: Account, root: Node
+        self,
+        runner: DecodeRunner,
+        tokeniser: Tokeniser,
+        account: Account,
+        root: Node,
+        spell: Callable[[Prompt], Node],
     ) -> None:
         super().__init__(account.meter, root)
         self._runner = runner
         self._decoder = runner.decoder
         self._tokeniser = tokeniser
         self._account = account
+        self._spell = spell
         self._jobs: dict[Branch, Growing] = {}
+
+    async def add_prompt(self, prompt: Prompt) -> Branch:
+        """Read a further prompt, and return where it ends."""
+        self._check_open()
+        node = self._spell(prompt)
+        await self.read(node)
+        return self._keep(node)
+
+    async def read(self, node: Node) -> None:
+        """Bring a prompt into the cache.
+
+        Raises:
+            PromptTooLong: the cache has no room for it.
+        """
+        reading = PromptReading(self._account, node)
+        self._runner.apply(lambda: self._decoder.readings.append(reading))
+        await self._wait(lambda: reading.done)
+        if reading.failure is not None:
+            raise reading.failure
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches from where ``branch`` stands."""
@@ -42,8 +76,8 @@ class LlamaCppSession(BranchedSession[Node]):
 
     def cut(self, branch: Branch, mark: str) -> Branch:
         """A new branch: ``branch`` up to where ``mark`` was last written."""
-        node, prompt = self._path(branch), self._path(self.root)
-        kept = self._tokeniser.cut(node.tokens, mark, len(prompt.tokens))
+        node = self._path(branch)
+        kept = self._tokeniser.cut(node.tokens, mark, len(node.root.tokens))
         return self._keep(Node(kept, origin=node))
 
     def grow(self, requests: Sequence[Grow], then: Then | None = None) -> AsyncIterator[Growth]:

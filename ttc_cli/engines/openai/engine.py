@@ -10,7 +10,7 @@ from ttc_cli.engines.openai.address import CONTEXT, PARALLEL, Address, Settings
 from ttc_cli.engines.openai.dispatcher import Dispatcher
 from ttc_cli.engines.openai.probe import Abilities
 from ttc_cli.engines.openai.session import OpenAISession
-from ttc_cli.engines.openai.work import Account, spell
+from ttc_cli.engines.openai.work import Account
 from ttc_cli.events import Grew
 from ttc_cli.types import Role
 
@@ -53,7 +53,7 @@ class OpenAIEngine:
         """
         account = Account(meter, observe, role)
         self._dispatcher.enter(account)
-        return OpenAISession(self._dispatcher, account, spell(prompt, self._begin))
+        return OpenAISession(self._dispatcher, account, prompt, self._begin)
 
     def tell_trouble(self) -> list[str]:
         """What the user should know of what the server did since this was last asked."""

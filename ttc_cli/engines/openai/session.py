@@ -15,13 +15,29 @@ from ttc_cli.errors import EngineError, NetworkError, ServerFailed, UsageError
 from ttc_cli.types import Finish, Role
 
 
-class OpenAISession(BranchedSession[BranchText]):
-    """One prompt on an ``OpenAIEngine``; see ``engines.base.Session``."""
+def _begin(prompt: Prompt, begin: str) -> BranchText:
+    text = spell(prompt, begin)
+    return BranchText(text, len(text))
 
-    def __init__(self, dispatcher: Dispatcher, account: Account, prompt: str) -> None:
-        super().__init__(account.meter, BranchText(prompt, len(prompt)))
+
+class OpenAISession(BranchedSession[BranchText]):
+    """One prompt on an ``OpenAIEngine``; see ``engines.base.Session``.
+
+    The server writes ``begin`` before a prompt by itself.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, account: Account, prompt: Prompt, begin: str
+    ) -> None:
+        super().__init__(account.meter, _begin(prompt, begin))
         self._dispatcher = dispatcher
         self._account = account
+        self._begin = begin
+
+    async def add_prompt(self, prompt: Prompt) -> Branch:
+        """A further prompt. Nothing is sent before a branch of it grows or is scored."""
+        self._check_open()
+        return self._keep(_begin(prompt, self._begin))
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches with the text of ``branch``."""

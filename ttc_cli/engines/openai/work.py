@@ -44,7 +44,7 @@ _CONTROL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class BranchText:
-    """What a branch holds; the first ``root`` characters are the session's prompt."""
+    """What a branch holds; the first ``root`` characters are its prompt."""
 
     text: str
     root: int

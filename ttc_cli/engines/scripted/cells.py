@@ -34,13 +34,17 @@ class Cell:
 
 @dataclass(slots=True, eq=False)
 class ScriptedPath:
-    """Where a branch stands. Paths of one tree share the cells of what they have in common."""
+    """Where a branch stands. Paths of one tree share the cells of what they have in common.
+
+    The first ``root`` characters are its prompt.
+    """
 
     text: str
     cells: list[Cell]
     plan: Plan | None = None
     resident: bool = False
     used: int = 0
+    root: int = 0
 
     def read(self, text: str) -> None:
         """Add ``text``, which is not in the cache yet."""
@@ -93,7 +97,8 @@ class ScriptedCache:
 
     def split(self, path: ScriptedPath, lost: int = 0) -> ScriptedPath:
         """A new path over all tokens of ``path`` but the last ``lost``."""
-        child = ScriptedPath(path.text, path.cells[: max(0, len(path.cells) - lost)])
+        kept = path.cells[: max(0, len(path.cells) - lost)]
+        child = ScriptedPath(path.text, kept, root=path.root)
         if path.resident:
             self.hold(child)
         return child

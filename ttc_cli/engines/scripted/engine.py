@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ttc_cli.engines.base import EngineInfo, Meter, Prompt
-from ttc_cli.engines.scripted.cells import ScriptedCache, ScriptedPath
+from ttc_cli.engines.scripted.cells import ScriptedCache
 from ttc_cli.engines.scripted.script import (
     CHATML,
     Reply,
@@ -16,7 +16,6 @@ from ttc_cli.engines.scripted.script import (
 )
 from ttc_cli.engines.scripted.session import ScriptedSession
 from ttc_cli.engines.scripted.slots import Account, Slots
-from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
 from ttc_cli.types import Role
 
@@ -78,17 +77,9 @@ class ScriptedEngine:
         role: Role = Role.GENERATOR,
     ) -> ScriptedSession:
         """Read ``prompt`` once."""
-        root = ScriptedPath("", [])
-        root.read("".join(span.text for span in prompt))
-        size, room = len(root.cells), min(self.info.context, self._slots.cache.size)
-        if size >= room:
-            raise PromptTooLong(
-                f"The prompt has {size:,} tokens; the context window holds {room:,}.",
-                "Shorten the question.",
-            )
-        account = Account(meter, observe, role, root)
-        self._slots.enter(account)
-        return ScriptedSession(self._slots, account, self._yes, self._state)
+        account = Account(meter, observe, role)
+        root = self._slots.enter(account, "".join(span.text for span in prompt))
+        return ScriptedSession(self._slots, account, root, self._yes, self._state)
 
     def interrupt(self) -> None:
         """End all growing at the next token, until every session is closed."""

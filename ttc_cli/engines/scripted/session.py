@@ -22,14 +22,21 @@ class ScriptedSession(BranchedSession[ScriptedPath]):
         self,
         slots: Slots,
         account: Account,
+        root: ScriptedPath,
         yes: Callable[[str], float],
         state: Callable[[str], tuple[float, ...]],
     ) -> None:
-        super().__init__(account.meter, account.root)
+        super().__init__(account.meter, root)
         self._slots = slots
         self._account = account
         self._yes = yes
         self._state = state
+
+    async def add_prompt(self, prompt: Prompt) -> Branch:
+        """Read a further prompt, and return where it ends."""
+        self._check_open()
+        said = "".join(span.text for span in prompt)
+        return self._keep(self._slots.enter(self._account, said))
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """A new branch: ``branch``, then ``text``; the text is read when it is first used."""
@@ -66,7 +73,7 @@ class ScriptedSession(BranchedSession[ScriptedPath]):
     def cut(self, branch: Branch, mark: str) -> Branch:
         """A new branch: ``branch`` up to where ``mark`` was last written."""
         path = self._path(branch)
-        place = path.text.rfind(mark, len(self._account.root.text))
+        place = path.text.rfind(mark, path.root)
         if place < 0:
             raise UsageError(f"The branch does not hold {mark!r}.")
         gone = pieces(path.text[place:])

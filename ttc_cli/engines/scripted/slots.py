@@ -11,18 +11,19 @@ from ttc_cli.engines.base import EngineInfo, Grow, Growth, Meter, Until
 from ttc_cli.engines.scripted.cells import Plan, ScriptedCache, ScriptedPath
 from ttc_cli.engines.scripted.script import Ask, Reply, Script, pieces
 from ttc_cli.engines.scripted.values import hold_to
+from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
 from ttc_cli.types import Finish, Role
 
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """Who pays and who watches, one per session; ``root`` is its prompt."""
+    """Who pays and who watches, one per session; ``roots`` are its prompts."""
 
     meter: Meter
     observe: Callable[[Grew], None] | None
     role: Role
-    root: ScriptedPath
+    roots: list[ScriptedPath] = field(default_factory=list)
     waiting: bool = False
     outstanding: list[ScriptedGrowth] = field(default_factory=list)
 
@@ -57,12 +58,27 @@ class Slots:
         self._steps = 0
         self._woken = asyncio.Event()
 
-    def enter(self, account: Account) -> None:
-        """Read the prompt of a session that opens."""
-        self.cache.room(len(account.root.cells), [account.root])
-        read = self.cache.hold(account.root)
-        self._accounts.append(account)
+    def enter(self, account: Account, prompt: str) -> ScriptedPath:
+        """Read a prompt of a session, which may just open.
+
+        Raises:
+            PromptTooLong: it fills the context window.
+        """
+        root = ScriptedPath("", [], root=len(prompt))
+        root.read(prompt)
+        size, room = len(root.cells), min(self.info.context, self.cache.size)
+        if size >= room:
+            raise PromptTooLong(
+                f"The prompt has {size:,} tokens; the context window holds {room:,}.",
+                "Shorten the question.",
+            )
+        self.cache.room(size, [*self._busy(), root])
+        read = self.cache.hold(root)
+        account.roots.append(root)
+        if account not in self._accounts:
+            self._accounts.append(account)
         self.charge(account, account.role, read=read)
+        return root
 
     def end(self, request: ScriptedGrowth, finish: Finish) -> None:
         """End one request, unless it has ended."""
@@ -95,7 +111,8 @@ class Slots:
 
     def leave(self, account: Account) -> None:
         """Let go of a session that closes."""
-        self.cache.release(account.root)
+        for root in account.roots:
+            self.cache.release(root)
         self._accounts.remove(account)
         if not self._accounts:
             self.interrupted = False
@@ -174,7 +191,7 @@ class Slots:
 
     def _busy(self) -> list[ScriptedPath]:
         """Paths that must stay in the cache."""
-        roots = [account.root for account in self._accounts]
+        roots = [root for account in self._accounts for root in account.roots]
         return roots + [request.path for request in self._running]
 
     def _fill(self) -> None:
