@@ -32,9 +32,9 @@ from ttc_cli.bench.statistics import wilson
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import TtcError
+from ttc_cli.forms.prose import read_stated
 from ttc_cli.models import hardware
 from ttc_cli.prompts import Chat, Message, build_messages
-from ttc_cli.search.sample import read_stated
 from ttc_cli.types import Answer, AnswerType, Finish, Problem, Sampling
 
 EXAMPLES = (

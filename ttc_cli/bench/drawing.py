@@ -27,11 +27,12 @@ from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.errors import TemplateError
 from ttc_cli.events import Grew
+from ttc_cli.forms.prose import read_stated
 from ttc_cli.ledger import Ledger
 from ttc_cli.paths import write_whole
 from ttc_cli.prompts import Chat, Message, build_messages, hash_prompts, prompt_key
 from ttc_cli.search.mending import begin_at_slip
-from ttc_cli.search.sample import derive_seed, read_stated
+from ttc_cli.search.sample import derive_seed
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
 from ttc_cli.verifiers.judge import JudgeVerifier

@@ -25,8 +25,8 @@ from typing import Any
 from ttc_cli.appending import LineFile
 from ttc_cli.engines.base import EngineInfo, ScoreRow
 from ttc_cli.errors import UsageError
+from ttc_cli.forms.prose import read_stated
 from ttc_cli.prompts import prompt_key
-from ttc_cli.search.sample import read_stated
 from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
 
 FORMAT = "ttc-pool/1"

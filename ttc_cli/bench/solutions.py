@@ -15,9 +15,10 @@ from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Until
 from ttc_cli.errors import UsageError
+from ttc_cli.forms.prose import read_stated
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat, build_messages
-from ttc_cli.search.sample import derive_seed, read_stated
+from ttc_cli.search.sample import derive_seed
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.probe import Example

@@ -11,7 +11,7 @@ from ttc_cli.answers import Comparer, read_answer, resolve
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.report import Outcome
 from ttc_cli.errors import UsageError
-from ttc_cli.search.sample import read_stated
+from ttc_cli.forms.prose import read_stated
 from ttc_cli.tables import read_jsonl
 from ttc_cli.texts import read_utf8
 from ttc_cli.types import Answer, Finish

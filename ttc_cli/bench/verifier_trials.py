@@ -21,9 +21,9 @@ from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.solutions import TOGETHER, OpenQuestion, SolutionSampler, open_question
 from ttc_cli.engines.base import Engine, Span
 from ttc_cli.errors import UsageError
+from ttc_cli.forms.prose import read_stated
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat
-from ttc_cli.search.sample import read_stated
 from ttc_cli.tables import read_jsonl
 from ttc_cli.texts import read_utf8
 from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Step

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ttc_cli.answers import extract, find_thought
+from ttc_cli.answers import find_thought
 from ttc_cli.engines.base import Branch, Grow, Growth
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import (
@@ -20,9 +20,10 @@ from ttc_cli.events import (
     Voted,
     Warned,
 )
+from ttc_cli.forms.prose import read_stated
 from ttc_cli.search.context import SearchContext
 from ttc_cli.search.vote import Weigh, count_one, count_votes
-from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Finish, Sampling, Score
+from ttc_cli.types import AnswerClass, AnswerType, Candidate, Finish, Sampling, Score
 from ttc_cli.verifiers.base import Leaf, Verifier
 
 Keep = Callable[[Candidate], bool]
@@ -75,25 +76,6 @@ def derive_seed(seed: int, *path: int | str) -> int:
     """A seed in [0, 2³¹) for one use: the same for the same ``seed`` and ``path``, else unlike."""
     words = ":".join(map(str, (seed, *path)))
     return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=4).digest()) >> 1
-
-
-def read_stated(
-    text: str,
-    finish: Finish,
-    answer_type: AnswerType,
-    thought: int = 0,
-    schema: str | None = None,
-    value: str | None = None,
-) -> Answer | None:
-    """The final answer that a candidate stated; None also where it never ended.
-
-    The first ``thought`` characters are thinking; 0 looks for the usual marks. What does not
-    conform to ``schema`` does not count. ``value`` is the answer's text where it is already known.
-    """
-    if finish is not Finish.STOP:
-        return None
-    said = text[thought or find_thought(text) :] if value is None else value
-    return extract(said, answer_type, schema=schema)
 
 
 def book_end(context: SearchContext, finish: Finish) -> None:

@@ -21,6 +21,7 @@ from ttc_cli.events import (
     Pruned,
     Stepped,
 )
+from ttc_cli.forms.prose import read_stated
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
 from ttc_cli.search.sample import (
@@ -28,7 +29,6 @@ from ttc_cli.search.sample import (
     book_end,
     derive_seed,
     keeping_on,
-    read_stated,
     verify,
 )
 from ttc_cli.types import AnswerType, Candidate, Finish, Sampling, Score, Step
