@@ -1,4 +1,4 @@
-"""Strategies, verifiers and engines of other packages: found, used, and harmless when broken."""
+"""What other packages add, strategies to engines: found, used, and harmless when broken."""
 
 import json
 import os
@@ -56,6 +56,14 @@ failing = entry("failing", fail)
 wild = entry("wild", lambda leaves: [Score("wild", 7.0) for _ in leaves])
 few = entry("few", lambda leaves: [])
 unmade = VerifierEntry("unmade", lambda means, argument: 1 / 0, "x", "whole", "nothing")
+"""
+FORM = """
+from ttc_cli.forms.base import FormEntry, Reading
+from ttc_cli.prompts import build_messages
+async def read(written, interpreter):
+    return Reading(None)
+mute = FormEntry("mute", "never answers", build_messages, read)
+auto = FormEntry("auto", "takes a word of ttc's", build_messages, read)
 """
 ENGINE = """
 from ttc_cli.engines.scripted import ScriptedEngine
@@ -214,6 +222,16 @@ def test_the_list_shows_all_of_them_and_warns_of_the_broken(install, ttc):
     assert code == 0
     assert "judge" in out
     assert "of the package bad 1.0 cannot be used" in err
+
+
+def test_forms_are_listed_too(install, ttc):
+    install("written", FORM, forms=["mute", "auto"])
+    _, out, err = ttc("plugins")
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        ["auto", "form", "written", "1.0", "no"],
+        ["mute", "form", "written", "1.0", "yes"],
+    ]
+    assert "ttc has a form of that name itself" in err
 
 
 def test_no_plugin_takes_a_name_of_ttcs_or_of_anothers(install, ttc):

@@ -1,4 +1,4 @@
-"""The one list of ttc's own strategies and verifiers, by name, and where each is found.
+"""The one list of ttc's own strategies, verifiers and forms, by name, and where each is found.
 
 Reading it imports none of them, so that completion and checks of settings stay fast.
 """
@@ -31,6 +31,12 @@ VERIFIERS: Mapping[str, str] = {
     "arithmetic": "ttc_cli.verifiers.arithmetic.verifier:ARITHMETIC_CHECK",
 }
 """``verifiers.base.VerifierEntry`` objects. No plugin can take one of these names."""
+
+FORMS: Mapping[str, str] = {
+    "prose": "ttc_cli.forms.prose:PROSE_FORM",
+    "program": "ttc_cli.forms.program:PROGRAM_FORM",
+}
+"""``forms.base.FormEntry`` objects. No plugin can take one of these names."""
 
 
 def split_names(text: str) -> list[str]:

@@ -1,9 +1,9 @@
-"""Strategies, verifiers and engines of other packages, found by their entry points.
+"""Strategies, verifiers, forms and engines of other packages, found by their entry points.
 
-A package names them in one of three groups, ``ttc.strategies``, ``ttc.verifiers`` and
-``ttc.engines``. What is installed is known without importing any of it; a plugin is imported when
-it is asked for by its name, or listed. It cannot take a name that ttc has itself, and runs with the
-rights of whoever runs ttc. See ``docs/plugins.md``.
+A package names them in one of four groups, ``ttc.strategies``, ``ttc.verifiers``, ``ttc.forms``
+and ``ttc.engines``. What is installed is known without importing any of it; a plugin is imported
+when it is asked for by its name, or listed. It cannot take a name that ttc has itself, and runs
+with the rights of whoever runs ttc. See ``docs/plugins.md``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from ttc_cli.errors import UsageError, suggest
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-STRATEGIES, VERIFIERS, ENGINES = "ttc.strategies", "ttc.verifiers", "ttc.engines"
-KINDS = {STRATEGIES: "strategy", VERIFIERS: "verifier", ENGINES: "engine"}
+STRATEGIES, VERIFIERS = "ttc.strategies", "ttc.verifiers"
+FORMS, ENGINES = "ttc.forms", "ttc.engines"
+KINDS = {STRATEGIES: "strategy", VERIFIERS: "verifier", FORMS: "form", ENGINES: "engine"}
 
 _NAME = re.compile(r"[A-Za-z][\w.-]*")
 _T = TypeVar("_T")

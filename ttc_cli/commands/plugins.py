@@ -7,11 +7,12 @@ from typing import Any
 import typer
 
 from ttc_cli import plugins as installed
-from ttc_cli.builtin import STRATEGIES, VERIFIERS
+from ttc_cli.builtin import FORMS, STRATEGIES, VERIFIERS
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import show_examples
 from ttc_cli.engines.registry import EngineEntry
 from ttc_cli.errors import UsageError
+from ttc_cli.forms.base import FormEntry
 from ttc_cli.output import Output
 from ttc_cli.search.context import StrategyEntry
 from ttc_cli.verifiers.base import VerifierEntry
@@ -27,10 +28,11 @@ app = typer.Typer()
     )
 )
 def plugins(as_json: flags.PrintJson = False) -> None:
-    """List the strategies, verifiers and engines of other packages, and whether they are usable."""
+    """List the plugins of other packages, strategies to engines, and whether they are usable."""
     wanted: dict[str, tuple[Any, tuple[str, ...]]] = {
         installed.STRATEGIES: (StrategyEntry, ("auto", *STRATEGIES)),
         installed.VERIFIERS: (VerifierEntry, tuple(VERIFIERS)),
+        installed.FORMS: (FormEntry, ("auto", *FORMS)),
         installed.ENGINES: (EngineEntry, ("http", "https")),
     }
     out = Output()

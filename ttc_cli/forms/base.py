@@ -49,8 +49,10 @@ class FormEntry:
         summary: one line for listings.
         ask: the conversation that puts a problem, its answer type resolved, to the model.
         read: the answer of a candidate; may run its program.
-        beginning: what the model's turn is begun with, as plain text.
-        marks: texts at which a candidate of this form is complete.
+        beginning: what the model's turn is begun with, as plain text. No part of a candidate's
+            text.
+        marks: texts at which a candidate of this form is complete. Its text holds the mark, but
+            where a server keeps that back.
         types: of answers that it can state; None: any.
         retry: what a candidate that came to nothing is told behind its own text, to go on from
             there; None where it is not to go on.
@@ -64,6 +66,11 @@ class FormEntry:
     marks: tuple[str, ...] = ()
     types: frozenset[AnswerType] | None = None
     retry: Callable[[Candidate], str | None] = lambda candidate: None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for marks at which every text, or none, would be complete."""
+        if not isinstance(self.marks, tuple) or not all(self.marks):
+            raise ValueError("marks are a tuple of texts that are not empty")
 
     def states(self, type: AnswerType) -> bool:
         """Whether it can state an answer of ``type``."""
