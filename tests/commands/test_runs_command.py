@@ -138,6 +138,16 @@ def test_show_says_what_was_asked_and_why_the_answer(ttc, solve):
     assert "Two and two make four." in ttc("runs", "show", id, "-v")[1]
 
 
+def test_showing_whole_candidates_tells_what_verifiers_said_of_them(ttc, solve):
+    slip = "2 + 2 = 5\n\nThe final answer is 5."
+    solve("What is 2+2?", "--verifier", "arithmetic", "--strategy", "best-of-n", texts=[slip])
+    assert "arithmetic says: 2 + 2 is 4, not 5" in ttc("runs", "show", "last", "-v")[1]
+    assert "says" not in ttc("runs", "show", "last")[1]
+    _, out, _ = ttc("runs", "show", "last", "--json")
+    scores = json.loads(out)["run"]["ended"][0]["scores"]
+    assert scores[0]["remark"] == "2 + 2 is 4, not 5"
+
+
 def test_the_command_that_is_shown_asks_for_the_same_again(ttc, solve):
     id = solve(
         "What's -2?\n'Quoted'", "--seed", "5", "--system", "It's $HOME.", "--verifier", "judge"

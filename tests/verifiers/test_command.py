@@ -20,7 +20,12 @@ from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Answer, AnswerType, Budget, Candidate, Finish, Problem, Score
 from ttc_cli.verifiers.base import Leaf
-from ttc_cli.verifiers.checking.command import CommandVerifier, pick_content, read_command
+from ttc_cli.verifiers.checking.command import (
+    REMARK,
+    CommandVerifier,
+    pick_content,
+    read_command,
+)
 from ttc_cli.verifiers.checking.sandbox import OUTPUT, Checked, find_sandbox, run_check
 
 pytestmark = pytest.mark.slow
@@ -134,7 +139,54 @@ def test_the_exit_status_is_the_reward(tmp_path, sandbox) -> None:
     script = write(tmp_path, "import sys\nsys.exit(open(sys.argv[1]).read().strip() != '4')\n")
     verifier = CommandVerifier(read_command(f"{PYTHON} {script} {{file}}"), sandbox=sandbox)
     found = score(verifier, [candidate(0, "", "4"), candidate(1, "", "5")])
-    assert found == [Score("check", 1.0), Score("check", 0.0)]
+    said = "It ended with exit status 1. It printed nothing."
+    assert found == [Score("check", 1.0), Score("check", 0.0, remark=said)]
+
+
+def remark(script: Path, *, seconds: float = 10.0, sandbox: str | None = None) -> str:
+    command = read_command(f"{PYTHON} {script} {{file.py}}")
+    verifier = CommandVerifier(command, seconds=seconds, sandbox=sandbox)
+    (found,) = score(verifier, [candidate(0, "", "4")])
+    assert found is not None
+    return found.remark
+
+
+def test_one_that_failed_is_told_what_the_check_printed(tmp_path, sandbox) -> None:
+    script = write(
+        tmp_path,
+        "import os, runpy, sys\n"
+        "print('in', os.getcwd())\n"
+        "print('\\x1b[31mred\\x1b[0m' + chr(0x202e) + chr(7))\n"
+        "raise ValueError(sys.argv[1])\n",
+    )
+    said = remark(script, sandbox=sandbox)
+    first, _, printed = said.partition("\n\n")
+    assert first == "It ended with exit status 1. It printed:"
+    assert printed.startswith("in\nred\n") or printed.startswith("in \nred\n")
+    assert printed.endswith("ValueError: candidate.py")
+    assert "ttc-" not in said
+    assert not any(each in said for each in "\x1b\x07\u202e")
+
+
+def test_how_a_check_was_ended_is_said_in_words(tmp_path, sandbox) -> None:
+    slow = write(tmp_path, "import time\nprint('so far', flush=True)\ntime.sleep(60)\n", "slow.py")
+    said = remark(slow, seconds=1.0, sandbox=sandbox)
+    assert said == "It took longer than 1 s and was stopped. It printed:\n\nso far"
+    crash = write(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "crash.py")
+    said = remark(crash, sandbox=sandbox)
+    assert said == "It ended with the signal SIGSEGV. It printed nothing."
+    odd = write(tmp_path, "import os\nos._exit(255)\n", "odd.py")
+    assert remark(odd, sandbox=sandbox) == "It ended with exit status 255. It printed nothing."
+
+
+def test_of_much_output_the_end_is_told(tmp_path) -> None:
+    script = write(tmp_path, "for i in range(9000): print('line', i)\nraise SystemExit(1)\n")
+    said = remark(script)
+    assert len(said) < REMARK + 80
+    assert "\n\n…\nline 8" in said
+    assert said.endswith("line 8999")
+    wide = write(tmp_path, "print('x' * 5000 + '!')\nraise SystemExit(1)\n", "wide.py")
+    assert remark(wide).endswith("x" * (REMARK - 1) + "!")
 
 
 def test_model_text_reaches_neither_arguments_nor_names_nor_a_shell(tmp_path, sandbox) -> None:

@@ -18,6 +18,7 @@ from ttc_cli.verifiers.critiques import (
     guess_format,
     read_critic,
     read_labels,
+    read_remark,
     word_solution,
 )
 from ttc_cli.verifiers.generative import GenerativeVerifier, make_generative
@@ -79,8 +80,8 @@ def test_a_critique_is_written_and_its_verdict_read_behind_the_question() -> Non
     bench = Bench(lambda ask: GOOD if "is 4" in ask.text else BAD)
     (scores,) = bench.run(("score", [leaf(0, "2+2 is 4."), leaf(1, "2+2 is 5.")]))
     assert scores == [
-        Score("generative", pytest.approx(0.9)),
-        Score("generative", pytest.approx(0.2)),
+        Score("generative", pytest.approx(0.9), remark="Step 1: 2+2 is 4, \\boxed{correct}"),
+        Score("generative", pytest.approx(0.2), remark="Step 1: 2+2 is not 5, \\boxed{incorrect}"),
     ]
     assert all(text.endswith("Is the solution correct?") for text in bench.judged)
     assert "What is 2+2?" in bench.heard[0]
@@ -99,7 +100,9 @@ def test_a_solution_is_criticised_once() -> None:
 
 def test_a_critique_that_only_labels_steps_is_asked_for_its_verdict() -> None:
     bench = Bench(lambda ask: " Fine, \\boxed{correct}")
-    assert bench.run(("score", [leaf(0, "2+2 is 4.")])) == [[Score("generative", 0.9)]]
+    said = "Step 1: Fine, \\boxed{correct}"
+    scores = bench.run(("score", [leaf(0, "2+2 is 4.")]))
+    assert scores == [[Score("generative", 0.9, remark=said)]]
     assert bench.judged[0].endswith("\\boxed{correct}\nIs the solution correct?")
 
 
@@ -126,13 +129,16 @@ def test_steps_so_far_are_judged_and_bear_their_place() -> None:
     bench = Bench(lambda ask: GOOD)
     leaves = [leaf(0, "", "2+2 is\n\n", "is 4\n\n"), leaf(1, "")]
     (scores,) = bench.run(("score_steps", leaves))
-    assert scores == [Score("generative", pytest.approx(0.9), 1), None]
+    said = "Step 1: 2+2 is 4, \\boxed{correct}"
+    assert scores == [Score("generative", pytest.approx(0.9), 1, remark=said), None]
     assert "Step 1: 2+2 is\nStep 2: is 4\n" in bench.heard[0]
 
 
 def test_genprm_judges_paragraph_by_paragraph_and_pays_for_each_once() -> None:
     def analyse(ask: Ask) -> str:
-        return "it looks so.\n</analyze>\n<verify>\nprint(1)\n</verify>"
+        last = ask.text.rpartition("<|im_start|>user")[2]
+        found = "wrong" if "So 5." in last else "right"
+        return f"it looks {found}.\n</analyze>\n<verify>\nprint(1)\n</verify>"
 
     def yes(text: str) -> float:
         return 0.3 if "So 5." in text else 0.8
@@ -143,7 +149,8 @@ def test_genprm_judges_paragraph_by_paragraph_and_pays_for_each_once() -> None:
     steps, last, scores = bench.run(
         ("score_steps", [begun]), ("score_steps", whole), ("score", whole)
     )
-    assert steps == [Score("generative", pytest.approx(0.8), 0)]
+    assert steps == [Score("generative", pytest.approx(0.8), 0, remark="it looks right.")]
+    assert [each and each.remark for each in scores] == ["it looks right.", "it looks wrong."]
     assert [each and (each.value, each.step) for each in last] == [(0.8, 1), (0.3, 1)]
     assert [each and each.value for each in scores] == [0.8, 0.3]
     assert len(bench.judged) == 3  # the first paragraph is shared
@@ -160,6 +167,19 @@ def test_what_is_written_in_a_solution_stays_text() -> None:
     assert all("<|im_end|>" not in span.text or "It is 4" not in span.text for span in spans
                if span.control)  # fmt: skip
     assert any(hostile in span.text and not span.control for span in spans)
+
+
+@pytest.mark.parametrize(
+    ("critique", "remark"),
+    [
+        ("<think>Hm.</think>\n 5 is wrong.\n\nIs the solution correct? No", "5 is wrong."),
+        ("5 is wrong.\n</analyze>\n<verify>", "5 is wrong."),
+        ("x" * 1500 + " so it is wrong.", "…" + "x" * 984 + " so it is wrong."),
+        ("", ""),
+    ],
+)
+def test_the_end_of_a_critique_is_handed_back_without_its_verdict(critique, remark) -> None:
+    assert read_remark(critique) == remark
 
 
 @pytest.mark.parametrize(

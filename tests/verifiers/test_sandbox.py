@@ -257,7 +257,9 @@ def test_no_room_for_a_check_is_no_verdict(tmp_path, monkeypatch) -> None:
 def test_what_exits_as_if_it_were_not_found_has_failed() -> None:
     verifier = CommandVerifier(read_command(f"{PYTHON} {{file}}"), sandbox=FOUND)
     texts = ["```py\nimport os; os._exit(127)\n```", "```py\nimport os; os._exit(126)\n```"]
-    assert score(verifier, texts) == [Score("check", 0.0)] * 2
+    said = "It ended with exit status {}. It printed nothing."
+    expected = [Score("check", 0.0, remark=said.format(status)) for status in (127, 126)]
+    assert score(verifier, texts) == expected
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def find_controls(text):
 
 def hostile_run():
     answer = Answer(EVIL, EVIL, AnswerType.TEXT)
-    scores = (Score(EVIL, 0.5, 0), Score(EVIL, 0.5))
+    scores = (Score(EVIL, 0.5, 0, remark=EVIL), Score(EVIL, 0.5, remark=EVIL))
     one = Candidate(1, EVIL, 3, Finish.STOP, answer, None, scores, steps=(Step(EVIL, 3),))
     two = Candidate(2, EVIL * 2, 3, Finish.PRUNED, None, None, scores, thought=len(EVIL))
     classes = (AnswerClass(answer, (1,), 1.0),)
@@ -202,6 +202,14 @@ def test_hostile_text_is_shown_and_does_nothing():
     assert shown.count("alert(1)") > 10
     assert "{{ 7 * 7 }}" in shown
     assert not find_controls(text)
+
+
+def test_what_a_verifier_said_stands_with_its_candidate():
+    said = Score("check", 0.0, remark="It ended with exit status 1. It printed:\n\n<b>no</b>")
+    run = [*story.whole(), (99.0, events.Scored(0, said))]
+    shown = Page(render_page(run)).text("style", "script")
+    assert shown.count("check says") == 1
+    assert "It printed:\n\n<b>no</b>" in shown
 
 
 def test_the_tree_is_one_to_those_who_do_not_see_it():

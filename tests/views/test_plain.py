@@ -204,6 +204,19 @@ def test_the_best_path_of_a_fork_is_told_once_with_all_that_was_said_of_it():
     assert path[1].endswith("60 × t miles.  [judge 0.82, confidence 0.90]")
 
 
+def test_what_verifiers_said_stands_in_the_best_path_in_part():
+    long = "It printed:\n\n" + "\n".join(f"\x1b[1mline {n}" for n in range(30))
+    sums = Score("arithmetic", 0.0, step=0, remark="2 + 2 is 4,\nnot 5")
+    found = Candidate(1, "2 + 2 = 5", 4, Finish.STOP, story.answer("5"))
+    found = found.with_scores(sums, Score("check", 0.0, remark=long), Score("judge", 0.5))
+    lines = best_path(with_changes(winner=1, candidates=(found,))).splitlines()
+    assert lines[1:] == [
+        "  1. 2 + 2 = 5  [arithmetic 0.00: 2 + 2 is 4, not 5]",
+        "  check says: It printed:",
+        *(f"    line {n}" for n in range(22, 30)),
+    ]
+
+
 def test_thinking_is_set_off_in_the_best_path():
     text = "Is it 4?\n\nNo, 6.</think>\n\nIt is 6."
     thinker = Candidate(0, text, 9, Finish.STOP, story.answer("6"), thought=len(text) - 8)

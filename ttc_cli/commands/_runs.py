@@ -133,7 +133,7 @@ def word_story(story: Story, *, whole: bool) -> str:
         lines += ["", plain.explain(result, story.decisions)]
     if whole:
         for each in candidates:
-            lines += ["", f"#{each.id}", clean(each.text)]
+            lines += ["", f"#{each.id}", clean(each.text), *plain.remark_lines(each)]
     if run.state in (RunState.KILLED, RunState.INTERRUPTED, RunState.FAILED):
         lines += ["", f"ttc solve --resume {run.id} resumes it where it stopped"]
     return "\n".join(lines)

@@ -226,18 +226,27 @@ class VerifierEntry:
     check: Callable[[str | None], object] | None = None
 
 
-def to_scores(name: str, values: Sequence[float | None]) -> list[Score | None]:
-    """``values`` of whole candidates as scores of the verifier ``name``."""
-    return [None if value is None else Score(name, value) for value in values]
+def to_scores(
+    name: str, values: Sequence[float | None], remarks: Sequence[str] | None = None
+) -> list[Score | None]:
+    """``values`` of whole candidates as scores of the verifier ``name``, with its ``remarks``."""
+    said = remarks or [""] * len(values)
+    return [
+        None if value is None else Score(name, value, remark=remark)
+        for value, remark in zip(values, said, strict=True)
+    ]
 
 
 def to_step_scores(
-    name: str, values: Sequence[float | None], leaves: Sequence[Leaf]
+    name: str,
+    values: Sequence[float | None],
+    leaves: Sequence[Leaf],
+    remarks: Sequence[str] | None = None,
 ) -> list[Score | None]:
-    """``values`` of the last step of each of ``leaves`` as scores of the verifier ``name``."""
+    """``values`` of the last step of each of ``leaves``, as ``to_scores``."""
     return [
-        None if value is None else Score(name, value, len(leaf.candidate.steps) - 1)
-        for leaf, value in zip(leaves, values, strict=True)
+        score and replace(score, step=len(leaf.candidate.steps) - 1)
+        for leaf, score in zip(leaves, to_scores(name, values, remarks), strict=True)
     ]
 
 

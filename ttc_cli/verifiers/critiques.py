@@ -31,6 +31,10 @@ GENPRM_SYSTEM = (
 GENPRM_END = "</analyze>"
 GENPRM_VERDICT = "\n<output>\n**Judgement**: $\\boxed{"
 
+REMARK = 1000
+"""Characters of a critique that are handed back, the last ones: a critic goes from the first step
+to the last and stops where one is wrong, or says there what is."""
+
 _REVIEW = (
     "Review and critique each step in the proposed solution to determine whether each step is "
     "correct. If the solution is incomplete, only verify the provided steps."
@@ -111,6 +115,13 @@ def word_step(problem: str, step: str, place: int) -> str:
 def start_step(place: int) -> str:
     """What the analysis of the step at ``place`` begins with."""
     return f"{FORMATS['genprm'].start}{place + 1} step by step: "
+
+
+def read_remark(critique: str) -> str:
+    """What of a critique is worth handing back: its end, without thoughts and without a verdict."""
+    said = critique.rpartition("</think>")[2] or critique
+    said = said.partition(ASKED)[0].partition(GENPRM_END)[0].strip()
+    return said if len(said) <= REMARK else f"…{said[-REMARK:]}"
 
 
 def read_labels(critique: str) -> list[bool]:

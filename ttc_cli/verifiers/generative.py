@@ -34,6 +34,7 @@ from ttc_cli.verifiers.critiques import (
     guess_format,
     read_critic,
     read_labels,
+    read_remark,
     start_step,
     word_question,
     word_solution,
@@ -46,10 +47,14 @@ Path = tuple[str, ...]
 
 @dataclass(slots=True)
 class _Conversation:
-    """What was opened for one question: judged paths, and branches that stand behind them."""
+    """What was opened for one question: judged paths, and branches that stand behind them.
+
+    ``remarks`` are the critiques, without their verdicts.
+    """
 
     session: Session
     values: dict[Path, float | None] = field(default_factory=dict)
+    remarks: dict[Path, str] = field(default_factory=dict)
     branches: dict[Path, Branch] = field(default_factory=dict)
     grown: int = 0
 
@@ -83,7 +88,10 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
         """
         paths = [split_steps(leaf.candidate) for leaf in leaves]
         conversation = await self._judge(session, problem, paths)
-        return to_scores(self.name, [self._whole(conversation, path) for path in paths])
+        whole = [self._find_decisive(conversation, path) for path in paths]
+        values = [None if path is None else conversation.values[path] for path in whole]
+        remarks = ["" if path is None else conversation.remarks.get(path, "") for path in whole]
+        return to_scores(self.name, values, remarks)
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
@@ -92,14 +100,16 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
         paths = [split_steps(leaf.candidate) if leaf.candidate.steps else () for leaf in leaves]
         conversation = await self._judge(session, problem, paths)
         values = [conversation.values.get(path) if path else None for path in paths]
-        return to_step_scores(self.name, values, leaves)
+        remarks = [conversation.remarks.get(path, "") for path in paths]
+        return to_step_scores(self.name, values, leaves, remarks)
 
-    def _whole(self, conversation: _Conversation, path: Path) -> float | None:
-        if not path or not self._format.turns:
-            return conversation.values.get(path)
-        values = [conversation.values.get(path[: i + 1]) for i in range(len(path))]
-        known = [value for value in values if value is not None]
-        return min(known) if len(known) == len(path) else None
+    def _find_decisive(self, conversation: _Conversation, path: Path) -> Path | None:
+        """The path whose verdict is that of all of ``path``; None where there is none."""
+        turns = range(len(path)) if self._format.turns else [len(path) - 1]
+        heads = [path[: i + 1] for i in turns]
+        values = {head: conversation.values.get(head) for head in heads if head}
+        known = {head: value for head, value in values.items() if value is not None}
+        return min(known, key=known.__getitem__) if known and len(known) == len(heads) else None
 
     async def _judge(
         self, session: Session, problem: Problem, paths: Sequence[Path]
@@ -159,6 +169,8 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
                 conversation.values[path] = None
                 session.drop([branch])
                 continue
+            lead = "" if format.turns else format.start
+            conversation.remarks[path] = read_remark(lead + growths[i].text)
             stand = session.append(branch, ending) if ending else branch
             rows.append(ScoreRow(stand, (), (YES, NO)))
             places.append((path, branch, stand))

@@ -21,6 +21,8 @@ _ANSWER_CHARS = 60
 _STEP_CHARS = 80
 _SHOWN = 5
 """Answers of a vote that its line names."""
+_REMARK_LINES = 8
+"""Of what a verifier said, the last ones, which are shown below its first."""
 
 
 class PlainLines:
@@ -366,7 +368,24 @@ def _path_part(candidate: Candidate) -> str:
         steps = words.paragraphs(clean(candidate.text[candidate.thought :]))
     scores = group_by_step(candidate.scores)
     for number, step in enumerate(each for each in steps if each.strip()):
-        said = ", ".join(score_words(score) for score in scores.get(number, ()) if not thought)
+        said = ", ".join(map(_say, scores.get(number, ()) if not thought else ()))
         body = step.strip().replace("\n", "\n     ")
         lines.append(f"  {number + 1}. {body}" + (f"  [{said}]" if said else ""))
+    lines += [f"  {line}" for line in remark_lines(candidate)]
     return "\n".join(lines)
+
+
+def remark_lines(candidate: Candidate) -> list[str]:
+    """What verifiers said of all of ``candidate`` in words, the longer ones in part; cleaned."""
+    lines = []
+    for score in candidate.scores:
+        if score.step is None and score.remark.strip():
+            first, *rest = clean(score.remark).strip().splitlines() or [""]
+            rest = [f"  {line}".rstrip() for line in rest if line.strip()]
+            lines += [f"{words.one_line(score.verifier)} says: {first}", *rest[-_REMARK_LINES:]]
+    return lines
+
+
+def _say(score: Score) -> str:
+    """A step's score, and in a few words why."""
+    return score_words(score) + (f": {words.shorten(score.remark, 80)}" if score.remark else "")

@@ -84,7 +84,15 @@ class Slip:
         return f"{float(self.value):.{digits}f}".rstrip("0").rstrip(".")
 
     def __str__(self) -> str:
-        return f"{self.written} is {float(self.value):g}, not {float(self.stated):g}"
+        return f"{self.written} is {_word(self.value)}, not {_word(self.stated)}"
+
+
+def _word(number: Fraction) -> str:
+    """``number`` in digits, all of a whole one; else six behind the point, without zeros."""
+    if number.denominator == 1:
+        return str(number.numerator)
+    whole, rest = divmod(abs(round(number * 10**6)), 10**6)
+    return f"{'-' * (number < 0)}{whole}.{rest:06}".rstrip("0").rstrip(".")
 
 
 _Slips = tuple[Slip | None, ...]

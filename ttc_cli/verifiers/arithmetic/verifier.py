@@ -15,10 +15,15 @@ from ttc_cli.types import ARITHMETIC, Problem, Score
 from ttc_cli.verifiers.arithmetic.sums import check_sums
 from ttc_cli.verifiers.base import Leaf, StatelessVerifier, VerifierEntry
 
+_SLIPS = 3
+"""Wrong sums that a remark tells, the first ones: later ones often follow from them."""
+_CHARACTERS = 200
+"""Of one of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArithmeticVerifier(StatelessVerifier):
-    """1 where every sum that can be checked is right, 0 where one is not.
+    """1 where every sum that can be checked is right, 0 where one is not, with the wrong ones.
 
     No score where there is nothing to check: a solution without sums is neither better nor worse.
     """
@@ -50,8 +55,9 @@ class ArithmeticVerifier(StatelessVerifier):
         sums = check_sums(text)
         if not sums:
             return None
-        wrong = any(slip is not None for slip in sums)
-        return Score(self.name, 0.0 if wrong else 1.0, step)
+        wrong = dict.fromkeys(str(slip) for slip in sums if slip is not None)
+        remark = "\n".join(each[:_CHARACTERS] for each in list(wrong)[:_SLIPS])
+        return Score(self.name, 0.0 if wrong else 1.0, step, remark=remark)
 
 
 ARITHMETIC_CHECK = VerifierEntry(

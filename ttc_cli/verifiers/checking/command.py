@@ -19,7 +19,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import shlex
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +31,7 @@ from ttc_cli.answers.programs import pick_program
 from ttc_cli.children import find_program
 from ttc_cli.engines.base import Session
 from ttc_cli.errors import UsageError
+from ttc_cli.sanitise import clean
 from ttc_cli.types import CHECK, AnswerType, Candidate, Problem, Score
 from ttc_cli.verifiers.base import (
     CHECK_SECONDS,
@@ -38,7 +41,17 @@ from ttc_cli.verifiers.base import (
     VerifierEntry,
     WholeVerifier,
 )
-from ttc_cli.verifiers.checking.sandbox import FILE, Command, count_processes, run_check
+from ttc_cli.verifiers.checking.sandbox import (
+    FILE,
+    Checked,
+    Command,
+    count_processes,
+    run_check,
+)
+
+REMARK = 1000
+"""Characters of what a check printed that its remark holds, the last ones: that is where test
+runners sum up and where a traceback names its error."""
 
 SUFFIXES: Mapping[str, str] = {
     "bash": ".sh", "c": ".c", "c++": ".cpp", "cpp": ".cpp", "csharp": ".cs", "css": ".css",
@@ -107,6 +120,49 @@ def pick_content(candidate: Candidate) -> tuple[str, str]:
     return (text if stated is None else stated.text) + "\n", ".txt"
 
 
+def word_failure(found: Checked, seconds: float) -> str:
+    """What a check that failed says, for the model and for a person: how it ended, what it printed.
+
+    Empty where it passed. The printed text is what a program of the model's own may have written:
+    cleaned and cut, but hostile. ``seconds`` was its time limit.
+    """
+    if found.passed:
+        return ""
+    if found.excess is not None:
+        end = f"It used too much of its {found.excess} and was stopped"
+    elif found.code is None:
+        end = f"It took longer than {seconds:g} s and was stopped"
+    else:
+        end = f"It ended with {_name_end(found.code)}"
+    output = found.output
+    if found.folder:
+        # Where it ran means nothing to anybody: of that path only the file's name stays.
+        output = re.sub(rf"(?:/private)?{re.escape(found.folder)}/?", "", output)
+    printed = _cut(clean(output).strip())
+    return f"{end}. It printed:\n\n{printed}" if printed else f"{end}. It printed nothing."
+
+
+def _name_end(code: int) -> str:
+    """An exit status in words; above 128 it stands for a signal where there is one of that number.
+
+    That is how shells and bubblewrap pass on what ended the program within.
+    """
+    number = -code if code < 0 else code - 128
+    try:
+        return f"the signal {signal.Signals(number).name}" if number > 0 else f"exit status {code}"
+    except ValueError:
+        return f"exit status {code}"
+
+
+def _cut(text: str) -> str:
+    """The last ``REMARK`` characters of ``text``, from the beginning of a line if one is near."""
+    if len(text) <= REMARK:
+        return text
+    kept = text[-REMARK:]
+    _, found, lines = kept.partition("\n")
+    return "…\n" + (lines if found and len(lines) > REMARK // 2 else kept)
+
+
 class CommandVerifier(WholeVerifier):
     """Scores candidates by the exit status of the user's command.
 
@@ -134,7 +190,7 @@ class CommandVerifier(WholeVerifier):
         self._sandbox = sandbox
         self._parallel = max(1, parallel)
         self._stopped = stopped or threading.Event()
-        self._known: dict[int, dict[str, float]] = {}
+        self._known: dict[int, dict[str, Score]] = {}
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
@@ -142,7 +198,8 @@ class CommandVerifier(WholeVerifier):
         """1 where the command exits with status 0, else 0; None where it did not get to it.
 
         That is where a cap or the user came first, and where the check could not be started, for
-        which the candidate is not to blame. Equal contents are checked once per question.
+        which the candidate is not to blame. Equal contents are checked once per question. The
+        remark on one that failed is what the command printed.
 
         Raises:
             UsageError: no check of the question could be started.
@@ -182,7 +239,8 @@ class CommandVerifier(WholeVerifier):
                 end = f"not in {limit:g} s" if found.code is None else f"exit status {found.code}"
                 unstarted = found.output.strip().rpartition("\n")[2] or end
                 return
-            known[key] = float(found.passed)
+            remark = word_failure(found, limit)
+            known[key] = Score(self.name, float(found.passed), remark=remark)
 
         await asyncio.gather(*(check(key, *each) for key, each in missing.items()))
         if unstarted and not known:
@@ -190,9 +248,7 @@ class CommandVerifier(WholeVerifier):
                 f"The check could not be started: {self._command.words[0]}: {unstarted}.",
                 "Try the command by itself; what its sandbox needs is in docs/verifiers.md.",
             )
-        return [
-            None if (value := known.get(key)) is None else Score(self.name, value) for key in keys
-        ]
+        return [known.get(key) for key in keys]
 
     async def leave(self, session: Session) -> None:
         """Forget the results."""

@@ -66,13 +66,15 @@ class Checked:
 
     ``output`` is the end of what it wrote to stdout and stderr; hostile, like all model text.
     ``excess`` is what it was killed for using too much of. Where it was not ``started``, ``output``
-    is the sandbox's or the system's, and says nothing about the candidate.
+    is the sandbox's or the system's, and says nothing about the candidate. ``folder`` is where it
+    ran, which is gone.
     """
 
     code: int | None
     output: str
     excess: str | None = None
     started: bool = True
+    folder: str = ""
 
     @property
     def passed(self) -> bool:
@@ -161,7 +163,7 @@ def _run(
         code = -signal.SIGKILL
     elif not ended:
         code = None
-    return Checked(code, text, watch.excess, told == b"+")
+    return Checked(code, text, watch.excess, told == b"+", str(folder))
 
 
 def _attend(
