@@ -59,6 +59,8 @@ OTHER_TEMPLATE = (
     "Choose another model with: ttc models list; on a server, name the model's own template with "
     "--chat-template FILE."
 )
+_REMARK = 2000
+"""Characters of a remark that are handed back, the last ones, whoever made it."""
 _LOST = {"system": "the instructions", "user": "the question", "assistant": "the model's turn"}
 _SECONDS = 1.0
 """Of processor time, after which a template that failed is not tried in another form."""
@@ -77,22 +79,45 @@ def instructions(type: AnswerType) -> str:
     return (_INSTRUCTIONS | _FENCED)[AnswerType.LATEX if type is AnswerType.AUTO else type]
 
 
-def request_revision(type: AnswerType, *, rating: float | None, cut_off: bool) -> str:
+def request_revision(
+    type: AnswerType, *, rating: float | None, cut_off: bool, remarks: Sequence[str] = ()
+) -> str:
     """What asks the model to revise the attempt it has just made.
 
-    ``rating`` is what the verifiers make of the attempt, in [0, 1], None where none spoke;
-    ``cut_off`` says that it came to no end.
+    ``rating`` is what the verifiers make of the attempt, in [0, 1], None where none spoke in
+    numbers alone; ``remarks`` are what others said in words; ``cut_off`` says that it came to no
+    end.
     """
     seen = []
     if cut_off:
         seen.append("Your solution was cut off before it ended: be briefer.")
     if rating is not None:
         seen.append(f"A reviewer rates your solution {round(100 * rating)} out of 100.")
-    seen.append(
+    task = (
         "Check every step of it. Where one is wrong, correct it; where all are right, keep them. "
         "Then write the whole solution again."
     )
-    return _join(" ".join(seen), instructions(type))
+    if not remarks:
+        return _join(" ".join([*seen, task]), instructions(type))
+    return _join(" ".join(seen), *map(_quote, remarks), task, instructions(type))
+
+
+def request_repair(type: AnswerType, remarks: Sequence[str]) -> str:
+    """What asks the model to mend the solution it has just given, which failed a check.
+
+    ``remarks`` are what the check said.
+    """
+    task = "So it is wrong. Find the mistake and correct it. Then write the whole solution again."
+    return _join(*map(_quote, remarks), task, instructions(type))
+
+
+def _quote(remark: str) -> str:
+    """``remark`` as a text apart, which it cannot end: its fence is longer than any within."""
+    text = remark.strip()
+    if len(text) > _REMARK:
+        text = f"…{text[-_REMARK:]}"
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"A check of your solution says:\n\n{fence}\n{text}\n{fence}"
 
 
 def build_messages(problem: Problem) -> list[Message]:

@@ -99,6 +99,12 @@ def merit(candidate: Candidate) -> float | None:
     return math.fsum(each.value * each.weight for each in scores) / total if scores else None
 
 
+def find_remarks(candidate: Candidate) -> list[str]:
+    """What verifiers that count say of the whole of it in words, in their order."""
+    said = (each for each in candidate.scores if each.step is None and each.weight > 0)
+    return [each.remark for each in said if each.remark.strip()]
+
+
 def represent(members: Sequence[Candidate]) -> Candidate:
     """Who speaks for a class: the best scored, then one that ended by itself, then lowest id.
 

@@ -93,6 +93,8 @@ class _GuardedVerifier(WrappedVerifier):
             for each in scores:
                 if each is not None and not 0.0 <= each.value <= 1.0:
                     raise ValueError(f"a score of {each.value}, not in [0, 1]")
+                if each is not None and not isinstance(each.remark, str):
+                    raise ValueError(f"a remark that is {type(each.remark).__name__}, not a str")
             # This name keeps the scores of several verifiers apart.
             return [each and replace(each, verifier=self.name) for each in scores]
         except TtcError:

@@ -15,7 +15,7 @@ at some ratio between.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ttc_cli.engines.base import Branch, Prompt, Span
@@ -25,7 +25,7 @@ from ttc_cli.prompts import request_revision
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import Start, count_pool, sample_wave, show_vote, verify
-from ttc_cli.search.vote import merit
+from ttc_cli.search.vote import find_remarks, merit
 from ttc_cli.texts import plural
 from ttc_cli.types import AnswerType, Candidate, Finish
 
@@ -173,10 +173,12 @@ def _ask_again(context: SearchContext, chain: Chain, window: int) -> Branch:
     assert context.chat is not None
     leaf = context.pool.leaves[chain.attempts[-1]]
     last = leaf.candidate
+    numbers = tuple(each for each in last.scores if not each.remark.strip())
     request = request_revision(
         context.problem.answer_type,
-        rating=merit(last),
+        rating=merit(replace(last, scores=numbers)),
         cut_off=last.finish is not Finish.STOP,
+        remarks=find_remarks(last),
     )
     chain.requests.append(context.chat.follow_up(request))
     shown = len(chain.attempts) if window == 0 else min(window, len(chain.attempts))
