@@ -119,7 +119,7 @@ async def solve(
             seed=options.seed,
             samples=samples,
             parallel=engine.info.parallel,
-            chat=chat,
+            chat=chat if engine.info.steps else None,
             overlaps=stage.overlaps,
         )
         try:

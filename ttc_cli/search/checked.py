@@ -2,18 +2,21 @@
 
 A check that passes ends the matter, whatever others answer: neither a vote nor a judge knows better
 than the user's tests. So each candidate is checked as soon as it ends, and the first that passes
-cancels the others (pass@k as a policy: Chen et al. 2021, arXiv 2107.03374).
+cancels the others (pass@k as a policy: Chen et al. 2021, arXiv 2107.03374). Those that failed learn
+what the check printed, and try again beside new ones (``repairing``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 
 from ttc_cli.events import Decided
 from ttc_cli.search.conclude import conclude_by_verifier
 from ttc_cli.search.context import SearchContext, SearchOutcome
-from ttc_cli.search.sample import Wave, sample_wave, verify
+from ttc_cli.search.repairing import Repairs
+from ttc_cli.search.sample import Start, Wave, sample_wave, verify
 from ttc_cli.types import CHECK, Candidate
 
 
@@ -21,11 +24,13 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
     """Grow waves of ``size`` candidates until one passes; at most ``context.samples``.
 
     Where none passes, the verifiers choose among those that were finished. Later waves are as
-    large as the engine grows at once.
+    large as the engine grows at once; up to half of each repairs what failed before, where the
+    check said why.
     """
     pool = context.pool
     checks = tuple(each for each in context.verifiers if each.name == CHECK)
     checking = replace(context, verifiers=checks)
+    repairs = Repairs(context)
 
     async def watch(wave: Wave, ended: Candidate) -> None:
         if ended.answer is None or wave.cancelled is not None:
@@ -41,13 +46,16 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
     number = 0
     while True:
         count = min(size, context.samples - pool.started)
-        failed = sum(each.passed is False for each in pool.candidates)
-        reason = f"{failed} of {pool.started} failed the check: {count} more"
-        if not number:
-            reason = f"probe: {count} to see whether one passes the check"
+        # How many are repaired follows from the size, not from what is left of the budget: with a
+        # larger budget a resumed run asks for the same candidates.
+        starts = repairs.begin(min(count, ceil(size / 2))) if number else []
+        reason = _word_wave(context, len(starts), count - len(starts))
         context.events.emit(Decided("wave", reason))
-        context.begin_wave(number, "sample", count, reason)
-        await sample_wave(context, count, wave=number, watch=watch)
+        context.begin_wave(number, "repair" if starts else "sample", count, reason)
+        starts += map(Start, context.session.fork(context.session.root, count - len(starts)))
+        await sample_wave(
+            context, count, wave=number, watch=watch, starts=starts, keep=repairs.may_repair
+        )
         stop = _find_reason_to_stop(context)
         if stop is not None:
             break
@@ -56,6 +64,18 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
         await verify(context, [each.id for each in pool.answered])
     context.events.emit(Decided("stop", stop))
     return conclude_by_verifier(context, (), stop)
+
+
+def _word_wave(context: SearchContext, repaired: int, new: int) -> str:
+    """Why a wave is grown that repairs ``repaired`` and begins ``new`` ones."""
+    pool = context.pool
+    if not pool.started:
+        return f"probe: {new} to see whether one passes the check"
+    failed = sum(each.passed is False for each in pool.candidates)
+    go = "1 goes" if repaired == 1 else f"{repaired} go"
+    parts = [f"{go} on behind what it printed"] if repaired else []
+    parts += [f"{new} more"] if new else []
+    return f"{failed} of {pool.started} failed the check: {', '.join(parts)}"
 
 
 def _says_nothing(answered: Sequence[Candidate]) -> bool:

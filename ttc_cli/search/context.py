@@ -46,7 +46,7 @@ class SearchContext:
 
     ``problem.answer_type`` is resolved. ``samples`` is the N of a fixed strategy and the cap of an
     adaptive one; ``parallel`` is how many branches the engine grows at once. ``chat`` words what
-    is said to the model after its turn; None where a search never does. ``overlaps``: scoring
+    is said to the model after its turn; None where that cannot be. ``overlaps``: scoring
     beside growing is faster than after it, as it is on two processors. ``pool`` holds the
     candidates of the run, which a strategy adds to.
     """

@@ -200,7 +200,8 @@ def _branch(
         return row.add(words.shorten(node.reason, row.left), DIM)
     if node.parent is not None and not node.taken:
         wave = state.waves.get(node.wave, "")
-        verb = "revises" if "revis" in wave else "mends" if wave == "mend" else "after"
+        verbs = {"mend": "mends", "repair": "repairs"}
+        verb = "revises" if "revis" in wave else verbs.get(wave, "after")
         row.add(f"{verb} #{node.parent}: ", DIM)
     if node.ahead and node.status in LIVE:
         row.add("looks ahead: ", DIM)

@@ -44,13 +44,21 @@ class KnownSession(WrappedSession):
         self._behind: dict[Branch, Branch] = {}
         self._waiting: dict[Branch, int] = {}
         self._cancelled: set[Branch] = set()
-        self._further: set[Branch] = set()
+        self._grown: dict[Branch, int] = {}
+        self._further: dict[Branch, int | None] = {}
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """As the inner session; what grows there goes on from another candidate."""
         longer = super().append(branch, text)
-        self._further.add(longer)
+        self._further[longer] = self._grown.get(branch)
         return longer
+
+    def cut(self, branch: Branch, mark: str) -> Branch:
+        """As the inner session."""
+        shorter = super().cut(branch, mark)
+        if branch in self._grown:
+            self._grown[shorter] = self._grown[branch]
+        return shorter
 
     async def grow(
         self, requests: Sequence[Grow], then: Then | None = None
@@ -59,6 +67,7 @@ class KnownSession(WrappedSession):
         given = [] if then is not None else [each for each in requests if self._is_known(each)]
         given.sort(key=lambda each: self._order[each.label])
         self._waiting |= {each.branch: each.max_tokens for each in requests}
+        self._grown |= {each.branch: each.label for each in requests}
         served: set[Branch] = set()
         try:
             for request in given:
@@ -108,7 +117,8 @@ class KnownSession(WrappedSession):
         """Forget these and free what they hold."""
         for each in list(branches):
             self._texts.pop(each, None)
-            self._further.discard(each)
+            self._further.pop(each, None)
+            self._grown.pop(each, None)
             behind = self._behind.pop(each, None)
             self._inner.drop([each] if behind is None else [behind, each])
 
@@ -119,6 +129,7 @@ class KnownSession(WrappedSession):
             and candidate.finish in WHOLE
             and request.until is Until.END
             and (candidate.parent is not None) == (request.branch in self._further)
+            and self._further.get(request.branch) in (None, candidate.parent)
             and request.seed == derive_seed(self._seed, request.label)
         )
 

@@ -18,16 +18,17 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ttc_cli.engines.base import Branch, Prompt, Span
+from ttc_cli.engines.base import Branch, Prompt
 from ttc_cli.errors import UsageError
 from ttc_cli.events import Warned
 from ttc_cli.prompts import request_revision
+from ttc_cli.search.asking import ask_back
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import SearchContext, SearchOutcome, StrategyEntry
 from ttc_cli.search.sample import Start, count_pool, sample_wave, show_vote, verify
 from ttc_cli.search.vote import find_remarks, merit
 from ttc_cli.texts import plural
-from ttc_cli.types import AnswerType, Candidate, Finish
+from ttc_cli.types import AnswerType, Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,7 @@ def _goes_on(context: SearchContext, chain: Chain, chains: list[Chain]) -> bool:
 def _ask_again(context: SearchContext, chain: Chain, window: int) -> Branch:
     """A branch on which the model is about to revise the last attempt of ``chain``."""
     assert context.chat is not None
-    leaf = context.pool.leaves[chain.attempts[-1]]
-    last = leaf.candidate
+    last = context.pool.leaves[chain.attempts[-1]].candidate
     numbers = tuple(each for each in last.scores if not each.remark.strip())
     request = request_revision(
         context.problem.answer_type,
@@ -182,22 +182,9 @@ def _ask_again(context: SearchContext, chain: Chain, window: int) -> Branch:
     )
     chain.requests.append(context.chat.follow_up(request))
     shown = len(chain.attempts) if window == 0 else min(window, len(chain.attempts))
-    seen = [context.pool.leaves[id].candidate for id in chain.attempts[-shown:]]
-    if (
-        shown == len(chain.attempts)
-        and leaf.branch is not None
-        and not any(each.thought for each in seen)
-    ):
-        return context.session.append(leaf.branch, chain.requests[-1])
-    return _read_again(context, seen, chain.requests[-shown:])
-
-
-def _read_again(context: SearchContext, seen: list[Candidate], requests: list[Prompt]) -> Branch:
-    """``seen`` and the requests after them, read from the prompt on, thoughts left out."""
-    text: list[Span] = []
-    for attempt, request in zip(seen, requests, strict=True):
-        text += [Span(attempt.text[attempt.thought :].strip()), *request]
-    return context.session.append(context.session.root, tuple(text))
+    seen = [context.pool.leaves[id] for id in chain.attempts[-shown:]]
+    whole = shown == len(chain.attempts)
+    return ask_back(context, seen, chain.requests[-shown:], whole=whole)
 
 
 REVISE = StrategyEntry(
