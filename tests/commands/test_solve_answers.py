@@ -79,6 +79,20 @@ def test_the_search_goes_on_until_one_passes_and_stops_there(solve, check):
     assert result["answer_type"] == "code"
 
 
+def test_one_that_failed_is_told_what_the_check_printed_and_repairs_it(solve, check):
+    code, out, err, _ = solve(
+        "Write f(x) in Python.", "--check", check, "--samples", "8", "--json", "--explain",
+        texts=[fence(WRONG)] * 4 + [fence(RIGHT)] * 4,
+    )  # fmt: skip
+    result = json.loads(out)
+    assert (code, result["answer"], result["winner"]) == (0, RIGHT, 4)
+    assert result["candidates"][4]["parent"] == 0
+    remark = result["candidates"][0]["scores"][0]["remark"]
+    assert remark.startswith("It ended with exit status 1. It printed:\n\nTraceback")
+    assert remark.endswith("AssertionError")
+    assert "4 of 4 failed the check: 1 goes on behind what it printed, 3 more" in err
+
+
 def test_where_nothing_passes_the_summary_says_so_and_min_score_refuses_it(solve, check):
     question = ("Write f(x) in Python.", "--check", check, "--samples", "4")
     code, out, err, _ = solve(*question, texts=[fence(WRONG)])

@@ -59,17 +59,20 @@ class Repairs:
         return [start for id in self._find()[:most] if (start := self._begin(id)) is not None]
 
     def _find(self) -> list[int]:
-        """Those that failed and were not repaired, one for each program; others give KV back."""
+        """Those that failed and were not repaired, one for each program.
+
+        Others give their KV back; those that were repaired have lent it to their repairs.
+        """
         found, programs = [], set(self._programs)
         for each in self.context.pool.candidates:
-            if each.id in self._requests or not self.may_repair(each):
-                continue
-            key = each.answer.key if each.answer is not None else ""
-            if each.passed is False and find_remarks(each) and key not in programs:
-                programs.add(key)
+            program = "" if each.answer is None else each.answer.key
+            failed = each.passed is False and bool(find_remarks(each))
+            wanted = failed and each.id not in self._requests and self.may_repair(each)
+            if wanted and program not in programs:
+                programs.add(program)
                 found.append(each.id)
-            else:
-                self._give_back(each.id)
+            elif not self.context.reads_branches:  # a verifier may read on from it
+                self.context.free(each.id)
         return found
 
     def _begin(self, id: int) -> Start | None:
@@ -87,7 +90,6 @@ class Repairs:
             self.able = False
             return None
         self._programs.add(candidate.answer.key)
-        self._give_back(id)
         return Start(branch, id)
 
     def _find_line(self, candidate: Candidate) -> list[int]:
@@ -103,8 +105,3 @@ class Repairs:
 
     def _get(self, id: int) -> Candidate:
         return self.context.pool.leaves[id].candidate
-
-    def _give_back(self, id: int) -> None:
-        """Free the branch of candidate ``id`` unless a verifier may read on from it."""
-        if not self.context.reads_branches:
-            self.context.free(id)
