@@ -136,6 +136,10 @@ EXPRESSIONS = [
     ("[{x: 1}, {x: 2}]", "1,2"),
     ("{x: 1, y: 2}", "(1,2)"),
     ("[{x: 1, y: 2}]", "(1,2)"),
+    ("(x, y) = (1, 2)", "(1,2)"),
+    ("x = 1, y = 2", "x=1,y=2"),
+    ("∞", r"\infty"),
+    ("undefined", r"\text{undefined}"),
     ("Eq(x, 3)", "3"),
     ("Eq(y, 2*x + 1)", "y=2x+1"),
     ("y = 2*x + 1", "y = 2x+1"),
@@ -180,6 +184,29 @@ def test_an_expression(comparer: Comparer, line: str, meant: str) -> None:
     assert comparer.grade(read_printed(line, LATEX), meant), read_printed(line, LATEX)
 
 
+COLUMN = r"Compute $\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} \mathbf{v}$."
+RANGE = "Find the range of the function."
+
+
+@pytest.mark.parametrize(
+    ("line", "question", "meant"),
+    [
+        ("[0, -5]", COLUMN, r"\begin{pmatrix} 0 \\ -5 \end{pmatrix}"),
+        ("[[0, 1], [1, 0]]", COLUMN, r"\begin{pmatrix} 0 & 1 \\ 1 & 0 \end{pmatrix}"),
+        ("(0, -5)", COLUMN, "(0,-5)"),
+        ("[3, 15]", RANGE, "[3,15]"),
+        ("[pi/4, 3*pi/4]", RANGE, r"\left[ \frac{\pi}{4}, \frac{3 \pi}{4} \right]"),
+        ("[1, 2, 3]", RANGE, "1,2,3"),
+        ("[3, 15]", "Solve for x.", "3,15"),
+    ],
+)
+def test_the_question_says_what_a_list_is(
+    comparer: Comparer, line: str, question: str, meant: str
+) -> None:
+    answer = read_printed(line, LATEX, question)
+    assert comparer.grade(answer, meant), answer
+
+
 @pytest.mark.parametrize(
     ("line", "type", "key"),
     [
@@ -195,6 +222,9 @@ def test_an_expression(comparer: Comparer, line: str, meant: str) -> None:
         ("The capital is Paris.", TEXT, "paris"),
         ("18.0", TEXT, "18"),
         ("Monday, 3 May", TEXT, "monday 3 may"),
+        ("Terror", TEXT, "terror"),
+        ("a set", TEXT, "set"),
+        (">", TEXT, ">"),
     ],
 )
 def test_other_types(line: str, type: AnswerType, key: str) -> None:
@@ -207,7 +237,8 @@ def test_other_types(line: str, type: AnswerType, key: str) -> None:
 @pytest.mark.parametrize(
     "output",
     ["", "\n \n", "None", "nan", "[]", "()", "{}", "set()", "[None]", "inf", "zoo", "...",
-     "ZeroDivisionError: division by zero", "<function solve at 0x7f0c5e5a>",
+     "ZeroDivisionError: division by zero", "Error: no such value",
+     "-----", "***", "<function solve at 0x7f0c5e5a>",
      "<generator object f at 0x7f>", "<class 'int'>", "x" * 3000],
 )  # fmt: skip
 def test_what_tells_no_answer(output: str, type: AnswerType) -> None:

@@ -89,6 +89,10 @@ class Writer:
             return self._lay_out(rows)
         return self.write_all(node.elts)
 
+    def write_column(self, node: ast.List) -> str:
+        """A list as a column vector."""
+        return self._lay_out([[each] for each in node.elts])
+
     def _write_constant(self, node: ast.Constant) -> _Written:
         value = node.value
         if isinstance(value, bool):
@@ -196,6 +200,9 @@ class Writer:
         return sign + first + ("" if close else r" \cdot ") + second
 
     def _write_comparison(self, node: ast.Compare) -> _Written:
+        *_, last = node.comparators
+        if isinstance(node.left, ast.Tuple) and isinstance(node.ops[0], ast.Eq):  # (x, y) = (1, 2)
+            return self.write(last)
         text = self.write(node.left)[0]
         for operator, right in zip(node.ops, node.comparators, strict=True):
             if type(operator) not in COMPARED:

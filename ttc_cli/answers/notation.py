@@ -19,6 +19,9 @@ _LITERAL = re.compile(r"(?<![\w.])(?:\d+\.?\d*|\.\d+)(?!(?:[eE][+-]?\d+|[jJ])\b)
 """A number with a word at its end: Python would warn of ``1if``."""
 _EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
 
+_COLUMNS = re.compile(r"\\begin\{[pb]matrix\}")
+_INTERVALS = re.compile(r"\b(?:interval|range|domain)\b", re.IGNORECASE)
+
 
 class Value:
     """A printed value, parsed.
@@ -42,8 +45,12 @@ class Value:
             return [Value(each, self._source) for each in node.args]
         return None
 
-    def write(self) -> str:
+    def write(self, question: str = "") -> str:
         """As LaTeX.
+
+        A list is its elements, as ``solve`` gives solutions. Rows of equal length are a matrix.
+        A question about vectors as columns makes a list of numbers such a column, one about a
+        range or an interval makes a list of two a closed interval.
 
         Raises:
             NotationError: it is no value that this module knows.
@@ -51,6 +58,11 @@ class Value:
         node = _unwrap(self.node)
         writer = Writer(self._source)
         if isinstance(node, ast.List):
+            nested = any(isinstance(each, (ast.List, ast.Tuple, ast.Dict)) for each in node.elts)
+            if not nested and len(node.elts) > 1 and _COLUMNS.search(question):
+                return writer.write_column(node)
+            if not nested and len(node.elts) == 2 and _INTERVALS.search(question):
+                return writer.write(node)[0]
             return writer.write_list(node)
         if isinstance(node, ast.Tuple) and not self.source.startswith("("):
             return writer.write_all(node.elts)

@@ -22,10 +22,10 @@ STATED = frozenset((NUMBER, LATEX, TEXT, AnswerType.CHOICE, AnswerType.BOOLEAN))
 
 _LINE_END = re.compile(r"[\r\n\x0b\x0c\x85\u2028\u2029]+")
 _NOTHING = re.compile(
-    r"\W*|[\W_]*(?:none|nan|null|undefined|zoo|NaT|inf|set|dict|frozenset)[\W_]*|"
+    r"[\s.,;:!|()\[\]{}'\"`*_#=~-]*|[\W_]*(?i:none|nan|null|zoo|nat|inf)[\W_]*|"
+    r"(?:set|frozenset|dict|list|tuple)\(\)|"
     r"(?:Traceback \(most recent|<[a-z_.]+ |.*<(?:class|function|bound method) |.* at 0x[0-9a-f]+>)"
-    r".*|(?:[A-Za-z]+Error|[A-Za-z]*Exception)\b.*",
-    re.IGNORECASE,
+    r".*|[A-Za-z]*(?:Error|Exception)\b.*",
 )
 """A line that tells no answer: punctuation, an empty value, an object's name, an error."""
 _LABEL = re.compile(
@@ -46,12 +46,13 @@ _MOST_WORDS = 8
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 
 
-def read_printed(output: str, type: AnswerType) -> Answer | None:
+def read_printed(output: str, type: AnswerType, question: str = "") -> Answer | None:
     r"""The answer in the last line of ``output`` that is not blank; None if it tells none.
 
     Args:
         output: all that the program printed.
         type: how the answer is to be read. ``CODE``, ``JSON`` and ``FREE`` are never printed.
+        question: that was asked; says what a list stands for.
 
     Returns:
         A number without the noise of floats: ``18.000000000000004`` is ``18``. ``LATEX``: what
@@ -64,7 +65,7 @@ def read_printed(output: str, type: AnswerType) -> Answer | None:
     line = find_last_line(output)
     if not line or len(line) > MAX_ANSWER:
         return None
-    return _read(line, type, _LABELS)
+    return _read(line, type, question, _LABELS)
 
 
 def find_last_line(output: str) -> str:
@@ -74,34 +75,34 @@ def find_last_line(output: str) -> str:
     return _LINE_END.split(tail[start:])[-1].strip()
 
 
-def _read(line: str, type: AnswerType, labels: int) -> Answer | None:
+def _read(line: str, type: AnswerType, question: str, labels: int) -> Answer | None:
     if _NOTHING.fullmatch(line):
         return None
     value = notation.parse(line)
     elements = None if value is None else value.elements()
     if elements is not None and len(elements) == 1 and (elements[0].text or type is NUMBER):
-        return _read(elements[0].text or elements[0].source, type, labels)
+        return _read(elements[0].text or elements[0].source, type, question, labels)
     if value is not None and type in (NUMBER, LATEX):
         if elements is not None and type is NUMBER and not _AS_IT_STANDS.fullmatch(line):
             return None
-        if (answer := _read_value(value, line, type)) is not None:
+        if (answer := _read_value(value, line, type, question)) is not None:
             return answer
     if labels and (label := _LABEL.match(line)) is not None:
         behind = _drop_stop(line[label.end() :].rstrip())
         told = type is LATEX and ":" not in label[0] and _WORDS.fullmatch(behind)
-        if not told and (answer := _read(behind, type, labels - 1)) is not None:
+        if not told and (answer := _read(behind, type, question, labels - 1)) is not None:
             return answer
     return extract(line, type) or _read_words(line, type)
 
 
-def _read_value(value: notation.Value, line: str, type: AnswerType) -> Answer | None:
+def _read_value(value: notation.Value, line: str, type: AnswerType, question: str) -> Answer | None:
     """A value in Python's notation; None if it is none, or better read as it stands."""
     if _AS_IT_STANDS.fullmatch(line):
         return None
     if _PLAIN.fullmatch(line):
         return read_answer(drop_noise(line), type)
     try:
-        written = value.write()
+        written = value.write(question)
     except NotationError:
         return None
     return read_answer(written, type)

@@ -69,7 +69,8 @@ async def read(written: Written, interpreter: Interpreter) -> Reading:
     if code is None:
         return Reading(None)
     ran = await interpreter.run(code)
-    answer = None if ran.error else read_printed(ran.output, written.problem.answer_type)
+    problem = written.problem
+    answer = None if ran.error else read_printed(ran.output, problem.answer_type, problem.text)
     return Reading(answer, ran)
 
 
