@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ttc_cli.answers import Comparer
@@ -395,6 +395,7 @@ def _expressions() -> st.SearchStrategy[object]:
 def test_sympy_prints_what_its_latex_says(comparer: Comparer, expression: object) -> None:
     import sympy
 
+    assume(str(expression) not in ("E", "I"))  # alone, a letter that names something
     answer = read_printed(str(expression), LATEX)
     assert comparer.grade(answer, sympy.latex(expression)), (expression, answer)
 
