@@ -74,6 +74,29 @@ def test_the_program_is_the_last_block(text: str, program: str | None) -> None:
     assert find_program(text) == program
 
 
+@pytest.mark.parametrize(
+    ("written", "run"),
+    [
+        (
+            "# a\n Ann = 1\n# b\n Bob = Ann\nprint(Bob)\n",
+            "# a\nAnn = 1\n# b\nBob = Ann\nprint(Bob)\n",
+        ),
+        (" x = 1\n\n # why\n y = 2\n", "x = 1\n\n# why\ny = 2\n"),
+        ("if x:\n y = 1\n z = 2\nw = 3\n", None),
+        ("if x:  # so\n\n y = 1\n", None),
+        ("if x == '#':\n y = 1\n", None),
+        ("f(1,\n 2)\n", None),
+        ("x = [\n 1,\n 2]\n", None),
+        ("x = 1 + \\\n 2\n", None),
+        ('x = """\n a\n"""\n', None),
+        ("def f():\n    return 1\nprint(f())\n", None),
+        ("x = 1\n  y = 2\n", None),
+    ],
+)
+def test_a_stray_blank_before_a_statement_is_not_run(written: str, run: str | None) -> None:
+    assert find_program(f"{written}```") == (written if run is None else run)
+
+
 @pytest.mark.parametrize("finish", list(Finish))
 def test_a_text_without_a_closing_fence(finish: Finish) -> None:
     assert find_program("print(4)\n", finish) == ("print(4)\n" if finish in ENDED else None)
