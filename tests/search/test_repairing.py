@@ -70,36 +70,36 @@ def test_half_of_a_later_wave_goes_on_behind_what_the_check_printed() -> None:
     result, seen = write(script, samples=8)
     assert find_parents(seen) == {
         **dict.fromkeys((0, 1, 2, 3)),
-        **{4: 0, 5: 1, 6: None, 7: None},
+        **{4: 0, 5: None, 6: 1, 7: None},
     }
     assert find_waves(seen)[1] == "4 of 4 failed the check: 2 go on behind what it printed, 2 more"
     waves = [each for each in seen if isinstance(each, WaveStarted)]
     assert [(each.strategy, each.samples) for each in waves] == [("sample", 4), ("repair", 4)]
-    before, request = shown[5].split(TURN)[1].split("<|im_end|>\n<|im_start|>user\n")
+    before, request = shown[6].split(TURN)[1].split("<|im_end|>\n<|im_start|>user\n")
     assert before == fence("wrong_1()")
     assert request.startswith(
         "A check of your solution says:\n\n"
         "````\nIt printed:\n\n```\nNameError: wrong_1()\n```\n````\n\nSo it is wrong."
     )
-    assert [each.parent for each in result.candidates] == [None] * 4 + [0, 1, None, None]
+    assert [each.parent for each in result.candidates] == [None] * 4 + [0, None, 1, None]
 
 
 def test_a_repair_that_passes_ends_the_search_and_wins() -> None:
     def script(ask: Ask) -> str:
         if is_repair(ask):
-            return fence("right()") if ask.sample == 5 else "Let me think. " * 200
+            return fence("right()") if ask.sample == 6 else "Let me think. " * 200
         return fail(ask) if ask.sample < 4 else "Let me think. " * 200
 
     result, _ = write(script, samples=16)
-    assert (result.winner, result.answer.text) == (5, "right()")
-    assert result.stop_reason == "#5 passes the check: stop"
+    assert (result.winner, result.answer.text) == (6, "right()")
+    assert result.stop_reason == "#6 passes the check: stop"
     assert [each.finish for each in result.candidates[4:]] == [
+        Finish.CANCELLED,
         Finish.CANCELLED,
         Finish.STOP,
         Finish.CANCELLED,
-        Finish.CANCELLED,
     ]
-    assert result.candidates[5].parent == 1
+    assert result.candidates[6].parent == 1
     assert len(result.candidates) == 8
 
 
@@ -266,8 +266,8 @@ def test_one_known_behind_another_candidate_grows_again() -> None:
     _, seen = write(samples=8)
     ended = {e.candidate.id: e.candidate for e in seen if isinstance(e, CandidateEnded)}
     known = remember(seen, 99)
-    other = known | {4: known[5], 5: known[4]}
-    assert (ended[4].parent, ended[5].parent) == (0, 1)
+    other = known | {4: known[6], 6: known[4]}
+    assert (ended[4].parent, ended[6].parent) == (0, 1)
     asked = []
 
     def script(ask: Ask) -> str:
@@ -275,4 +275,4 @@ def test_one_known_behind_another_candidate_grows_again() -> None:
         return fail(ask)
 
     write(script, samples=8, known=other)
-    assert asked == [4, 5]
+    assert asked == [4, 6]

@@ -8,6 +8,7 @@ what the check printed, and try again beside new ones (``repairing``).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
@@ -46,13 +47,12 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
     number = 0
     while True:
         count = min(size, context.samples - pool.started)
-        # How many are repaired follows from the size, not from what is left of the budget: with a
-        # larger budget a resumed run asks for the same candidates.
-        starts = repairs.begin(min(count, ceil(size / 2))) if number else []
-        reason = _word_wave(context, len(starts), count - len(starts))
+        repaired = repairs.begin(ceil(count / 2)) if number else []
+        new = list(map(Start, context.session.fork(context.session.root, count - len(repaired))))
+        reason = _word_wave(context, len(repaired), len(new))
         context.events.emit(Decided("wave", reason))
-        context.begin_wave(number, "repair" if starts else "sample", count, reason)
-        starts += map(Start, context.session.fork(context.session.root, count - len(starts)))
+        context.begin_wave(number, "repair" if repaired else "sample", count, reason)
+        starts = _take_turns(repaired, new)
         await sample_wave(
             context, count, wave=number, watch=watch, starts=starts, keep=repairs.may_repair
         )
@@ -64,6 +64,12 @@ async def grow_until_passed(context: SearchContext, size: int) -> SearchOutcome:
         await verify(context, [each.id for each in pool.answered])
     context.events.emit(Decided("stop", stop))
     return conclude_by_verifier(context, (), stop)
+
+
+def _take_turns(repaired: Sequence[Start], new: Sequence[Start]) -> list[Start]:
+    """Both in turn: where the budget cuts a wave short, a resumed run with more begins the same."""
+    turns = itertools.zip_longest(repaired, new)
+    return [start for each in turns for start in each if start is not None]
 
 
 def _word_wave(context: SearchContext, repaired: int, new: int) -> str:
