@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,12 +64,26 @@ class CheckCell:
 
 @contextlib.contextmanager
 def open_cell(
-    sandbox: str | None, command: tuple[str, ...], data: bytes, name: str, limits: str
+    sandbox: str | None,
+    command: tuple[str, ...],
+    data: bytes,
+    name: str,
+    limits: str,
+    *,
+    only: tuple[Path, ...] | None = None,
+    space: int = SPACE,
 ) -> Iterator[CheckCell]:
     """A cell for ``command`` with a file ``name`` that holds ``data``; gone afterwards.
 
-    ``sandbox`` is the path of ``bwrap`` or ``sandbox-exec``, ``LANDLOCK``, or None for none at all;
-    ``limits`` are as ``confine`` reads them.
+    Args:
+        sandbox: the path of ``bwrap`` or ``sandbox-exec``, ``LANDLOCK``, or None for none at all.
+        command: the words that are to run in it; what they need is shown there.
+        data: what the file holds.
+        name: of the file.
+        limits: as ``confine`` reads them.
+        only: in bubblewrap, all that is to be seen of the file system, beside the interpreter's own
+            libraries; None: everything but secrets.
+        space: bytes of its files, in bubblewrap.
 
     Raises:
         OSError: the file cannot be written.
@@ -80,7 +96,8 @@ def open_cell(
         number = "".join(map(str, filtered))
         ready = _hold(b"", stack)
         held = (*filtered, ready)
-        own = [*name_python("-I", "-S", confine.__file__, limits)]
+        python = sys.executable if only is None else os.path.realpath(sys.executable)
+        own = [*name_python("-I", "-S", confine.__file__, limits, python=python)]
         if sandbox in (None, LANDLOCK, SEATBELT):
             folder = stack.enter_context(make_folder())
             (folder / name).write_bytes(data)
@@ -92,15 +109,16 @@ def open_cell(
         else:
             folder = Path(f"/tmp/{PREFIX}{secrets.token_hex(8)}")
             content = _hold(data, stack)
+            shown = _show(command) if only is None else _bind(_list_libraries() + only)
             words = [
                 str(sandbox),
-                "--ro-bind", "/", "/",
+                *(("--ro-bind", "/", "/") if only is None else ()),
                 "--dev", "/dev",
-                "--size", str(SHARED), "--perms", "1777", "--tmpfs", "/dev/shm",
+                "--size", str(min(SHARED, space)), "--perms", "1777", "--tmpfs", "/dev/shm",
                 "--remount-ro", "/dev",
                 "--proc", "/proc",
-                "--size", str(SPACE), "--perms", "1777", "--tmpfs", "/tmp",
-                *_show(command),
+                "--size", str(space), "--perms", "1777", "--tmpfs", "/tmp",
+                *shown,
                 "--dir", str(folder),
                 "--file", str(content), str(folder / name),
                 "--chdir", str(folder),
@@ -116,6 +134,30 @@ def open_cell(
 
 
 _show = functools.lru_cache(maxsize=16)(show)
+
+
+_LOADED = (
+    "/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib",
+    "/etc/ld.so.cache", "/etc/alternatives", "/nix/store", "/gnu/store",
+)  # fmt: skip
+"""Where the libraries of a system are that a program loads."""
+
+
+def _list_libraries() -> tuple[Path, ...]:
+    """What this interpreter needs to start, without a virtual environment, and ``confine``."""
+    python = Path(os.path.realpath(sys.executable))
+    base = Path(sys.base_prefix)
+    return (
+        *map(Path, _LOADED),
+        *(base / each for each in ("lib", "lib64", "Frameworks")),
+        python,
+        Path(confine.__file__),
+    )
+
+
+def _bind(paths: tuple[Path, ...]) -> list[str]:
+    """Bubblewrap's options that show ``paths``, where they are there, read-only."""
+    return [word for path in paths for word in ("--ro-bind-try", str(path), str(path))]
 
 
 def _hold(content: bytes, stack: contextlib.ExitStack) -> int:

@@ -1,14 +1,14 @@
 """What a check's process does to itself before it becomes the user's command.
 
 Run by path: ``python -I -S confine.py LIMITS FILTER READY FOLDER … -- COMMAND …``, inside
-bubblewrap where there is one. ``LIMITS`` are ``name=number`` joined by commas (``data``, ``fsize``,
-``nproc``, ``cpu``, ``core``, ``nofile``); ``FILTER`` is the number of an open file to read a
-seccomp filter from, or nothing; ``READY`` that of one to write a ``+`` to before the command runs,
-and a ``-`` where it cannot. Where there are ``FOLDER`` s, Landlock lets nothing else be written
-to. A process of its own does all this because doing so between fork and exec is unsafe in a program
-with threads. It takes the lowest priority (a check must not slow the model down), is the first to
-go where memory runs out, and dies with the program that started it where the system can promise
-that.
+bubblewrap where there is one. ``LIMITS`` are ``name=number`` joined by commas (``as``, ``data``,
+``fsize``, ``nproc``, ``cpu``, ``core``, ``nofile``; ``nice`` is no limit but how far its priority
+goes down); ``FILTER`` is the number of an open file to read a seccomp filter from, or nothing;
+``READY`` that of one to write a ``+`` to before the command runs, and a ``-`` where it cannot.
+Where there are ``FOLDER`` s, Landlock lets nothing else be written to. A process of its own does
+all this because doing so between fork and exec is unsafe in a program with threads. Without another
+word it takes the lowest priority (a check must not slow the model down), is the first to go where
+memory runs out, and dies with the program that started it where the system can promise that.
 
 Sources: linux/landlock.h, linux/prctl.h, linux/seccomp.h.
 """
@@ -38,10 +38,10 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 def main(limits: str, seccomp: str, ready: int, folders: list[str], command: list[str]) -> None:
     """Set ``limits`` and become ``command``."""
     os.set_inheritable(ready, False)
+    wanted = dict(limit.split("=") for limit in limits.split(",") if limit)
     with contextlib.suppress(OSError):
-        os.nice(NICE)
-    for limit in filter(None, limits.split(",")):
-        name, _, value = limit.partition("=")
+        os.nice(int(wanted.pop("nice", NICE)))
+    for name, value in wanted.items():
         kind = getattr(resource, f"RLIMIT_{name.upper()}", None)
         if kind is not None:
             cap(kind, int(value))

@@ -29,6 +29,9 @@ _NUMBERS = {  # name: x86-64, asm-generic
     "prlimit64": (302, 261), "setpriority": (141, 140), "ioprio_set": (251, 30),
     "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119),
     "sched_setparam": (142, 118), "sched_setattr": (314, 274), "setsockopt": (54, 208),
+    "fork": (57, -1), "vfork": (58, -1), "execve": (59, 221), "execveat": (322, 281),
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "ptrace": (101, 117),
+    "pidfd_send_signal": (424, 424), "mount": (165, 40), "chroot": (161, 51),
 }  # fmt: skip
 _MACHINES = {  # as uname says: its AUDIT_ARCH, the column above
     "x86_64": (0xC000003E, 0),
@@ -57,6 +60,12 @@ _IGNORED = ("setsid", "setpgid")
 """Said to have worked: then the process group that is killed at the end holds everything, and
 what only wanted to kill its own group still runs."""
 
+_REACHING = (
+    "fork", "vfork", "clone", "execve", "execveat", "kill", "tkill", "tgkill", "ptrace",
+    "pidfd_send_signal", "mount", "chroot", "unshare", "socket", "socketpair", "setpgid", "setsid",
+)  # fmt: skip
+"""What would make another process or thread, or reach one. -1 is no number of a call."""
+
 _INET, _INET6, _NETLINK, _UNIX = 2, 10, 16, 1
 _SOCKET, _BUFFERS = 1, (7, 8)  # SOL_SOCKET, and SO_SNDBUF and SO_RCVBUF there
 _STREAM, _SEQPACKET = 1, 5  # connected for good; a pair of datagrams can still be sent elsewhere
@@ -81,17 +90,9 @@ def build_filter(*, alone: bool) -> bytes | None:
         alone: it has a network, processes and shared memory of its own. Else no socket at all is
             opened, nothing is shared, no process but itself named, and none leaves its group.
     """
-    if not sys.platform.startswith("linux") or platform.machine() not in _MACHINES:
+    if not _is_known():
         return None
-    arch, column = _MACHINES[platform.machine()]
-    lines: list[_Line] = [
-        (_LOAD, 0, 0, _ARCH),
-        (_EQUAL, 1, 0, arch),
-        (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _NUMBER),
-    ]
-    if column == 0:
-        lines += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
+    lines, column = _begin()
     allowed = (_RETURN, 0, 0, _ALLOW)
     refused = (_RETURN, 0, 0, _ERROR | errno.EPERM)
 
@@ -136,6 +137,41 @@ def build_filter(*, alone: bool) -> bytes | None:
         allowed,
     )
     lines.append(allowed)
+    return _pack(lines)
+
+
+def build_lone_filter() -> bytes | None:
+    """As ``build_filter``, for what only computes, in one thread, and begins nothing any more."""
+    if not _is_known():
+        return None
+    lines, column = _begin()
+    for name in _REACHING:
+        if (number := _NUMBERS[name][column]) >= 0:
+            lines += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERROR | errno.EPERM)]
+    for name in ("clone3", "io_uring_setup"):
+        lines += [(_EQUAL, 0, 1, _NUMBERS[name][column]), (_RETURN, 0, 0, _ERROR | errno.ENOSYS)]
+    return _pack([*lines, (_RETURN, 0, 0, _ALLOW)])
+
+
+def _is_known() -> bool:
+    return sys.platform.startswith("linux") and platform.machine() in _MACHINES
+
+
+def _begin() -> tuple[list[_Line], int]:
+    """Lines that end what calls by another machine's table and load the number; its column."""
+    arch, column = _MACHINES[platform.machine()]
+    lines: list[_Line] = [
+        (_LOAD, 0, 0, _ARCH),
+        (_EQUAL, 1, 0, arch),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NUMBER),
+    ]
+    if column == 0:
+        lines += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
+    return lines, column
+
+
+def _pack(lines: list[_Line]) -> bytes:
     return b"".join(struct.pack("HBBI", *line) for line in lines)
 
 
