@@ -14,6 +14,7 @@ from ttc_cli.answers.algebra import Algebra
 from ttc_cli.bench import curves
 from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.errors import TtcError
+from ttc_cli.forms import interpreters
 from ttc_cli.models import hardware, mirror
 from ttc_cli.tuning import comparison
 from ttc_cli.verifiers.checking import sandbox
@@ -84,6 +85,7 @@ STARTS = {
     "check": lambda: check(False),
     "check in bubblewrap": lambda: check(True),
     "curves": draw_curves,
+    "programs": lambda: asyncio.run(interpreters.try_all()),
 }
 
 
