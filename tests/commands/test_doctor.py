@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -293,3 +294,28 @@ def test_what_confines_a_check_is_told(found, why, status, said, monkeypatch) ->
     assert check.detail.startswith(why)
     assert said in check.detail
     assert (check.fix is not None) is why.endswith("missing")
+
+
+REINSTALL = f"{sys.executable} -m pip install --force-reinstall pydantic-monty"
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "said", "fix"),
+    [
+        ({"monty": "", "cpython": ""}, Grade.OK, "monty and cpython run what a model writes", None),
+        (
+            {"monty": "", "cpython": "bubblewrap is missing"},
+            Grade.WARNING,
+            "cpython does not run what a model writes: bubblewrap is missing; "
+            "programs that need sympy fail",
+            "install the package bubblewrap",
+        ),
+        ({"monty": "", "cpython": "it does not work here (no)"}, Grade.WARNING, "(no)", None),
+        ({"monty": "gone", "cpython": ""}, Grade.WARNING, "monty does not run", REINSTALL),
+    ],
+)
+def test_what_runs_programs_is_told(found, status, said, fix) -> None:
+    check = checkup.judge_interpreters(found)
+    assert check.status is status
+    assert said in check.detail
+    assert check.fix == fix

@@ -6,6 +6,7 @@ solving; a *warning* costs speed.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 import sys
@@ -19,6 +20,7 @@ from ttc_cli.building.report import read_stamp
 from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
 from ttc_cli.errors import ModelError, NativeCrash, TtcError, UsageError
+from ttc_cli.forms import interpreters
 from ttc_cli.models import hardware
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hardware import Accelerator, Contention, Cpu, Memory
@@ -99,6 +101,8 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
         yield judge_without_models(installed=selftest.is_installed())
     yield from filter(None, [judge_installation(read_stamp(Path(sys.prefix)))])
     yield judge_sandbox()
+    out.status("running a program …")
+    yield judge_interpreters(asyncio.run(interpreters.try_all()))
     if built is not None:
         yield judge_instructions(built.system, cpu)
         yield judge_accelerators(accelerators, offloads=built.offloads)
@@ -177,6 +181,23 @@ def judge_sandbox() -> Check:
         return Check("sandbox", Grade.OK, f"{found} confines --check")
     fix = "install the package bubblewrap" if why.endswith("missing") else None
     return Check("sandbox", Grade.WARNING, f"{why}: --check runs model-written text {gaps}", fix)
+
+
+def judge_interpreters(found: Mapping[str, str]) -> Check:
+    """What runs the programs that a model writes. ``found``: why not, by interpreter's name."""
+    broken = {name: why for name, why in found.items() if why}
+    works = " and ".join(name for name in found if name not in broken)
+    if not broken:
+        return Check("programs", Grade.OK, f"{works} run what a model writes")
+    detail = "; ".join(
+        f"{name} does not run what a model writes: {why}" for name, why in broken.items()
+    )
+    if "monty" in broken:
+        python = shlex.quote(sys.executable)
+        fix: str | None = f"{python} -m pip install --force-reinstall pydantic-monty"
+        return Check("programs", Grade.WARNING, detail, fix)
+    fix = "install the package bubblewrap" if broken["cpython"].endswith("missing") else None
+    return Check("programs", Grade.WARNING, f"{detail}; programs that need sympy fail", fix)
 
 
 def judge_models(records: Sequence[Record], default: str) -> Check:
