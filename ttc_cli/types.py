@@ -15,8 +15,9 @@ class AnswerType(StrEnum):
     """How the answers of two candidates are compared.
 
     ``AUTO`` is resolved from the question before the search starts. ``FREE`` has no comparable
-    final answer: a finished candidate is its own answer and the verifier chooses. So it does for
-    ``CODE``, where only programs that differ in layout and comments alone are the same answer.
+    final answer: a finished candidate is its own answer, and likeness or a verifier chooses. For
+    ``CODE``, where only programs that differ in layout and comments alone are the same answer, a
+    verifier does.
     """
 
     AUTO = "auto"
@@ -35,6 +36,9 @@ CHECK = "check"
 
 ARITHMETIC = "arithmetic"
 """The verifier that works out the sums that a candidate wrote."""
+
+LIKENESS = "likeness"
+"""What chooses among free texts, and its scores: how much one has in common with the others."""
 
 
 class Finish(StrEnum):
@@ -364,8 +368,8 @@ class Estimate:
 class Result:
     """The outcome of one solve, as ``--json`` prints it.
 
-    ``answer`` is None only when no candidate stated one. ``decided_by`` is ``vote``,
-    ``verifier`` (free-form questions, best-of-n) or ``single`` (one candidate).
+    ``answer`` is None only when no candidate stated one. ``decided_by`` is ``vote``, ``verifier``
+    (code, best-of-n), ``likeness`` (free-form questions) or ``single`` (one candidate).
     ``heard`` candidates speak for or against the answer, and ``agreeing`` of them for it:
     unfinished ones speak against it; those dropped before they answered, and those that were
     mended and speak again, do not speak. ``model`` is what the engine calls the one whose result it

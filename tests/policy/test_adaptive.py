@@ -18,7 +18,9 @@ from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import ARITHMETIC, AnswerType, Budget, Confidence, Finish, Problem, Result
 from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier
-from ttc_cli.views.plain import summary_line
+from ttc_cli.verifiers.base import VerifierContext
+from ttc_cli.verifiers.registry import build
+from ttc_cli.views.plain import explain, summary_line
 
 QUESTION = Problem("How many apples has Tom?", AnswerType.NUMBER)
 
@@ -342,16 +344,76 @@ def test_confidence_is_in_play_where_no_judge_can_be() -> None:
     assert {each.score.verifier for each in seen if isinstance(each, Scored)} == {"confidence"}
 
 
-def test_a_free_question_is_the_verifiers_choice() -> None:
+COLOUR = Problem("A colour?", AnswerType.FREE)
+
+
+def test_a_free_question_is_the_choice_of_a_verifier_that_was_given() -> None:
     engine = ScriptedEngine(
         [Reply("Red."), Reply("Green."), Reply("Blue.")],
         yes=lambda text: 0.2 + ("Blue" in text) / 2,
     )
-    problem = Problem("A colour?", AnswerType.FREE)
-    result, _ = think((), engine=engine, problem=problem)
+    judge = tuple(build(["judge"], VerifierContext(Chat(engine.info))))
+    result, seen = think((), engine=engine, problem=COLOUR, verifiers=judge)
     assert result.solution == "Blue."
     assert result.decided_by == "verifier"
     assert "free-form" in result.stop_reason
+    assert reasons(seen, "wave") == ["free-form: 4 candidates for the verifier to choose"]
+
+
+LIKE = [
+    Reply("The cat sat on a red mat."),
+    Reply("Stars burn."),
+    Reply("The cat sat on the red mat."),
+    Reply("The dog sat on the red mat."),
+]
+
+
+def test_of_free_texts_the_one_most_like_the_others_is_taken_and_nobody_is_asked() -> None:
+    result, seen = think(LIKE, problem=COLOUR)
+    assert (result.winner, result.decided_by) == (2, "likeness")
+    assert result.solution == "The cat sat on the red mat."
+    assert result.usage.verifier.prompt_tokens == 0
+    assert reasons(seen, "wave") == [
+        "free-form: 4 candidates, to take the one most like the others"
+    ]
+    said = "free-form: no vote to settle, 4 finished; #2 is most like the others and surest"
+    assert reasons(seen, "stop") == [result.stop_reason] == [said]
+    assert all(each.estimate is None for each in seen if isinstance(each, Decided)), "no vote"
+    scores = {each.id: each.score for each in seen if isinstance(each, Scored)}
+    assert {each.verifier for each in scores.values()} == {"likeness"}
+    assert all(each.weight == 0 for each in scores.values())
+    assert max(scores, key=lambda id: scores[id].value) == 2
+    assert result.score is None
+    assert "#2 of 4 candidates, most like the others and surest" in summary_line(result)
+    vote = explain(result, []).splitlines()
+    assert vote[vote.index("Vote") + 1].startswith("  none: #2 of 4 candidates, most like")
+
+
+def test_how_sure_a_free_text_is_decides_between_those_that_are_as_like() -> None:
+    sure = [Confidence(-0.3, -0.5, 5.0, 5.0, mean_group=each) for each in (9.0, 12.0)]
+    texts = [Reply(f"A {n}.", Finish.STOP, each) for n, each in zip("bc", sure, strict=True)]
+    result, _ = think(texts, "quick", problem=COLOUR)
+    assert (len(result.candidates), result.winner) == (2, 1)
+
+
+def test_a_free_text_alone_is_not_called_alike() -> None:
+    endless = Reply("On and on and on. ", Finish.LENGTH)
+    result, _ = think([endless, Reply("Red."), endless, endless], problem=COLOUR)
+    assert (result.winner, result.decided_by) == (1, "likeness")
+    assert "the only one that ended" in summary_line(result)
+    assert "most like" not in result.stop_reason
+    result, seen = think(LIKE, problem=COLOUR, samples=1)
+    assert (result.winner, result.decided_by) == (0, "single")
+    assert reasons(seen, "wave") == ["free-form: 1 candidate"]
+    result, _ = think([endless], problem=COLOUR)
+    assert (result.winner, result.answer) == (None, None)
+
+
+def test_a_free_text_that_no_verifier_could_score_is_chosen_by_likeness() -> None:
+    engine = ScriptedEngine(LIKE, yes=lambda text: 0.5)
+    silent = tuple(build(["judge:0"], VerifierContext(Chat(engine.info))))
+    result, _ = think((), engine=engine, problem=COLOUR, verifiers=silent)
+    assert (result.winner, result.decided_by) == (2, "likeness")
 
 
 def test_nothing_stated_is_no_answer() -> None:

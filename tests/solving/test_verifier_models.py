@@ -169,6 +169,8 @@ OWN = 256 + 4 * 768
         ("-m {one} --strategy majority --max-tokens 100", 256 + 100),
         ("-m {one} --strategy best-of-n --verifier confidence", OWN),
         ("-m {one} --strategy best-of-n", OWN + 4 * 64),
+        ("-m {one} --answer-type free", OWN),
+        ("-m {one} --answer-type free --verifier judge", OWN + 4 * 64),
         ("-m {one} --strategy best-of-n --verifier generative", OWN + 4 * (256 + 768 + 512)),
         ("-m {one} --strategy best-of-n --verifier prm={two}@rlhflow", OWN + 4 * (256 + 768)),
         ("--cascade {one},{two} --strategy majority", 2 * OWN),

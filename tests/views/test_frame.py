@@ -135,6 +135,15 @@ def test_a_free_form_run_shows_whom_the_verifier_prefers():
     text = render(state, 80, 24).text
     assert "0.80" in text
     assert re.search(r"1 ★ finished", text)
+    assert "none on free text: 2 finished, #1 leads" in text
+
+
+def test_a_free_form_run_without_verifiers_counts_what_is_finished():
+    answer = Answer("An essay.", "k", AnswerType.FREE)
+    ended = events.CandidateEnded(Candidate(0, answer.text, 9, Finish.STOP, answer))
+    text = render(reduce(ViewState(), ended), 80, 24).text
+    assert "none on free text: 1 finished" in text
+    assert "leads" not in text
 
 
 def test_of_code_it_is_said_that_the_verifier_chooses():

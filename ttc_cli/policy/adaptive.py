@@ -30,7 +30,12 @@ from ttc_cli.policy.stopping import (
 )
 from ttc_cli.policy.table import BudgetRow, Table
 from ttc_cli.search.checked import grow_until_passed
-from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_vote, count_heard
+from ttc_cli.search.conclude import (
+    conclude_by_likeness,
+    conclude_by_verifier,
+    conclude_by_vote,
+    count_heard,
+)
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
 from ttc_cli.search.mending import begin_at_slip, work_out_sums
 from ttc_cli.search.sample import (
@@ -43,14 +48,14 @@ from ttc_cli.search.sample import (
     show_vote,
     verify,
 )
-from ttc_cli.search.vote import REACH, Weigh, discount_slips, rank, weigh_by_sureness
+from ttc_cli.search.vote import REACH, Weigh, discount_slips, merit, rank, weigh_by_sureness
 from ttc_cli.texts import plural
 from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
 from ttc_cli.verifiers.base import Leaf
 
 
 def is_chosen(type: AnswerType) -> bool:
-    """Whether the verifier chooses instead of a vote: such answers are seldom worded the same."""
+    """Whether one is chosen instead of voted for: such answers are seldom worded the same."""
     return type in (AnswerType.FREE, AnswerType.CODE)
 
 
@@ -94,21 +99,32 @@ class _Run:
             size, reason = self._plan_wave()
 
     async def choose_freely(self) -> SearchOutcome:
+        """Grow a few, of which the verifiers choose; without a word of theirs, likeness."""
         size = min(self.row.free, self.context.samples)
-        kind = "code" if self.context.problem.answer_type is AnswerType.CODE else "free-form"
+        free = self.context.problem.answer_type is AnswerType.FREE
+        kind = "free-form" if free else "code"
 
         async def watch(wave: Wave, ended: Candidate) -> None:
             if wave.growing:
                 self._cut_runaways(wave)
 
-        reason = f"{kind}: {plural(size, 'candidate')} for the verifier to choose"
+        reason = f"{kind}: {plural(size, 'candidate')}"
+        if size > 1:
+            alike = free and not self.context.verifiers
+            reason += (
+                ", to take the one most like the others" if alike else " for the verifier to choose"
+            )
         await self._sample("sample", size, reason, watch)
         finished = self.pool.answered
         if len(finished) > 1:
             await verify(self.context, [each.id for each in finished])
         reason = self.pool.halted or f"{kind}: no vote to settle, {len(finished)} finished"
-        self._decide("stop", reason)
-        return conclude_by_verifier(self.context, (), reason)
+        if free and all(merit(each) is None for each in self.pool.answered):
+            outcome = await conclude_by_likeness(self.context, reason)
+        else:
+            outcome = conclude_by_verifier(self.context, (), reason)
+        self._decide("stop", outcome.stop_reason)
+        return outcome
 
     async def _sample(
         self,
@@ -347,5 +363,6 @@ class _Run:
         return belief is not None and belief.knows(self.context.problem.answer_type)
 
     def _decide(self, action: str, reason: str) -> None:
-        believed = self._estimate() if self.pool.leaves else None
+        voted = not is_chosen(self.context.problem.answer_type)
+        believed = self._estimate() if voted and self.pool.leaves else None
         self.context.events.emit(Decided(action, reason, believed))

@@ -75,7 +75,7 @@ async def solve(
     samples = count_samples(options, stage.table)
     problem = resolve(problem)
     _refuse_unable(entry, problem, stage)
-    asked = silence(_choose_verifiers(entry, stage), stage.refused)
+    asked = silence(_choose_verifiers(entry, stage, problem), stage.refused)
     prompt = chat.render(build_messages(problem))
     if entry.continues:
         chat.follow_up("?")  # before anything is computed that could not be asked about
@@ -177,10 +177,11 @@ def _refuse_unable(entry: StrategyEntry, problem: Problem, stage: Stage) -> None
         )
 
 
-def _choose_verifiers(entry: StrategyEntry, stage: Stage) -> tuple[Verifier, ...]:
+def _choose_verifiers(entry: StrategyEntry, stage: Stage, problem: Problem) -> tuple[Verifier, ...]:
     """Those given, or the strategy's own: the judge, and beside it in ``auto`` confidence.
 
-    Where the model cannot be asked after its turn, confidence alone.
+    Where the model cannot be asked after its turn, confidence alone. ``auto`` has none of its own
+    for free text, which it chooses by likeness.
     """
     if not entry.verifies:
         return ()
@@ -192,6 +193,8 @@ def _choose_verifiers(entry: StrategyEntry, stage: Stage) -> tuple[Verifier, ...
         )
     if stage.verifiers:
         return stage.verifiers
+    if entry is AUTO and problem.answer_type is AnswerType.FREE:
+        return ()
     own = VerifierContext(stage.chat)
     if able.scores:
         # A template that can be asked once may not let itself be asked back.

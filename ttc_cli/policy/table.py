@@ -24,7 +24,8 @@ class BudgetRow:
         cap: the most candidates of a question.
         threshold: stop when the estimate reaches this; None never does.
         price: what one more candidate must gain, as a chance of choosing the right answer.
-        free: candidates of a free-form question, among which the verifier chooses.
+        free: candidates of a free-form question, of which the one most like the others is taken,
+            and of code, of which the verifiers choose one.
     """
 
     probe: int

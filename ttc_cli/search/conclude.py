@@ -1,4 +1,4 @@
-"""From candidates to an outcome: by vote, or by verifier score alone."""
+"""From candidates to an outcome: by vote, by verifier score alone, or by likeness."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from ttc_cli.events import Voted
 from ttc_cli.search.context import SearchContext, SearchOutcome
+from ttc_cli.search.likeness import choose_alike
 from ttc_cli.search.sample import count_pool
 from ttc_cli.search.vote import merit, represent
-from ttc_cli.types import AnswerClass, Candidate, Finish
+from ttc_cli.types import LIKENESS, AnswerClass, Candidate, Finish, Score
 
 
 def conclude_by_vote(
@@ -58,6 +59,23 @@ def conclude_by_verifier(
     if classes:
         context.events.emit(Voted(tuple(classes), len(context.pool.leaves)))
     return _conclude(context, classes, winner, "verifier", stop_reason)
+
+
+async def conclude_by_likeness(context: SearchContext, stop_reason: str) -> SearchOutcome:
+    """Of the free texts that ended, the one most like the others and surest wins (ADR 23).
+
+    Likeness is shown as a score of weight 0 of each: it compares the texts of one question, and
+    says nothing about how good they are.
+    """
+    ended = context.pool.answered
+    if len(ended) < 2:
+        return _conclude(context, (), ended[0] if ended else None, LIKENESS, stop_reason)
+    winner, likeness = await choose_alike(ended)
+    for each, value in zip(ended, likeness, strict=True):
+        context.add_score(each.id, Score(LIKENESS, value, weight=0.0))
+    winner = context.pool.leaves[winner.id].candidate
+    reason = f"{stop_reason}; #{winner.id} is most like the others and surest"
+    return _conclude(context, (), winner, LIKENESS, reason)
 
 
 def count_heard(candidates: Sequence[Candidate]) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli.errors import TemplateError
 from ttc_cli.solving.choosing import estimate_tokens, read_chat
 from ttc_cli.solving.request import Request, label_model
-from ttc_cli.types import CHECK
+from ttc_cli.types import CHECK, AnswerType
 
 if TYPE_CHECKING:
     from ttc_cli.models.files import Model
@@ -147,7 +147,9 @@ def _count_work(request: Request, samples: int) -> tuple[int, float]:
     if entry is not None and not entry.verifies:
         return sampled, flops
     others = {each.asked: each.model.path for each in request.verifier_models}
-    for spec in map(registry.parse, request.verifiers or ("judge",)):
+    alike = entry is None and request.problem.answer_type is AnswerType.FREE
+    usual = () if alike else ("judge",)
+    for spec in map(registry.parse, request.verifiers or usual):
         if spec.name in ("judge", "probe"):
             flops += 2 * size * samples * _QUESTION
         elif spec.name == "prm":

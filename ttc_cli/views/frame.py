@@ -246,9 +246,14 @@ def _vote(state: ViewState, width: int, rows: int) -> list[FrameRow]:
 
 def _no_vote(state: ViewState) -> str:
     best = state.nodes.get(state.best) if state.best is not None else None
-    if state.classes:
-        leads = f": the verifier chooses, #{best.id} leads" if best is not None else ""
-        return f"free-form{leads}"
+    free = [
+        node.id
+        for node in state.nodes.values()
+        if node.answer is not None and node.answer.type is AnswerType.FREE
+    ]
+    if free:
+        leads = f", #{best.id} leads" if best is not None and best.id in free else ""
+        return f"none on free text: {len(free)} finished{leads}"
     answers = sum(
         node.answer is not None and node.answer.type is not AnswerType.FREE
         for node in state.nodes.values()

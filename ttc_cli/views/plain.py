@@ -13,7 +13,7 @@ from typing import TextIO
 
 from ttc_cli import events
 from ttc_cli.sanitise import clean
-from ttc_cli.types import AnswerClass, Candidate, Estimate, Finish, Result, Score
+from ttc_cli.types import LIKENESS, AnswerClass, Candidate, Estimate, Finish, Result, Score
 from ttc_cli.views import words
 from ttc_cli.views.nodes import group_by_step, join
 
@@ -254,6 +254,10 @@ def _agreement(result: Result) -> str:
     if checked and result.decided_by in ("verifier", "single"):
         passed = sum(checked)
         return f"{passed} of {candidates} {'passes' if passed == 1 else 'pass'} the check{more}"
+    if result.decided_by == LIKENESS:
+        likeness = [s for each in result.candidates for s in each.scores if s.verifier == LIKENESS]
+        chosen = "most like the others and surest" if likeness else "the only one that ended"
+        return f"#{result.winner} of {candidates}, {chosen}{more}"
     if result.decided_by == "verifier":
         winner = next(each for each in result.candidates if each.id == result.winner)
         counted = [each for each in winner.scores if each.step is None and each.weight > 0]
@@ -323,7 +327,8 @@ def _search_lines(result: Result) -> list[str]:
 
 def _vote_lines(result: Result) -> list[str]:
     if not result.classes:
-        return ["no candidate stated an answer"]
+        chosen = result.answer is not None
+        return [f"none: {_agreement(result)}" if chosen else "no candidate stated an answer"]
     lines = []
     for one in result.classes:
         members = ", ".join(f"#{member}" for member in one.members[:12])
