@@ -105,8 +105,8 @@ def _collect(pool: SamplePool, data: Path, comparer: Comparer) -> Questions:
         drawn = pool.questions.get(question.id)
         if drawn is None or drawn.state is None:
             continue
-        kind = resolve(question.problem).answer_type
-        answers = [sample.read_answer(kind) for sample in drawn.samples]
+        problem = resolve(question.problem)
+        answers = [sample.read_answer(problem) for sample in drawn.samples]
         graded = [comparer.grade(answer, question.answer) for answer in answers]
         asked.append(question)
         states.append(drawn.state)

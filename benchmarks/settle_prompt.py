@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from ttc_cli.answers import Comparer, detect
+from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench import datasets
 from ttc_cli.bench.drawing import record_question
 from ttc_cli.bench.pool import RecordedQuestion, RecordedSample
@@ -32,10 +32,9 @@ from ttc_cli.bench.statistics import wilson
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import TtcError
-from ttc_cli.forms.prose import read_stated
 from ttc_cli.models import hardware
 from ttc_cli.prompts import Chat, Message, build_messages
-from ttc_cli.types import Answer, AnswerType, Finish, Problem, Sampling
+from ttc_cli.types import Answer, Finish, Problem, Sampling
 
 EXAMPLES = (
     (
@@ -177,11 +176,9 @@ def _row(
     for question in questions:
         grown: list[Answer] = []
         before = right
-        problem = question.problem
-        auto = problem.answer_type is AnswerType.AUTO
-        kind = detect(problem.text) if auto else problem.answer_type
+        problem = resolve(question.problem)
         for sample in drawn[question.id].samples:
-            answer, finish = _cut(sample, limit, kind)
+            answer, finish = _cut(sample, limit, problem)
             count += 1
             right += comparer.grade(answer, question.answer)
             finished += finish is Finish.STOP
@@ -199,11 +196,11 @@ def _row(
     return "| " + " | ".join(cells) + " |"
 
 
-def _cut(sample: RecordedSample, limit: int, kind: AnswerType) -> tuple[Answer | None, Finish]:
+def _cut(sample: RecordedSample, limit: int, problem: Problem) -> tuple[Answer | None, Finish]:
     """What the sample would have come to under ``limit``."""
     if sample.tokens <= limit:
-        return sample.read_answer(kind), sample.finish
-    return read_stated(sample.text_until(limit), Finish.LENGTH, kind), Finish.LENGTH
+        return sample.read_answer(problem), sample.finish
+    return None, Finish.LENGTH
 
 
 if __name__ == "__main__":

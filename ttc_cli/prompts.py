@@ -364,10 +364,17 @@ def _find_contents(text: str, messages: Sequence[Message]) -> Prompt | None:
     return _tidy([*spans, Span(text[position:], control=True)])
 
 
-def hash_prompts(chat: Chat) -> str:
-    """A hash of how ``chat`` and the instructions dress a question, of types that are voted on."""
-    types = [kind for kind in AnswerType if kind in _INSTRUCTIONS]
-    keys = [prompt_key(chat.render(build_messages(Problem("?", kind)))) for kind in types]
+VOTED = tuple(kind for kind in AnswerType if kind in _INSTRUCTIONS)
+"""Types of answers that policies are fitted to."""
+
+
+def hash_prompts(
+    chat: Chat,
+    ask: Callable[[Problem], Sequence[Message]] = build_messages,
+    types: Sequence[AnswerType] = VOTED,
+) -> str:
+    """A hash of how ``chat`` and the instructions of ``ask`` dress a question of each type."""
+    keys = [prompt_key(chat.render(ask(Problem("?", kind)))) for kind in types]
     return hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
 
 

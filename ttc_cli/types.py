@@ -117,7 +117,7 @@ class EngineInfo:
     template's ``bos_token`` and ``eos_token``. ``scores``: ``score`` works; ``steps``:
     ``Until.STEP``, ``append``, ``marks`` and growing on work; ``grammars``: ``Grow.grammar`` works;
     ``states``: the length of the vectors that ``read_states`` gives, 0 where it does not work.
-    ``offloaded``: it does not compute on this machine's processor.
+    ``marks``: ``Grow.marks`` works. ``offloaded``: it does not compute on this machine's processor.
     """
 
     name: str
@@ -131,6 +131,7 @@ class EngineInfo:
     steps: bool = True
     grammars: bool = False
     states: int = 0
+    marks: bool = True
     offloaded: bool = False
 
 

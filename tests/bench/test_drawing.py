@@ -33,7 +33,7 @@ SAMPLES = 6
 
 
 def read_answer(sample: RecordedSample) -> str | None:
-    answer = sample.read_answer(AnswerType.NUMBER)
+    answer = sample.read_answer(Problem("?", AnswerType.NUMBER))
     return answer.text if answer is not None else None
 
 

@@ -14,7 +14,7 @@ from ttc_cli.bench.pool import (
     RecordedScore,
 )
 from ttc_cli.errors import UsageError
-from ttc_cli.types import AnswerType, Confidence, Finish, Sampling
+from ttc_cli.types import AnswerType, Confidence, Finish, Problem, Sampling
 
 HEADER = PoolHeader(
     model="tiny",
@@ -80,7 +80,7 @@ def test_an_answer_is_read_from_the_text_whatever_was_once_read_of_it(tmp_path: 
     row["samples"][0]["answer"] = {"text": "5", "key": "5", "type": "number"}
     path.write_text(f"{head}\n{json.dumps(row)}\n")
     (found,) = pool.read(path).questions["a"].samples
-    answer = found.read_answer(AnswerType.NUMBER)
+    answer = found.read_answer(Problem("?", AnswerType.NUMBER))
     assert answer is not None
     assert answer.text == "4"
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from ttc_cli.policy.estimate import FEATURES, Belief, describe_vote
+from ttc_cli.policy.standing import head_count
 from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Confidence, Finish
 
 
@@ -24,7 +25,7 @@ def test_a_vote_is_described_by_its_two_leaders_and_how_sure_they_were() -> None
         candidate(2, "5", 9.0),
         candidate(3, None),
     ]
-    described = describe_vote([group("4", 0, 1), group("5", 2)], everyone, 4)
+    described = describe_vote([group("4", 0, 1), group("5", 2)], everyone, head_count(2, 1, 4))
     found = dict(zip(FEATURES, described, strict=True))
     assert found["leader"] == pytest.approx(math.log(3))
     assert found["margin"] == pytest.approx(math.log(3 / 2))
@@ -36,7 +37,7 @@ def test_a_vote_is_described_by_its_two_leaders_and_how_sure_they_were() -> None
 
 def test_the_leader_is_the_first_even_with_fewer_votes() -> None:
     everyone = [candidate(0, "4", 12.0), candidate(1, "5", 9.0), candidate(2, "5", 9.0)]
-    described = describe_vote([group("4", 0), group("5", 1, 2)], everyone, 3)
+    described = describe_vote([group("4", 0), group("5", 1, 2)], everyone, head_count(1, 2, 3))
     found = dict(zip(FEATURES, described, strict=True))
     assert found["leader"] == pytest.approx(math.log(2))
     assert found["margin"] == pytest.approx(math.log(2 / 3))

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttc_cli.policy.estimate import estimate, estimate_pass_rate, find_bin
+from ttc_cli.policy.standing import head_count
 from ttc_cli.policy.stopping import (
     cannot_change,
     count_votes_to_settle,
     expect_gain,
     settle,
 )
-from ttc_cli.types import Answer, AnswerClass, AnswerType
 
 votes = st.integers(0, 40)
 
@@ -53,7 +53,8 @@ def test_a_vote_that_cannot_change_does_not(leader: int, runner_up: int, remaini
 def test_votes_to_settle_are_enough_and_no_more(
     leader: int, runner_up: int, threshold: float
 ) -> None:
-    needed = count_votes_to_settle(leader, runner_up, threshold)
+    standing = head_count(leader, runner_up, leader + runner_up)
+    needed = count_votes_to_settle(standing, threshold)
     assert settle(leader + needed, runner_up) >= threshold
     assert needed == 0 or settle(leader + needed - 1, runner_up) < threshold
 
@@ -64,14 +65,15 @@ def test_the_gain_is_a_chance_and_no_more_than_what_is_unsettled(
     first: int, second: int, scattered: int, samples: int
 ) -> None:
     leader, runner_up = max(first, second), min(first, second)
-    gain = expect_gain(leader, runner_up, leader + runner_up + scattered, samples)
+    standing = head_count(leader, runner_up, leader + runner_up + scattered)
+    gain = expect_gain(standing, samples)
     assert 0.0 <= gain <= 1.0 - settle(leader, runner_up) + 1e-9
 
 
 def test_close_races_promise_more_than_clear_or_hopeless_ones() -> None:
-    close = expect_gain(4, 4, 8, 8)
-    assert close > expect_gain(7, 1, 8, 8)
-    assert close > expect_gain(1, 1, 8, 8) > expect_gain(1, 1, 64, 8)
+    close = expect_gain(head_count(4, 4, 8), 8)
+    assert close > expect_gain(head_count(7, 1, 8), 8)
+    assert close > expect_gain(head_count(1, 1, 8), 8) > expect_gain(head_count(1, 1, 64), 8)
 
 
 @pytest.mark.parametrize(
@@ -88,11 +90,7 @@ def test_the_pass_rate_counts_all_that_was_heard() -> None:
 
 
 def test_an_estimate_without_a_leader_is_not_settled() -> None:
-    nothing = estimate((), 6)
+    nothing = estimate(head_count(0, 0, 6))
     assert (nothing.settled, nothing.difficulty, nothing.calibrated) == (0.0, 5, False)
-    classes = [
-        AnswerClass(Answer(text, text, AnswerType.NUMBER), members, float(len(members)))
-        for text, members in (("1", (0, 1, 2)), ("2", (3,)))
-    ]
-    some = estimate(classes, 8)
+    some = estimate(head_count(3, 1, 8))
     assert (some.settled, some.pass_rate) == (settle(3, 1), 0.4)

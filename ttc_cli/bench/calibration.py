@@ -26,10 +26,11 @@ from ttc_cli.bench.report import summarise
 from ttc_cli.bench.settings import Trials
 from ttc_cli.bench.verifier_trials import Rating, Trial, separate
 from ttc_cli.errors import UsageError
-from ttc_cli.policy.estimate import Belief, describe_vote
+from ttc_cli.policy.estimate import Belief, describe_vote, find_slipped
 from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
+from ttc_cli.policy.standing import take_stand
 from ttc_cli.policy.table import SHIPPED
-from ttc_cli.search.conclude import count_heard
+from ttc_cli.search.conclude import is_heard
 from ttc_cli.search.vote import discount_slips, vote, weigh_by_sureness
 from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Score
 from ttc_cli.verifiers.arithmetic.sums import find_first
@@ -71,14 +72,14 @@ def grade(
     """The samples of ``pool`` as candidates, graded by the labels of ``questions``."""
     found = []
     for question in questions:
-        answer_type = resolve(question.problem).answer_type
+        problem = resolve(question.problem)
         candidates = tuple(
             Candidate(
                 id=sample.index,
                 text="",
                 tokens=sample.tokens,
                 finish=sample.finish,
-                answer=sample.read_answer(answer_type),
+                answer=sample.read_answer(problem),
                 confidence=sample.confidence,
                 scores=(Score(ARITHMETIC, float(find_first(sample.text) is None), weight=0),),
             )
@@ -101,12 +102,12 @@ def label_by_majority(
     """
     labelled = []
     for question in questions:
-        answer_type = resolve(question.problem).answer_type
+        problem = resolve(question.problem)
         classes = comparer.classify(
             [
                 (sample.index, answer, 1.0)
                 for sample in pool.questions[question.id].samples
-                if (answer := sample.read_answer(answer_type)) is not None
+                if (answer := sample.read_answer(problem)) is not None
             ]
         )
         if classes:
@@ -154,7 +155,10 @@ def walk(
             classes = vote(placed, comparer, discount_slips(sure, slip))
             if classes:
                 right = any(part[member].id in graded.right for member in classes[0].members)
-                features = describe_vote(classes, placed, count_heard(part))
+                slips = find_slipped(placed) if slip < 1.0 else frozenset[int]()
+                heard = [each for each in placed if is_heard(each)]
+                standing = take_stand(classes, heard, placed, {}, slips)
+                features = describe_vote(classes, placed, standing)
                 states.append(VoteState(graded.id, features, right))
     return states
 

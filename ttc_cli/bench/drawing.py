@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import time
 from collections import defaultdict, deque
@@ -27,13 +28,17 @@ from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.errors import TemplateError
 from ttc_cli.events import Grew
-from ttc_cli.forms.prose import read_stated
+from ttc_cli.forms import registry as forms
+from ttc_cli.forms.base import FormEntry, Interpreter, Written
+from ttc_cli.forms.interpreters import Interpreters
+from ttc_cli.forms.prose import PROSE_FORM
 from ttc_cli.ledger import Ledger
 from ttc_cli.paths import write_whole
-from ttc_cli.prompts import Chat, Message, build_messages, hash_prompts, prompt_key
-from ttc_cli.search.mending import begin_at_slip
-from ttc_cli.search.sample import derive_seed
-from ttc_cli.types import AnswerType, Budget, Candidate, Finish, Problem, Sampling
+from ttc_cli.prompts import Chat, Message, prompt_key
+from ttc_cli.search.mending import begin_at_slip, begin_behind_failure
+from ttc_cli.search.sample import Start, derive_seed
+from ttc_cli.search.sessions.thinking import begin_answer
+from ttc_cli.types import PROSE, Budget, Candidate, Finish, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
 from ttc_cli.verifiers.judge import JudgeVerifier
 
@@ -49,8 +54,9 @@ def describe(
     build: str,
     template_arguments: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
+    form: str = PROSE,
 ) -> PoolHeader:
-    """The header of a pool that ``engine`` draws through ``chat``.
+    """The header of a pool of candidates of ``form`` that ``engine`` draws through ``chat``.
 
     ``sha256`` is of the model file, ``template_arguments`` are what ``chat`` was made with; the
     others are as in ``PoolHeader``.
@@ -65,12 +71,13 @@ def describe(
         chat_template=info.chat_template,
         control_tokens=dict(info.control_tokens),
         template_arguments=template_arguments or {},
-        prompt_format=hash_prompts(chat),
+        prompt_format=forms.find(form).hash_prompts(chat),
         sampling=sampling,
         max_tokens=max_tokens,
         seed=seed,
         build=build,
         settings=settings or {},
+        form=form,
     )
 
 
@@ -91,7 +98,8 @@ def read_whole(
         return None
     pool = pools.read(there)
     header = pool.header
-    asked = hash_prompts(Chat(pool.recording().info, header.template_arguments))
+    chat = Chat(pool.recording().info, header.template_arguments)
+    asked = forms.find(header.form).hash_prompts(chat)
     if asked != header.prompt_format:
         return None
     have = pool.questions
@@ -109,12 +117,14 @@ async def fill(
     chat: Chat,
     questions: Sequence[LabelledQuestion],
     samples: int,
+    interpreter: Interpreter | None = None,
     progress: Callable[[int, int, int, float], None] = lambda done, total, tokens, seconds: None,
 ) -> SamplePool:
     """Draw what the pool in ``file`` lacks, as ``header`` says; judged, with hidden states.
 
     As many questions are in flight as fill the engine's batch twice, so that it stays full while
-    a question's last candidates end. ``progress`` hears before the first and after each question
+    a question's last candidates end. ``interpreter`` runs programs; None starts one for the time.
+    ``progress`` hears before the first and after each question
     how many are done and how many there are, the tokens drawn, the seconds since the beginning.
 
     Raises:
@@ -125,7 +135,11 @@ async def fill(
         judge = JudgeVerifier(chat)
     except TemplateError:  # it can be asked once, but not asked back
         judge = None
-    with pools.write(file, header) as writer:
+    form = forms.find(header.form)
+    async with contextlib.AsyncExitStack() as stack:
+        if interpreter is None:
+            interpreter = await stack.enter_async_context(Interpreters())
+        writer = stack.enter_context(pools.write(file, header))
         wanted = [(question, writer.missing(question.id, samples)) for question in questions]
         todo = deque(each for each in wanted if each[1])
         total, done, tokens = len(todo), 0, 0
@@ -147,6 +161,8 @@ async def fill(
                     seed=header.seed,
                     judge=judge,
                     states=bool(engine.info.states),
+                    form=form,
+                    interpreter=interpreter,
                 )
                 now = time.monotonic()
                 writer.append(replace(drawn, seconds=now - written))
@@ -174,6 +190,8 @@ async def record_question(
     judge: Verifier | None = None,
     messages: Sequence[Message] | None = None,
     states: bool = False,
+    form: FormEntry = PROSE_FORM,
+    interpreter: Interpreter | None = None,
 ) -> RecordedQuestion:
     """Draw the samples ``indices`` of one question, and let ``judge`` score those that answer.
 
@@ -181,13 +199,14 @@ async def record_question(
     result is 0: only the caller knows what else was drawn meanwhile. ``messages`` ask the question
     in another way than ``solve`` does. ``states`` also reads the hidden states at the end of the
     prompt and of each candidate that stated an answer. Those of them with a wrong sum are drawn on
-    from it with the right number, as ``auto`` may do.
+    from it with the right number, as ``auto`` may do, and programs that failed behind what came of
+    them. Candidates are of ``form``; one that runs programs needs an ``interpreter``.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
     problem = resolve(problem)
-    prompt = chat.render(messages or build_messages(problem))
+    prompt = begin_answer(chat.render(messages or form.ask(problem)), form.beginning, None)
     ledger = Ledger(Budget())
     lengths: dict[int, list[int]] = defaultdict(list)
 
@@ -199,11 +218,18 @@ async def record_question(
         usage = ledger.usage().generator
         prompt_tokens = usage.prompt_tokens + usage.reused_tokens
         requests = [
-            Grow(branch, max_tokens, sampling, derive_seed(seed, id, index), index)
+            Grow(
+                branch,
+                max_tokens,
+                sampling,
+                derive_seed(seed, id, index),
+                index,
+                marks=form.marks,
+            )
             for index, branch in zip(indices, session.fork(session.root, len(indices)), strict=True)
         ]
         growths = {growth.label: growth async for growth in session.grow(requests)}
-        leaves = [_leaf(growths[index], problem.answer_type) for index in indices]
+        leaves = [await _read_leaf(growths[index], problem, form, interpreter) for index in indices]
         ends = {leaf.candidate.id: leaf.branch for leaf in leaves if leaf.candidate.answer}
         vectors: dict[int, tuple[float, ...]] = {}
         prompt_state: tuple[float, ...] | None = None
@@ -216,7 +242,7 @@ async def record_question(
         starts = {
             -1 - leaf.candidate.id: start
             for leaf in leaves
-            if leaf.candidate.answer and (start := begin_at_slip(session, leaf)) is not None
+            if (start := _begin_anew(session, leaf, form)) is not None
         }
         again = [
             Grow(
@@ -230,6 +256,10 @@ async def record_question(
         ]
         mends = [(starts[growth.label], growth) async for growth in session.grow(again)]
         read = ledger.usage().generator.prompt_tokens - before
+        regrown = {
+            growth.label: await _read_leaf(growth, problem, form, interpreter, start.written)
+            for start, growth in mends
+        }
         listener = _Listener(session, ledger)
         judged: dict[int, float] = {}
         if judge is not None and (answered := [leaf for leaf in leaves if leaf.candidate.answer]):
@@ -239,46 +269,70 @@ async def record_question(
                 for leaf, score in zip(answered, scores, strict=True)
                 if score is not None
             }
-            regrown = [_leaf(growth, problem.answer_type, start.written) for start, growth in mends]
-            if regrown := [leaf for leaf in regrown if leaf.candidate.answer]:
-                await judge.score(listener, problem, regrown)
+            if again_answered := [leaf for leaf in regrown.values() if leaf.candidate.answer]:
+                await judge.score(listener, problem, again_answered)
 
-    def keep(index: int, growth: Growth) -> RecordedSample:
+    def keep(index: int, growth: Growth, leaf: Leaf) -> RecordedSample:
         return RecordedSample(
             index,
             growth.text,
             growth.tokens,
-            growth.finish,
+            _end_at_mark(growth.finish),
             _count_pieces(growth, lengths[growth.label]),
             growth.confidence,
             listener.heard.get(growth.branch.id, {}),
+            ran=leaf.candidate.ran,
         )
 
     # What is read for each is much alike: a number, and a piece of a word before it.
     mended = {
         -1 - growth.label: RecordedMend(
-            start.written, round(read / len(mends)), keep(-1 - growth.label, growth)
+            start.written,
+            round(read / len(mends)),
+            keep(-1 - growth.label, growth, regrown[growth.label]),
         )
         for start, growth in mends
     }
     samples = tuple(
         replace(
-            keep(request.label, growths[request.label]),
+            keep(request.label, growths[request.label], leaf),
             state=vectors.get(request.label) or None,
             mended=mended.get(request.label),
             seed=request.seed,
             judge=judged.get(request.label),
         )
-        for request in requests
+        for request, leaf in zip(requests, leaves, strict=True)
     )
     return RecordedQuestion(prompt_key(prompt), prompt_tokens, samples, prompt_state or None, id)
 
 
-def _leaf(growth: Growth, answer_type: AnswerType, written: str = "") -> Leaf:
-    text = written + growth.text
-    answer = read_stated(text, growth.finish, answer_type)
-    candidate = Candidate(growth.label, text, growth.tokens, growth.finish, answer)
+async def _read_leaf(
+    growth: Growth,
+    problem: Problem,
+    form: FormEntry,
+    interpreter: Interpreter | None,
+    before: str = "",
+) -> Leaf:
+    """``growth`` behind the text ``before`` as a candidate, its answer read."""
+    text, finish = before + growth.text, _end_at_mark(growth.finish)
+    written = Written(problem, text, finish)
+    reading = await form.read(written, interpreter or Interpreters())
+    candidate = Candidate(
+        growth.label, text, growth.tokens, finish, reading.answer, form=form.name, ran=reading.ran
+    )
     return Leaf(candidate, growth.branch)
+
+
+def _begin_anew(session: Session, leaf: Leaf, form: FormEntry) -> Start | None:
+    """Where ``auto`` would let it go on: from its wrong sum, or behind its failure."""
+    if form.name == PROSE:
+        return begin_at_slip(session, leaf) if leaf.candidate.answer else None
+    return begin_behind_failure(session, leaf, form)
+
+
+def _end_at_mark(finish: Finish) -> Finish:
+    """A candidate that wrote its form's own mark is complete."""
+    return Finish.STOP if finish is Finish.MARK else finish
 
 
 def _count_pieces(growth: Growth, lengths: list[int]) -> tuple[int, ...]:

@@ -25,9 +25,10 @@ from typing import Any
 from ttc_cli.appending import LineFile
 from ttc_cli.engines.base import EngineInfo, ScoreRow
 from ttc_cli.errors import UsageError
+from ttc_cli.forms.program import read_ran
 from ttc_cli.forms.prose import read_stated
 from ttc_cli.prompts import prompt_key
-from ttc_cli.types import Answer, AnswerType, Confidence, Finish, Sampling
+from ttc_cli.types import PROSE, Answer, Confidence, Execution, Finish, Problem, Sampling
 
 FORMAT = "ttc-pool/1"
 
@@ -48,7 +49,7 @@ class RecordedSample:
     limit can be served exactly. ``scores`` is keyed by ``row_key``. ``state`` is the hidden state
     at its last token, None where it was not read. ``mended`` is how it went on from its first
     wrong sum, None where there is none or nobody drew that. ``judge`` is what a judge thought of
-    it, ``seed`` what it was drawn with.
+    it, ``seed`` what it was drawn with, ``ran`` what its program did.
     """
 
     index: int
@@ -62,10 +63,16 @@ class RecordedSample:
     mended: RecordedMend | None = None
     seed: int = 0
     judge: float | None = None
+    ran: Execution | None = None
 
-    def read_answer(self, answer_type: AnswerType) -> Answer | None:
-        """What it answers, read from its text: how that is done changes, the text does not."""
-        return read_stated(self.text, self.finish, answer_type)
+    def read_answer(self, problem: Problem) -> Answer | None:
+        """What it answers to ``problem``, whose type is resolved, read from its text.
+
+        How that is done changes, the text does not.
+        """
+        if self.ran is not None:
+            return read_ran(self.ran, problem)
+        return read_stated(self.text, self.finish, problem.answer_type)
 
     def text_until(self, tokens: int) -> str:
         """The text after the first ``tokens`` tokens."""
@@ -121,7 +128,8 @@ def row_key(row: ScoreRow) -> str:
 class PoolHeader:
     """How every sample of a pool was drawn: what must agree for pools to be joined.
 
-    ``prompt_format`` is the hash of what the prompts of a fixed question look like; ``build``
+    ``form`` is that of its candidates; ``prompt_format`` is the hash of what the prompts of a fixed
+    question look like; ``build``
     tells which library drew the samples; ``seed`` is the pool's own. ``parallel``, ``context`` and
     ``settings`` (threads, KV layout) bear on the speed alone.
     """
@@ -140,6 +148,7 @@ class PoolHeader:
     seed: int
     build: str
     settings: dict[str, Any] = field(default_factory=dict)
+    form: str = PROSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +345,7 @@ def _decode_sample(row: dict[str, Any]) -> RecordedSample:
         and RecordedMend(mended["written"], mended["read"], _decode_sample(mended["sample"])),
         row.get("seed", 0),
         row.get("judge"),
+        Execution(**row["ran"]) if row.get("ran") else None,
     )
 
 

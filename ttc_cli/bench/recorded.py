@@ -215,13 +215,15 @@ class RecordedSession(BranchedSession[_Place]):
         return self._keep(_Place(source))
 
     def append(self, branch: Branch, text: Prompt) -> Branch:
-        """Only the recorded correction can be added, to a candidate that was cut there.
+        """Only the recorded correction can be added, to a candidate that was cut there or failed.
 
         Raises:
             UsageError: nothing was recorded for it.
         """
         place, added = self._path(branch), "".join(span.text for span in text)
         mend, written = place.mend, place.written
+        if place.run is not None and place.run.whole:  # it goes on behind its end
+            mend, written = place.run.sample.mended, place.run.sample.text
         if mend is None or written is None or written + added != mend.written:
             raise UsageError(
                 "A recorded pool holds whole candidates: nothing can be added to them."

@@ -103,9 +103,9 @@ def single(
     outcomes = []
     for question in questions:
         drawn = pool.questions[question.id]
-        answer_type = resolve(question.problem).answer_type
+        problem = resolve(question.problem)
         for number, sample in enumerate(drawn.samples[:samples]):
-            answer = sample.read_answer(answer_type)
+            answer = sample.read_answer(problem)
             right = comparer.grade(answer, question.answer)
             tokens = drawn.prompt_tokens + sample.tokens
             stated = answer.text if answer is not None else None

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from ttc_cli.output import align
 from ttc_cli.policy.estimate import Belief, describe_vote, estimate
 from ttc_cli.policy.file import Matched, Policy
+from ttc_cli.policy.standing import head_count
 from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
 from ttc_cli.policy.table import Table
-from ttc_cli.types import Answer, AnswerClass, AnswerType
+from ttc_cli.types import PROSE, Answer, AnswerClass, AnswerType
 from ttc_cli.views import words
 
 _VOTES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
@@ -94,15 +95,16 @@ def _tell_decisions(table: Table, belief: Belief) -> Iterator[tuple[str, ...]]:
         ]
         heard = leader + runner_up
         sizes = [size for size in WAVE_SIZES if size <= row.cap - heard]
-        wave = choose_wave(leader, runner_up, heard, sizes, row.price)
+        standing = head_count(leader, runner_up, heard)
+        wave = choose_wave(standing, {PROSE: sizes}, row.price)
         settled = settle(leader, runner_up)
         over = row.threshold is not None and settled >= row.threshold
         yield (
             f"{leader} to {runner_up}",
-            str(estimate(classes, heard, table.prior).difficulty),
-            f"{belief.rate(describe_vote(classes, (), heard)):.2f}",
+            str(estimate(standing, table.prior).difficulty),
+            f"{belief.rate(describe_vote(classes, (), standing)):.2f}",
             f"{settled:.2f}",
-            f"{expect_gain(leader, runner_up, heard, 4):.3f}",
+            f"{expect_gain(standing, 4):.3f}",
             "stop" if over or not wave.size else "go on",
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ttc_cli.prompts import Message
+from ttc_cli.prompts import VOTED, Chat, Message, hash_prompts
 from ttc_cli.types import Answer, AnswerType, Candidate, Execution, Finish, Problem
 
 
@@ -71,6 +71,10 @@ class FormEntry:
         """Raises ValueError for marks at which every text, or none, would be complete."""
         if not isinstance(self.marks, tuple) or not all(self.marks):
             raise ValueError("marks are a tuple of texts that are not empty")
+
+    def hash_prompts(self, chat: Chat) -> str:
+        """A hash of how ``chat`` and this form dress a question: pools and policies go by it."""
+        return hash_prompts(chat, self.ask, [kind for kind in VOTED if self.states(kind)])
 
     def states(self, type: AnswerType) -> bool:
         """Whether it can state an answer of ``type``."""

@@ -13,7 +13,7 @@ import re
 from ttc_cli.answers.printed import STATED, find_last_line, read_printed
 from ttc_cli.forms.base import FormEntry, Interpreter, Reading, Written
 from ttc_cli.prompts import Message
-from ttc_cli.types import AnswerType, Candidate, Execution, Finish, Problem
+from ttc_cli.types import Answer, AnswerType, Candidate, Execution, Finish, Problem
 
 FENCE = "```"
 BEGINNING = f"{FENCE}python\n"
@@ -88,9 +88,12 @@ async def read(written: Written, interpreter: Interpreter) -> Reading:
     if code is None:
         return Reading(None)
     ran = await interpreter.run(code)
-    problem = written.problem
-    answer = None if ran.error else read_printed(ran.output, problem.answer_type, problem.text)
-    return Reading(answer, ran)
+    return Reading(read_ran(ran, written.problem), ran)
+
+
+def read_ran(ran: Execution, problem: Problem) -> Answer | None:
+    """The answer of a program that ran so: the last line that it printed, unless it failed."""
+    return None if ran.error else read_printed(ran.output, problem.answer_type, problem.text)
 
 
 def retry(candidate: Candidate) -> str | None:

@@ -12,14 +12,16 @@ read is booked like everything else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, exp
 
 from ttc_cli.events import (
     Decided,
 )
-from ttc_cli.policy.estimate import count_leading, describe_vote, estimate, find_slipped
+from ttc_cli.policy.estimate import describe_vote, estimate, find_slipped
+from ttc_cli.policy.standing import PLAIN, FormTraits, Standing, take_stand
 from ttc_cli.policy.stopping import (
     WAVE_SIZES,
     NextWave,
@@ -34,10 +36,10 @@ from ttc_cli.search.conclude import (
     conclude_by_likeness,
     conclude_by_verifier,
     conclude_by_vote,
-    count_heard,
+    is_heard,
 )
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
-from ttc_cli.search.mending import begin_at_slip, work_out_sums
+from ttc_cli.search.mending import begin_at_slip, begin_behind_failure, work_out_sums
 from ttc_cli.search.sample import (
     Keep,
     Start,
@@ -50,7 +52,7 @@ from ttc_cli.search.sample import (
 )
 from ttc_cli.search.vote import REACH, Weigh, discount_slips, merit, rank, weigh_by_sureness
 from ttc_cli.texts import plural
-from ttc_cli.types import CHECK, AnswerClass, AnswerType, Candidate, Estimate, Finish
+from ttc_cli.types import CHECK, PROSE, AnswerClass, AnswerType, Candidate, Estimate, Finish
 from ttc_cli.verifiers.base import Leaf
 
 
@@ -73,8 +75,8 @@ async def solve_adaptively(context: SearchContext, table: Table) -> SearchOutcom
 class _Run:
     """One question under way.
 
-    ``tokens`` is the limit that runaways are cut at, once known; ``mended`` are the candidates that
-    were drawn on from their first wrong sum.
+    ``tokens`` are the limits that runaways are cut at, by form, once known; ``mended`` are the
+    candidates that were drawn on from their first wrong sum, or from what their program came to.
     """
 
     context: SearchContext
@@ -82,21 +84,18 @@ class _Run:
     row: BudgetRow
     pool: Pool
     classes: tuple[AnswerClass, ...] = ()
-    tokens: int | None = None
+    tokens: dict[str, int] = field(default_factory=dict)
     mended: set[int] = field(default_factory=set)
 
     async def vote_until_settled(self) -> SearchOutcome:
-        size = min(self.row.probe, self.context.samples)
-        reason = f"probe: {plural(size, 'candidate')} to see how hard this is"
-        if self._knows_kind():
-            reason += f", by the policy {self.table.name}"
+        mix, reason = self._plan_probe()
         while True:
-            await self._sample("sample", size, reason, self._watch, keep=self._may_be_mended)
+            await self._sample("sample", mix, reason, self._watch, keep=self._may_be_mended)
             await self._mend()
             stop = self._find_reason_to_stop()
             if stop is not None:
                 return await self._conclude(stop)
-            size, reason = self._plan_wave()
+            mix, reason = self._plan_wave()
 
     async def choose_freely(self) -> SearchOutcome:
         """Grow a few, of which the verifiers choose; without a word of theirs, likeness."""
@@ -114,7 +113,7 @@ class _Run:
             reason += (
                 ", to take the one most like the others" if alike else " for the verifier to choose"
             )
-        await self._sample("sample", size, reason, watch)
+        await self._sample("sample", {PROSE: size}, reason, watch)
         finished = self.pool.answered
         if len(finished) > 1:
             await verify(self.context, [each.id for each in finished])
@@ -129,15 +128,15 @@ class _Run:
     async def _sample(
         self,
         name: str,
-        size: int,
+        mix: Mapping[str, int],
         reason: str,
         watch: Watcher,
         starts: Sequence[Start] | None = None,
         keep: Keep = lambda candidate: False,
     ) -> None:
-        """A wave of ``size`` independent candidates, or of those that begin at ``starts``."""
+        """A wave of independent candidates, so many of each form, or from ``starts``."""
         self._decide("wave", reason)
-        wave = self.pool.waves
+        wave, size = self.pool.waves, sum(mix.values())
         self.context.begin_wave(wave, name, size, reason)
         await sample_wave(
             self.context,
@@ -146,14 +145,16 @@ class _Run:
             max_tokens=self.tokens,
             watch=watch,
             starts=starts,
+            mix=mix,
             keep=keep,
         )
 
     async def _mend(self) -> None:
-        """Continue those that wrote a wrong sum from there, with the right number in its place.
+        """Continue those that wrote a wrong sum, or a program that failed, from there.
 
-        Once each, and before anything new is drawn: the rest of a solution costs less than a whole
-        one, and comes out right at least as often (ADR 14).
+        With the right number in its place, or behind what the interpreter said. Once each, and
+        before anything new is drawn: the rest of a solution costs less than a whole one, and comes
+        out right at least as often (ADR 14, 25).
         """
         left = self.context.samples - self.context.ledger.samples
         if left <= 0 or self.pool.halted or self._find_settled():
@@ -163,22 +164,37 @@ class _Run:
         self.context.session.drop(each.branch for each in starts[left:])
         starts = starts[:left]
         if starts:
-            reason = f"{plural(len(starts), 'wrong sum')}: on from there with the right number"
-            await self._sample("mend", len(starts), reason, self._watch, starts)
+            slips = sum(start.form == PROSE for start in starts)
+            reasons = []
+            if slips:
+                sums = plural(slips, "wrong sum")
+                reasons.append(f"{sums}: on from there with the right number")
+            if failures := len(starts) - slips:
+                failed = plural(failures, "program")
+                reasons.append(f"{failed} failed: on behind what came of it")
+            mix = Counter(start.form for start in starts)
+            await self._sample("mend", mix, "; ".join(reasons), self._watch, starts)
 
     def _may_be_mended(self, candidate: Candidate) -> bool:
-        """Whether it is continued from its wrong sum, should it have one."""
-        wanted = self.table.mend and self.table.slip < 1.0
-        whole = candidate.answer is not None and candidate.parent is None and not candidate.thought
-        return wanted and whole
+        """Whether it is continued from its wrong sum, should it have one, or where it failed."""
+        if not self.table.mend or candidate.parent is not None or candidate.thought:
+            return False
+        if candidate.form == PROSE:
+            return self.table.slip < 1.0 and candidate.answer is not None
+        form = self.context.forms.entries[candidate.form]
+        return candidate.answer is None and form.retry(candidate) is not None
 
     def _begin_anew(self, leaf: Leaf) -> Start | None:
         candidate = leaf.candidate
         may_be = self._may_be_mended(candidate) and candidate.id not in self.mended
-        if not may_be or not candidate.slipped:
+        if not may_be or (candidate.form == PROSE and not candidate.slipped):
             return None
         self.mended.add(candidate.id)
-        start = begin_at_slip(self.context.session, leaf)
+        if candidate.form == PROSE:
+            start = begin_at_slip(self.context.session, leaf)
+        else:
+            form = self.context.forms.entries[candidate.form]
+            start = begin_behind_failure(self.context.session, leaf, form)
         self._give_back(candidate.id)
         return start
 
@@ -202,27 +218,30 @@ class _Run:
             self._cut_runaways(wave)
 
     def _cut_runaways(self, wave: Wave) -> None:
-        """Limit what still grows once half of all candidates, and at least three, answered."""
-        answered = self.pool.answered
-        if self.tokens is not None or len(answered) < max(3, ceil(self.pool.started / 2)):
-            return
-        longest = max(each.tokens for each in answered)
-        tokens = max(self.table.runaway_floor, ceil(self.table.runaway * longest))
-        if tokens < self.context.budget.tokens_per_candidate:
-            self.tokens = tokens
-            wave.limit(tokens)
-            self._decide(
-                "cancel",
-                f"{len(answered)} answered within {longest} tokens: cut others at {tokens}",
-            )
+        """Limit what still grows once half of a form's candidates, and at least three, answered."""
+        for form in {wave.starts[id].form for id in wave.growing} - self.tokens.keys():
+            answered = [each for each in self.pool.answered if each.form == form]
+            growing = sum(wave.starts[id].form == form for id in wave.growing)
+            started = growing + sum(each.form == form for each in self.pool.candidates)
+            if len(answered) < max(3, ceil(started / 2)):
+                continue
+            longest = max(each.tokens for each in answered)
+            tokens = max(self.table.runaway_floor, ceil(self.table.runaway * longest))
+            if tokens < self.context.budget.tokens_per_candidate:
+                self.tokens[form] = tokens
+                wave.limit(tokens, form)
+                self._decide(
+                    "cancel",
+                    f"{len(answered)} answered within {longest} tokens: cut others at {tokens}",
+                )
 
     def _find_settled(self) -> str | None:
         """Why the vote is over, or None."""
-        leader, runner_up = self._lead()
-        if not leader:
+        standing = self._stand()
+        if not standing.led:
             return None
-        agree = f"{leader} of {self._count_heard()} agree"
-        settled, threshold = settle(leader, runner_up), self.row.threshold
+        agree = self._word_agreement(standing)
+        settled, threshold = settle(*standing.strengths), self.row.threshold
         if threshold is not None and settled >= threshold:
             return f"{agree}, estimate {settled:.2f} ≥ {threshold:.2f}"
         ended = sum(each.finish is not Finish.PRUNED for each in self.pool.candidates)
@@ -231,6 +250,7 @@ class _Run:
             return f"{agree}, more would gain {most.gain:.3f}, below its price"
         first, second = (*(each.weight for each in self.classes), 0.0)[:2]
         heaviest = exp(self.table.sureness * REACH)
+        heaviest *= max(self._traits(form).weight for form in self.context.forms.entries)
         if remaining and cannot_change(first, second, remaining, self.table.tilt, heaviest):
             return f"{agree}, the remaining {remaining} cannot change that"
         return None
@@ -247,9 +267,8 @@ class _Run:
             return f"all {plural(self.context.samples, 'candidate')} of this budget are grown"
         best = self._find_best_wave()
         if best.size == 0:
-            leader, _ = self._lead()
             return (
-                f"{leader} of {self._count_heard()} agree; "
+                f"{self._word_agreement(self._stand())}; "
                 f"{plural(best.tried, 'further candidate')} would gain {best.gain:.3f}, below "
                 "their price: stop"
             )
@@ -260,41 +279,75 @@ class _Run:
         return self.row.threshold is None and self.row.price > 0
 
     def _find_best_wave(self) -> NextWave:
-        """The size of the next wave that pays best."""
-        leader, runner_up = self._lead()
+        """The size and form of the next wave that pays best."""
         left = max(1, self.context.samples - self.context.ledger.samples)
         if self._goes_by_price():
             most = max(self.context.parallel, self.row.probe)
-            sizes = {min(left, most, size) for size in WAVE_SIZES}
+            whole = {min(left, most, size) for size in WAVE_SIZES}
+            sizes = dict.fromkeys(self._find_forms(), whole)
         else:
-            size = self._size_wave()
-            sizes = {min(left, size * times) for times in (1, 2, 4)}
-        heard = self._count_heard()
-        return choose_wave(leader, runner_up, heard, sizes, self.row.price)
+            form, size = self._size_wave()
+            sizes = {form: {min(left, size * times) for times in (1, 2, 4)}}
+        return choose_wave(self._stand(), sizes, self.row.price)
 
-    def _plan_wave(self) -> tuple[int, str]:
-        leader, runner_up = self._lead()
-        heard = self._count_heard()
-        size = self._find_best_wave().size if self._goes_by_price() else self._size_wave()
-        if not leader and self.classes:
-            return size, f"none of {heard} answered without a wrong sum: {size} more"
-        if not leader:
-            return size, f"none of {heard} stated an answer: {size} more"
-        tied = "tied" if leader == runner_up else f"{leader} to {runner_up}"
-        settled, threshold = settle(leader, runner_up), self.row.threshold
+    def _plan_probe(self) -> tuple[Mapping[str, int], str]:
+        """The first wave: how many of each form, and why."""
+        size = min(self.row.probe, self.context.samples)
+        reason = f"probe: {plural(size, 'candidate')} to see how hard this is"
+        if self._knows_kind():
+            reason += f", by the policy {self.table.name}"
+        forms = self._find_forms()
+        others = {form: count for form, count in self.row.mix.items() if form in forms and count}
+        if PROSE not in forms:  # the user asked for another
+            return {self.context.forms.first.name: size}, reason
+        mix: dict[str, int] = {}
+        for form, count in others.items():
+            mix[form] = min(count, size - sum(mix.values()))
+        mix[PROSE] = size - sum(mix.values())
+        if others:
+            reason += f"; {_word_mix(mix)}"
+        return mix, reason
+
+    def _plan_wave(self) -> tuple[Mapping[str, int], str]:
+        standing = self._stand()
+        if self._goes_by_price():
+            best = self._find_best_wave()
+            form, size = best.form, best.size
+        else:
+            form, size = self._size_wave()
+        heard = sum(standing.heard.values())
+        more = f"{size} more" if len(self._find_forms()) < 2 else f"{_word_mix({form: size})} more"
+        if not standing.led and self.classes:
+            return {form: size}, f"none of {heard} answered without a wrong sum: {more}"
+        if not standing.led:
+            return {form: size}, f"none of {heard} stated an answer: {more}"
+        tied = "tied" if standing.tied else f"{standing.led} to {sum(standing.runner_up.values())}"
+        settled, threshold = settle(*standing.strengths), self.row.threshold
         below = "" if threshold is None else f", estimate {settled:.2f} < {threshold:.2f}"
-        return size, f"{leader} of {heard} agree ({tied}){below}: {size} more"
+        return {form: size}, f"{self._word_agreement(standing)} ({tied}){below}: {more}"
 
-    def _size_wave(self) -> int:
-        """As many as would settle it if the leader kept its share, between probe and slots."""
-        leader, runner_up = self._lead()
+    def _size_wave(self) -> tuple[str, int]:
+        """The form that settles it most cheaply if the leader keeps its share, and how many.
+
+        Between probe and slots.
+        """
+        standing = self._stand()
         left = self.context.samples - self.context.ledger.samples
         most = max(self.context.parallel, self.row.probe)
+        forms = self._find_forms()
         if self.row.threshold is None:
-            return min(most, left)
-        votes = count_votes_to_settle(leader, runner_up, self.row.threshold)
-        needed = ceil(votes / max(0.25, self._estimate().pass_rate))
-        return min(max(needed, min(self.row.probe, self.context.parallel)), most, left)
+            return forms[0], min(most, left)
+        sizes: dict[str, int] = {}
+        for form in forms:
+            votes = count_votes_to_settle(standing, self.row.threshold, form)
+            needed = ceil(votes / max(0.25, self._estimate().pass_rate))
+            sizes[form] = max(needed, min(self.row.probe, self.context.parallel))
+        cheapest = min(forms, key=lambda form: sizes[form] * standing.cost(form))
+        return cheapest, min(sizes[cheapest], most, left)
+
+    def _find_forms(self) -> list[str]:
+        """The forms that the next candidates may have."""
+        return list(self.context.forms.entries)
 
     async def _conclude(self, reason: str) -> SearchOutcome:
         contested = self._find_contested()
@@ -313,10 +366,9 @@ class _Run:
             reason = f"{reason}; {len(contested)} answers tied, the first one taken"
         self._decide("stop", reason)
         outcome = conclude_by_vote(self.context, self.classes, reason)
-        leader, _ = self._lead()
-        return replace(
-            outcome, estimate=self._estimate(), heard=self._count_heard(), agreeing=leader
-        )
+        standing = self._stand()
+        heard = sum(standing.heard.values())
+        return replace(outcome, estimate=self._estimate(), heard=heard, agreeing=standing.led)
 
     def _find_contested(self) -> list[AnswerClass]:
         """The classes that the verifiers' tilt could bring to the top, if more than one."""
@@ -326,7 +378,8 @@ class _Run:
 
     async def _work_out_sums(self, id: int) -> None:
         """Note whether candidate ``id`` wrote a sum that is wrong, and so may be mended."""
-        if self.table.slip == 1.0 or self.pool.leaves[id].candidate.answer is None:
+        candidate = self.pool.leaves[id].candidate
+        if self.table.slip == 1.0 or candidate.answer is None or candidate.form != PROSE:
             return
         await work_out_sums(self.context, id)
         if not self.pool.leaves[id].candidate.slipped:
@@ -335,26 +388,37 @@ class _Run:
     def _find_slipped(self) -> frozenset[int]:
         return find_slipped(self.pool.answered) if self.table.slip < 1.0 else frozenset()
 
-    def _count_heard(self) -> int:
-        """Candidates that vote for or against the leader; of a mended one only the new version."""
-        candidates = self.pool.candidates
-        anew = {each.parent for each in candidates if each.answer is not None}
-        return count_heard([each for each in candidates if not each.slipped or each.id not in anew])
-
     def _weigh(self) -> Weigh:
         sure = weigh_by_sureness(self.pool.answered, self.table.sureness)
-        return discount_slips(sure, self.table.slip)
+        votes = discount_slips(sure, self.table.slip)
+        return lambda candidate: votes(candidate) * self._traits(candidate.form).weight
 
-    def _lead(self) -> tuple[int, int]:
-        """Votes of the leader and the runner-up."""
-        return count_leading(self.classes, self._find_slipped())
+    def _traits(self, form: str) -> FormTraits:
+        return self.table.forms.get(form, PLAIN)
+
+    def _stand(self) -> Standing:
+        """How the vote stands; of a mended candidate only the new version is heard."""
+        candidates = self.pool.candidates
+        anew = {each.parent for each in candidates if each.answer is not None}
+        heard = [
+            each
+            for each in candidates
+            if is_heard(each) and not (each.id in anew and (each.slipped or each.answer is None))
+        ]
+        slipped = self._find_slipped()
+        return take_stand(self.classes, heard, candidates, self.table.forms, slipped)
+
+    def _word_agreement(self, standing: Standing) -> str:
+        agree = f"{standing.led} of {sum(standing.heard.values())} agree"
+        forms = [form for form, count in standing.leader.items() if count]
+        return f"{agree}, {' and '.join(sorted(forms))}" if len(forms) > 1 else agree
 
     def _estimate(self) -> Estimate:
-        heard = self._count_heard()
-        believed = estimate(self.classes, heard, self.table.prior, self._find_slipped())
+        standing = self._stand()
+        believed = estimate(standing, self.table.prior)
         if self.table.belief is None or not self.classes or not self._knows_kind():
             return believed
-        vote = describe_vote(self.classes, self.pool.candidates, heard)
+        vote = describe_vote(self.classes, self.pool.candidates, standing)
         return replace(believed, settled=self.table.belief.rate(vote), calibrated=True)
 
     def _knows_kind(self) -> bool:
@@ -366,3 +430,12 @@ class _Run:
         voted = not is_chosen(self.context.problem.answer_type)
         believed = self._estimate() if voted and self.pool.leaves else None
         self.context.events.emit(Decided(action, reason, believed))
+
+
+def _word_mix(mix: Mapping[str, int]) -> str:
+    """``{"program": 2, "prose": 1}`` as "2 programs and 1 in prose"."""
+    return " and ".join(
+        f"{count} in prose" if form == PROSE else plural(count, form)
+        for form, count in mix.items()
+        if count
+    )

@@ -15,8 +15,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ttc_cli.policy.standing import Standing
 from ttc_cli.policy.stopping import settle
-from ttc_cli.types import AnswerClass, AnswerType, Candidate, Estimate
+from ttc_cli.types import PROSE, AnswerClass, AnswerType, Candidate, Estimate
 
 PRIOR = (1.0, 1.0)
 """Beta prior (a, b) of the pass rate: uniform, until a calibration says better."""
@@ -38,35 +39,26 @@ def find_slipped(candidates: Iterable[Candidate]) -> frozenset[int]:
     return frozenset(each.id for each in candidates if each.slipped)
 
 
-def count_leading(
-    classes: Sequence[AnswerClass], slipped: frozenset[int] = frozenset()
-) -> tuple[int, int]:
-    """Votes of the leader, which is the first of ``classes``, and the most of any other.
-
-    Those of ``slipped`` are not counted.
-    """
-    votes = [sum(id not in slipped for id in each.members) for each in classes] or [0]
-    return votes[0], max(votes[1:], default=0)
-
-
-def estimate(
-    classes: Sequence[AnswerClass],
-    heard: int,
-    prior: tuple[float, float] = PRIOR,
-    slipped: frozenset[int] = frozenset(),
-) -> Estimate:
-    """What to believe after ``heard`` candidates that voted as ``classes``, the leader first.
-
-    The votes of ``slipped`` count as scattered.
-    """
-    leader, runner_up = count_leading(classes, slipped)
-    pass_rate = estimate_pass_rate(leader, heard, prior)
-    settled = settle(leader, runner_up) if leader else 0.0
+def estimate(standing: Standing, prior: tuple[float, float] = PRIOR) -> Estimate:
+    """What to believe after a vote that stands so."""
+    pass_rate = estimate_pass_rate(standing.led, sum(standing.heard.values()), prior)
+    settled = settle(*standing.strengths) if standing.led else 0.0
     return Estimate(settled=settled, pass_rate=pass_rate, difficulty=find_bin(pass_rate))
 
 
-FEATURES = ("leader", "margin", "share", "stated", "sureness", "lead in sureness")
+FEATURES = (
+    "leader",
+    "margin",
+    "share",
+    "stated",
+    "sureness",
+    "lead in sureness",
+    "across forms",
+    "one form alone",
+)
 """What ``describe_vote`` gives, in its order."""
+PROSE_FEATURES = 6
+"""Of them in policies that were fitted before candidates had forms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +86,9 @@ class Belief:
     def rate(self, features: Sequence[float | None]) -> float:
         """The probability; a feature that is not known counts as its mean."""
         value = self.bias
+        known = features[: len(self.weights)]
         for weight, x, centre, scale in zip(
-            self.weights, features, self.centre, self.scale, strict=True
+            self.weights, known, self.centre, self.scale, strict=True
         ):
             if x is not None:
                 value += weight * (x - centre) / scale
@@ -103,26 +96,29 @@ class Belief:
 
 
 def describe_vote(
-    classes: Sequence[AnswerClass], candidates: Sequence[Candidate], heard: int
+    classes: Sequence[AnswerClass], candidates: Sequence[Candidate], standing: Standing
 ) -> tuple[float | None, ...]:
     """The features of a vote, as ``FEATURES`` names them.
 
     Args:
         classes: of equal answers, at least one; the first is the leader.
         candidates: all that ended; those of the leader are looked up among them.
-        heard: how many of them speak for or against the leader.
+        standing: of those classes.
 
     Returns:
         log(leader + 1), log((leader + 1) / (runner-up + 1)), the leader's share of those heard,
         the share of those heard that stated an answer, the mean token confidence over the last 32
-        tokens of the leader's candidates (in nats), and by how much it exceeds that of the others.
+        tokens of the leader's candidates in prose (in nats), by how much it exceeds that of the
+        others, whether the leader's candidates have several forms, and whether they have one while
+        another was heard. Leader and runner-up are what their votes prove.
     """
-    leader, runner_up = count_leading(classes, find_slipped(candidates))
+    leader, runner_up = standing.strengths
+    heard = sum(standing.heard.values())
     mine = set(classes[0].members)
     sure = {
         each.id: each.confidence.tail_group
         for each in candidates
-        if each.confidence is not None and each.answer is not None
+        if each.confidence is not None and each.answer is not None and each.form == PROSE
     }
     ours = [value for id, value in sure.items() if id in mine]
     others = [value for id, value in sure.items() if id not in mine]
@@ -131,11 +127,14 @@ def describe_vote(
     if sureness is not None and others:
         lead = sureness - math.fsum(others) / len(others)
     stated = sum(each.votes for each in classes)
+    agreeing = sum(count > 0 for count in standing.leader.values())
     return (
         math.log(leader + 1),
         math.log((leader + 1) / (runner_up + 1)),
-        leader / max(1, heard),
+        standing.led / max(1, heard),
         stated / max(1, heard),
         sureness,
         lead,
+        float(agreeing > 1),
+        float(agreeing == 1 and len(standing.heard) > 1),
     )

@@ -8,23 +8,31 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ttc_cli.answers import Comparer, resolve
-from ttc_cli.engines.base import Session
+from ttc_cli.engines.base import Prompt, Session
 from ttc_cli.errors import TemplateError, UsageError
 from ttc_cli.events import EventStream, RunEnded, RunStarted, Warned
+from ttc_cli.forms import registry as forms
+from ttc_cli.forms.base import FormEntry, Interpreter
+from ttc_cli.forms.interpreters import Interpreters
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.adaptive import solve_adaptively
 from ttc_cli.policy.estimate import estimate
 from ttc_cli.policy.stage import SearchOptions, Stage
+from ttc_cli.policy.standing import take_stand
 from ttc_cli.policy.table import Table
-from ttc_cli.prompts import build_messages
 from ttc_cli.search import registry
-from ttc_cli.search.conclude import count_heard
-from ttc_cli.search.context import SearchContext, SearchOutcome, Strategy, StrategyEntry
+from ttc_cli.search.conclude import count_heard, is_heard
+from ttc_cli.search.context import Forms, SearchContext, SearchOutcome, Strategy, StrategyEntry
 from ttc_cli.search.sessions.resumed import KnownSession, KnownVerifier
 from ttc_cli.search.sessions.structured import StructuredSession
-from ttc_cli.search.sessions.thinking import Thinking, ThinkingSession, find_opened_thought
+from ttc_cli.search.sessions.thinking import (
+    Thinking,
+    ThinkingSession,
+    begin_answer,
+    find_opened_thought,
+)
 from ttc_cli.search.vote import merit
-from ttc_cli.types import AnswerType, Candidate, Problem, Result
+from ttc_cli.types import PROSE, AnswerType, Candidate, Estimate, Problem, Result
 from ttc_cli.verifiers.base import Verifier, VerifierContext
 from ttc_cli.verifiers.registry import build
 from ttc_cli.verifiers.verdicts import silence
@@ -76,7 +84,9 @@ async def solve(
     problem = resolve(problem)
     _refuse_unable(entry, problem, stage)
     asked = silence(_choose_verifiers(entry, stage, problem), stage.refused)
-    prompt = chat.render(build_messages(problem))
+    entries = _choose_forms(problem, stage, options, samples)
+    prompts = {each.name: _write_prompt(stage, each, problem) for each in entries}
+    prompt, *_ = prompts.values()
     if entry.continues:
         chat.follow_up("?")  # before anything is computed that could not be asked about
     events.emit(
@@ -96,8 +106,12 @@ async def solve(
     if stage.verifiers and not asked:
         unasked = ", ".join(each.name for each in stage.verifiers)
         events.emit(Warned(f"The strategy {strategy} uses no verifier: {unasked} is ignored."))
-    async with await engine.open(prompt, ledger, events.emit) as opened:
-        session: Session = opened
+    async with contextlib.AsyncExitStack() as stack:
+        opened = await engine.open(prompt, ledger, events.emit)
+        session: Session = await stack.enter_async_context(opened)
+        interpreter: Interpreter | None = stage.interpreter
+        if interpreter is None:
+            interpreter = await stack.enter_async_context(Interpreters())
         if stage.thinking is not None:
             forces = engine.info.steps
             session = ThinkingSession(opened, prompt, stage.thinking, forces=forces)
@@ -119,6 +133,7 @@ async def solve(
             seed=options.seed,
             samples=samples,
             parallel=engine.info.parallel,
+            forms=Forms(session, {each.name: each for each in entries}, prompts, interpreter),
             chat=chat if engine.info.steps else None,
             overlaps=stage.overlaps,
         )
@@ -132,6 +147,49 @@ async def solve(
     result = replace(result, model=engine.info.model, samples=samples)
     events.emit(RunEnded(result))
     return result
+
+
+def _choose_forms(
+    problem: Problem, stage: Stage, options: SearchOptions, samples: int
+) -> list[FormEntry]:
+    """The forms that candidates may have; the session is opened on the first.
+
+    Raises:
+        UsageError: the form asked for is unknown, or cannot state answers of this type.
+    """
+    if options.form == "auto":
+        if options.strategy != "auto":
+            return [forms.find(PROSE)]
+        others = [
+            forms.find(name)
+            for name, traits in stage.table.forms.items()
+            if stage.engine.info.marks and traits.suits(problem.answer_type)
+        ]
+        able = [each for each in others if each.states(problem.answer_type)]
+        row = stage.table.row(options.budget.level)
+        if sum(row.mix.get(each.name, 0) for each in able) >= min(row.probe, samples):
+            return [*able, forms.find(PROSE)]  # whose prompt is read where it is wanted
+        return [forms.find(PROSE), *able]
+    entry = forms.find(options.form)
+    if not entry.states(problem.answer_type):
+        raise UsageError(
+            f"A {entry.name} cannot state an answer of type {problem.answer_type.value}.",
+            "Use --form prose, or --answer-type to say what the answer is.",
+        )
+    if entry.marks and not stage.engine.info.marks:
+        raise UsageError(
+            f"The engine {stage.engine.info.name} cannot stop at a text, as a {entry.name} must.",
+            "Use --form prose.",
+        )
+    return [entry]
+
+
+def _write_prompt(stage: Stage, form: FormEntry, problem: Problem) -> Prompt:
+    """What the model is asked, up to where a candidate of ``form`` begins."""
+    prompt = stage.chat.render(form.ask(problem))
+    thinking = stage.thinking
+    marks = (thinking.opening, thinking.closing) if thinking else find_opened_thought(prompt)
+    return begin_answer(prompt, form.beginning, marks)
 
 
 def count_samples(options: SearchOptions, table: Table) -> int:
@@ -208,6 +266,12 @@ def _show_solution(winner: Candidate) -> str:
     return winner.text[winner.thought :].lstrip() if winner.thought else winner.text
 
 
+def _estimate(outcome: SearchOutcome, table: Table) -> Estimate:
+    heard = [each for each in outcome.candidates if is_heard(each)]
+    standing = take_stand(outcome.classes, heard, outcome.candidates, table.forms)
+    return estimate(standing, table.prior)
+
+
 def _make_result(outcome: SearchOutcome, strategy: str, ledger: Ledger, table: Table) -> Result:
     winner, classes = outcome.winner, outcome.classes
     own = next((each for each in classes if winner is not None and winner.id in each.members), None)
@@ -222,7 +286,7 @@ def _make_result(outcome: SearchOutcome, strategy: str, ledger: Ledger, table: T
         agreeing=agreeing,
         heard=heard,
         score=merit(winner) if winner is not None else None,
-        estimate=outcome.estimate or (estimate(classes, heard, table.prior) if classes else None),
+        estimate=outcome.estimate or (_estimate(outcome, table) if classes else None),
         stop_reason=outcome.stop_reason,
         strategy=strategy,
         candidates=outcome.candidates,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from ttc_cli.engines.base import Engine
+from ttc_cli.forms.base import Interpreter
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.search.sessions.thinking import Thinking
@@ -24,6 +25,8 @@ class SearchOptions:
             cap of the level in the stage's table. ``budget.max_samples`` holds beside it.
         budget: the level and the hard caps.
         seed: everything random follows from it and the order of candidates.
+        form: that of all candidates; ``auto`` leaves it to the policy, and is prose where a fixed
+            strategy is asked for.
     """
 
     strategy: str = "auto"
@@ -31,6 +34,7 @@ class SearchOptions:
     samples: int | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
+    form: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Stage:
         known: candidates of an earlier run of the same request that ended, in that order, with
             their scores: they are neither grown nor scored again.
         overlaps: score steps while others grow, where verifiers run on another processor.
+        interpreter: runs the programs that candidates write; None: one is started for the run.
     """
 
     engine: Engine
@@ -59,6 +64,7 @@ class Stage:
     refused: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[int, Candidate] = field(default_factory=dict)
     overlaps: bool = False
+    interpreter: Interpreter | None = None
 
 
 LoadStage = Callable[[], Awaitable[Stage]]

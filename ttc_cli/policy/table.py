@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ttc_cli.errors import UsageError
-from ttc_cli.policy.estimate import FEATURES, Belief
+from ttc_cli.policy.estimate import FEATURES, PROSE_FEATURES, Belief
+from ttc_cli.policy.standing import FormTraits, Standing
 from ttc_cli.policy.stopping import count_votes_to_settle
 
 
@@ -26,6 +27,7 @@ class BudgetRow:
         price: what one more candidate must gain, as a chance of choosing the right answer.
         free: candidates of a free-form question, of which the one most like the others is taken,
             and of code, of which the verifiers choose one.
+        mix: how many of the first wave have another form than prose, by form.
     """
 
     probe: int
@@ -33,6 +35,7 @@ class BudgetRow:
     threshold: float | None
     price: float
     free: int
+    mix: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Table:
         belief: the calibrated estimate; with it, estimates may be called probabilities.
         frontier: calibrated rows by what a candidate must be worth, dearest first, each where it
             differs from the one before: the row of a level is the one at its ``WORTH``.
+        forms: the forms besides prose that candidates may have, and what is known of them.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Table:
     runaway_floor: int = 128
     belief: Belief | None = None
     frontier: tuple[tuple[float, BudgetRow], ...] = ()
+    forms: Mapping[str, FormTraits] = field(default_factory=dict)
 
     def row(self, level: str) -> BudgetRow:
         """The row of ``level``.
@@ -105,7 +110,7 @@ class Table:
             cap = max(1, round(row.cap / factor))
             probe = min(row.probe, cap)
             if factor > 1.0:
-                probe = min(probe, max(1, count_votes_to_settle(0, 0, threshold)))
+                probe = min(probe, max(1, count_votes_to_settle(Standing(), threshold)))
             return replace(row, probe=probe, cap=cap, price=row.price * factor, threshold=threshold)
 
         return replace(self, rows={name: scale(row) for name, row in self.rows.items()})
@@ -144,11 +149,19 @@ _MOST = 1 << 16
 def find_fault(table: Table) -> str | None:
     """What makes a table that came from a file unusable, in words; None where it is sound."""
     belief = table.belief
+    for name, traits in table.forms.items():
+        numbers = (traits.first, traits.further, traits.accord, traits.weight)
+        if not 1e-3 <= traits.cost <= 1e3 or not all(0 <= each <= 100 for each in numbers):
+            return f"table.forms.{name}: cost is 0.001 to 1000, the others are 0 to 100"
     for level in SHIPPED.rows.keys() - table.rows.keys():
         return f"table.rows.{level} is missing"
     for row in (*table.rows.values(), *(row for _, row in table.frontier)):
         if not all(1 <= each <= _MOST for each in (row.probe, row.cap, row.free)):
             return f"table.rows: probe, cap and free are candidates, 1 to {_MOST:,}"
+        if min(row.mix.values(), default=0) < 0 or sum(row.mix.values()) > row.probe:
+            return "table.rows: mix says how many of the probe have another form, at most all"
+        if row.mix.keys() - table.forms.keys():
+            return "table.rows: mix names a form that table.forms does not describe"
     bounds = {
         "prior": (min(table.prior), 1e-6, 1e6),
         "tilt": (table.tilt, 0, 100),
@@ -161,7 +174,8 @@ def find_fault(table: Table) -> str | None:
         if not least <= value <= most:
             return f"table.{name} must be {least:g} to {most:g}"
     if belief is not None and not (
-        len(belief.weights) == len(belief.centre) == len(belief.scale) == len(FEATURES)
+        len(belief.weights) == len(belief.centre) == len(belief.scale)
+        and len(belief.weights) in (PROSE_FEATURES, len(FEATURES))
         and min(belief.scale) > 0
     ):
         return f"table.belief wants {len(FEATURES)} weights, centres and scales above 0"

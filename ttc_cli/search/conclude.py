@@ -79,15 +79,18 @@ async def conclude_by_likeness(context: SearchContext, stop_reason: str) -> Sear
 
 
 def count_heard(candidates: Sequence[Candidate]) -> int:
-    """How many candidates count for or against the leader.
+    """How many candidates count for or against the leader."""
+    return sum(map(is_heard, candidates))
 
-    Scattered and unfinished ones count; those that were cancelled or pruned before they stated an
+
+def is_heard(candidate: Candidate) -> bool:
+    """Whether it counts for or against the leader.
+
+    Scattered and unfinished ones do; those that were cancelled or pruned before they stated an
     answer do not, because nobody knows what they would have said.
     """
-    return sum(
-        candidate.answer is not None or candidate.finish not in (Finish.CANCELLED, Finish.PRUNED)
-        for candidate in candidates
-    )
+    unfinished = candidate.finish in (Finish.CANCELLED, Finish.PRUNED)
+    return candidate.answer is not None or not unfinished
 
 
 def _conclude(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ttc_cli.answers import Comparer
-from ttc_cli.engines.base import Branch, Session
+from ttc_cli.engines.base import Branch, Prompt, Session
 from ttc_cli.events import CandidateEnded, EventStream, Scored, Spent, WaveStarted
+from ttc_cli.forms.base import FormEntry, Interpreter, Reading, Written
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Problem, Sampling, Score
@@ -40,6 +41,42 @@ class Pool:
         return tuple(each for each in self.candidates if each.answer is not None)
 
 
+@dataclass(slots=True)
+class Forms:
+    """The forms that candidates of a run may have, by name; ``session`` was opened on the first.
+
+    ``prompts`` are those of the others; each is read when it is first wanted. ``interpreter`` runs
+    what candidates wrote.
+    """
+
+    session: Session
+    entries: Mapping[str, FormEntry]
+    prompts: Mapping[str, Prompt]
+    interpreter: Interpreter
+    _roots: dict[str, Branch] = field(default_factory=dict)
+
+    @property
+    def first(self) -> FormEntry:
+        """The form of candidates that nobody asks another of."""
+        return next(iter(self.entries.values()))
+
+    async def find_root(self, name: str) -> Branch:
+        """Where candidates of form ``name`` begin.
+
+        Raises:
+            PromptTooLong, EngineError: as ``Session.add_prompt``.
+        """
+        if name == self.first.name:
+            return self.session.root
+        if name not in self._roots:
+            self._roots[name] = await self.session.add_prompt(self.prompts[name])
+        return self._roots[name]
+
+    async def read(self, name: str, written: Written) -> Reading:
+        """What a candidate of form ``name`` answers; may run its program."""
+        return await self.entries[name].read(written, self.interpreter)
+
+
 @dataclass(frozen=True, slots=True)
 class SearchContext:
     """The world as a strategy sees it.
@@ -48,7 +85,7 @@ class SearchContext:
     adaptive one; ``parallel`` is how many branches the engine grows at once. ``chat`` words what
     is said to the model after its turn; None where that cannot be. ``overlaps``: scoring
     beside growing is faster than after it, as it is on two processors. ``pool`` holds the
-    candidates of the run, which a strategy adds to.
+    candidates of the run, which a strategy adds to. ``forms`` are those they may have.
     """
 
     problem: Problem
@@ -61,6 +98,7 @@ class SearchContext:
     seed: int
     samples: int
     parallel: int
+    forms: Forms
     chat: Chat | None = None
     pool: Pool = field(default_factory=Pool)
     overlaps: bool = False

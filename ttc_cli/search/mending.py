@@ -1,14 +1,16 @@
-"""Going on from a wrong sum with the right number in its place.
+"""Going on from what is known to be wrong: a sum, or a program that failed.
 
 Tyen et al. 2024, "LLMs cannot find reasoning errors, but can correct them given the error location"
-(arXiv 2311.08516): here the location is known for certain, and so is what belongs there. All that
-was written before it is kept, with its KV; only the rest is drawn again.
+(arXiv 2311.08516): of a wrong sum the location is known for certain, and so is what belongs there;
+of a program that failed, the interpreter's own word (tool-integrated reasoning, arXiv 2409.12122).
+All that was written before is kept, with its KV; only the rest is drawn.
 """
 
 from __future__ import annotations
 
 from ttc_cli.engines.base import Session, Span
 from ttc_cli.errors import UsageError
+from ttc_cli.forms.base import FormEntry
 from ttc_cli.search.context import SearchContext
 from ttc_cli.search.sample import Start
 from ttc_cli.types import ARITHMETIC
@@ -32,6 +34,19 @@ async def work_out_sums(context: SearchContext, id: int) -> None:
         context.add_score(id, score)
 
 
+def begin_behind_failure(session: Session, leaf: Leaf, form: FormEntry) -> Start | None:
+    """A branch that goes on behind ``leaf``, with what came of it; None where it cannot."""
+    candidate = leaf.candidate
+    told = form.retry(candidate)
+    if leaf.branch is None or told is None:
+        return None
+    try:
+        branch = session.append(leaf.branch, (Span(told),))
+    except UsageError:  # the engine cannot
+        return None
+    return Start(branch, candidate.id, candidate.text + told, candidate.tokens, form.name)
+
+
 def begin_at_slip(session: Session, leaf: Leaf) -> Start | None:
     """A branch that ends with the right number in place of the first wrong one of ``leaf``.
 
@@ -49,4 +64,5 @@ def begin_at_slip(session: Session, leaf: Leaf) -> Start | None:
         return None
     session.drop([before])
     tokens = round(leaf.candidate.tokens * slip.place / len(text))
-    return Start(branch, leaf.candidate.id, text[: slip.place] + slip.correction, tokens)
+    written = text[: slip.place] + slip.correction
+    return Start(branch, leaf.candidate.id, written, tokens, leaf.candidate.form)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ttc_cli.answers import find_thought
 from ttc_cli.engines.base import Branch, Grow, Growth
@@ -20,7 +20,7 @@ from ttc_cli.events import (
     Voted,
     Warned,
 )
-from ttc_cli.forms.prose import read_stated
+from ttc_cli.forms.base import Reading, Written
 from ttc_cli.search.context import SearchContext
 from ttc_cli.search.vote import Weigh, count_one, count_votes
 from ttc_cli.types import AnswerClass, AnswerType, Candidate, Finish, Sampling, Score
@@ -47,9 +47,10 @@ class Wave:
         self.cancelled = reason
         self.context.session.cancel(self.growing.values())
 
-    def limit(self, max_tokens: int) -> None:
-        """Lower the token limit of all that still grow or wait."""
-        self.context.session.limit(self.growing.values(), max_tokens)
+    def limit(self, max_tokens: int, form: str) -> None:
+        """Lower the token limit of all of ``form`` that still grow or wait."""
+        these = [each for id, each in self.growing.items() if self.starts[id].form == form]
+        self.context.session.limit(these, max_tokens)
 
 
 Watcher = Callable[[Wave, Candidate], Awaitable[None]]
@@ -60,12 +61,14 @@ class Start:
     """Where a candidate starts: at ``branch``, made for it alone, on from ``parent`` if given.
 
     ``written`` is what of its solution that branch holds already, in about ``tokens`` tokens.
+    ``form`` is that of the candidate; "" is the run's first.
     """
 
     branch: Branch
     parent: int | None = None
     written: str = ""
     tokens: int = 0
+    form: str = ""
 
     def limit(self, max_tokens: int) -> int:
         """What is left of the limit of a candidate."""
@@ -109,13 +112,17 @@ async def sample_wave(
     count: int,
     *,
     wave: int = 0,
-    max_tokens: int | None = None,
+    max_tokens: Mapping[str, int] | None = None,
     sampling: Sampling | None = None,
     watch: Watcher | None = None,
     starts: Sequence[Start] | None = None,
+    mix: Mapping[str, int] | None = None,
     keep: Keep = lambda ended: False,
 ) -> None:
     """Grow up to ``count`` further candidates, as many as the ledger admits.
+
+    ``mix`` says how many of them have another form than the run's first; those begin first.
+    ``max_tokens`` are limits of candidates by form, beside that of the budget.
 
     Candidate ids go on from those of the pool; the seed of each follows from its id alone, so
     that two strategies with the same run seed see the same candidates. They start at the prompt,
@@ -135,21 +142,25 @@ async def sample_wave(
     ids = range(pool.started, pool.started + granted)
     pool.started += granted
     if starts is None:
-        starts = [Start(branch) for branch in session.fork(session.root, granted)]
+        starts = await _begin(context, granted, mix or {})
     session.drop(start.branch for start in starts[granted:])
-    begun = dict(zip(ids, starts, strict=False))
+    first = context.forms.first.name
+    begun = {
+        id: replace(start, form=start.form or first) for id, start in zip(ids, starts, strict=False)
+    }
     growing = {id: start.branch for id, start in begun.items()}
     for id, start in begun.items():
-        context.events.emit(CandidateStarted(id, wave, start.parent))
+        context.events.emit(CandidateStarted(id, wave, start.parent, form=start.form))
     limit = context.budget.tokens_per_candidate
-    limit = limit if max_tokens is None else min(limit, max_tokens)
+    limits = max_tokens or {}
     requests = [
         Grow(
             start.branch,
-            start.limit(limit),
+            start.limit(min(limit, limits.get(start.form, limit))),
             sampling or context.sampling,
             derive_seed(context.seed, id),
             id,
+            marks=context.forms.entries[start.form].marks,
         )
         for id, start in begun.items()
     ]
@@ -158,7 +169,7 @@ async def sample_wave(
         with keeping_on(context):
             async for growth in session.grow(requests):
                 growing.pop(growth.label)
-                candidate = _end(context, state, growth)
+                candidate = await _end(context, state, growth)
                 if watch is not None:
                     await watch(state, candidate)
     finally:
@@ -192,32 +203,47 @@ async def show_vote(context: SearchContext, weigh: Weigh = count_one) -> tuple[A
     return classes
 
 
-def _end(context: SearchContext, wave: Wave, growth: Growth) -> Candidate:
+async def _begin(context: SearchContext, count: int, mix: Mapping[str, int]) -> list[Start]:
+    """``count`` starts at the prompts of the forms that ``mix`` gives, and then of the first."""
+    forms = context.forms
+    names = [name for name, number in mix.items() for _ in range(number)][:count]
+    names += [forms.first.name] * (count - len(names))
+    starts = []
+    for name in names:
+        (branch,) = context.session.fork(await forms.find_root(name))
+        starts.append(Start(branch, form=name))
+    return starts
+
+
+async def _end(context: SearchContext, wave: Wave, growth: Growth) -> Candidate:
     """Book one growth as a candidate."""
     cancelled = growth.finish is Finish.CANCELLED and wave.cancelled is not None
-    kind, schema = context.problem.answer_type, context.problem.schema
+    finish = Finish.STOP if growth.finish is Finish.MARK else growth.finish  # its form's own mark
     start, text = wave.starts[growth.label], growth.text
     if not text.startswith(start.written):  # one that an earlier run knew comes whole
         text = start.written + text
-    answer = None
+    reading = Reading(None)
     if not cancelled:
-        answer = read_stated(text, growth.finish, kind, growth.thought, schema, growth.value)
+        written = Written(context.problem, text, finish, growth.thought, growth.value)
+        reading = await context.forms.read(start.form, written)
     candidate = Candidate(
         id=growth.label,
         text=text,
         tokens=growth.tokens,
-        finish=growth.finish,
-        answer=answer,
+        finish=finish,
+        answer=reading.answer,
         confidence=growth.confidence,
         wave=wave.number,
         parent=start.parent,
         thought=growth.thought or find_thought(text),
+        form=start.form,
+        ran=reading.ran,
     )
     if cancelled:
         context.events.emit(Pruned(candidate.id, wave.cancelled or "", cancelled=True))
     else:
-        book_end(context, growth.finish)
-    keep = wave.keep(candidate) or (answer is not None and context.reads_branches)
+        book_end(context, finish)
+    keep = wave.keep(candidate) or (candidate.answer is not None and context.reads_branches)
     if not keep:
         context.session.drop([growth.branch])
     context.book(candidate, growth.branch if keep else None)

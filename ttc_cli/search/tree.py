@@ -21,7 +21,7 @@ from ttc_cli.events import (
     Pruned,
     Stepped,
 )
-from ttc_cli.forms.prose import read_stated
+from ttc_cli.forms.base import Written
 from ttc_cli.search.conclude import conclude_by_verifier, conclude_by_weight
 from ttc_cli.search.context import Pool, SearchContext, SearchOutcome
 from ttc_cli.search.sample import (
@@ -194,10 +194,11 @@ class Tree:
             each.draws += 1
             left = max(1, limit - each.length)
             drawn = sampling or self.context.sampling
-            requests.append(Grow(each.branch, left, drawn, seed, each.id, until))
+            marks = self.context.forms.first.marks
+            requests.append(Grow(each.branch, left, drawn, seed, each.id, until, marks))
         with keeping_on(self.context):
             async for growth in self.context.session.grow(requests):
-                self._take(asked[growth.label], growth)
+                await self._take(asked[growth.label], growth)
                 if grown is not None:
                     grown(asked[growth.label])
 
@@ -264,7 +265,7 @@ class Tree:
         for each in partials:
             if each.finish is None:
                 self.context.events.emit(Pruned(each.id, reason))
-                self._end(each, Finish.PRUNED)
+                self._book(each, each.as_candidate(Finish.PRUNED))
 
     async def conclude(self, reason: str) -> SearchOutcome:
         """Prune what is still under way and choose among what has ended.
@@ -326,10 +327,11 @@ class Tree:
         self.pool.started += 1
         self.pool.waves = max(self.pool.waves, wave + 1)
         self.partials[made.id] = made
-        self.context.events.emit(CandidateStarted(made.id, wave, parent, steps))
+        form = self.context.forms.first.name
+        self.context.events.emit(CandidateStarted(made.id, wave, parent, steps, form))
         return made
 
-    def _take(self, partial: Partial, growth: Growth) -> None:
+    async def _take(self, partial: Partial, growth: Growth) -> None:
         """Book one growth."""
         partial.tokens += growth.tokens
         partial.thought += growth.thought
@@ -349,19 +351,25 @@ class Tree:
             self.context.show_spent()
             return
         book_end(self.context, growth.finish)
-        self._end(partial, Finish.LENGTH if paused else growth.finish)
+        finish = Finish.LENGTH if paused else growth.finish
+        if finish is Finish.MARK:  # its form's own
+            finish = Finish.STOP
+        problem, forms = self.context.problem, self.context.forms
+        written = Written(problem, partial.text, finish, partial.thought, partial.value)
+        reading = await forms.read(forms.first.name, written)
+        candidate = replace(partial.as_candidate(finish), answer=reading.answer, ran=reading.ran)
+        self._book(partial, candidate)
 
-    def _end(self, partial: Partial, finish: Finish) -> None:
-        partial.finish = finish
-        kind, schema = self.context.problem.answer_type, self.context.problem.schema
-        answer = read_stated(partial.text, finish, kind, partial.thought, schema, partial.value)
-        keep = answer is not None and self.context.reads_branches
+    def _book(self, partial: Partial, candidate: Candidate) -> None:
+        """Note that ``partial`` has ended as ``candidate``."""
+        partial.finish = candidate.finish
+        keep = candidate.answer is not None and self.context.reads_branches
         if not keep and not self.keep_boundaries:
             self.context.session.drop([partial.branch])
-        candidate = replace(
-            partial.as_candidate(finish), answer=answer, confidence=join_confidence(partial.steps)
+        confidence, form = join_confidence(partial.steps), self.context.forms.first.name
+        self.context.book(
+            replace(candidate, confidence=confidence, form=form), partial.branch if keep else None
         )
-        self.context.book(candidate, partial.branch if keep else None)
 
     def _leaf(self, partial: Partial) -> Leaf:
         """``partial`` as a verifier sees it."""

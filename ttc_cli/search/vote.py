@@ -34,22 +34,21 @@ def weigh_by_sureness(candidates: Sequence[Candidate], strength: float) -> Weigh
     """Votes that weigh exp(``strength`` × how much surer a candidate ended than the others).
 
     That is DeepConf's token confidence over the last 32 tokens (arXiv 2508.15260), in nats, less
-    its mean over those of ``candidates`` that answered, within ± ``REACH``. 0 is a plain vote;
-    where nothing is known of a candidate's confidence its vote weighs 1.
+    its mean over those of ``candidates`` of the same form that answered, within ± ``REACH``. 0 is
+    a plain vote; where nothing is known of a candidate's confidence its vote weighs 1.
     """
-    sure = [
-        each.confidence.tail_group
-        for each in candidates
-        if each.answer is not None and each.confidence is not None
-    ]
+    sure: dict[str, list[float]] = {}
+    for each in candidates:
+        if each.answer is not None and each.confidence is not None:
+            sure.setdefault(each.form, []).append(each.confidence.tail_group)
     if not strength or not sure:
         return count_one
-    mean = math.fsum(sure) / len(sure)
+    means = {form: math.fsum(values) / len(values) for form, values in sure.items()}
 
     def weigh(candidate: Candidate) -> float:
-        if candidate.confidence is None:
+        if candidate.confidence is None or candidate.form not in means:
             return 1.0
-        surer = candidate.confidence.tail_group - mean
+        surer = candidate.confidence.tail_group - means[candidate.form]
         return math.exp(strength * max(-REACH, min(REACH, surer)))
 
     return weigh

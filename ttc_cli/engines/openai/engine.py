@@ -35,6 +35,7 @@ class OpenAIEngine:
             scores=bool(abilities.logprobs),
             steps=bool(abilities.logprobs) and abilities.streams,
             grammars=bool(abilities.grammar),
+            marks=bool(abilities.logprobs) and abilities.streams,
             offloaded=True,
         )
         self._dispatcher = Dispatcher(address, settings, abilities, self.info)

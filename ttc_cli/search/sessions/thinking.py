@@ -86,6 +86,41 @@ def find_opened_thought(prompt: Prompt) -> tuple[str, str] | None:
     return find_opened("".join(span.text for span in prompt[-2:]))
 
 
+def begin_answer(prompt: Prompt, beginning: str, marks: tuple[str, str] | None) -> Prompt:
+    """``prompt`` with the model's turn begun, for it to go on from there without a thought.
+
+    ``marks`` are those of thoughts, where the model thinks.
+    """
+    if not beginning:
+        return prompt
+    skipped = skip_thought(prompt, *marks) if marks is not None else prompt
+    return (*skipped, Span(beginning))
+
+
+def skip_thought(text: Prompt, opening: str, closing: str) -> Prompt:
+    """``text`` with an empty thought at its end, where it opens a turn of the model."""
+    if not text or not text[-1].control:
+        return text
+    inside, missing = _open_turn(text, opening, closing)
+    return (*text, *missing, Span(f"\n{closing}\n\n", control=True)) if inside else text
+
+
+def _open_turn(text: Prompt, opening: str, closing: str) -> tuple[bool, Prompt]:
+    """Whether the model thinks after ``text``, and what must be added for it to do so.
+
+    Templates open the block themselves (DeepSeek R1), leave that to the model (Qwen3), or open and
+    close it where thinking is switched off. A turn that has begun in plain text is an answer.
+    """
+    if not text or not text[-1].control:
+        return False, ()
+    tail = "".join(span.text for span in text[-2:]).rstrip()
+    if tail.endswith(closing):
+        return False, ()
+    if tail.endswith(opening):
+        return True, ()
+    return True, (Span(f"{opening}\n", control=True),)
+
+
 @dataclass(slots=True)
 class _Place:
     """Where a branch stands: ``inside`` a thought or not. ``spent`` are tokens of this thought."""
@@ -117,10 +152,20 @@ class ThinkingSession(PhasedSession[_Request]):
         self._thinking = thinking
         self._forces = forces
         self._lowest: list[float] = []
-        inside, missing = self._open_turn(prompt)
-        if missing and forces:
-            self._moved[inner.root] = inner.append(inner.root, missing)
-        self._places = {inner.root: _Place(inside)}
+        self._places: dict[Branch, _Place] = {}
+        self._begin_at(inner.root, prompt)
+
+    async def add_prompt(self, prompt: Prompt) -> Branch:
+        """As the inner session; a thought begins there unless the answer has."""
+        root = await super().add_prompt(prompt)
+        self._begin_at(root, prompt)
+        return root
+
+    def _begin_at(self, root: Branch, prompt: Prompt) -> None:
+        inside, missing = _open_turn(prompt, *self._marks)
+        if missing and self._forces:
+            self._moved[root] = self._inner.append(root, missing)
+        self._places[root] = _Place(inside)
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
         """New branches, inside the thought where ``branch`` is."""
@@ -131,7 +176,7 @@ class ThinkingSession(PhasedSession[_Request]):
     def append(self, branch: Branch, text: Prompt) -> Branch:
         """As the inner session; where ``text`` opens a turn of the model, a thought begins."""
         turn = bool(text) and text[-1].control
-        inside, missing = self._open_turn(text) if turn else (False, ())
+        inside, missing = _open_turn(text, *self._marks)
         longer = super().append(branch, (*text, *(missing if self._forces else ())))
         self._places[longer] = _Place(inside) if turn else replace(self._places[branch])
         return longer
@@ -145,7 +190,7 @@ class ThinkingSession(PhasedSession[_Request]):
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
         """As the inner session, with no thought before the scored token."""
         return await super().score(
-            [replace(row, suffix=self._skip_thought(row.suffix)) for row in rows]
+            [replace(row, suffix=skip_thought(row.suffix, *self._marks)) for row in rows]
         )
 
     def drop(self, branches: Iterable[Branch]) -> None:
@@ -268,24 +313,3 @@ class ThinkingSession(PhasedSession[_Request]):
     @property
     def _marks(self) -> tuple[str, str]:
         return self._thinking.opening, self._thinking.closing
-
-    def _open_turn(self, text: Prompt) -> tuple[bool, Prompt]:
-        """Whether the model thinks after ``text``, and what must be added for it to do so.
-
-        Templates open the block themselves (DeepSeek R1), leave that to the model (Qwen3), or
-        open and close it where thinking is switched off.
-        """
-        tail = "".join(span.text for span in text[-2:]).rstrip()
-        if tail.endswith(self._thinking.closing):
-            return False, ()
-        if tail.endswith(self._thinking.opening):
-            return True, ()
-        return True, (Span(f"{self._thinking.opening}\n", control=True),)
-
-    def _skip_thought(self, suffix: Prompt) -> Prompt:
-        """``suffix`` with an empty thought at its end, where it opens a turn of the model."""
-        if not suffix or not suffix[-1].control:
-            return suffix
-        inside, missing = self._open_turn(suffix)
-        closing = Span(f"\n{self._thinking.closing}\n\n", control=True)
-        return (*suffix, *missing, closing) if inside else suffix

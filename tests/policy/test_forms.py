@@ -1,0 +1,198 @@
+"""Candidates of two forms under one policy: programs beside prose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.search.trees import FREE, QUESTION, search
+from ttc_cli.engines.scripted import Ask, Reply
+from ttc_cli.errors import UsageError
+from ttc_cli.events import CandidateStarted, Decided, Grew
+from ttc_cli.policy.standing import FormTraits
+from ttc_cli.policy.table import SHIPPED, Table
+from ttc_cli.types import PROGRAM, PROSE, AnswerType, Budget, Execution, Finish, Problem, Result
+
+
+class Calculator:
+    """Runs programs that are one ``print`` of a whole number; all others fail."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    async def run(self, code: str) -> Execution:
+        self.ran.append(code)
+        number = code.strip().removeprefix("print(").removesuffix(")")
+        if number.isdigit():
+            return Execution(f"{number}\n", "", "calculator")
+        return Execution("", f"NameError: name {number!r} is not defined", "calculator")
+
+
+def talk(program: list[str], prose: list[str]):
+    """Say ``program`` in turn where a fence was begun, else ``prose``."""
+    replies = {True: iter(program), False: iter(prose)}
+
+    def say(ask: Ask) -> Reply:
+        said = next(replies[ask.text.endswith("```python\n")], "I do not know.")
+        return Reply(said, Finish.STOP)
+
+    return say
+
+
+def write(number: object) -> str:
+    return f"print({number})\n```\nThis prints the answer."
+
+
+def state(number: object, words: int = 3) -> str:
+    return "so " * words + f"\n\nThe final answer is {number}."
+
+
+def make_table(probe: int = 2, programs: int = 1, **traits) -> Table:
+    row = replace(SHIPPED.rows["normal"], probe=probe, mix={PROGRAM: programs})
+    forms = {PROGRAM: FormTraits(**{"cost": 0.4, "accord": 1.0, **traits})}
+    return replace(SHIPPED, rows={**SHIPPED.rows, "normal": row}, forms=forms)
+
+
+def think(script, table: Table, **options) -> tuple[Result, list[object]]:
+    return search("auto", script, yes=lambda text: 0.5, table=table, **options)
+
+
+def reasons(seen: list[object], action: str) -> list[str]:
+    return [each.reason for each in seen if isinstance(each, Decided) and each.action == action]
+
+
+def test_a_program_and_a_solution_in_prose_that_agree_settle_an_easy_question() -> None:
+    calculator = Calculator()
+    result, seen = think(talk([write(7)], [state(7)]), make_table(), interpreter=calculator)
+    assert (result.answer.text, result.agreeing, result.heard) == ("7", 2, 2)
+    assert [each.form for each in result.candidates] == [PROGRAM, PROSE]
+    program = result.candidates[0]
+    assert program.text == "print(7)\n```"
+    assert (program.finish, program.ran) == (Finish.STOP, Execution("7\n", "", "calculator"))
+    assert result.candidates[1].ran is None
+    assert calculator.ran == ["print(7)\n"]
+    assert result.estimate.settled == pytest.approx(0.9375)
+    assert reasons(seen, "wave") == [
+        "probe: 2 candidates to see how hard this is; 1 program and 1 in prose"
+    ]
+    assert "2 of 2 agree, program and prose" in result.stop_reason
+    started = [each.form for each in seen if isinstance(each, CandidateStarted)]
+    assert started == [PROGRAM, PROSE]
+    assert any({0, 1} <= set(each.texts) for each in seen if isinstance(each, Grew))
+
+
+def test_each_prompt_is_charged_once_and_only_where_it_is_needed() -> None:
+    calculator = Calculator()
+    both, _ = think(talk([write(7)], [state(7)]), make_table(), interpreter=calculator)
+    four = make_table(4, 4)
+    alone, _ = think(talk([write(7)] * 4, []), four, interpreter=calculator)
+    assert [each.form for each in alone.candidates] == [PROGRAM] * 4
+    prose, _ = think(talk([], [state(7)] * 4), SHIPPED)
+    read = [each.usage.generator.prompt_tokens for each in (alone, prose, both)]
+    assert read[0] + read[1] == read[2]
+
+
+def test_where_they_differ_the_cheaper_form_is_drawn_until_it_is_settled() -> None:
+    script = talk([write(7)] * 8, [state(5)] * 8)
+    result, seen = think(script, make_table(), interpreter=Calculator())
+    assert result.answer.text == "7"
+    assert {each.form for each in result.candidates[2:]} == {PROGRAM}
+    assert "program" in reasons(seen, "wave")[1]
+
+
+def test_programs_that_prove_little_are_not_drawn_where_they_settle_nothing() -> None:
+    script = talk([write(7)] * 8, [state(5)] * 8)
+    table = make_table(first=0.2, further=0.1)
+    result, _ = think(script, table, interpreter=Calculator())
+    assert result.answer.text == "5"
+    assert {each.form for each in result.candidates[2:]} == {PROSE}
+
+
+def test_a_program_that_failed_goes_on_behind_what_the_interpreter_said() -> None:
+    calculator = Calculator()
+    script = talk([write("apples"), write(7)], [state(7), state(7)])
+    result, seen = think(script, make_table(), interpreter=calculator)
+    failed, mended = (each for each in result.candidates if each.form == PROGRAM)
+    assert failed.answer is None
+    assert failed.ran.error == "NameError: name 'apples' is not defined"
+    assert (mended.parent, mended.answer.text) == (failed.id, "7")
+    assert mended.text.startswith("print(apples)\n```\n\n```output\nNameError: name 'apples'")
+    assert mended.text.endswith("```python\nprint(7)\n```")
+    assert (result.agreeing, result.heard) == (2, 2)
+    assert reasons(seen, "wave")[1] == "1 program failed: on behind what came of it"
+    assert calculator.ran == ["print(apples)\n", "print(7)\n"]
+
+
+def test_a_program_that_never_ends_is_not_run() -> None:
+    def say(ask: Ask) -> Reply:
+        if ask.text.endswith("```python\n"):
+            return Reply("x = 1\n" * 10, Finish.LENGTH)
+        return Reply(state(7), Finish.STOP)
+
+    calculator = Calculator()
+    budget = Budget(tokens_per_candidate=20)
+    result, _ = think(say, make_table(), interpreter=calculator, budget=budget)
+    assert calculator.ran == []
+    assert result.candidates[0].ran is None
+    assert result.answer.text == "7"
+
+
+@pytest.mark.parametrize("kind", [AnswerType.TEXT, AnswerType.CHOICE, AnswerType.BOOLEAN])
+def test_answers_that_the_policy_draws_no_programs_for_are_found_in_prose(kind: AnswerType) -> None:
+    table = make_table(types=(AnswerType.NUMBER, AnswerType.LATEX))
+    problem = Problem("Is 7 more than 5?", kind)
+    result, _ = think(talk([], [state("Yes")] * 8), table, problem=problem)
+    assert {each.form for each in result.candidates} == {PROSE}
+
+
+def test_the_user_can_ask_for_one_form() -> None:
+    programs, _ = think(
+        talk([write(7)] * 8, []), make_table(), form=PROGRAM, interpreter=Calculator()
+    )
+    assert {each.form for each in programs.candidates} == {PROGRAM}
+    prose, _ = think(talk([], [state(7)] * 8), make_table(), form=PROSE)
+    assert {each.form for each in prose.candidates} == {PROSE}
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "majority", "best-of-n", "weighted", "revise"])
+def test_fixed_strategies_draw_programs_where_they_are_asked_to(strategy: str) -> None:
+    script = talk([write(7)] * 4, [write(7)] * 4)
+    result, _ = search(
+        strategy,
+        script,
+        yes=lambda text: 0.5,
+        form=PROGRAM,
+        samples=2,
+        interpreter=Calculator(),
+    )
+    assert result.answer.text == "7"
+    assert {each.form for each in result.candidates} == {PROGRAM}
+    prose, _ = search("majority", talk([], [state(7)] * 4), samples=2)
+    assert {each.form for each in prose.candidates} == {PROSE}
+
+
+@pytest.mark.parametrize("strategy", ["beam", "dvts", "lookahead", "mcts", "particle", "backtrack"])
+def test_programs_grow_step_by_step_too(strategy: str) -> None:
+    def say(ask: Ask) -> Reply:
+        if ask.text.endswith("print(7)\n"):
+            return Reply("```", Finish.STOP)
+        return Reply("x = 1\n\nprint(7)\n```", Finish.STOP)
+
+    class Printer:
+        async def run(self, code: str) -> Execution:
+            return Execution("7\n" if "print(7)" in code else "", "", "printer")
+
+    result, _ = search(
+        strategy, say, yes=lambda text: 0.6, form=PROGRAM, samples=4, interpreter=Printer()
+    )
+    assert result.answer is not None
+    assert result.answer.text == "7"
+    assert {each.form for each in result.candidates} == {PROGRAM}
+
+
+def test_a_program_is_refused_for_what_it_cannot_state() -> None:
+    with pytest.raises(UsageError, match="cannot state"):
+        search("auto", form=PROGRAM, problem=FREE)
+    with pytest.raises(UsageError, match="no form called"):
+        search("majority", form="sonnet", problem=QUESTION)
