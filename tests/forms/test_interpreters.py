@@ -111,6 +111,7 @@ def test_a_program_that_is_too_long_is_not_run(interpreters) -> None:
     assert ran == Execution("", "longer than 100,000 characters", "monty")
 
 
+@pytest.mark.slow
 def test_chance_and_time_are_the_same_each_time() -> None:
     code = "import random, time\nfrom datetime import datetime\n"
     code += "print(random.random(), random.randint(1, 99), random.Random().random(), hash('a'))\n"
@@ -283,6 +284,23 @@ def test_without_monty_all_fails_where_there_is_no_bubblewrap(monkeypatch) -> No
     ]
 
 
+def test_monty_runs_where_its_libraries_are_not_found_in_the_sandbox(monkeypatch) -> None:
+    monkeypatch.setattr(sandbox, "find_sandbox", lambda: "/bin/false")
+    assert run(Interpreters(), "print(1)") == Execution("1\n", "", "monty")
+
+
+@confined
+@pytest.mark.slow
+def test_a_process_that_ended_while_it_waited_is_replaced() -> None:
+    interpreters = Interpreters()
+    before = {each.pid for each in list_children()}
+    assert run(interpreters, "import sympy\nprint(1)").output == "1\n"
+    for each in list_children():
+        if each.pid not in before and "cpython" in each.cmdline():
+            each.kill()
+    assert run(interpreters, "import sympy\nprint(2)").output == "2\n"
+
+
 @confined
 @pytest.mark.slow
 def test_without_monty_cpython_runs_all(monkeypatch) -> None:
@@ -290,6 +308,7 @@ def test_without_monty_cpython_runs_all(monkeypatch) -> None:
     assert run(Interpreters(), "print(1)") == Execution("1\n", "", "cpython")
 
 
+@pytest.mark.slow
 def test_a_child_that_is_killed_costs_one_program_and_is_replaced() -> None:
     async def ask() -> list[Execution]:
         async with Interpreters(seconds=(20.0, 2.0)) as interpreters:
@@ -309,6 +328,7 @@ def test_a_child_that_is_killed_costs_one_program_and_is_replaced() -> None:
     assert next_one == Execution("1\n", "", "monty")
 
 
+@pytest.mark.slow
 def test_closing_ends_every_child_and_they_may_be_used_again() -> None:
     async def ask() -> None:
         before = {each.pid for each in list_children()}
@@ -326,6 +346,7 @@ def test_closing_ends_every_child_and_they_may_be_used_again() -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.slow
 def test_a_loop_that_ends_in_mid_run_waits_for_no_program() -> None:
     interpreters = Interpreters(seconds=(30.0, 2.0))
 
@@ -398,6 +419,7 @@ def test_a_flood_is_never_stored_whole(interpreters) -> None:
     assert len(ran.output) <= KEPT
 
 
+@pytest.mark.slow
 def test_no_file_is_left(interpreters, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     asyncio.run(try_all())

@@ -77,8 +77,14 @@ class Sandboxed(Runner):
     def _take(self) -> Confined:
         """A process that is ready, or soon."""
         with self._lock:
-            if self._spares:
-                return self._spares.pop()
+            spare = self._spares.pop() if self._spares else None
+        if spare is not None:
+            try:
+                spare.wait()
+            except Broken:
+                self._discard(spare)
+            else:
+                return spare
         return self._hold(self._start())
 
     def _prepare(self) -> None:
@@ -90,8 +96,8 @@ class Sandboxed(Runner):
 
     def close(self) -> None:
         """End all processes."""
-        self._spares.clear()
         super().close()
+        self._spares.clear()
 
     def _start(self) -> Confined:
         if why := explain_lack():
