@@ -118,6 +118,7 @@ class EngineInfo:
     ``Until.STEP``, ``append``, ``marks`` and growing on work; ``grammars``: ``Grow.grammar`` works;
     ``states``: the length of the vectors that ``read_states`` gives, 0 where it does not work.
     ``marks``: ``Grow.marks`` works. ``offloaded``: it does not compute on this machine's processor.
+    ``elsewhere``: nor on this machine at all, so that whatever it is asked leaves it.
     """
 
     name: str
@@ -133,6 +134,7 @@ class EngineInfo:
     states: int = 0
     marks: bool = True
     offloaded: bool = False
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

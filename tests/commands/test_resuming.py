@@ -226,6 +226,32 @@ def test_revisions_are_taken_up(ttc, asked, strategy):
     assert [second[key] for key in told] == [first[key] for key in told]
 
 
+@pytest.mark.slow
+def test_repairs_are_taken_up_with_what_the_check_printed(ttc, asked, tmp_path):
+    """The check prints other words each time: a resumed run must go by those in the log."""
+    check = tmp_path / "check.py"
+    check.write_text("import os\nprint('no', os.urandom(8).hex())\nraise SystemExit(1)\n")
+    texts = [f"```python\ndef f(x):\n    return {n}\n```" for n in range(12)]
+    flags = ["Write f(x) in Python.", "--samples", "12", "--seed", "3", "--budget", "normal"]
+    flags += ["--check", f"{sys.executable} {check} {{file.py}}"]
+    _, whole, _ = ttc("solve", *flags, "--no-save", "--json", texts=texts, parallel=4)
+    parents = [each["parent"] for each in json.loads(whole)["candidates"]]
+    assert sum(each is not None for each in parents) >= 4
+    for events in (30, 60):
+        assert kill_after(start(*flags, pause=0.005, parallel=4, texts=texts), events)
+        _, shown, _ = ttc("runs", "show", "last", "--json")
+        ended = {each["id"]: each for each in json.loads(shown)["run"]["ended"]}
+        _, out, _ = ttc("solve", "--resume", "last", "--json", texts=texts, parallel=4)
+        assert not ended.keys() & set(asked), events
+        again = json.loads(out)["candidates"]
+        assert [each["parent"] for each in again] == parents
+        for id, known in ended.items():
+            assert again[id]["text"] == known["text"]
+            if known["scores"]:
+                assert again[id]["scores"][0]["remark"] == known["scores"][0]["remark"]
+        LOG.unlink()
+
+
 def test_a_run_that_ended_by_itself_is_not_taken_up_for_nothing(ttc):
     ttc("solve", "What is 2+2?", "--strategy", "majority", "--samples", "2", "-q")
     code, out, err = ttc("solve", "--resume", "last")

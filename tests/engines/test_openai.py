@@ -13,8 +13,9 @@ from fake_openai import FakeServer, Raw, babble, tokens_of
 from ttc_cli.engines import openai
 from ttc_cli.engines.base import Grow, Growth, Prompt, ScoreRow, Span, Until
 from ttc_cli.engines.openai import Settings, transport
-from ttc_cli.engines.openai.address import read_address
+from ttc_cli.engines.openai.address import Address, read_address
 from ttc_cli.engines.openai.engine import OpenAIEngine
+from ttc_cli.engines.openai.probe import Abilities, Served
 from ttc_cli.errors import (
     AccessDenied,
     EngineError,
@@ -46,6 +47,24 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         return await asyncio.wait_for(work, 30)
 
     return asyncio.run(bounded())
+
+
+@pytest.mark.parametrize(
+    ("url", "elsewhere"),
+    [
+        ("http://localhost:8000", False),
+        ("http://127.0.0.1:8000", False),
+        ("http://[::1]:8000", False),
+        ("https://models.example", True),
+        ("http://10.0.0.7:8000", True),
+        ("https://localhost.example", True),
+    ],
+)
+def test_a_model_on_another_machine_is_told_from_one_on_this(url: str, elsewhere: bool) -> None:
+    abilities = Abilities(Served("script"))
+    engine = OpenAIEngine(Address(f"{url}/v1"), Settings(url), abilities)
+    assert engine.info.elsewhere is elsewhere
+    engine.close()
 
 
 def sample(

@@ -18,8 +18,9 @@ from ttc_cli.engines.base import Span
 from ttc_cli.engines.scripted import ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
+from ttc_cli.prompts import Chat
 from ttc_cli.types import Answer, AnswerType, Budget, Candidate, Finish, Problem, Score
-from ttc_cli.verifiers.base import Leaf
+from ttc_cli.verifiers.base import Leaf, VerifierContext
 from ttc_cli.verifiers.checking.command import (
     REMARK,
     CommandVerifier,
@@ -27,6 +28,7 @@ from ttc_cli.verifiers.checking.command import (
     read_command,
 )
 from ttc_cli.verifiers.checking.sandbox import OUTPUT, Checked, find_sandbox, run_check
+from ttc_cli.verifiers.registry import build
 
 pytestmark = pytest.mark.slow
 
@@ -177,6 +179,19 @@ def test_how_a_check_was_ended_is_said_in_words(tmp_path, sandbox) -> None:
     assert said == "It ended with the signal SIGSEGV. It printed nothing."
     odd = write(tmp_path, "import os\nos._exit(255)\n", "odd.py")
     assert remark(odd, sandbox=sandbox) == "It ended with exit status 255. It printed nothing."
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_model_on_another_machine_is_not_told_what_a_check_printed(tmp_path, elsewhere) -> None:
+    """A program that it wrote may read files and print them."""
+    script = write(tmp_path, "print('a secret')\nraise SystemExit(1)\n")
+    engine = ScriptedEngine()
+    object.__setattr__(engine.info, "elsewhere", elsewhere)
+    context = VerifierContext(Chat(engine.info), engine=engine)
+    (verifier,) = build([f"check={PYTHON} {script} {{file}}"], context)
+    (found,) = score(verifier, [candidate(0, "", "4")])
+    assert found.value == 0.0
+    assert ("a secret" in found.remark, found.remark == "") == (not elsewhere, elsewhere)
 
 
 def test_of_much_output_the_end_is_told(tmp_path) -> None:

@@ -37,6 +37,7 @@ class OpenAIEngine:
             grammars=bool(abilities.grammar),
             marks=bool(abilities.logprobs) and abilities.streams,
             offloaded=True,
+            elsewhere=not address.local,
         )
         self._dispatcher = Dispatcher(address, settings, abilities, self.info)
 

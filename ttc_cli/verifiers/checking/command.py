@@ -171,6 +171,8 @@ class CommandVerifier(WholeVerifier):
         seconds: time limit of one check; the run's own time cap holds beside it.
         sandbox: what ``find_sandbox`` said, or None to run without.
         parallel: checks that run at once.
+        tells: whether scores say what the command printed. What a model wrote may read files and
+            print them: a model elsewhere must not be told.
         stopped: set by whoever ends the run; checks under way are killed, others not begun.
     """
 
@@ -183,12 +185,14 @@ class CommandVerifier(WholeVerifier):
         seconds: float = CHECK_SECONDS,
         sandbox: str | None,
         parallel: int = 1,
+        tells: bool = True,
         stopped: threading.Event | None = None,
     ) -> None:
         self._command = command
         self._seconds = seconds
         self._sandbox = sandbox
         self._parallel = max(1, parallel)
+        self._tells = tells
         self._stopped = stopped or threading.Event()
         self._known: dict[int, dict[str, Score]] = {}
 
@@ -239,7 +243,7 @@ class CommandVerifier(WholeVerifier):
                 end = f"not in {limit:g} s" if found.code is None else f"exit status {found.code}"
                 unstarted = found.output.strip().rpartition("\n")[2] or end
                 return
-            remark = word_failure(found, limit)
+            remark = word_failure(found, limit) if self._tells else ""
             known[key] = Score(self.name, float(found.passed), remark=remark)
 
         await asyncio.gather(*(check(key, *each) for key, each in missing.items()))
@@ -263,6 +267,7 @@ def _make(context: VerifierContext, argument: str | None) -> Verifier:
         seconds=context.check_seconds,
         sandbox=context.sandbox,
         parallel=context.parallel,
+        tells=context.engine is None or not context.engine.info.elsewhere,
         stopped=context.stopped,
     )
 
