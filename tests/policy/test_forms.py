@@ -9,10 +9,11 @@ import pytest
 from tests.search.trees import FREE, QUESTION, search
 from ttc_cli.engines.scripted import Ask, Reply
 from ttc_cli.errors import UsageError
-from ttc_cli.events import CandidateStarted, Decided, Grew
+from ttc_cli.events import CandidateStarted, Decided, Grew, Warned
 from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.types import PROGRAM, PROSE, AnswerType, Budget, Execution, Finish, Problem, Result
+from ttc_cli.verifiers.checking import sandbox
 
 
 class Calculator:
@@ -136,6 +137,19 @@ def test_a_program_that_never_ends_is_not_run() -> None:
     assert calculator.ran == []
     assert result.candidates[0].ran is None
     assert result.answer.text == "7"
+
+
+def test_programs_that_cannot_be_run_here_are_told_of_once(monkeypatch) -> None:
+    monkeypatch.setattr(sandbox, "find_sandbox", lambda: None)
+    monkeypatch.setattr(sandbox, "explain_sandbox", lambda: "bubblewrap is missing")
+    needing = ["import sympy\nprint(7)\n```", "from sympy import *\nprint(7)\n```"]
+    script = talk([*needing, write(7)], [])
+    result, seen = search("majority", script, form=PROGRAM, samples=3)
+    assert result.answer.text == "7"
+    told = [each.message for each in seen if isinstance(each, Warned)]
+    assert len([each for each in told if "bubblewrap is missing" in each]) == 1
+    errors = sorted(each.ran.error for each in result.candidates)
+    assert errors[::2] == ["", "needs sympy, which is not there"]
 
 
 @pytest.mark.parametrize("kind", [AnswerType.TEXT, AnswerType.CHOICE, AnswerType.BOOLEAN])

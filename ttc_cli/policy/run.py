@@ -111,7 +111,8 @@ async def solve(
         session: Session = await stack.enter_async_context(opened)
         interpreter: Interpreter | None = stage.interpreter
         if interpreter is None:
-            interpreter = await stack.enter_async_context(Interpreters())
+            own = Interpreters(warn=lambda text: events.emit(Warned(text)))
+            interpreter = await stack.enter_async_context(own)
         if stage.thinking is not None:
             forces = engine.info.steps
             session = ThinkingSession(opened, prompt, stage.thinking, forces=forces)
