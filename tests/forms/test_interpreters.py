@@ -179,6 +179,16 @@ def test_what_is_known_is_not_run() -> None:
         ),
         ("TypeError: field() does not yet support it", "field() does not yet support it"),
         (
+            "NotImplementedError: Wildcard imports (`from ... import *`) are not supported",
+            "Wildcard imports (`from ... import *`)",
+        ),
+        ("NotImplementedError: todo", None),
+        ("NotImplementedError", None),
+        ("TypeError: '<' not supported between instances of 'int' and 'str'", None),
+        ("TypeError: 'int' object does not support item assignment", None),
+        ("TypeError: unsupported operand type(s) for +: 'int' and 'str'", None),
+        ("RuntimeError: 'os.environ' is not supported in this environment", None),
+        (
             "ValueError: pow() 2nd argument cannot be negative when 3rd argument specified",
             "pow with a negative exponent and a modulus",
         ),

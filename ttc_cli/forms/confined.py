@@ -179,7 +179,10 @@ def _find_folders(packages: Sequence[str]) -> list[str]:
     """
     folders: dict[str, None] = {}
     for package in packages:
-        found = importlib.util.find_spec(package)
+        try:
+            found = importlib.util.find_spec(package)
+        except (ImportError, ValueError):
+            found = None
         if found is None or found.origin is None:
             raise Broken(f"{package} is not installed")
         origin = Path(found.origin)

@@ -76,8 +76,9 @@ class Interpreters:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.to_thread(self._monty.close)
-        await asyncio.to_thread(self._sandboxed.close)
+        for runner in (self._monty, self._sandboxed):
+            if runner.started:
+                await asyncio.to_thread(runner.close)
 
     async def _run(self, code: str) -> Execution:
         ran: Execution | None = None

@@ -15,7 +15,6 @@ import builtins
 import re
 import sys
 import threading
-from importlib import metadata
 from pathlib import Path
 
 from ttc_cli.forms.confined import Broken, Confined
@@ -45,10 +44,11 @@ _MEMBER = re.compile(r"ImportError: cannot import name '(\w+)' from '([\w.]+)'")
 _ATTRIBUTE = re.compile(r"AttributeError: module '([\w.]+)' has no attribute '(\w+)'")
 _METHOD = re.compile(r"AttributeError: (?:type object )?'(\w+)' object has no attribute '(\w+)'")
 _NAME = re.compile(r"NameError: name '(\w+)' is not defined")
-_FEATURE = re.compile(
-    r"NotImplementedError: (?:The monty syntax parser does not yet support )?(.+)"
+_FEATURE = re.compile(r"NotImplementedError: The monty syntax parser does not yet support (.+)")
+_PART = re.compile(
+    r"\w+: (?P<what>.+?) (?:is|are) not (?:yet )?supported(?! in this environment)"
+    r"|\w+: (?P<whole>.*(?:not yet support|not implemented).*)"
 )
-_PART = re.compile(r"\w+: (.*(?:not yet support|is not supported by Monty|not implemented).*)")
 _INVERSE = "ValueError: pow() 2nd argument cannot be negative when 3rd argument specified"
 
 
@@ -72,8 +72,10 @@ def find_lack(error: str) -> str | None:
         )
     if found := _NAME.match(error):
         return found[1] if hasattr(builtins, found[1]) else None
-    if found := _FEATURE.match(error) or _PART.match(error):
+    if found := _FEATURE.match(error):
         return found[1]
+    if found := _PART.match(error):
+        return found["what"] or found["whole"]
     return "pow with a negative exponent and a modulus" if error == _INVERSE else None
 
 
@@ -161,6 +163,8 @@ def _find_binary() -> Path:
     Raises:
         Broken: it is not here.
     """
+    from importlib import metadata
+
     try:
         files = metadata.files("pydantic-monty-runtime") or ()
     except metadata.PackageNotFoundError as error:

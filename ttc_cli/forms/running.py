@@ -67,6 +67,11 @@ class Runner:
         self._lock = threading.Lock()
         weakref.finalize(self, _close_all, self._children)
 
+    @property
+    def started(self) -> bool:
+        """Whether it has been used, and not closed since."""
+        return self._threads is not None
+
     async def run(self, code: str) -> Execution:
         """What ``code`` came to. Cancelled, it ends the child that is at it.
 
