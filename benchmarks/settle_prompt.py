@@ -4,13 +4,29 @@
     benchmarks/settle_prompt.py --model M.gguf --data QUESTIONS.jsonl --questions 800:816
 
 Draw on questions that no result is reported on. Every pair of prompt and temperature is drawn
-once, at the greatest limit; what a lower limit would have given is read off the same samples.
+once, at the greatest limit; what a lower limit would have given is read off the same samples. With
+``--keep FILE`` they are kept, and what is there already is not drawn again.
 
     system     ttc's own: the instructions in the system turn
     user       the same instructions behind the question
     qwen       the wording that Qwen's own evaluations use, behind the question
     example1   system, and one worked example, in few words, as a turn before
     example2   the same with two
+
+and of programs (``program:`` before the name; MATH is asked by those of the second group):
+
+    names      telling names, a step a line
+    plain      one sentence
+    pal        a function ``solution()``, as in PAL
+    facts      each fact of the question as a comment, and below it what computes with it
+    plan       names, behind a comment of one to three lines that says how to get there
+    names+1    names, and one worked example as a turn before
+
+    base       as names, the answer not said to be a number
+    exact      with sympy or fractions where the answer must be exact
+    mplan      plan, the answer as it should be stated, sympy where it helps
+    mplain     one sentence, fractions and roots exact by sympy
+    only       the standard library alone
 """
 
 from __future__ import annotations
@@ -18,23 +34,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench import datasets
 from ttc_cli.bench.drawing import record_question
-from ttc_cli.bench.pool import RecordedQuestion, RecordedSample
 from ttc_cli.bench.statistics import wilson
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import TtcError
+from ttc_cli.forms.base import FormEntry, Written
+from ttc_cli.forms.interpreters import Interpreters
+from ttc_cli.forms.program import PROGRAM_FORM
+from ttc_cli.forms.prose import PROSE_FORM
 from ttc_cli.models import hardware
 from ttc_cli.prompts import Chat, Message, build_messages
-from ttc_cli.types import Answer, Finish, Problem, Sampling
+from ttc_cli.types import Answer, Execution, Finish, Problem, Sampling
 
 EXAMPLES = (
     (
@@ -75,13 +97,100 @@ def _ask_with_examples(count: int) -> Callable[[Problem], list[Message]]:
     return ask
 
 
+_WRITE = "You solve problems by writing short Python programs."
+_NAMES = (
+    "Give each number of the question a telling name, compute step by step, and end by printing"
+)
+_PLAN = "Begin with a comment of one to three lines that says what is asked and how to get it."
+_NUMBER = "the final answer, a number only."
+PROGRAMS = {
+    "names": f"{_WRITE} {_NAMES} {_NUMBER}",
+    "plain": f"Answer with a short Python program that prints {_NUMBER}",
+    "pal": "Write a Python function solution() that works out the answer to the question, with a "
+    "telling variable name for each quantity and one line for each step. End with "
+    "print(solution()), which prints a number only.",
+    "facts": f"{_WRITE} First write each fact of the question as a comment, and under it the line "
+    f"that computes with it. End by printing {_NUMBER}",
+    "plan": f"{_WRITE} {_PLAN} Then give each number of the question a telling name, compute step "
+    f"by step, and end by printing {_NUMBER}",
+    "names+1": f"{_WRITE} {_NAMES} {_NUMBER}",
+    "base": f"{_WRITE} {_NAMES} the final answer.",
+    "exact": f"{_WRITE} Compute step by step, and end by printing the final answer. Use sympy or "
+    "fractions where the answer must be exact.",
+    "mplan": f"{_WRITE} {_PLAN} Compute step by step, and end by printing the final answer alone, "
+    "exactly as it should be stated. Use sympy where that helps.",
+    "mplain": "Answer with a short Python program that prints the final answer and nothing else. "
+    "Fractions and roots stay exact: use sympy for them.",
+    "only": f"{_WRITE[:-1]} with the standard library alone (math, no sympy). Compute step by "
+    "step, and end by printing the final answer, exactly as it should be stated.",
+}
+_WORKED = """\
+```python
+trays = 5
+rolls_per_tray = 12
+rolls = trays * rolls_per_tray
+rolls_kept = 8
+rolls_sold = rolls - rolls_kept
+price = 2
+money = rolls_sold * price
+print(money)
+```"""
+
+
+def _ask_for_program(name: str) -> Callable[[Problem], list[Message]]:
+    def ask(problem: Problem) -> list[Message]:
+        shown = [Message("user", EXAMPLES[0][0]), Message("assistant", _WORKED)]
+        worked = shown if name.endswith("+1") else []
+        return [Message("system", PROGRAMS[name]), *worked, Message("user", problem.text)]
+
+    return ask
+
+
 PROMPTS: dict[str, Callable[[Problem], list[Message]]] = {
     "system": build_messages,
     "user": _ask_in_one_turn,
     "qwen": _ask_as_qwen,
     "example1": _ask_with_examples(1),
     "example2": _ask_with_examples(2),
+    **{f"program:{name}": _ask_for_program(name) for name in PROGRAMS},
 }
+
+
+class Sample(NamedTuple):
+    """A candidate that was drawn."""
+
+    text: str
+    tokens: int
+    finish: Finish
+
+
+class _Nothing:
+    async def run(self, code: str) -> Execution:
+        """Programs are run when they are measured, not when they are drawn."""
+        return Execution("")
+
+
+NOTHING = _Nothing()
+
+
+def _find_form(prompt: str) -> FormEntry:
+    """Programs that failed are not drawn on: only first attempts are compared."""
+    if prompt.startswith("program:"):
+        return replace(PROGRAM_FORM, retry=lambda candidate: None)
+    return PROSE_FORM
+
+
+def _read_kept(path: Path | None) -> dict[str, dict[str, list[Sample]]]:
+    """Samples by prompt and temperature, and by question."""
+    kept: dict[str, dict[str, list[Sample]]] = {}
+    if path is not None and path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            samples = [
+                Sample(text, tokens, Finish(finish)) for text, tokens, finish in row["samples"]
+            ]
+            kept.setdefault(row["job"], {})[row["id"]] = samples
+    return kept
 
 
 def main() -> None:
@@ -99,6 +208,7 @@ def main() -> None:
     options.add_argument("--parallel", type=int, default=32)
     options.add_argument("--threads", type=int, default=hardware.count_cores())
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--keep", type=Path, metavar="FILE", help="keep the samples there (JSONL)")
     given = options.parse_args()
     try:
         asyncio.run(_settle(given))
@@ -109,26 +219,38 @@ def main() -> None:
 async def _settle(given: argparse.Namespace) -> None:
     questions = datasets.load(given.data, given.questions)
     most = max(given.limits)
-    engine = llamacpp.load(
-        given.model,
-        llamacpp.Settings(
-            threads=given.threads, parallel=given.parallel, answer=most, context=most + 1024
-        ),
-    )
+    kept = _read_kept(given.keep)
+    engine: Engine | None = None
     print(f"{given.model.name}, {len(questions)} questions × {given.samples} samples\n")
     head = ("prompt", "T", "limit", "pass@1", "95 % interval", "majority", "oracle", "finished")
     print("| " + " | ".join((*head, "answered", "tokens")) + " |")
     print("|---|" + "---:|" * (len(head) + 1))
     try:
-        with Comparer() as comparer:
+        async with Interpreters() as interpreters:
+            comparer = Comparer()
             for prompt, temperature in itertools.product(given.prompts, given.temperatures):
-                started = time.monotonic()
-                drawn = await _draw(given, engine, questions, prompt, temperature, most)
-                print(f"drawn in {time.monotonic() - started:.0f} s", file=sys.stderr)
+                drawn = kept.setdefault(f"{prompt}@{temperature:g}", {})
+                missing = [each for each in questions if each.id not in drawn]
+                if missing and engine is None:
+                    settings = llamacpp.Settings(
+                        threads=given.threads,
+                        parallel=given.parallel,
+                        answer=most,
+                        context=most + 1024,
+                    )
+                    engine = llamacpp.load(given.model, settings)
+                if missing and engine is not None:
+                    started = time.monotonic()
+                    await _draw(given, engine, missing, prompt, temperature, most, drawn)
+                    print(f"drawn in {time.monotonic() - started:.0f} s", file=sys.stderr)
                 for limit in sorted(given.limits):
-                    print(_row(prompt, temperature, limit, questions, drawn, comparer), flush=True)
+                    cells = [prompt, f"{temperature:g}", str(limit)]
+                    cells += await _measure(prompt, limit, questions, drawn, comparer, interpreters)
+                    print("| " + " | ".join(cells) + " |", flush=True)
+            comparer.close()
     finally:
-        engine.close()
+        if engine is not None:
+            engine.close()
 
 
 async def _draw(
@@ -138,15 +260,17 @@ async def _draw(
     prompt: str,
     temperature: float,
     limit: int,
-) -> dict[str, RecordedQuestion]:
+    drawn: dict[str, list[Sample]],
+) -> None:
+    """Add to ``drawn`` the samples of ``questions``, and keep each as it comes."""
     todo = deque(questions)
-    found: dict[str, RecordedQuestion] = {}
     chat = Chat(engine.info, {})
+    form = _find_form(prompt)
 
     async def work() -> None:
         while todo:
             question = todo.popleft()
-            found[question.id] = await record_question(
+            found = await record_question(
                 engine,
                 chat,
                 question.problem,
@@ -156,51 +280,55 @@ async def _draw(
                 max_tokens=limit,
                 seed=given.seed,
                 messages=PROMPTS[prompt](question.problem),
+                form=form,
+                interpreter=NOTHING,
             )
+            drawn[question.id] = [
+                Sample(each.text, each.tokens, each.finish) for each in found.samples
+            ]
+            if given.keep is not None:
+                row = {"job": f"{prompt}@{temperature:g}", "id": question.id}
+                texts = [[each.text, each.tokens, each.finish] for each in drawn[question.id]]
+                with given.keep.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({**row, "samples": texts}) + "\n")
 
     async with asyncio.TaskGroup() as group:
         for _ in range(max(1, -(-2 * given.parallel // given.samples))):
             group.create_task(work())
-    return found
 
 
-def _row(
+async def _measure(
     prompt: str,
-    temperature: float,
     limit: int,
     questions: list[datasets.LabelledQuestion],
-    drawn: dict[str, RecordedQuestion],
+    drawn: dict[str, list[Sample]],
     comparer: Comparer,
-) -> str:
+    interpreters: Interpreters,
+) -> list[str]:
+    """The cells of a row: what samples come to at ``limit`` tokens."""
     right = finished = answered = tokens = count = voted = found = 0
+    form = _find_form(prompt)
     for question in questions:
         grown: list[Answer] = []
         before = right
         problem = resolve(question.problem)
-        for sample in drawn[question.id].samples:
-            answer, finish = _cut(sample, limit, problem)
+        for sample in drawn[question.id]:
+            finish = sample.finish if sample.tokens <= limit else Finish.LENGTH
+            reading = await form.read(Written(problem, sample.text, finish), interpreters)
             count += 1
-            right += comparer.grade(answer, question.answer)
+            right += comparer.grade(reading.answer, question.answer)
             finished += finish is Finish.STOP
-            answered += answer is not None
+            answered += reading.answer is not None
             tokens += min(limit, sample.tokens)
-            grown += [answer] if answer is not None else []
+            grown += [reading.answer] if reading.answer is not None else []
         found += right > before
         classes = comparer.classify([(i, each, 1.0) for i, each in enumerate(grown)])
         voted += bool(classes) and comparer.grade(classes[0].answer, question.answer)
     low, high = wilson(right / count, len(questions))
     shares = [f"{voted / len(questions):.0%}", f"{found / len(questions):.0%}"]
     shares += [f"{finished / count:.0%}", f"{answered / count:.0%}"]
-    cells = [prompt, f"{temperature:g}", str(limit), f"{right / count:.1%}"]
-    cells += [f"{low:.0%} – {high:.0%}", *shares, f"{tokens / count:.0f}"]
-    return "| " + " | ".join(cells) + " |"
-
-
-def _cut(sample: RecordedSample, limit: int, problem: Problem) -> tuple[Answer | None, Finish]:
-    """What the sample would have come to under ``limit``."""
-    if sample.tokens <= limit:
-        return sample.read_answer(problem), sample.finish
-    return None, Finish.LENGTH
+    pass_rate = [f"{right / count:.1%}", f"{low:.0%} – {high:.0%}"]
+    return [*pass_rate, *shares, f"{tokens / count:.0f}"]
 
 
 if __name__ == "__main__":
