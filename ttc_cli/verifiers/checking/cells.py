@@ -146,10 +146,10 @@ _LOADED = (
 def _list_libraries() -> tuple[Path, ...]:
     """What this interpreter needs to start, without a virtual environment, and ``confine``."""
     python = Path(os.path.realpath(sys.executable))
-    base = Path(sys.base_prefix)
+    homes = (Path(sys.base_prefix), python.parent.parent)
     return (
         *map(Path, _LOADED),
-        *(base / each for each in ("lib", "lib64", "Frameworks")),
+        *(home / each for home in homes for each in ("lib", "lib64")),
         python,
         Path(confine.__file__),
     )
