@@ -153,6 +153,17 @@ def test_who_leaves_takes_the_result_from_nobody_else(interpreters) -> None:
     assert asyncio.run(ask()).error == "stopped after 0.3 s"
 
 
+@pytest.mark.slow
+def test_what_was_run_long_ago_is_run_again(interpreters, monkeypatch) -> None:
+    monkeypatch.setattr("ttc_cli.forms.interpreters._REMEMBERED", 2)
+    seconds = []
+    for name in ("a", "b", "b", "c", "a"):
+        started = time.monotonic()
+        run(interpreters, f"while True: pass  # {name}")
+        seconds.append(time.monotonic() - started)
+    assert [each > 0.2 for each in seconds] == [True, True, False, True, True]
+
+
 def test_what_is_known_is_not_run() -> None:
     known = {"import sympy": Execution("7\n", "", "recorded")}
     interpreters = Interpreters(known=known)
@@ -343,15 +354,14 @@ def test_closing_ends_every_child_and_they_may_be_used_again() -> None:
     async def ask() -> None:
         before = {each.pid for each in list_children()}
         interpreters = Interpreters(seconds=(30.0, 2.0))
-        for _ in range(2):
-            await interpreters.run("print(1)")
-            running = asyncio.ensure_future(interpreters.run("while True: pass"))
+        for round in range(2):
+            await interpreters.run(f"print({round})")
+            running = asyncio.ensure_future(interpreters.run(f"while True: {round}"))
             await asyncio.sleep(0.1)
             assert {each.pid for each in list_children()} > before
             await interpreters.close()
             assert running.cancelled() or running.done()
             assert {each.pid for each in list_children()} <= before
-            interpreters._known.clear()
 
     asyncio.run(ask())
 

@@ -16,6 +16,8 @@ from ttc_cli.forms.sandboxed import Sandboxed
 from ttc_cli.types import Execution
 
 _ONE = "print(1)"
+_REMEMBERED = 1000
+"""Results; what was run before so many others is run again."""
 
 
 class Interpreters:
@@ -37,7 +39,8 @@ class Interpreters:
         warn: Callable[[str], None] = lambda text: None,
         seconds: tuple[float, float] = (MONTY_SECONDS, CPYTHON_SECONDS),
     ) -> None:
-        self._known = dict(known or {})
+        self._given = known or {}
+        self._known: dict[str, Execution] = {}
         self._warn = warn
         self._warned = False
         self._running: dict[str, asyncio.Task[Execution]] = {}
@@ -53,7 +56,8 @@ class Interpreters:
 
     async def run(self, code: str) -> Execution:
         """What ``code`` came to. Never raises for what the code does."""
-        if (known := self._known.get(code)) is not None:
+        known = self._given.get(code) or self._known.get(code)
+        if known is not None:
             return known
         task = self._running.get(code)
         if task is None or task.get_loop() is not asyncio.get_running_loop():
@@ -66,6 +70,8 @@ class Interpreters:
             del self._running[code]
         if not task.cancelled() and task.exception() is None:
             self._known[code] = task.result()
+            if len(self._known) > _REMEMBERED:
+                del self._known[next(iter(self._known))]
 
     async def close(self) -> None:
         """End all that runs, and the children. It may be used again."""
