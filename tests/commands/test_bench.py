@@ -1,5 +1,6 @@
 """``ttc bench`` end to end on a scripted engine."""
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -31,17 +32,26 @@ def add(ask: Ask) -> str:
     return f"{said}The final answer is {2 * number + wrong}."
 
 
+def calculate(ask: Ask) -> str:
+    """As ``add``; a program where one was begun."""
+    if not ask.text.endswith("```python\n"):
+        return add(ask)
+    number = int(ask.text.split("What is ")[1].split("+")[0])
+    return f"print({number} + {number})\n```"
+
+
 class Bench:
     """Runs ttc in this process; ``opened`` counts the engines that were loaded."""
 
     def __init__(self, monkeypatch, capsys) -> None:
         self.opened = 0
+        self.script = add
         self._capsys = capsys
         monkeypatch.setattr("ttc_cli.solving.loading.open_engine", self._open)
 
     def _open(self, path, settings, name, planned=None) -> ScriptedEngine:
         self.opened += 1
-        return ScriptedEngine(add, parallel=8)
+        return ScriptedEngine(self.script, parallel=8)
 
     def __call__(self, *arguments: object) -> tuple[int, str, str]:
         code = main([str(each) for each in arguments])
@@ -80,6 +90,43 @@ def test_the_pool_is_drawn_once_and_more_is_added_to_it(ttc, data) -> None:
     assert ttc.opened == 2
     [pool] = Path("home").rglob("script-sums-*.jsonl")
     assert len(pool.read_text().splitlines()) == 1 + 8
+
+
+@pytest.mark.slow
+def test_programs_are_drawn_into_a_pool_of_their_own_once(ttc, data) -> None:
+    ttc.script = calculate
+    wanted = ("bench", data, "--limit", 4, "--samples", 4, "--runs", 1, "--programs")
+    assert ttc(*wanted, 0)[0] == 0
+    [prose] = Path("home").rglob("*.jsonl")
+    before = prose.read_bytes()
+    code, _, err = ttc(*wanted, 2)
+    assert code == 0, err
+    assert "drawing programs" in err
+    [program] = Path("home").rglob("*-program.jsonl")
+    assert ttc.opened == 2
+    assert ttc(*wanted, 2)[0] == 0
+    assert ttc.opened == 2
+    head, *rows = map(json.loads, program.read_text().splitlines())
+    assert (head["form"], head["sampling"]["temperature"]) == ("program", 0.6)
+    printed = {row["question"]: [s["ran"]["output"] for s in row["samples"]] for row in rows}
+    assert printed == {f"sums/{n}": [f"{2 * (n + 1)}\n"] * 2 for n in range(4)}
+    assert prose.read_bytes() == before
+    # Packed, as pools are published, it is found again, and taken up where more is wanted.
+    Path(f"{program}.gz").write_bytes(gzip.compress(program.read_bytes()))
+    program.unlink()
+    assert ttc(*wanted, 2)[0] == 0
+    assert ttc.opened == 2
+    assert not program.exists()
+    assert ttc(*wanted, 3)[0] == 0
+    assert len(program.read_text().splitlines()) == 1 + 4 + 4
+
+
+@pytest.mark.slow
+def test_programs_are_drawn_unasked_only_for_a_policy_that_uses_them(ttc, data) -> None:
+    ttc.script = calculate
+    wanted = ("bench", data, "--limit", 4, "--samples", 4, "--runs", 1)
+    assert ttc(*wanted)[0] == 0
+    assert not list(Path("home").rglob("*-program.jsonl"))
 
 
 @pytest.mark.slow

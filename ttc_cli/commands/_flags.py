@@ -129,6 +129,15 @@ class Pool(Samples):
     samples: Annotated[
         int, typer.Option(help="Samples to draw for each question.", min=2, metavar="N")
     ] = 16
+    programs: Annotated[
+        int | None,
+        typer.Option(
+            help="Programs to draw for each question beside them; 0 for none.  [default: 8 where "
+            "they may be used]",
+            min=0,
+            metavar="N",
+        ),
+    ] = None
     folder: Annotated[
         Path | None,
         typer.Option(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from ttc_cli import crash
+from ttc_cli.answers import resolve
 from ttc_cli.bench import drawing
 from ttc_cli.bench.datasets import LabelledQuestion, find
 from ttc_cli.bench.pool import SamplePool
@@ -18,6 +19,8 @@ from ttc_cli.commands import _flags as flags
 from ttc_cli.engines.base import Engine
 from ttc_cli.engines.llamacpp import Settings
 from ttc_cli.errors import UsageError
+from ttc_cli.forms import registry as forms
+from ttc_cli.forms.interpreters import Interpreters
 from ttc_cli.models import files
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import data_dir
@@ -27,8 +30,11 @@ from ttc_cli.signals import run_aside, run_tasks
 from ttc_cli.solving import choosing
 from ttc_cli.solving.loading import load_models
 from ttc_cli.solving.request import label_model
-from ttc_cli.types import Budget
+from ttc_cli.types import PROGRAM, PROSE, AnswerType, Budget, Sampling
 from ttc_cli.views import words
+
+PROGRAMS = 8
+"""Of a question, where they may be used and nobody says how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +96,25 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         self._engine: Engine | None = None
         self._watch = contextlib.ExitStack()
         self.label = label_model(model)
-        self.sampling = choosing.choose_sampling(model, request.asked.temperature)
 
-    @property
-    def file(self) -> Path:
-        """The pool's: another way of drawing has another name."""
+    def choose_sampling(self, form: str = PROSE) -> Sampling:
+        """How candidates of ``form`` are drawn."""
+        asked, own = self._request.asked.temperature, forms.find(form).temperature
+        return choosing.choose_sampling(self._model, own if asked is None else asked)
+
+    def find_file(self, form: str = PROSE) -> Path:
+        """That of the pool of ``form``: another way of drawing has another name."""
         asked = self._request.asked
-        drawn = asdict(self.sampling) | {"max_tokens": asked.max_tokens, "seed": asked.seed}
+        drawn = asdict(self.choose_sampling(form))
+        drawn |= {"max_tokens": asked.max_tokens, "seed": asked.seed}
+        if form != PROSE:
+            drawn["form"] = form
         text = f"{files.read_hash(self._model)} {json.dumps(drawn, sort_keys=True)}"
         key = hashlib.sha256(text.encode()).hexdigest()[:8]
         label = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.label)
         folder = asked.folder or data_dir() / "pools"
-        return folder / f"{label}-{self._request.data}-{key}.jsonl"
+        last = key if form == PROSE else f"{key}-{form}"
+        return folder / f"{label}-{self._request.data}-{last}.jsonl"
 
     def load(self) -> tuple[Engine, Chat]:
         """The engine, with room for the longest question, and its chat template."""
@@ -119,14 +132,51 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
             UsageError: the pool was drawn in another way, or another process writes it.
             TtcError: the model cannot be loaded, or fails; what was drawn is kept.
         """
-        request, file, ticker = self._request, self.file, Ticker(self._out)
-        whole = drawing.read_whole(file, request.questions, request.asked.samples)
+        return self._obtain(PROSE, self._request.questions, self._request.asked.samples)
+
+    def obtain_programs(
+        self, wanted: Callable[[AnswerType], bool]
+    ) -> tuple[SamplePool, Path] | None:
+        """The pool of programs and its file; None where there are to be none.
+
+        Where nobody said how many, ``wanted`` says for which answers they are drawn.
+
+        Raises:
+            UsageError: some were asked for, and the engine cannot draw programs; or as
+                ``obtain_pool``.
+            TtcError: as ``obtain_pool``.
+        """
+        asked, form = self._request.asked.programs, forms.find(PROGRAM)
+        types = {each.id: resolve(each.problem).answer_type for each in self._request.questions}
+        questions = [
+            each
+            for each in self._request.questions
+            if form.states(types[each.id]) and (asked is not None or wanted(types[each.id]))
+        ]
+        if asked == 0 or not questions:
+            return None
+        samples = PROGRAMS if asked is None else asked
+        whole = drawing.read_whole(self.find_file(PROGRAM), questions, samples)
         if whole is not None:
             return whole
+        if not self.load()[0].info.marks:
+            if asked is None:
+                return None
+            raise UsageError("This engine cannot stop where a program ends.", "--programs 0")
+        return self._obtain(PROGRAM, questions, samples)
+
+    def _obtain(
+        self, form: str, questions: Sequence[LabelledQuestion], samples: int
+    ) -> tuple[SamplePool, Path]:
+        request, file, ticker = self._request, self.find_file(form), Ticker(self._out)
+        whole = drawing.read_whole(file, questions, samples)
+        if whole is not None:
+            return whole
+        what = "drawing" if form == PROSE else f"drawing {form}s"
 
         def tell(done: int, total: int, tokens: int, seconds: float) -> None:
             if total:
-                text = f"drawing: {words.progress(done, total, tokens, seconds)}"
+                text = f"{what}: {words.progress(done, total, tokens, seconds)}"
                 ticker.tell(text, last=done == total)
 
         engine, chat = self.load()
@@ -134,17 +184,22 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
             engine,
             chat,
             sha256=files.read_hash(self._model),
-            sampling=self.sampling,
+            sampling=self.choose_sampling(form),
             max_tokens=request.asked.max_tokens,
             seed=request.asked.seed,
             build=f"llama-cpp-python {version('llama-cpp-python')}",
             template_arguments=dict(self._model.entry.template_arguments),
             settings={"threads": request.settings.threads},
+            form=form,
         )
-        filling = drawing.fill(
-            file, header, engine, chat, request.questions, request.asked.samples, progress=tell
-        )
-        return run_tasks(filling), file
+
+        async def fill() -> SamplePool:
+            async with Interpreters(warn=self._out.warn) as interpreter:
+                return await drawing.fill(
+                    file, header, engine, chat, questions, samples, interpreter, tell
+                )
+
+        return run_tasks(fill()), file
 
     def close(self) -> None:
         """Free the model."""

@@ -20,6 +20,7 @@ from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import write_whole
 from ttc_cli.signals import run_tasks
+from ttc_cli.types import PROGRAM
 
 if TYPE_CHECKING:
     from ttc_cli.bench.comparison import Bench, Comparison
@@ -217,6 +218,8 @@ def _bench(
         theirs = [read_traces(trace, request.questions, comparer) for trace in asked.traces or ()]
         pool, file = model.obtain_pool()
         table = _choose_table(asked.policy, pool)
+        traits = table.forms.get(PROGRAM)
+        model.obtain_programs(lambda kind: traits is not None and traits.suits(kind))
         bench = Bench(
             pool, request.questions, rivals, comparer, request.asked.samples, asked.runs, table
         )
@@ -225,7 +228,7 @@ def _bench(
         count = min(asked.live, len(request.questions))
         if count or any(each.live for each in rivals):
             engine, chat = model.load()
-            kept = model.file.with_suffix(f".{pool.header.prompt_format[:8]}.live.jsonl")
+            kept = model.find_file().with_suffix(f".{pool.header.prompt_format[:8]}.live.jsonl")
             live = run_tasks(bench.run_live(engine, chat, kept, flight=asked.flight, progress=tell))
             if count:
                 checked = run_tasks(bench.check_live(engine, chat, count, tell))

@@ -20,6 +20,10 @@ from ttc_cli.paths import policies_dir
 from ttc_cli.policy.file import check_name
 from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_tasks
+from ttc_cli.types import AnswerType
+
+PROGRAMMED = (AnswerType.NUMBER, AnswerType.LATEX)
+"""Kinds of answers that programs are tried for where nobody asks for them."""
 
 EPILOG = show_examples(
     "ttc calibrate questions.jsonl",
@@ -85,6 +89,7 @@ def calibrate(
         name = name or f"{drawing.label}-{request.data}"
         check_name(name)
         drawn, _ = drawing.obtain_pool()
+        drawing.obtain_programs(lambda kind: kind in PROGRAMMED)
         drawing.close()
         ticker = Ticker(out)
         labelled = list(request.questions)

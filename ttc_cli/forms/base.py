@@ -56,6 +56,7 @@ class FormEntry:
         types: of answers that it can state; None: any.
         retry: what a candidate that came to nothing is told behind its own text, to go on from
             there; None where it is not to go on.
+        temperature: that its candidates are best drawn at; None: the model's own.
     """
 
     name: str
@@ -66,6 +67,7 @@ class FormEntry:
     marks: tuple[str, ...] = ()
     types: frozenset[AnswerType] | None = None
     retry: Callable[[Candidate], str | None] = lambda candidate: None
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for marks at which every text, or none, would be complete."""

@@ -34,6 +34,7 @@ _INSTRUCTIONS = {
     "answer in as few words as possible.",
 }
 
+TEMPERATURE = 0.6
 MAX_RETRIES = 2
 _MAX_TOLD = 300
 """Characters of an error or of an output that the model is shown."""
@@ -140,4 +141,5 @@ PROGRAM_FORM = FormEntry(
     marks=(FENCE,),
     types=STATED,
     retry=retry,
+    temperature=TEMPERATURE,
 )
