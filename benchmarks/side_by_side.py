@@ -147,20 +147,28 @@ def _time_theirs(
     question: datasets.LabelledQuestion,
     side: Side,
 ) -> None:
-    before = _read_counters(url)
+    before = read_counters(url)
     started = time.perf_counter()
-    text = asyncio.run(_ask_its_hub(given, url, work, question))
+    text = asyncio.run(ask_its_hub(given, url, work, question, N, KEPT))
     side.seconds.append(time.perf_counter() - started)
-    after = _read_counters(url)
+    after = read_counters(url)
     side.read.append(after[0] - before[0])
     side.generated.append(after[1] - before[1])
     side.right += comparer.grade(extract(text, question.problem.answer_type), question.answer)
 
 
-async def _ask_its_hub(
-    given: argparse.Namespace, url: str, work: str, question: datasets.LabelledQuestion
+async def ask_its_hub(
+    given: argparse.Namespace,
+    url: str,
+    work: str,
+    question: datasets.LabelledQuestion,
+    samples: int,
+    kept: int,
 ) -> str:
-    """The text that its_hub returns for ``question``."""
+    """The text that its_hub returns for ``question``, of ``samples`` candidates.
+
+    ``work`` is ``beam``, which keeps ``kept`` of them after each step, or ``self-consistency``.
+    """
     from its_hub.core.algorithms.beam_search import BeamSearch
     from its_hub.core.algorithms.self_consistency import SelfConsistency
     from its_hub.core.lms.openai_lm import OpenAICompatibleLanguageModel
@@ -186,11 +194,11 @@ async def _ask_its_hub(
                 stop_token=r"\boxed",
                 temperature=given.temperature,
             )
-            search = BeamSearch(steps, _judge(url, system), beam_width=KEPT)
-            reply = await search.ainfer(model, user, N)
+            search = BeamSearch(steps, _judge(url, system), beam_width=kept)
+            reply = await search.ainfer(model, user, samples)
         else:
             vote = SelfConsistency(lambda text: _project(text, question))
-            reply = await vote.ainfer(model, user, N)
+            reply = await vote.ainfer(model, user, samples)
     return str(reply["content"])
 
 
@@ -219,7 +227,7 @@ def _judge(url: str, system: str | None) -> Any:
                 {"role": "user", "content": JUDGE_STEP_QUESTION},
             ]
             body = {"messages": turns, "max_tokens": 1, "temperature": 0, "logprobs": True}
-            reply = _post(f"{url}/v1/chat/completions", {**body, "top_logprobs": 20})
+            reply = post(f"{url}/v1/chat/completions", {**body, "top_logprobs": 20})
             top = reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
             shares = [
                 sum(math.exp(each["logprob"]) for each in top if each["token"] in words)
@@ -230,7 +238,8 @@ def _judge(url: str, system: str | None) -> Any:
     return ServerJudge()
 
 
-def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What the server at ``url`` answers to ``body``, as JSON."""
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
@@ -241,7 +250,7 @@ def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         raise SystemExit(f"{url}: {error}: {error.read()[:500]!r}") from error
 
 
-def _read_counters(url: str) -> tuple[int, int]:
+def read_counters(url: str) -> tuple[int, int]:
     """Tokens that the server has read and generated since its start."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=60) as reply:
         text = reply.read().decode()
