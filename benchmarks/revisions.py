@@ -33,6 +33,9 @@ from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Result, Sampling
+from ttc_cli.verifiers.base import VerifierContext
+from ttc_cli.verifiers.checking.sandbox import find_sandbox
+from ttc_cli.verifiers.registry import build
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ def main() -> None:
     options.add_argument("--window", type=int, default=4, help="attempts that stay in context")
     options.add_argument("--temperature", type=float, default=0.5)
     options.add_argument("--max-tokens", type=int, default=512, help="of an attempt")
+    options.add_argument(
+        "--verifier", action="append", default=[], help="judges attempts, as for ttc solve"
+    )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--threads", type=int, default=hardware.count_cores())
     given = options.parse_args()
@@ -83,6 +89,7 @@ def main() -> None:
             name: getattr(given, name)
             for name in ("chains", "attempts", "window", "temperature", "max_tokens", "seed")
         },
+        **({"verifiers": ", ".join(given.verifier)} if given.verifier else {}),
     }
     try:
         questions = datasets.load(given.data, given.questions)
@@ -130,11 +137,17 @@ async def _solve(
     rows = {}
     try:
         chat = Chat(engine.info, {})
+        means = VerifierContext(chat, engine=engine, sandbox=find_sandbox())
         with Comparer() as comparer, given.rows.open("a", encoding="utf-8") as file:
             for question in questions:
                 result = await solve(
                     question.problem,
-                    Stage(engine, chat, sampling=Sampling(temperature=given.temperature)),
+                    Stage(
+                        engine,
+                        chat,
+                        sampling=Sampling(temperature=given.temperature),
+                        verifiers=build(given.verifier, means),
+                    ),
                     SearchOptions(
                         "revise",
                         {"chains": str(given.chains), "window": str(given.window)},
