@@ -21,8 +21,9 @@ a problem are over, on every candidate.
 
 The first wave of *repair* is that of best-of-8 (the same seeds), taken over and not drawn again
 unless ``--apart`` says so; tokens and seconds of both are reckoned as if it had been: candidates of
-a wave grow in step, and the first to pass ends all. ROWS holds one line a problem; a run that was
-stopped goes on where it was, and a file of other settings is refused.
+a wave grow in step, and the first to pass ends all. (Repairs of what was taken over have to read it
+first, which ``read`` counts and a real run is spared.) ROWS holds one line a problem; a run that
+was stopped goes on where it was, and a file of other settings is refused.
 """
 
 from __future__ import annotations
