@@ -251,6 +251,7 @@ async def record_question(
                 sampling,
                 derive_seed(seed, id, "mend", -1 - label),
                 label,
+                marks=form.marks,
             )
             for label, start in starts.items()
         ]
