@@ -6,20 +6,30 @@ from pathlib import Path
 import pytest
 
 from ttc_cli.answers import Comparer
-from ttc_cli.bench import pool, runner
+from ttc_cli.bench import drawing, pool, runner
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.drawing import describe, record_question
 from ttc_cli.bench.pool import RecordedSample
 from ttc_cli.bench.recorded import RecordedEngine
-from ttc_cli.bench.report import summarise
+from ttc_cli.bench.report import Outcome, summarise
 from ttc_cli.engines.base import Engine, EngineInfo, Grow
 from ttc_cli.engines.scripted import Ask, Reply, Script, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.stage import SearchOptions, Stage
-from ttc_cli.policy.table import SHIPPED
+from ttc_cli.policy.standing import FormTraits
+from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat, build_messages, hash_prompts
-from ttc_cli.types import AnswerType, Budget, Finish, Problem, Sampling
+from ttc_cli.types import (
+    PROGRAM,
+    PROSE,
+    AnswerType,
+    Budget,
+    Execution,
+    Finish,
+    Problem,
+    Sampling,
+)
 from ttc_cli.verifiers.judge import JudgeVerifier
 
 SAMPLING = Sampling(temperature=0.6)
@@ -172,6 +182,142 @@ def test_simulated_runs_cost_what_live_runs_cost(tmp_path: Path, comparer: Compa
     for strategy in ("majority", "best-of-n"):
         simulated, live = asyncio.run(both(strategy))
         assert simulated == live
+
+
+def write_and_say(ask: Ask) -> str:
+    """Programs for 1 + 1 work, those for 2 + 2 once they are mended, those for 3 + 3 never."""
+    number = int(ask.text.split("What is ")[1].split(" +")[0])
+    if not ask.text.endswith("```python\n"):
+        said = 6 if number == 2 else 2 * number
+        return f"Well, it is {number} twice.\n\nThe final answer is {said}."
+    wrong = number == 3 or (number == 2 and "NameError" not in ask.text)
+    return f"print({'apples' if wrong else 2 * number})\n```"
+
+
+@pytest.fixture
+def both_forms(tmp_path: Path) -> runner.Pools:
+    drawn = [
+        fill(tmp_path / f"{form}.jsonl", write_and_say, form, samples, temperature)
+        for form, samples, temperature in ((PROSE, SAMPLES, 0.5), (PROGRAM, 4, 0.6))
+    ]
+    return runner.Pools(*drawn)
+
+
+def fill(
+    path: Path, script: Script, form: str, samples: int, temperature: float
+) -> pool.SamplePool:
+    engine = ScriptedEngine(script, yes=likes, parallel=4)
+    chat = Chat(engine.info, {})
+    header = describe(
+        engine,
+        chat,
+        sha256="0" * 64,
+        sampling=Sampling(temperature=temperature),
+        max_tokens=80,
+        seed=1,
+        build="script",
+        form=form,
+    )
+    return asyncio.run(drawing.fill(path, header, engine, chat, QUESTIONS, samples))
+
+
+class Idle:
+    """An interpreter that must not be needed."""
+
+    async def run(self, code: str) -> Execution:
+        raise AssertionError(code)
+
+
+MIXED = replace(
+    SHIPPED,
+    rows={name: replace(row, probe=3, mix={PROGRAM: 2}) for name, row in SHIPPED.rows.items()},
+    forms={PROGRAM: FormTraits(cost=0.4, further=0.5, accord=0.5)},
+)
+
+
+@pytest.mark.parametrize("level", ["quick", "normal", "deep"])
+def test_auto_on_pools_of_both_forms_is_auto_on_the_engine_that_drew_them(
+    both_forms: runner.Pools, comparer: Comparer, level: str, monkeypatch
+) -> None:
+    async def run_live() -> list[Outcome]:
+        engine = ScriptedEngine(write_and_say, yes=likes, parallel=4)
+        return await runner.solve_all(
+            QUESTIONS,
+            Stage(engine, Chat(engine.info, {}), MIXED, Sampling(temperature=0.5)),
+            SearchOptions(
+                "auto",
+                samples=8,
+                budget=Budget(level, tokens_per_candidate=80),
+                limits={PROSE: SAMPLES, PROGRAM: 4},
+            ),
+            comparer,
+        )
+
+    live = asyncio.run(run_live())
+    monkeypatch.setattr("ttc_cli.forms.monty.Monty.run", Idle().run)  # nothing runs twice
+    simulated = asyncio.run(
+        runner.simulate(
+            both_forms,
+            QUESTIONS,
+            comparer,
+            strategy="auto",
+            level=level,
+            samples=8,
+            parallel=4,
+            table=MIXED,
+        )
+    )
+    assert [replace(each, seconds=None) for each in live] == [
+        replace(each, seconds=None) for each in simulated
+    ]
+    assert simulated[0].answer == "2"
+    for each in both_forms.programs.questions["q2"].samples:
+        assert each.mended.sample.text == "print(4)\n```"
+
+
+def test_a_fixed_strategy_votes_on_programs_alone(
+    both_forms: runner.Pools, comparer: Comparer
+) -> None:
+    def vote(form: str, samples: int) -> list[Outcome]:
+        return asyncio.run(
+            runner.simulate(
+                both_forms,
+                QUESTIONS,
+                comparer,
+                strategy="majority",
+                samples=samples,
+                form=form,
+            )
+        )
+
+    programs, prose = vote(PROGRAM, 4), vote("auto", SAMPLES)
+    assert [each.right for each in programs] == [True, False, False]
+    assert [each.right for each in prose] == [True, False, True]
+    assert programs[0].tokens < prose[0].tokens
+    pools = both_forms.by_form
+    for outcome in programs:  # its own prompt, and no other
+        drawn = pools[PROGRAM].questions[outcome.question]
+        assert outcome.tokens == drawn.prompt_tokens + sum(s.tokens for s in drawn.samples)
+
+
+def test_a_policy_with_forms_runs_on_prose_alone_where_that_was_drawn(
+    both_forms: runner.Pools, comparer: Comparer
+) -> None:
+    def run(table: Table) -> list[Outcome]:
+        return asyncio.run(
+            runner.simulate(
+                both_forms.prose, QUESTIONS, comparer, strategy="auto", samples=4, table=table
+            )
+        )
+
+    assert run(MIXED) == run(MIXED.without_forms())
+
+
+def test_pools_of_two_models_are_not_joined(both_forms: runner.Pools) -> None:
+    programs = both_forms.programs
+    other = replace(programs, header=replace(programs.header, sha256="1" * 64))
+    with pytest.raises(UsageError, match="different models"):
+        runner.Pools(both_forms.prose, other)
 
 
 def test_auto_spends_less_where_samples_agree(tmp_path: Path, comparer: Comparer) -> None:

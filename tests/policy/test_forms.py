@@ -12,7 +12,17 @@ from ttc_cli.errors import UsageError
 from ttc_cli.events import CandidateStarted, Decided, Grew, Warned
 from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED, Table
-from ttc_cli.types import PROGRAM, PROSE, AnswerType, Budget, Execution, Finish, Problem, Result
+from ttc_cli.types import (
+    PROGRAM,
+    PROSE,
+    AnswerType,
+    Budget,
+    Execution,
+    Finish,
+    Problem,
+    Result,
+    Sampling,
+)
 from ttc_cli.verifiers.checking import sandbox
 
 
@@ -210,3 +220,32 @@ def test_a_program_is_refused_for_what_it_cannot_state() -> None:
         search("auto", form=PROGRAM, problem=FREE)
     with pytest.raises(UsageError, match="no form called"):
         search("majority", form="sonnet", problem=QUESTION)
+
+
+def test_programs_are_drawn_at_a_temperature_of_their_own_unless_another_is_set() -> None:
+    def find_greedy(**options) -> dict[bool, bool]:
+        """By whether it is a program, whether all seeds were those of temperature 0."""
+        seeds: dict[bool, set[int]] = {True: set(), False: set()}
+
+        def say(ask: Ask) -> Reply:
+            program = ask.text.endswith("```python\n")
+            seeds[program].add(ask.seed)
+            return Reply(write(7) if program else state(5), Finish.STOP)
+
+        think(say, make_table(), interpreter=Calculator(), **options)
+        return {program: found == {0} for program, found in seeds.items()}
+
+    greedy = Sampling(temperature=0.0)
+    assert find_greedy(sampling=greedy) == {True: False, False: True}
+    assert find_greedy(sampling=greedy, samplings={}) == {True: True, False: True}
+    assert find_greedy(samplings={PROGRAM: greedy}) == {True: True, False: False}
+
+
+def test_no_more_of_a_form_are_begun_than_its_limit() -> None:
+    script = talk([write(number) for number in range(1, 20)], [state(50 + n) for n in range(20)])
+    table = make_table(probe=4, programs=3)
+    limits = {PROGRAM: 2, PROSE: 3}
+    result, _ = think(script, table, interpreter=Calculator(), limits=limits)
+    forms = [each.form for each in result.candidates]
+    assert (forms.count(PROGRAM), forms.count(PROSE)) == (2, 3)
+    assert "of this budget are grown" in result.stop_reason

@@ -25,7 +25,7 @@ from typing import Any
 from ttc_cli.appending import LineFile
 from ttc_cli.engines.base import EngineInfo, ScoreRow
 from ttc_cli.errors import UsageError
-from ttc_cli.forms.program import read_ran
+from ttc_cli.forms.program import find_program, read_ran
 from ttc_cli.forms.prose import read_stated
 from ttc_cli.prompts import prompt_key
 from ttc_cli.types import PROSE, Answer, Confidence, Execution, Finish, Problem, Sampling
@@ -185,6 +185,24 @@ class SamplePool:
         )
         served = {each.key: each for each in self.questions.values()}
         return Recording(info, header.sampling, header.max_tokens, served)
+
+    def list_programs(self) -> dict[str, Execution]:
+        """What the programs of all samples came to, by their code, those drawn on included."""
+        texts = [
+            (sample.text, sample)
+            for question in self.questions.values()
+            for sample in question.samples
+        ]
+        texts += [
+            (sample.mended.written + sample.mended.sample.text, sample.mended.sample)
+            for _, sample in texts
+            if sample.mended is not None
+        ]
+        return {
+            code: sample.ran
+            for text, sample in texts
+            if sample.ran is not None and (code := find_program(text, sample.finish)) is not None
+        }
 
     def tokens_a_second(self) -> float | None:
         """Generated tokens a second over the whole pool, judging included; None if not timed."""

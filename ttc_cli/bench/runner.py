@@ -9,14 +9,16 @@ from dataclasses import replace
 
 from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import LabelledQuestion
-from ttc_cli.bench.pool import SamplePool
+from ttc_cli.bench.pool import PoolHeader, SamplePool
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome
+from ttc_cli.errors import UsageError
+from ttc_cli.forms.interpreters import Interpreters
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
-from ttc_cli.types import Budget
+from ttc_cli.types import PROGRAM, PROSE, Budget, Sampling
 
 
 async def solve_all(
@@ -62,8 +64,64 @@ async def solve_all(
     return [outcomes[question.id] for question in questions]
 
 
+class Pools:
+    """What was drawn of one model: a pool in prose, and beside it one of programs or none.
+
+    Attributes:
+        prose: the pool in prose.
+        programs: that of programs; None where none are to be had.
+        by_form: the same by form.
+    """
+
+    def __init__(self, prose: SamplePool, programs: SamplePool | None = None) -> None:
+        """``programs`` are those of the same model, which had as many tokens.
+
+        Raises:
+            UsageError: they are not.
+        """
+        if programs is not None and _differ(prose.header, programs.header):
+            raise UsageError(
+                "The pools of programs and of prose were drawn of different models, or with "
+                "different limits."
+            )
+        self.prose, self.programs = prose, programs
+        self.by_form = {PROSE: prose} if programs is None else {PROSE: prose, PROGRAM: programs}
+        self._recordings = [pool.recording() for pool in self.by_form.values()]
+        known = programs.list_programs() if programs is not None else {}
+        self._interpreter = Interpreters(known=known)
+        self._chat = Chat(self._recordings[0].info, prose.header.template_arguments)
+
+    @property
+    def samplings(self) -> dict[str, Sampling]:
+        """How candidates were drawn, by form."""
+        return {form: pool.header.sampling for form, pool in self.by_form.items()}
+
+    def count_samples(self, questions: Sequence[LabelledQuestion]) -> dict[str, int]:
+        """The samples, by form, that each of ``questions`` has of those it has any of."""
+        counts = {
+            form: [
+                len(pool.questions[each.id].samples)
+                for each in questions
+                if each.id in pool.questions
+            ]
+            for form, pool in self.by_form.items()
+        }
+        return {form: min(have, default=0) for form, have in counts.items()}
+
+    def make_stage(self, table: Table, trajectory: int, parallel: int | None) -> Stage:
+        """The recorded model: it serves the samples in the order ``trajectory``."""
+        return Stage(
+            RecordedEngine(*self._recordings, trajectory=trajectory, parallel=parallel, jump=True),
+            self._chat,
+            table if self.programs is not None else table.without_forms(),
+            self.prose.header.sampling,
+            interpreter=self._interpreter,
+            samplings=self.samplings,
+        )
+
+
 async def simulate(
-    pool: SamplePool,
+    pools: SamplePool | Pools,
     questions: Sequence[LabelledQuestion],
     comparer: Comparer,
     *,
@@ -73,26 +131,37 @@ async def simulate(
     trajectories: int = 1,
     parallel: int | None = None,
     table: Table = SHIPPED,
+    form: str = "auto",
 ) -> list[Outcome]:
-    """As ``solve_all``, on ``pool``: each question once a trajectory, in another order of samples.
+    """As ``solve_all``, on ``pools``: each question once a trajectory, in another order of samples.
 
     Seconds are estimated: tokens over the pool's own rate, which had its batch always full, so
     that a live run of one question takes longer. None where the pool was not timed.
     """
-    header, recording = pool.header, pool.recording()
-    budget = Budget(level=level, tokens_per_candidate=header.max_tokens)
-    chat = Chat(recording.info, header.template_arguments)
+    drawn = pools if isinstance(pools, Pools) else Pools(pools)
+    limits = drawn.count_samples(questions)
+    budget = Budget(level=level, tokens_per_candidate=drawn.prose.header.max_tokens)
     outcomes: list[Outcome] = []
     for trajectory in range(trajectories):
-        engine = RecordedEngine(recording, trajectory=trajectory, parallel=parallel, jump=True)
         outcomes += await solve_all(
             questions,
-            Stage(engine, chat, table, header.sampling),
-            SearchOptions(strategy, samples=samples, budget=budget, seed=trajectory),
+            drawn.make_stage(table, trajectory, parallel),
+            SearchOptions(
+                strategy,
+                samples=samples,
+                budget=budget,
+                seed=trajectory,
+                form=form,
+                limits=limits,
+            ),
             comparer,
             run=trajectory,
         )
-    return _estimate_seconds(outcomes, pool)
+    return _estimate_seconds(outcomes, drawn.by_form.get(form, drawn.prose))
+
+
+def _differ(one: PoolHeader, other: PoolHeader) -> bool:
+    return (one.sha256, one.max_tokens) != (other.sha256, other.max_tokens)
 
 
 def single(

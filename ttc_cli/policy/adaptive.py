@@ -262,8 +262,7 @@ class _Run:
             return f"{settled}: stop"
         if self.pool.halted is not None:
             return self.pool.halted
-        left = self.context.samples - self.context.ledger.samples
-        if left <= 0:
+        if max(map(self._count_left, self.context.forms.entries)) <= 0:
             return f"all {plural(self.context.samples, 'candidate')} of this budget are grown"
         best = self._find_best_wave()
         if best.size == 0:
@@ -280,13 +279,15 @@ class _Run:
 
     def _find_best_wave(self) -> NextWave:
         """The size and form of the next wave that pays best."""
-        left = max(1, self.context.samples - self.context.ledger.samples)
         if self._goes_by_price():
             most = max(self.context.parallel, self.row.probe)
-            whole = {min(left, most, size) for size in WAVE_SIZES}
-            sizes = dict.fromkeys(self._find_forms(), whole)
+            sizes = {
+                form: {min(max(1, self._count_left(form)), most, size) for size in WAVE_SIZES}
+                for form in self._find_forms()
+            }
         else:
             form, size = self._size_wave()
+            left = max(1, self._count_left(form))
             sizes = {form: {min(left, size * times) for times in (1, 2, 4)}}
         return choose_wave(self._stand(), sizes, self.row.price)
 
@@ -302,7 +303,7 @@ class _Run:
             return {self.context.forms.first.name: size}, reason
         mix: dict[str, int] = {}
         for form, count in others.items():
-            mix[form] = min(count, size - sum(mix.values()))
+            mix[form] = min(count, self._count_left(form), size - sum(mix.values()))
         mix[PROSE] = size - sum(mix.values())
         if others:
             reason += f"; {_word_mix(mix)}"
@@ -316,7 +317,8 @@ class _Run:
         else:
             form, size = self._size_wave()
         heard = sum(standing.heard.values())
-        more = f"{size} more" if len(self._find_forms()) < 2 else f"{_word_mix({form: size})} more"
+        several = len(self.context.forms.entries) > 1
+        more = f"{_word_mix({form: size}) if several else size} more"
         if not standing.led and self.classes:
             return {form: size}, f"none of {heard} answered without a wrong sum: {more}"
         if not standing.led:
@@ -332,22 +334,31 @@ class _Run:
         Between probe and slots.
         """
         standing = self._stand()
-        left = self.context.samples - self.context.ledger.samples
         most = max(self.context.parallel, self.row.probe)
         forms = self._find_forms()
         if self.row.threshold is None:
-            return forms[0], min(most, left)
+            return forms[0], min(most, self._count_left(forms[0]))
         sizes: dict[str, int] = {}
         for form in forms:
             votes = count_votes_to_settle(standing, self.row.threshold, form)
             needed = ceil(votes / max(0.25, self._estimate().pass_rate))
             sizes[form] = max(needed, min(self.row.probe, self.context.parallel))
         cheapest = min(forms, key=lambda form: sizes[form] * standing.cost(form))
-        return cheapest, min(sizes[cheapest], most, left)
+        return cheapest, min(sizes[cheapest], most, self._count_left(cheapest))
 
     def _find_forms(self) -> list[str]:
-        """The forms that the next candidates may have."""
-        return list(self.context.forms.entries)
+        """The forms that the next candidates may have; the first where none may be begun."""
+        forms = list(self.context.forms.entries)
+        return [form for form in forms if self._count_left(form) > 0] or forms[:1]
+
+    def _count_left(self, form: str) -> int:
+        """How many candidates of ``form`` may still be begun."""
+        left = self.context.samples - self.context.ledger.samples
+        limit = self.context.forms.limits.get(form)
+        if limit is None:
+            return left
+        begun = sum(each.form == form and each.parent is None for each in self.pool.candidates)
+        return min(left, limit - begun)
 
     async def _conclude(self, reason: str) -> SearchOutcome:
         contested = self._find_contested()

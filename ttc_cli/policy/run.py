@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ttc_cli.answers import Comparer, resolve
@@ -32,7 +32,7 @@ from ttc_cli.search.sessions.thinking import (
     find_opened_thought,
 )
 from ttc_cli.search.vote import merit
-from ttc_cli.types import PROSE, AnswerType, Candidate, Estimate, Problem, Result
+from ttc_cli.types import PROSE, AnswerType, Candidate, Estimate, Problem, Result, Sampling
 from ttc_cli.verifiers.base import Verifier, VerifierContext
 from ttc_cli.verifiers.registry import build
 from ttc_cli.verifiers.verdicts import silence
@@ -134,7 +134,14 @@ async def solve(
             seed=options.seed,
             samples=samples,
             parallel=engine.info.parallel,
-            forms=Forms(session, {each.name: each for each in entries}, prompts, interpreter),
+            forms=Forms(
+                session,
+                {each.name: each for each in entries},
+                prompts,
+                interpreter,
+                _choose_samplings(stage, entries),
+                options.limits,
+            ),
             chat=chat if engine.info.steps else None,
             overlaps=stage.overlaps,
         )
@@ -183,6 +190,17 @@ def _choose_forms(
             "Use --form prose.",
         )
     return [entry]
+
+
+def _choose_samplings(stage: Stage, entries: Sequence[FormEntry]) -> Mapping[str, Sampling]:
+    """How candidates are drawn, by form, where not as the stage says of all."""
+    if stage.samplings is not None:
+        return stage.samplings
+    return {
+        each.name: replace(stage.sampling, temperature=each.temperature)
+        for each in entries
+        if each.temperature is not None
+    }
 
 
 def _write_prompt(stage: Stage, form: FormEntry, problem: Problem) -> Prompt:

@@ -27,6 +27,7 @@ class SearchOptions:
         seed: everything random follows from it and the order of candidates.
         form: that of all candidates; ``auto`` leaves it to the policy, and is prose where a fixed
             strategy is asked for.
+        limits: the most candidates that ``auto`` begins of a form, beside ``samples`` of all.
     """
 
     strategy: str = "auto"
@@ -35,6 +36,7 @@ class SearchOptions:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     form: str = "auto"
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Stage:
         known: candidates of an earlier run of the same request that ended, in that order, with
             their scores: they are neither grown nor scored again.
         overlaps: score steps while others grow, where verifiers run on another processor.
+        samplings: how tokens of candidates of a form are drawn, where not by ``sampling``. None:
+            at the temperature that is best for each form.
         interpreter: runs the programs that candidates write; None: one is started for the run.
     """
 
@@ -65,6 +69,7 @@ class Stage:
     known: Mapping[int, Candidate] = field(default_factory=dict)
     overlaps: bool = False
     interpreter: Interpreter | None = None
+    samplings: Mapping[str, Sampling] | None = None
 
 
 LoadStage = Callable[[], Awaitable[Stage]]

@@ -87,6 +87,14 @@ class Table:
             )
         return self.rows[level]
 
+    def without_forms(self) -> Table:
+        """This table where all candidates are in prose."""
+        if not self.forms:
+            return self
+        rows = {name: replace(row, mix={}) for name, row in self.rows.items()}
+        frontier = tuple((worth, replace(row, mix={})) for worth, row in self.frontier)
+        return replace(self, rows=rows, frontier=frontier, forms={})
+
     def at_price(self, factor: float) -> Table:
         """This table where an extra percent of confidence costs ``factor`` times as much.
 

@@ -46,13 +46,16 @@ class Forms:
     """The forms that candidates of a run may have, by name; ``session`` was opened on the first.
 
     ``prompts`` are those of the others; each is read when it is first wanted. ``interpreter`` runs
-    what candidates wrote.
+    what candidates wrote. ``samplings`` say how those of a form are drawn where not as the run's;
+    ``limits`` how many of a form there are at most, where that is less than the run's N.
     """
 
     session: Session
     entries: Mapping[str, FormEntry]
     prompts: Mapping[str, Prompt]
     interpreter: Interpreter
+    samplings: Mapping[str, Sampling] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
     _roots: dict[str, Branch] = field(default_factory=dict)
 
     @property
@@ -112,6 +115,10 @@ class SearchContext:
     def reads_branches(self) -> bool:
         """Whether a verifier reads on from candidates' branches, which are then kept."""
         return any(each.needs_branch for each in self.verifiers)
+
+    def find_sampling(self, form: str) -> Sampling:
+        """How candidates of ``form`` are drawn."""
+        return self.forms.samplings.get(form, self.sampling)
 
     def begin_wave(self, number: int, strategy: str, samples: int, reason: str) -> None:
         """Show that a wave begins: its number, from 0, and the reason in words."""

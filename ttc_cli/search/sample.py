@@ -157,7 +157,7 @@ async def sample_wave(
         Grow(
             start.branch,
             start.limit(min(limit, limits.get(start.form, limit))),
-            sampling or context.sampling,
+            sampling or context.find_sampling(start.form),
             derive_seed(context.seed, id),
             id,
             marks=context.forms.entries[start.form].marks,

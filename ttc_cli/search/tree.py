@@ -193,9 +193,9 @@ class Tree:
             )
             each.draws += 1
             left = max(1, limit - each.length)
-            drawn = sampling or self.context.sampling
-            marks = self.context.forms.first.marks
-            requests.append(Grow(each.branch, left, drawn, seed, each.id, until, marks))
+            form = self.context.forms.first
+            drawn = sampling or self.context.find_sampling(form.name)
+            requests.append(Grow(each.branch, left, drawn, seed, each.id, until, form.marks))
         with keeping_on(self.context):
             async for growth in self.context.session.grow(requests):
                 await self._take(asked[growth.label], growth)

@@ -349,6 +349,8 @@ class Solver:
             refused,
             request.find_known(turn),
             overlaps=len(engines) > 1 and any(each.info.offloaded for each in engines),
+            # A temperature that the user chose is that of every form.
+            samplings=None if request.sampling == request.model.entry.sampling else {},
         )
 
     def _ask(self, question: str | Problem, how: Asking) -> Request:

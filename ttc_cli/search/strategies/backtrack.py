@@ -55,7 +55,7 @@ async def backtrack(context: SearchContext, knobs: BacktrackKnobs) -> SearchOutc
     threshold is left alone. The samples that this saves are not drawn.
     """
     tree = Tree(context, aggregate=knobs.aggregate, keep_boundaries=True)
-    sampling = context.sampling
+    sampling = context.find_sampling(context.forms.first.name)
     if knobs.temperature > 0:
         sampling = replace(sampling, temperature=knobs.temperature)
     first = tree.plant(max(1, context.samples // (knobs.rounds + 1)))
