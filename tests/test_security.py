@@ -62,8 +62,13 @@ def test_a_solve_on_this_machine_asks_no_network_and_writes_no_key_down(tmp_path
 
 
 def test_no_code_is_made_of_text_or_of_files() -> None:
-    """No ``eval``, ``exec``, ``pickle`` or shell anywhere in the package."""
+    """No ``eval``, ``exec``, ``pickle`` or shell anywhere in the package.
+
+    Only the script that runs models' programs in a confined process of its own makes code of them.
+    """
     for path in (ROOT / "ttc_cli").rglob("*.py"):
+        if path == ROOT / "ttc_cli" / "forms" / "runner.py":
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from tests.search.trees import FREE, QUESTION, search
-from ttc_cli.engines.scripted import Ask, Reply
+from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.events import CandidateStarted, Decided, Grew, Warned
 from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED, Table
+from ttc_cli.prompts import Chat
 from ttc_cli.types import (
     PROGRAM,
     PROSE,
@@ -23,7 +24,9 @@ from ttc_cli.types import (
     Result,
     Sampling,
 )
+from ttc_cli.verifiers.base import VerifierContext
 from ttc_cli.verifiers.checking import sandbox
+from ttc_cli.verifiers.registry import build
 
 
 class Calculator:
@@ -37,7 +40,7 @@ class Calculator:
         number = code.strip().removeprefix("print(").removesuffix(")")
         if number.isdigit():
             return Execution(f"{number}\n", "", "calculator")
-        return Execution("", f"NameError: name {number!r} is not defined", "calculator")
+        return Execution("", f"NameError: name {number[-6:]!r} is not defined", "calculator")
 
 
 def talk(program: list[str], prose: list[str]):
@@ -133,6 +136,24 @@ def test_a_program_that_failed_goes_on_behind_what_the_interpreter_said() -> Non
     assert (result.agreeing, result.heard) == (2, 2)
     assert reasons(seen, "wave")[1] == "1 program failed: on behind what came of it"
     assert calculator.ran == ["print(apples)\n", "print(7)\n"]
+
+
+def test_what_was_written_is_not_read_again_where_a_program_goes_on() -> None:
+    def say(ask: Ask) -> Reply:
+        if not ask.text.endswith("```python\n"):
+            return Reply(state(7), Finish.STOP)
+        again = "```output" in ask.text
+        return Reply(write(7) if again else "x = 1\n" * 60 + write("apples"), Finish.STOP)
+
+    chat = Chat(ScriptedEngine([]).info)
+    sure = build(["confidence"], VerifierContext(chat))
+    result, _ = think(say, make_table(), interpreter=Calculator(), verifiers=sure)
+    failed, mended = (each for each in result.candidates if each.form == PROGRAM)
+    assert mended.parent == failed.id
+    alone, _ = think(talk([write(7)], [state(7)]), make_table(), interpreter=Calculator())
+    read = [each.usage.generator.prompt_tokens for each in (result, alone)]
+    assert 0 < read[0] - read[1] < 40
+    assert failed.tokens > 150
 
 
 def test_a_program_that_never_ends_is_not_run() -> None:

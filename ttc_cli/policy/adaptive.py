@@ -159,8 +159,9 @@ class _Run:
         left = self.context.samples - self.context.ledger.samples
         if left <= 0 or self.pool.halted or self._find_settled():
             return
-        found = [self._begin_anew(leaf) for _, leaf in sorted(self.pool.leaves.items())]
-        starts = [start for start in found if start is not None]
+        wrong = [leaf for _, leaf in sorted(self.pool.leaves.items()) if self._is_to_mend(leaf)]
+        self.mended.update(leaf.candidate.id for leaf in wrong)
+        starts = [start for leaf in wrong if (start := self._begin_anew(leaf)) is not None]
         self.context.session.drop(each.branch for each in starts[left:])
         starts = starts[:left]
         if starts:
@@ -174,6 +175,8 @@ class _Run:
                 reasons.append(f"{failed} failed: on behind what came of it")
             mix = Counter(start.form for start in starts)
             await self._sample("mend", mix, "; ".join(reasons), self._watch, starts)
+        for leaf in wrong:  # only now: their KV is what the others went on from
+            self._give_back(leaf.candidate.id)
 
     def _may_be_mended(self, candidate: Candidate) -> bool:
         """Whether it is continued from its wrong sum, should it have one, or where it failed."""
@@ -184,19 +187,16 @@ class _Run:
         form = self.context.forms.entries[candidate.form]
         return candidate.answer is None and form.retry(candidate) is not None
 
-    def _begin_anew(self, leaf: Leaf) -> Start | None:
+    def _is_to_mend(self, leaf: Leaf) -> bool:
         candidate = leaf.candidate
-        may_be = self._may_be_mended(candidate) and candidate.id not in self.mended
-        if not may_be or (candidate.form == PROSE and not candidate.slipped):
-            return None
-        self.mended.add(candidate.id)
-        if candidate.form == PROSE:
-            start = begin_at_slip(self.context.session, leaf)
-        else:
-            form = self.context.forms.entries[candidate.form]
-            start = begin_behind_failure(self.context.session, leaf, form)
-        self._give_back(candidate.id)
-        return start
+        wrong = candidate.slipped or candidate.form != PROSE
+        return wrong and candidate.id not in self.mended and self._may_be_mended(candidate)
+
+    def _begin_anew(self, leaf: Leaf) -> Start | None:
+        form = self.context.forms.entries[leaf.candidate.form]
+        if form.name == PROSE:
+            return begin_at_slip(self.context.session, leaf)
+        return begin_behind_failure(self.context.session, leaf, form)
 
     def _give_back(self, id: int) -> None:
         """Free the branch of candidate ``id`` unless a verifier may read on from it."""
