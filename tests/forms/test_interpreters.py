@@ -154,7 +154,8 @@ def test_who_leaves_takes_the_result_from_nobody_else(interpreters) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_run_long_ago_is_run_again(interpreters, monkeypatch) -> None:
+def test_what_was_run_long_ago_is_run_again(monkeypatch) -> None:
+    interpreters = Interpreters(seconds=(0.3, 2.0))
     monkeypatch.setattr("ttc_cli.forms.interpreters._REMEMBERED", 2)
     seconds = []
     for name in ("a", "b", "b", "c", "a"):
