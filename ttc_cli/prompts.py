@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.errors import TemplateError
+from ttc_cli.texts import fence_in
 from ttc_cli.types import AnswerType, EngineInfo, Problem, Prompt, Span
 
 if TYPE_CHECKING:
@@ -112,12 +113,11 @@ def request_repair(type: AnswerType, remarks: Sequence[str]) -> str:
 
 
 def _quote(remark: str) -> str:
-    """``remark`` as a text apart, which it cannot end: its fence is longer than any within."""
+    """``remark`` as a text apart, which it cannot end."""
     text = remark.strip()
     if len(text) > _REMARK:
         text = f"…{text[-_REMARK:]}"
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"A check of your solution says:\n\n{fence}\n{text}\n{fence}"
+    return f"A check of your solution says:\n\n{fence_in(text)}"
 
 
 def build_messages(problem: Problem) -> list[Message]:

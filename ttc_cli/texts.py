@@ -1,9 +1,10 @@
-"""Text from users' files: decoded by its byte order mark, with its line ends."""
+"""Text from users' files: decoded by its byte order mark, with its line ends. Text in fences."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import re
 import shlex
 from pathlib import Path
 
@@ -137,3 +138,9 @@ def split_lines(text: str) -> list[str]:
 def plural(number: int, noun: str) -> str:
     """``1 vote``, ``2 votes``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def fence_in(text: str, language: str = "") -> str:
+    """``text`` as a fenced block of Markdown, which nothing in it can end."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

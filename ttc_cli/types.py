@@ -371,6 +371,8 @@ class Estimate:
 class Result:
     """The outcome of one solve, as ``--json`` prints it.
 
+    ``solution`` is what the winner wrote after its thought; where that is a program, the code that
+    was run and what it printed, each in a fenced block.
     ``answer`` is None only when no candidate stated one. ``decided_by`` is ``vote``, ``verifier``
     (code, best-of-n), ``likeness`` (free-form questions) or ``single`` (one candidate).
     ``heard`` candidates speak for or against the answer, and ``agreeing`` of them for it:

@@ -12,12 +12,10 @@ import re
 
 from ttc_cli.answers.printed import STATED, find_last_line, read_printed
 from ttc_cli.forms.base import FormEntry, Interpreter, Reading, Written
+from ttc_cli.forms.passages import BEGINNING, FENCE, OUTPUT, part_program
 from ttc_cli.prompts import Message
-from ttc_cli.types import Answer, AnswerType, Candidate, Execution, Finish, Problem
-
-FENCE = "```"
-BEGINNING = f"{FENCE}python\n"
-_OUTPUT = f"{FENCE}output\n"
+from ttc_cli.texts import fence_in
+from ttc_cli.types import PROGRAM, Answer, AnswerType, Candidate, Execution, Finish, Problem
 
 _WRITE = "You solve problems by writing short Python programs."
 _STEPS = "compute step by step, and end by printing"
@@ -113,12 +111,12 @@ def retry(candidate: Candidate) -> str | None:
     else:
         close = close.removeprefix("\n" if text.endswith("\n") else "")
         gap = "\n\n"
-    return f"{close}{gap}{_OUTPUT}{_tell(ran)}\n{FENCE}\n\n{BEGINNING}"
+    return f"{close}{gap}{OUTPUT}{_tell(ran)}\n{FENCE}\n\n{BEGINNING}"
 
 
 def count_retries(text: str) -> int:
     """How many times a candidate of this text went on behind what its program came to."""
-    return text.count(f"\n{_OUTPUT}")
+    return text.count(f"\n{OUTPUT}")
 
 
 def _tell(ran: Execution) -> str:
@@ -132,8 +130,21 @@ def _soften(match: re.Match[str]) -> str:
     return "'" if char == "`" else char if char.isprintable() else " "
 
 
+def show_solution(candidate: Candidate) -> str:
+    """What ``candidate`` wrote after its thought; a program as a person checks it.
+
+    That is the program that was run in a fenced block, and what it printed in another.
+    """
+    said = candidate.text[candidate.thought :].lstrip() if candidate.thought else candidate.text
+    code = find_program(said, candidate.finish) if candidate.form == PROGRAM else None
+    if code is None or candidate.ran is None:
+        return said
+    printed = "\n".join(each.text for each in part_program("", candidate.ran))
+    return f"{fence_in(code, 'python')}\n\n{fence_in(printed, 'output')}"
+
+
 PROGRAM_FORM = FormEntry(
-    name="program",
+    name=PROGRAM,
     summary="writes a short Python program, whose last printed line is the answer",
     ask=ask,
     read=read,

@@ -14,6 +14,7 @@ from ttc_cli.events import EventStream, RunEnded, RunStarted, Warned
 from ttc_cli.forms import registry as forms
 from ttc_cli.forms.base import FormEntry, Interpreter
 from ttc_cli.forms.interpreters import Interpreters
+from ttc_cli.forms.program import show_solution
 from ttc_cli.ledger import Ledger
 from ttc_cli.policy.adaptive import solve_adaptively
 from ttc_cli.policy.estimate import estimate
@@ -32,7 +33,7 @@ from ttc_cli.search.sessions.thinking import (
     find_opened_thought,
 )
 from ttc_cli.search.vote import merit
-from ttc_cli.types import PROSE, AnswerType, Candidate, Estimate, Problem, Result, Sampling
+from ttc_cli.types import PROSE, AnswerType, Estimate, Problem, Result, Sampling
 from ttc_cli.verifiers.base import Verifier, VerifierContext
 from ttc_cli.verifiers.registry import build
 from ttc_cli.verifiers.verdicts import silence
@@ -280,11 +281,6 @@ def _choose_verifiers(entry: StrategyEntry, stage: Stage, problem: Problem) -> t
     return build(["confidence"], own)
 
 
-def _show_solution(winner: Candidate) -> str:
-    """What it wrote after its thought."""
-    return winner.text[winner.thought :].lstrip() if winner.thought else winner.text
-
-
 def _estimate(outcome: SearchOutcome, table: Table) -> Estimate:
     heard = [each for each in outcome.candidates if is_heard(each)]
     standing = take_stand(outcome.classes, heard, outcome.candidates, table.forms)
@@ -299,7 +295,7 @@ def _make_result(outcome: SearchOutcome, strategy: str, ledger: Ledger, table: T
     heard = count_heard(outcome.candidates) if outcome.heard is None else outcome.heard
     return Result(
         answer=own.answer if own is not None else winner.answer if winner is not None else None,
-        solution=_show_solution(winner) if winner is not None else None,
+        solution=show_solution(winner) if winner is not None else None,
         winner=winner.id if winner is not None else None,
         decided_by=outcome.decided_by,
         agreeing=agreeing,
