@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from ttc_cli import events
 from ttc_cli.types import (
+    PROGRAM,
+    PROSE,
     Answer,
     AnswerClass,
     AnswerType,
@@ -15,6 +18,7 @@ from ttc_cli.types import (
     Candidate,
     Confidence,
     Estimate,
+    Execution,
     Finish,
     Problem,
     Result,
@@ -327,12 +331,101 @@ def _search(search: _Search) -> Iterator[Timed]:
     yield from search.grow([1, 4, 8], {4}, 0.6)
 
 
+MEETING = (
+    "speed_first = 60\nspeed_second = 90\nhead_start = 2\n\n"
+    "# They meet when both have come as far.\n"
+    "hours = speed_second * head_start / (speed_second - speed_first)\n"
+    "print(int(hours))\n```"
+)
+FAILED = MEETING.replace("/ (speed_second", "/ (speed_2nd")
+ERROR = "NameError: name 'speed_2nd' is not defined"
+
+
+def program(id_: int, text: str, printed: str = "", error: str = "", **fields: Any) -> Candidate:
+    """A candidate that wrote the program ``text`` (its closing fence included), which was run."""
+    ran = Execution(f"{printed}\n" if printed else "", error, "monty")
+    said = answer(printed) if printed else None
+    sure = Confidence(-0.11, -0.1, 9.5, 14.0)
+    return Candidate(
+        id_, text, 88, Finish.STOP, said, sure, form=PROGRAM, ran=ran, **{"wave": 0, **fields}
+    )
+
+
+def mixed() -> Iterator[Timed]:
+    """Programs beside prose: one failed and is mended, two more of each form are under way."""
+    ended = [program(0, MEETING, "6"), candidate(1, "6"), program(2, FAILED, error=ERROR)]
+    problem = Problem(QUESTION, AnswerType.NUMBER)
+    yield 0.0, events.RunStarted(problem, "qwen2.5-coder-1.5b", "auto", (), BUDGET, 7, 8)
+    reason = "probe: 3 candidates to see how hard this is; 2 programs and 1 in prose"
+    yield 0.1, events.Decided("wave", reason)
+    yield 0.1, events.WaveStarted(0, "sample", 3, reason)
+    for each in ended:
+        yield 0.1, events.CandidateStarted(each.id, 0, form=each.form)
+    for each in ended:
+        yield 3.0, events.CandidateEnded(each)
+    yield 3.0, events.Voted(classes(("6", (0, 1), 2.0)), 3)
+    yield 3.0, events.Spent(usage(280, 3.0))
+    yield 3.1, events.WaveStarted(1, "mend", 1, "1 program failed: on behind what came of it")
+    yield 3.1, events.CandidateStarted(3, 1, 2, form=PROGRAM)
+    mended = f"{FAILED}\n\n```output\n{ERROR}\n```\n\n```python\n{MEETING}"
+    yield 4.0, events.CandidateEnded(program(3, mended, "6", wave=1, parent=2))
+    yield 4.1, events.WaveStarted(2, "sample", 4, "2 programs and 2 in prose more")
+    for i in range(4, 8):
+        yield 4.1, events.CandidateStarted(i, 2, form=PROGRAM if i < 6 else PROSE)
+    lines = [word for line in MEETING.split("\n") for word in f"{line}\n".split(" ")]
+    at = 4.2
+    for step in range(18):
+        texts = {i: lines[step] + " " * (lines[step][-1:] != "\n") for i in (4, 5)}
+        yield at, events.Grew(texts | {6: WORDS[step] + " "}, 3, 1, 300 + 3 * step, 4096)
+        at += 0.1
+
+
+def agreed() -> Iterator[Timed]:
+    """The same to its end, as the program and the prose agree."""
+    ended: dict[int, Candidate] = {}
+    for at, event in mixed():
+        if isinstance(event, events.CandidateEnded):
+            ended[event.candidate.id] = event.candidate
+        yield at, event
+    for i in range(4, 8):
+        form = PROGRAM if i < 6 else PROSE
+        ended[i] = Candidate(i, "", 0, Finish.CANCELLED, wave=2, form=form)
+        yield 7.0, events.Pruned(i, "3 of 3 agree, program and prose", cancelled=True)
+        yield 7.0, events.CandidateEnded(ended[i])
+    votes = classes(("6", (0, 1, 3), 3.0))
+    yield 7.0, events.Voted(votes, 8)
+    reason = "3 of 3 agree, program and prose: stop"
+    yield 7.0, events.Decided("stop", reason, Estimate(0.98, 0.9, 1))
+    yield (
+        7.1,
+        events.RunEnded(
+            Result(
+                answer=answer("6"),
+                solution=f"```python\n{MEETING}\n\n```output\n6\n```",
+                winner=0,
+                decided_by="vote",
+                agreeing=3,
+                heard=3,
+                score=None,
+                estimate=Estimate(0.98, 0.9, 1),
+                stop_reason=reason,
+                strategy="auto",
+                candidates=tuple(ended[i] for i in sorted(ended)),
+                classes=votes,
+                usage=usage(400, 7.1),
+            )
+        ),
+    )
+
+
 STORIES = {
     "start": start,
     "middle": middle,
     "whole": whole,
     "branching": branching,
     "searched": searched,
+    "mixed": mixed,
+    "agreed": agreed,
 }
 
 

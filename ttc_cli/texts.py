@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 from ttc_cli.errors import UsageError
+from ttc_cli.sanitise import clean
 
 LIMIT = 256 * 2**20
 """Bytes of a file of rows. It is read at once, so that all of it is checked first."""
@@ -141,6 +142,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def fence_in(text: str, language: str = "") -> str:
-    """``text`` as a fenced block of Markdown, which nothing in it can end."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    """``text`` as a fenced block of Markdown, which nothing in it can end, cleaned or not."""
+    within = [*re.findall("`+", text), *re.findall("`+", clean(text))]
+    fence = "`" * max(3, 1 + max(map(len, within), default=0))
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"

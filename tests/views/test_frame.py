@@ -1,3 +1,4 @@
+import itertools
 import re
 import unicodedata
 
@@ -17,6 +18,7 @@ from ttc_cli.types import (
     Candidate,
     Confidence,
     Estimate,
+    Execution,
     Finish,
     Problem,
     Result,
@@ -263,6 +265,15 @@ HOSTILE = (
 )
 
 
+HOSTILE_RUNS = (
+    Execution(HOSTILE, "", HOSTILE),
+    Execution(f"{HOSTILE}\n{HOSTILE * 50}"),
+    Execution("", HOSTILE),
+    Execution(HOSTILE, HOSTILE * 50, HOSTILE),
+    Execution("\x1b[2J\u202e", "\x1b[31m"),
+)
+
+
 def hostile_state():
     answer = Answer(HOSTILE, HOSTILE, AnswerType.TEXT)
     state = reduce(
@@ -273,6 +284,12 @@ def hostile_state():
         events.WaveStarted(0, HOSTILE, 2, HOSTILE),
         events.Grew({0: HOSTILE, 1: HOSTILE}, 2, 0, 1, 2),
         events.CandidateEnded(Candidate(1, HOSTILE, 3, Finish.STOP, answer)),
+        events.CandidateStarted(4, 0, form="program"),
+        events.Grew({4: HOSTILE}, 1, 0, 1, 2),
+        *(
+            events.CandidateEnded(Candidate(5 + n, HOSTILE, 3, Finish.STOP, form=form, ran=ran))
+            for n, (form, ran) in enumerate(itertools.product(("program", HOSTILE), HOSTILE_RUNS))
+        ),
         events.Scored(1, Score(HOSTILE, 0.5)),
         events.Pruned(2, HOSTILE),
         events.Stepped(3, 0, HOSTILE, 4),
@@ -299,6 +316,62 @@ def test_hostile_text_is_shown_and_not_obeyed(width):
         assert "你" in frame.text
 
 
+def show_row(event, width, *before):
+    state = ViewState()
+    for each in (*before, event):
+        state = reduce(state, each)
+    rows = [line for line in render(state, width, 24).text.splitlines() if "─ 0 " in line]
+    assert all(wcswidth(row) < width for row in rows)
+    return rows[0]
+
+
+def show_program(width, text="print(total)\n```", printed="18", error=""):
+    return show_row(events.CandidateEnded(story.program(0, text, printed, error)), width)
+
+
+def test_a_program_is_its_last_line_and_what_it_printed():
+    assert show_program(80).endswith("✓ 18  >>> print(total)  → 18")
+    assert show_program(40).endswith("✓ 18  >>> print(total)  → 18")
+    code = "total = 18\nprint(total)\n# That is all.\n\n```"
+    assert show_program(80, code).endswith(">>> print(total)  → 18")
+    assert show_program(80, printed="").endswith("✗ no answer  >>> print(total)  → (nothing)")
+
+
+def test_a_program_that_failed_is_its_error():
+    error = "NameError: name 'x' is not defined"
+    assert show_program(80, "print(x)\n```", "", error).endswith(f"✗ failed  >>> {error}")
+    assert show_program(40, "print(x)\n```", "", error).endswith(">>> NameError: name 'x…")
+
+
+def test_what_a_program_printed_is_seen_beside_a_line_of_code_of_any_length():
+    long = f"print({' + '.join(['total'] * 40)})\n```"
+    assert re.search(r">>> print\(total \+.*…  → 18$", show_program(80, long))
+    assert re.search(r">>> print.*…  → 18$", show_program(40, long))
+    both = show_program(80, long, "9" * 300)
+    assert re.search(r">>> print.*…  → 9+…$", both)
+
+
+def test_a_program_under_way_is_its_end_and_the_line_that_it_is_in():
+    begun = events.CandidateStarted(0, 0, form="program")
+    row = show_row(events.Grew({0: "apples = 3\n\npears = 4\ntot"}, 1, 0, 1, 2), 80, begun)
+    assert row.endswith("▸ line 4  >>> apples = 3  pears = 4  tot")
+
+
+def test_each_form_has_a_mark_of_its_own_and_prose_none():
+    state = ViewState()
+    for id_, form in enumerate(("program", "prose", "a-form-of-a-plugin")):
+        ran = Execution("18\n") if form != "prose" else None
+        one = Candidate(id_, "So 18.", 9, Finish.STOP, story.answer("18"), form=form, ran=ran)
+        state = reduce(state, events.CandidateEnded(one))
+    rows = re.findall(r"─ \d [★✓] 18  (.*)", render(state, 80, 24).text)
+    assert rows == [
+        ">>>      So 18.  → 18",
+        "         So 18.",
+        "a-form-… So 18.  → 18",
+    ]
+    assert ">>>" not in render(fold("whole"), 80, 24).text
+
+
 # Everything a buggy or hostile run could emit: unknown ids, cycles, no numbers, any order.
 ids = st.integers(0, 12)
 texts = st.one_of(st.sampled_from(["", "\n\n", HOSTILE, "宽" * 30, "word "]), st.text(max_size=30))
@@ -311,6 +384,7 @@ scores = st.builds(
 confidences = st.builds(Confidence, *[numbers] * 7)
 steps = st.builds(Step, texts, st.integers(0, 10**7), st.none() | confidences)
 estimates = st.builds(Estimate, numbers, numbers, st.integers(-3, 9), st.booleans())
+forms = st.sampled_from(["prose", "program", HOSTILE])
 candidates = st.builds(
     Candidate,
     ids,
@@ -324,6 +398,8 @@ candidates = st.builds(
     st.none() | ids,
     st.lists(steps, max_size=3).map(tuple),
     st.integers(0, 60),
+    forms,
+    st.none() | st.builds(Execution, texts, texts, texts),
 )
 classes = st.lists(
     st.builds(AnswerClass, answers, st.lists(ids, min_size=1).map(tuple), numbers), max_size=8
@@ -360,7 +436,7 @@ happenings = st.one_of(
         ids,
     ),
     st.builds(events.WaveStarted, ids, texts, ids, texts),
-    st.builds(events.CandidateStarted, ids, ids, st.none() | ids, ids),
+    st.builds(events.CandidateStarted, ids, ids, st.none() | ids, ids, forms),
     st.builds(events.Stepped, ids, ids, texts, st.integers(0, 10**7)),
     st.builds(
         events.Grew,

@@ -4,8 +4,8 @@ from dataclasses import replace
 import story
 
 from ttc_cli import events
-from ttc_cli.types import Answer, AnswerType, Candidate, Estimate, Finish, Score
-from ttc_cli.views.plain import PlainLines, best_path, explain, summary_line
+from ttc_cli.types import Answer, AnswerType, Candidate, Estimate, Execution, Finish, Score
+from ttc_cli.views.plain import PlainLines, explain, summary_line
 
 
 def told(timed):
@@ -186,43 +186,24 @@ def test_explaining_says_when_nothing_was_decided_or_calibrated():
     assert "not the chance" not in explain(with_changes(estimate=calibrated), [])
 
 
-def test_the_best_path_shows_each_step_with_its_score():
-    first = Candidate(1, "Try.\n\nFail.", 4, Finish.STEP)
-    last = Candidate(2, "Better.\n\n\x1b[2JDone.", 6, Finish.STOP, story.answer("6"), parent=1)
-    last = last.with_scores(Score("judge", 0.25, step=0), Score("judge", 0.75, step=1))
-    path = best_path(with_changes(winner=2, candidates=(last, first))).splitlines()
-    assert path[0].startswith("#1: paused")
-    assert path[4].startswith("#2: 6")
-    assert path[4].endswith("(from #1)")
-    assert path[5:] == ["  1. Better.  [judge 0.25]", "  2. Done.  [judge 0.75]"]
+def test_programs_and_prose_in_plain_lines(snapshot):
+    assert "\n".join(told(story.agreed())) == snapshot
 
 
-def test_the_best_path_of_a_fork_is_told_once_with_all_that_was_said_of_it():
-    path = best_path(replace(searched(), winner=8)).splitlines()
-    assert path[0] == "#8: 6 (9 tokens), mean log-prob -0.21 (from #4)"
-    assert [line[:5] for line in path[1:]] == ["  1. ", "  2. ", "  3. ", "  4. "]
-    assert path[1].endswith("60 × t miles.  [judge 0.82, confidence 0.90]")
+def test_what_came_of_a_program_is_told_where_it_is_not_its_answer():
+    def tell(candidate):
+        return told([(0.0, events.CandidateEnded(candidate))])[0]
 
-
-def test_what_verifiers_said_stands_in_the_best_path_in_part():
-    long = "It printed:\n\n" + "\n".join(f"\x1b[1mline {n}" for n in range(30))
-    sums = Score("arithmetic", 0.0, step=0, remark="2 + 2 is 4,\nnot 5")
-    found = Candidate(1, "2 + 2 = 5", 4, Finish.STOP, story.answer("5"))
-    found = found.with_scores(sums, Score("check", 0.0, remark=long), Score("judge", 0.5))
-    lines = best_path(with_changes(winner=1, candidates=(found,))).splitlines()
-    assert lines[1:] == [
-        "  1. 2 + 2 = 5  [arithmetic 0.00: 2 + 2 is 4, not 5]",
-        "  check says: It printed:",
-        *(f"    line {n}" for n in range(22, 30)),
-    ]
-
-
-def test_thinking_is_set_off_in_the_best_path():
-    text = "Is it 4?\n\nNo, 6.</think>\n\nIt is 6."
-    thinker = Candidate(0, text, 9, Finish.STOP, story.answer("6"), thought=len(text) - 8)
-    path = best_path(with_changes(winner=0, candidates=(thinker,))).splitlines()
-    assert path[1:] == ["  │ Is it 4?", "  │ ", "  │ No, 6.</think>", "  1. It is 6."]
-
-
-def test_the_best_path_of_nothing_is_empty():
-    assert best_path(with_changes(winner=None)) == ""
+    assert tell(story.program(0, story.MEETING, "6")).startswith("#0: 6 (88 tokens), program, mean")
+    failed = story.program(0, story.FAILED, error=story.ERROR)
+    assert f"failed (88 tokens), program: {story.ERROR}, mean" in tell(failed)
+    nothing = story.program(0, "x = 1\n```")
+    assert "no answer (88 tokens), program printed nothing, mean" in tell(nothing)
+    vague = replace(nothing, ran=Execution("about\n\x1b[31msix\u202e\n"))
+    assert "no answer (88 tokens), program printed about six, mean" in tell(vague)
+    endless = Candidate(0, "x = 1\n" * 9, 40, Finish.LENGTH, form="program")
+    assert tell(endless) == "#0: too long (40 tokens), program"
+    hostile = Candidate(
+        0, "", 1, Finish.STOP, form="\x1b[2Jx\n" * 99, ran=Execution("", "\x9b2J\n!")
+    )
+    assert tell(hostile) == f"#0: failed (1 token), {('x ' * 10)[:19]}…: !"

@@ -2,7 +2,7 @@ import pytest
 import story
 
 from ttc_cli import events
-from ttc_cli.types import AnswerClass, Candidate, Finish, Score
+from ttc_cli.types import PROGRAM, AnswerClass, Candidate, Execution, Finish, Score
 from ttc_cli.views.nodes import Status, Written, trace
 from ttc_cli.views.state import TAIL_CHARS, ViewState, reduce, tick
 
@@ -237,6 +237,32 @@ def test_the_best_of_a_search_over_steps_is_known_before_anything_ended():
 def test_forks_are_no_samples_and_what_was_pruned_has_no_voice():
     state = fold(story.searched())
     assert (len(state.nodes), state.sampled, state.heard) == (9, 4, 4)
+
+
+def test_of_a_mended_candidate_only_the_new_version_has_a_voice():
+    state = fold(story.mixed())
+    assert state.nodes[2].failed
+    assert (state.nodes[3].parent, state.heard) == (2, 3)
+
+
+def test_of_a_program_its_code_and_the_last_line_of_what_came_of_it_are_kept():
+    ran = Execution("x\n" * 10_000 + "the last\n\n", "Traceback\nValueError: " + "7" * 5_000)
+    code = "y = 1\n" * 9 + "print(y)"
+    text = f"print(x)\n```\n\n```output\nNameError\n```\n\n```python\n{code}\n```"
+    one = Candidate(0, text, 9, Finish.STOP, form=PROGRAM, ran=ran)
+    state = reduce(ViewState(), events.CandidateEnded(one))
+    node = state.nodes[0]
+    assert state.tails[0].text == code
+    assert node.ran.output == "the last"
+    assert node.ran.error == "7" * 400
+    assert node.failed
+
+
+def test_a_program_that_grows_counts_its_lines():
+    state = reduce(ViewState(), events.CandidateStarted(0, 0, form=PROGRAM))
+    for text, line in (("x", 1), (" = 1\n", 1), ("\n", 2), ("y = 2\n", 3), ("z\n\n\nprint", 7)):
+        state = reduce(state, grew(c0=text))
+        assert state.tails[0].steps == line
 
 
 def test_a_decision_and_the_wave_it_starts_are_said_once():

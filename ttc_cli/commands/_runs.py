@@ -15,9 +15,8 @@ from ttc_cli.runs.database import is_refusal
 from ttc_cli.runs.resuming import word_command
 from ttc_cli.runs.run import Run, RunState
 from ttc_cli.runs.store import RunStore
-from ttc_cli.sanitise import clean
 from ttc_cli.types import Candidate, Result
-from ttc_cli.views import jsonl, plain, words
+from ttc_cli.views import jsonl, plain, wholes, words
 
 _TAIL_CHARS = 100
 
@@ -133,7 +132,7 @@ def word_story(story: Story, *, whole: bool) -> str:
         lines += ["", plain.explain(result, story.decisions)]
     if whole:
         for each in candidates:
-            lines += ["", f"#{each.id}", clean(each.text), *plain.remark_lines(each)]
+            lines += ["", f"#{each.id}", wholes.tell_text(each), *wholes.remark_lines(each)]
     if run.state in (RunState.KILLED, RunState.INTERRUPTED, RunState.FAILED):
         lines += ["", f"ttc solve --resume {run.id} resumes it where it stopped"]
     return "\n".join(lines)

@@ -171,7 +171,7 @@ def _answer(
     """Answer one question, keep the run and print the result; returns the exit code."""
     from ttc_cli.events import Decided, Event
     from ttc_cli.solving import keeping, running
-    from ttc_cli.views import jsonl, plain
+    from ttc_cli.views import jsonl, plain, wholes
 
     given, past = ctx.params, ctx.obj
     if past is not None:
@@ -204,7 +204,7 @@ def _answer(
         elif not given["as_jsonl"] and _is_answer(result, given["min_score"]):
             out.answer(running.word_answer(result, whole=given["solution"]))
         if given["verbose"]:
-            out.say(plain.best_path(result))
+            out.say(wholes.best_path(result))
         if given["explain"]:
             out.say(plain.explain(result, decisions))
         out.say(plain.summary_line(result))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rich.style import Style
 
-from ttc_cli.types import AnswerType, Finish
+from ttc_cli.types import AnswerType, Execution, Finish
 from ttc_cli.views import words
 from ttc_cli.views.cells import BAD, BOLD, CALM, DIM, GOOD, RULE, FrameRow, cells, cut, cut_front
 from ttc_cli.views.nodes import LIVE, SIGNS, Status, TreeNode, find_ancestors, trace
@@ -42,6 +42,8 @@ _ROOMY, _MEDIUM, _WIDE = 60, 78, 100
 _VERIFIERS = 3
 """Verifiers that get a column of their own."""
 _STEP_TEXT = 300
+_CODE = 5
+"""Cells of a line of code that are worth showing before what it printed."""
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
@@ -55,6 +57,8 @@ class _Columns(NamedTuple):
     scored: bool
     low: bool
     verifiers: tuple[str, ...]
+    form: int
+    """Cells of the marks of forms; 0 where all candidates are prose."""
 
 
 def branch_rows(state: ViewState, width: int, rows: int) -> list[FrameRow]:
@@ -164,6 +168,7 @@ def _measure(state: ViewState, drawn: _Drawn, said: Iterable[str], width: int) -
     paths = max((len(node.path) for node in scored), default=0)
     if any(not node.path for node in scored):
         paths = _SCORE_BAR
+    marks = [words.mark_form(node.form) for node in nodes]
     most = 20 if width >= _WIDE else 14 if width >= _ROOMY else 9
     several = width >= _MEDIUM and any(len(node.newest) > 1 for node in nodes)
     return _Columns(
@@ -173,6 +178,7 @@ def _measure(state: ViewState, drawn: _Drawn, said: Iterable[str], width: int) -
         scored=bool(scored),
         low=width >= _WIDE and any(len(node.path) > 1 for node in nodes),
         verifiers=state.verifiers[:_VERIFIERS] if several else (),
+        form=min(8 if width >= _ROOMY else 3, max(map(cells, marks), default=0)),
     )
 
 
@@ -196,6 +202,8 @@ def _branch(
         row.add(f"{words.count(tail.tokens):>5} tok  ", DIM)
     if columns.scored:
         _add_score(row, node, columns)
+    if columns.form:
+        row.add(words.mark_form(node.form), DIM, columns.form).add(" ")
     if node.reason:
         return row.add(words.shorten(node.reason, row.left), DIM)
     if node.parent is not None and not node.taken:
@@ -208,10 +216,28 @@ def _branch(
     calm = None if node.status is Status.GROWING else DIM
     if node.steps and not tail.text:  # it pauses, or has not written a word since
         return row.add(cut_front(words.one_line(node.steps[-1].text), row.left), DIM)
-    # The step that it is in: what follows the last blank line.
+    if node.ran is not None:
+        return _add_run(row, tail.text, node.ran)
     end = tail.text[-(2 * row.left + 80) :].rstrip()
+    if node.program:
+        lines = [line for each in end.splitlines() if (line := words.one_line(each))]
+        return row.add(cut_front("  ".join(lines), row.left), calm)
+    # The step that it is in: what follows the last blank line.
     latest = words.one_line(end[end.rfind("\n\n") + 1 :])
     return row.add(cut_front(latest, row.left), calm)
+
+
+def _add_run(row: FrameRow, text: str, ran: Execution) -> FrameRow:
+    """The last line of a program and what it printed, or its error."""
+    if ran.error:
+        return row.add(words.one_line(ran.error) or "failed", DIM)
+    lines = (line.strip() for line in reversed(text.splitlines()))
+    code = next((line for line in lines if line and not line.startswith("#")), "")
+    came = f"→ {words.one_line(ran.output) or '(nothing)'}"
+    room = max(row.left - cells(came) - 2, row.left // 2 - 2)
+    if code and room >= _CODE:
+        row.add(cut(words.one_line(code), room), DIM).add("  ")
+    return row.add(came, DIM)
 
 
 def _status(
@@ -222,13 +248,14 @@ def _status(
     ``ends`` are where others went on from: a branch, and how many of its steps they took over.
     """
     sign = SIGNS.get(node.status, "★" if best else "✓")
+    part = "line" if node.program else "step"
     match node.status:
         case Status.GROWING:
-            return sign, f"step {node.depth + tail.steps}", CALM
+            return sign, f"{part} {node.depth + tail.steps}", CALM
         case Status.PAUSED:
             # One that others went on from, or one that waits to go on itself.
             sign = "◇" if (node.id, node.depth) in ends else sign
-            return sign, f"step {node.depth or tail.steps}", CALM
+            return sign, f"{part} {node.depth or tail.steps}", CALM
         case Status.QUEUED | Status.PRUNED | Status.CANCELLED:
             at = f", step {node.depth}" if node.dropped and node.depth and width >= _WIDE else ""
             return sign, node.status.word + at, DIM
@@ -237,7 +264,7 @@ def _status(
         case Status.FINISHED | Status.UNFINISHED:
             # One that was cut off after it stated an answer votes like a finished one.
             if node.answer is None:
-                return "✗", "no answer", BAD
+                return "✗", "failed" if node.failed else "no answer", BAD
             if node.answer.type is AnswerType.FREE:
                 return sign, "finished", GOOD if best else None
             return sign, words.shorten(node.answer.text, 40), GOOD if best else BOLD

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from ttc_cli.types import Answer, Confidence, Finish, Score, Step
+from ttc_cli.types import PROGRAM, PROSE, Answer, Confidence, Execution, Finish, Score, Step
 
 STEP_CHARS = 400
 """Characters of a step's beginning that are kept."""
@@ -88,6 +88,19 @@ class TreeNode:
     """Process scores by step, joined over verifiers; None where a step has none."""
     newest: tuple[Score, ...] = ()
     """What each verifier said last: of the whole, else of the newest scored step."""
+    form: str = PROSE
+    ran: Execution | None = None
+    """What its program came to: the last line that it printed, or its error, in part."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether its program was run and ended with an error."""
+        return self.ran is not None and bool(self.ran.error)
+
+    @property
+    def program(self) -> bool:
+        """Whether it is a program."""
+        return self.form == PROGRAM
 
     @property
     def dropped(self) -> bool:
@@ -117,6 +130,19 @@ def write(steps: Iterable[Step], thought: int = 0) -> tuple[Written, ...]:
         out.append(Written(step.text[:STEP_CHARS], step.tokens, 0 < len(step.text) <= thought))
         thought -= len(step.text)
     return tuple(out)
+
+
+def cut_ran(ran: Execution | None) -> Execution | None:
+    """What a row can show of ``ran``: the last line of what was printed, and of the error."""
+    if ran is None:
+        return None
+    printed, error = (_find_last_line(text) for text in (ran.output, ran.error))
+    return replace(ran, output=printed, error=error or ran.error[:1])
+
+
+def _find_last_line(text: str) -> str:
+    *_, last = ["", *text[-4 * STEP_CHARS :].rstrip().splitlines()]
+    return last[:STEP_CHARS]
 
 
 def hear(node: TreeNode, scores: Iterable[Score]) -> TreeNode:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttc_cli.events import Event
 from ttc_cli.sanitise import clean
-from ttc_cli.types import Answer, AnswerType, Budget, Result, RoleUsage
+from ttc_cli.types import PROSE, Answer, AnswerType, Budget, Result, RoleUsage
 from ttc_cli.views import charts, plain, words
 from ttc_cli.views.nodes import SIGNS, TreeNode
 from ttc_cli.views.record import Life, StageRecord, look_back
@@ -126,6 +126,7 @@ def _describe(stage: StageRecord) -> dict[str, Any]:
         "place": axis.place,
         "lane": min(10.0, max(2.0, _LANES / max(1, len(stage.lives)))),
         "path": stage.path(stage.winner),
+        "passages": stage.passages(stage.winner),
         "rows": [_row(life, stage) for life in stage.lives],
     }
 
@@ -144,6 +145,7 @@ def _row(life: Life, stage: StageRecord) -> dict[str, Any]:
         "kind": kind,
         "finite": [s for s in node.newest if math.isfinite(s.value)],
         "answer": _word_answer(node.answer) if node.answer is not None else "",
+        "form": "" if node.form == PROSE else words.shorten(node.form, 20),
     }
 
 
@@ -153,6 +155,8 @@ def _sign(node: TreeNode, *, best: bool) -> tuple[str, str]:
     if node.status in SIGNS:
         return SIGNS[node.status], node.status.word
     reason = words.FINISH_WORDS[node.finish] if node.finish is not None else "no answer"
+    if node.failed and reason == "finished":
+        return "✗", "failed"
     return "✗", "no answer" if reason == "finished" else reason
 
 

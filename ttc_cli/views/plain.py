@@ -1,7 +1,7 @@
 """Plain lines, one per milestone: for a pipe, a log, or a terminal too small for the tree.
 
-Also the words at the end of every solve: the one-line summary, the policy's whole reasoning and
-the winner's path. All of it is safe to print on a terminal.
+Also the words at the end of every solve: the one-line summary and the policy's whole reasoning.
+All of it is safe to print on a terminal.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from ttc_cli import events
-from ttc_cli.sanitise import clean
 from ttc_cli.types import LIKENESS, AnswerClass, Candidate, Estimate, Finish, Result, Score
 from ttc_cli.views import words
-from ttc_cli.views.nodes import group_by_step, join
+from ttc_cli.views.nodes import join
 
 _ANSWER_CHARS = 60
 _STEP_CHARS = 80
 _SHOWN = 5
 """Answers of a vote that its line names."""
-_REMARK_LINES = 8
-"""Of what a verifier said, the last ones, which are shown below its first."""
 
 
 class PlainLines:
@@ -182,8 +179,10 @@ def started_line(event: events.RunStarted) -> str:
 
 
 def ended_line(candidate: Candidate) -> str:
-    """How one candidate ended: answer or reason, length, confidence, scores."""
+    """How one candidate ended: answer or reason, length, form, confidence, scores."""
     parts = [f"{words.outcome(candidate)} ({words.plural(candidate.tokens, 'token')})"]
+    if form := words.form_outcome(candidate):
+        parts.append(form)
     if candidate.confidence is not None:
         parts.append(f"mean log-prob {candidate.confidence.mean_logprob:.2f}")
     parts += [score_words(score) for score in candidate.scores if score.step is None]
@@ -344,53 +343,3 @@ def _vote_lines(result: Result) -> list[str]:
     if silent:
         lines.append(f"dropped before they answered: {words.plural(silent, 'candidate')}")
     return lines
-
-
-def best_path(result: Result) -> str:
-    """The winner's text step by step with its scores, for ``-v``.
-
-    Its ancestors' come before it, where these did not end up in its own text. Thinking is set
-    off by bars. Safe to print: every line is cleaned. Empty where there is no winner.
-    """
-    by_id = {candidate.id: candidate for candidate in result.candidates}
-    path: list[Candidate] = []
-    id_ = result.winner
-    while id_ is not None and id_ in by_id and by_id[id_] not in path:
-        path.append(by_id[id_])
-        # The steps of one that was grown step by step are those of the whole path.
-        id_ = None if by_id[id_].steps else by_id[id_].parent
-    return "\n\n".join(_path_part(candidate) for candidate in reversed(path))
-
-
-def _path_part(candidate: Candidate) -> str:
-    origin = "" if candidate.parent is None else f" (from #{candidate.parent})"
-    lines = [ended_line(candidate) + origin]
-    thought = clean(candidate.text[: candidate.thought]).strip()
-    lines += [f"  │ {line}" for line in thought.splitlines()]
-    if candidate.steps and not thought:
-        steps = [clean(step.text) for step in candidate.steps]
-    else:
-        steps = words.paragraphs(clean(candidate.text[candidate.thought :]))
-    scores = group_by_step(candidate.scores)
-    for number, step in enumerate(each for each in steps if each.strip()):
-        said = ", ".join(map(_say, scores.get(number, ()) if not thought else ()))
-        body = step.strip().replace("\n", "\n     ")
-        lines.append(f"  {number + 1}. {body}" + (f"  [{said}]" if said else ""))
-    lines += [f"  {line}" for line in remark_lines(candidate)]
-    return "\n".join(lines)
-
-
-def remark_lines(candidate: Candidate) -> list[str]:
-    """What verifiers said of all of ``candidate`` in words, the longer ones in part; cleaned."""
-    lines = []
-    for score in candidate.scores:
-        if score.step is None and score.remark.strip():
-            first, *rest = clean(score.remark).strip().splitlines() or [""]
-            rest = [f"  {line}".rstrip() for line in rest if line.strip()]
-            lines += [f"{words.one_line(score.verifier)} says: {first}", *rest[-_REMARK_LINES:]]
-    return lines
-
-
-def _say(score: Score) -> str:
-    """A step's score, and in a few words why."""
-    return score_words(score) + (f": {words.shorten(score.remark, 80)}" if score.remark else "")

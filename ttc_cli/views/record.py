@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ttc_cli import events
+from ttc_cli.forms.passages import Passage, part_program
 from ttc_cli.types import AnswerClass, Candidate, Estimate, Result, Score, Step
 from ttc_cli.views import words
 from ttc_cli.views.nodes import TreeNode, climb, group_by_step
@@ -35,8 +36,9 @@ class Part(NamedTuple):
 class Life(NamedTuple):
     """One candidate: its state, its own text, and when it lived (seconds of the run).
 
-    ``steps`` leave out those it took over from its parent; ``thought`` is what it thought before
-    it answered, and no part of them. ``level`` counts from 1 for those without a parent.
+    ``steps`` leave out those it took over from its parent, and a program has none; ``thought`` is
+    what it thought before it answered, and no part of them. ``level`` counts from 1 for those
+    without a parent.
     """
 
     node: TreeNode
@@ -51,6 +53,8 @@ class Life(NamedTuple):
     tokens: int
     thought: str
     steps: tuple[Part, ...]
+    passages: tuple[Passage, ...]
+    """A program and what came of it, in place of steps; of another form what came of it."""
 
 
 class Vote(NamedTuple):
@@ -107,10 +111,19 @@ class StageRecord:
         """The candidate whose answer was the best of this stage."""
         return self.result.winner if self.result is not None else self.state.best
 
+    def passages(self, id_: int | None) -> tuple[Passage, ...]:
+        """A candidate's program and what came of it; nothing without one."""
+        return next((life.passages for life in self.lives if life.node.id == id_), ())
+
     def path(self, id_: int | None) -> list[Part]:
-        """The steps that lead to the end of a candidate, those of its ancestors first."""
+        """The steps that lead to the end of a candidate, those of its ancestors first.
+
+        A program has none.
+        """
         lives = {life.node.id: life for life in self.lives}
         parts: list[Part] = []
+        if id_ in lives and lives[id_].node.program:
+            return list(lives[id_].steps)
         for node, upto in climb(self.state.nodes, id_):
             parts = [part for part in lives[node.id].steps if part.number <= upto] + parts
         return parts
@@ -236,6 +249,10 @@ class StageRecord:
             tokens = candidate.tokens
         elif text and steps:
             steps, text = (*steps, Step(text, 0)), ""
+        ran = candidate.ran if candidate is not None else None
+        passages = part_program("", ran)
+        if node.program and not steps:
+            passages, text = part_program(text[thought:], ran), text[:thought]
         thoughts, parts = _split(text, steps, thought)
         said = group_by_step(node.scores)
         values = dict(enumerate(node.path))
@@ -254,6 +271,7 @@ class StageRecord:
                 Part(n + 1, each, values.get(n), tuple(said.get(n, ())))
                 for n, each in enumerate(parts, node.taken)
             ),
+            passages=tuple(passages),
         )
 
 

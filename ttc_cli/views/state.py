@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ttc_cli import events
+from ttc_cli.forms.passages import part_program
 from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Finish, Result, Usage
 from ttc_cli.views import words
 from ttc_cli.views.nodes import (
@@ -21,6 +22,7 @@ from ttc_cli.views.nodes import (
     Status,
     TreeNode,
     Written,
+    cut_ran,
     hear,
     inherit,
     write,
@@ -39,7 +41,7 @@ RATE_BUCKET = 0.25
 class Tail(NamedTuple):
     """The end of what a candidate wrote since it last paused, and all the tokens it drew itself.
 
-    ``steps`` counts those begun since then, by their blank lines, from 1.
+    ``steps`` counts those begun since then, by their blank lines, from 1; of a program, its lines.
     """
 
     text: str = ""
@@ -128,10 +130,16 @@ class ViewState:
 
     @property
     def heard(self) -> int:
-        """Candidates that had their say: ended, and not dropped before they stated an answer."""
+        """Candidates that had their say: ended, and not dropped before they stated an answer.
+
+        Of one that was mended, only the new version does.
+        """
+        answered = [node for node in self.nodes.values() if node.answer is not None]
+        mended = {node.parent for node in answered if self.waves.get(node.wave) == "mend"}
         return sum(
             node.answer is not None or node.status in (Status.FINISHED, Status.UNFINISHED)
             for node in self.nodes.values()
+            if node.id not in mended
         )
 
     @property
@@ -184,7 +192,9 @@ def reduce(state: ViewState, event: events.Event, now: float = 0.0) -> ViewState
         case events.WaveStarted():
             return _begin_wave(state, event)
         case events.CandidateStarted():
-            node = replace(_find(state, event.id), wave=event.wave, parent=event.parent)
+            node = replace(
+                _find(state, event.id), wave=event.wave, parent=event.parent, form=event.form
+            )
             parent = state.nodes.get(event.parent) if event.parent is not None else None
             if parent is not None and event.steps:
                 node = inherit(node, parent, min(event.steps, parent.depth))
@@ -261,8 +271,9 @@ def _grow(state: ViewState, event: events.Grew) -> ViewState:
     tails = dict(state.tails)
     awake = {}
     for id_, gained in event.texts.items():
-        tails[id_] = _extend(tails.get(id_, _NO_TAIL), gained)
         node = state.nodes.get(id_)
+        lines = node is not None and node.program
+        tails[id_] = _extend(tails.get(id_, _NO_TAIL), gained, lines)
         if node is None or node.status in (Status.QUEUED, Status.PAUSED):
             awake[id_] = replace(node or TreeNode(id_), status=Status.GROWING)
     return replace(
@@ -298,20 +309,28 @@ def _end(state: ViewState, candidate: Candidate) -> ViewState:
         finish=candidate.finish,
         answer=candidate.answer,
         confidence=candidate.confidence,
+        form=candidate.form,
+        ran=cut_ran(candidate.ran),
         steps=write(candidate.steps, candidate.thought)[node.taken :] or node.steps,
     )
     node = hear(node, candidate.scores)
     # What it thought before it spoke is shown only where there is nothing else.
     said = candidate.text[candidate.thought :].strip() or candidate.text
+    if node.program:
+        programs = [each.text for each in part_program(said) if each.kind == "code"]
+        said = programs[-1] if programs else ""
     seen = state.tails.get(candidate.id, _NO_TAIL)
     return _place(state, node, Tail(said[-TAIL_CHARS:], candidate.tokens, seen.steps))
 
 
-def _extend(tail: Tail, gained: str) -> Tail:
+def _extend(tail: Tail, gained: str, lines: bool) -> Tail:
     text, tokens, steps = tail
     if not text:
         gained = gained.lstrip()  # the blank line of the step before
-    if "\n" in gained or text[-1:].isspace():
+    if lines:
+        # As for a blank line: one at the end begins none yet.
+        steps += (text[-1:] + gained).count("\n", 0, -1)
+    elif "\n" in gained or text[-1:].isspace():
         before = text[-16:]
         steps += _count_steps(before + gained) - _count_steps(before)
     text += gained

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ttc_cli.events import WaveStarted
 from ttc_cli.sanitise import clean
-from ttc_cli.types import AnswerType, Budget, Candidate, Estimate, Finish, Usage
+from ttc_cli.types import PROGRAM, PROSE, AnswerType, Budget, Candidate, Estimate, Finish, Usage
 
 FINISH_WORDS: Mapping[Finish, str] = {
     Finish.STOP: "finished",
@@ -112,8 +112,29 @@ def outcome(candidate: Candidate) -> str:
         answer = shorten(candidate.answer.text, 60) or "(empty)"
         return answer if candidate.finished else f"{FINISH_WORDS[candidate.finish]} ({answer})"
     if candidate.finished and candidate.answer is None:
-        return "no answer"
+        return "failed" if candidate.ran is not None and candidate.ran.error else "no answer"
     return FINISH_WORDS[candidate.finish]
+
+
+def mark_form(form: str) -> str:
+    """What tells rows of a form apart at a glance: nothing for prose, a prompt for a program."""
+    return {PROSE: "", PROGRAM: ">>>"}.get(form, shorten(form, 8))
+
+
+def form_outcome(candidate: Candidate) -> str:
+    """A candidate's form, and what came of its program where that is not its answer; "" of prose.
+
+    ``program``, ``program: NameError: …``, ``program printed nothing``.
+    """
+    ran, name = candidate.ran, shorten(candidate.form, 20)
+    if candidate.form == PROSE or ran is None:
+        return "" if candidate.form == PROSE else name
+    if ran.error:
+        return f"{name}: {shorten(ran.error, 200)}"
+    if candidate.answer is None:
+        printed = shorten(ran.output.rstrip()[-200:], 80)
+        return f"{name} printed {printed or 'nothing'}"
+    return name
 
 
 def spent(usage: Usage) -> str:
