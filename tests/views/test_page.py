@@ -223,6 +223,7 @@ def test_a_program_is_a_block_of_code_with_what_it_printed_below_it():
     assert len(page.find("figure", **{"class": "ran error"})) == 1
     assert story.MEETING.removesuffix("\n```") in page.text("style", "script")
     solution = text[text.index('id="solution"') : text.index('id="stage1"')]
+    assert ">#0</a>, program<" in solution
     code, printed = solution.index("print(int(hours))"), solution.index("printed")
     assert code < printed < solution.index(">6<")
     body = text[text.index('id="c1-2"') : text.index('id="c1-3"')]

@@ -116,6 +116,7 @@ def _describe(stage: StageRecord) -> dict[str, Any]:
     room = _AFTER * (stage.ended - stage.began)
     axis = charts.Axis(stage.began, stage.ended + room)
     budget = stage.started.budget if stage.started is not None else Budget()
+    winner = stage.winner
     return {
         "ticks": axis.ticks(),
         "marks": charts.mark_moments(axis, stage.moments),
@@ -125,8 +126,9 @@ def _describe(stage: StageRecord) -> dict[str, Any]:
         "spending": charts.pick(stage.spending, charts.ROWS),
         "place": axis.place,
         "lane": min(10.0, max(2.0, _LANES / max(1, len(stage.lives)))),
-        "path": stage.path(stage.winner),
-        "passages": stage.passages(stage.winner),
+        "path": stage.path(winner),
+        "passages": stage.passages(winner),
+        "form": next((_word_form(life.node) for life in stage.lives if life.node.id == winner), ""),
         "rows": [_row(life, stage) for life in stage.lives],
     }
 
@@ -145,7 +147,7 @@ def _row(life: Life, stage: StageRecord) -> dict[str, Any]:
         "kind": kind,
         "finite": [s for s in node.newest if math.isfinite(s.value)],
         "answer": _word_answer(node.answer) if node.answer is not None else "",
-        "form": "" if node.form == PROSE else words.shorten(node.form, 20),
+        "form": _word_form(node),
     }
 
 
@@ -158,6 +160,11 @@ def _sign(node: TreeNode, *, best: bool) -> tuple[str, str]:
     if node.failed and reason == "finished":
         return "✗", "failed"
     return "✗", "no answer" if reason == "finished" else reason
+
+
+def _word_form(node: TreeNode) -> str:
+    """The form of a candidate, where it is not prose as ever."""
+    return "" if node.form == PROSE else words.shorten(node.form, 20)
 
 
 def _word_answer(answer: Answer) -> str:

@@ -116,14 +116,9 @@ class StageRecord:
         return next((life.passages for life in self.lives if life.node.id == id_), ())
 
     def path(self, id_: int | None) -> list[Part]:
-        """The steps that lead to the end of a candidate, those of its ancestors first.
-
-        A program has none.
-        """
+        """The steps that lead to the end of a candidate, those of its ancestors first."""
         lives = {life.node.id: life for life in self.lives}
         parts: list[Part] = []
-        if id_ in lives and lives[id_].node.program:
-            return list(lives[id_].steps)
         for node, upto in climb(self.state.nodes, id_):
             parts = [part for part in lives[node.id].steps if part.number <= upto] + parts
         return parts
