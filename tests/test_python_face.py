@@ -89,6 +89,23 @@ def test_it_says_what_the_command_says(opened, capsys):
     assert told["answer"] == (None if own.answer is None else own.answer.text)
 
 
+def test_a_form_is_asked_for_by_its_name(opened, monkeypatch):
+    def say(ask):
+        return "print(2 + 2)\n```" if ask.text.endswith("```python\n") else FOUR
+
+    def open_engine(path, settings, name, planned=None):
+        return Engine(say, parallel=8)
+
+    monkeypatch.setattr("ttc_cli.solving.loading.open_engine", open_engine)
+    with ttc.load() as solver:
+        programs = solver.solve("What is 2+2?", form="program")
+        prose = solver.solve("What is 2+2?")
+        many = dict(solver.solve_many(["What is 2+2?"] * 2, form="program"))
+    for result, form in ((programs, "program"), (prose, "prose"), (many[1], "program")):
+        assert str(result.answer) == "4"
+        assert {each.form for each in result.candidates} == {form}
+
+
 def test_events_come_as_they_happen_and_the_result_last(opened):
     heard = []
     with ttc.load() as solver:
@@ -139,6 +156,8 @@ def test_what_the_questions_raise_is_raised(opened):
     ("how", "said"),
     [
         ({"strategy": "beem"}, "beem"),
+        ({"form": "porgram"}, "porgram"),
+        ({"form": "program", "answer_type": "free"}, "cannot state"),
         ({"options": {"width": 3}}, "auto takes no options"),
         ({"strategy": "beam", "options": {"widht": 3}}, "widht"),
         ({"answer_type": "colour"}, "answer_type"),

@@ -528,6 +528,7 @@ def test_a_file_of_other_answers_is_refused_and_left_as_it_is(solve, questions, 
         ((questions, "--seed", 1), "other settings"),
         ((questions, "--budget", "deep"), "other settings"),
         ((questions, "--system", "Be brief."), "other settings"),
+        ((questions, "--form", "prose"), "other settings"),
         ((changed,), "other questions with the same ids: q7"),
     ):
         code, _, err = solve("--batch", *arguments, "--output", output)
@@ -731,5 +732,5 @@ def test_a_dry_run_asks_nothing(solve, questions, monkeypatch):
 PLAN = {
     "model": "script", "path": "script.gguf", "bytes": None, "strategy": "auto", "verifiers": [],
     "budget": "normal", "memory": None, "max_samples": 4, "max_tokens": 100, "max_flops": None,
-    "max_seconds": None,
+    "max_seconds": None, "forms": ["prose"], "untested_forms": [],
 }  # fmt: skip

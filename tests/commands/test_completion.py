@@ -80,6 +80,7 @@ def test_every_kind_of_word_is_offered(home):
         "solve --budget ": {"quick", "normal", "deep", "max"},
         "solve --answer-type ": {each.value for each in AnswerType},
         "solve --strategy ": {"auto", *builtin.STRATEGIES},
+        "solve --form ": {"auto", *builtin.FORMS},
         "solve --verifier j": {"judge"},
         "solve --verifier judge,conf": {
             "judge,confidence",
@@ -101,6 +102,7 @@ def test_every_kind_of_word_is_offered(home):
         "config unset pres": {"presets.maths"},
         "config set budget ": {"quick", "normal", "deep", "max"},
         "config set strategy gr": {"greedy"},
+        "config set form pro": {"prose", "program"},
         "config set verifier gen": {"generative"},
         "config set model smol": {"smollm2-135m"},
         "config set threads ": set(),

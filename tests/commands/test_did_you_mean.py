@@ -39,6 +39,9 @@ def ttc(bare_home, capsys):
         ("solve --strategy best_of_n Q", "best-of-n"),
         ("solve --strategy atuo Q", "auto"),
         ("solve --strategy beam -o widht=3 Q", "width"),
+        ("solve --form porgram Q", "program"),
+        ("solve --form auot Q", "auto"),
+        ("config set form pose", "prose"),
         ("solve --verifier jugde Q", "judge"),
         ("solve --verifier confidence=tial Q", "tail"),
         ("solve --verifier prm=rlhflow-prm-8 Q", "rlhflow-prm-8b"),
@@ -67,6 +70,7 @@ def test_the_nearest_is_named(ttc, line, meant):
     [
         ("ttc.toml", "bugdet = 'deep'", "'budget'"),
         ("ttc.toml", "strategy = 'majorty'", "majority"),
+        ("ttc.toml", "form = 'porgram'", "program"),
         ("ttc.toml", "verifier = 'jugde'", "judge"),
         ("home/config/config.toml", "modle = 'x'", "'model'"),
     ],

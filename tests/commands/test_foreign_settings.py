@@ -20,6 +20,7 @@ SETTINGS = {
     "reward model": ("verifier", "prm=private.txt@rlhflow"),
     "plugin": ("verifier", "brevity=100"),
     "strategy": ("strategy", "shortest-of-n"),
+    "form": ("form", "sonnet"),
     "model": ("model", "./private.txt"),
     "hub model": ("model", "user/repo"),
 }

@@ -37,14 +37,16 @@ def planned(monkeypatch):
 
 
 def test_flags_are_kept_under_a_name_and_used_by_it(ttc, planned):
-    given = ("--strategy", "beam", "-o", "width=3", "--verifier", "judge", "--verifier",
-             "confidence", "--samples", "6", "--answer-type", "number", "--system", "Be brief.",
-             "--budget", "deep", "--max-seconds", "9", "--check", "true {file}")  # fmt: skip
+    given = ("--strategy", "beam", "-o", "width=3", "--form", "program", "--verifier", "judge",
+             "--verifier", "confidence", "--samples", "6", "--answer-type", "number",
+             "--system", "Be brief.", "--budget", "deep", "--max-seconds", "9",
+             "--check", "true {file}")  # fmt: skip
     code, out, err = ttc("solve", *given, "--save", "maths")
     assert (code, out) == (0, "")
     assert "ttc solve --preset maths" in err
     assert tomllib.loads(USER.read_text())["presets"]["maths"] == {
         "strategy": "beam",
+        "form": "program",
         "option": ["width=3"],
         "verifier": ["judge", "confidence"],
         "samples": 6,
@@ -156,6 +158,7 @@ def test_presets_that_are_no_tables_are_refused(ttc, tmp_path):
         (("--preset", "zzz", "Q"), "There is: maths"),
         (("--budget", "deep", "--save", "../x"), "cannot be the name of a preset"),
         (("--strategy", "bean", "--save", "x"), "Did you mean beam?"),
+        (("--form", "progam", "--save", "x"), "Did you mean program?"),
         (("-o", "width=3", "--save", "x"), "takes no options of its own"),
         (("--verifier", "jugde", "--save", "x"), "Did you mean judge?"),
     ],

@@ -320,7 +320,8 @@ def test_it_brings_its_own_flags_whatever_is_set_now(ttc, monkeypatch):
 @pytest.mark.parametrize(
     "more",
     [["Another question?"], ["--strategy", "beam"], ["--seed", "1"], ["--model", "x"],
-     ["--temperature", "0"], ["--check", "true"], ["--file", "x"], ["-c"], ["Q", "and", "more"]],
+     ["--temperature", "0"], ["--form", "prose"], ["--check", "true"], ["--file", "x"],
+     ["-c"], ["Q", "and", "more"]],
 )  # fmt: skip
 def test_other_flags_beside_resume_are_refused(ttc, more, asked):
     ttc("solve", "What is 2+2?", "-q")
@@ -353,6 +354,37 @@ def test_one_of_another_version_is_taken_up_with_a_warning(ttc):
     code, _, err = ttc("solve", "--resume", "last", "-q")
     assert code == 0
     assert "was made by ttc 0" in err
+
+
+PROGRAMS = [f"total = {n} % 3\nprint(total)\n```" for n in range(12)]
+
+
+def test_a_run_of_programs_goes_on_with_programs(ttc, asked):
+    flags = ["What is 2+2?", "--form", "program", "--max-tokens", "40", "-q"]
+    ttc("solve", *flags, texts=PROGRAMS, parallel=1)
+    known = set(asked)
+    _, out, _ = ttc("solve", "--resume", "last", "--max-tokens", "400", "--json", texts=PROGRAMS)
+    found = json.loads(out)
+    assert {each["form"] for each in found["candidates"]} == {"program"}
+    assert {each["ran"]["output"] for each in found["candidates"] if each["ran"]} <= {
+        "0\n", "1\n", "2\n"
+    }  # fmt: skip
+    assert len(set(asked)) > 0
+    assert len(set(asked) & known) <= 1  # the one that the cap cut short
+    _, out, _ = ttc("runs", "show", "last", "--json")
+    assert "--form program" in json.loads(out)["run"]["command"]
+
+
+def test_a_run_of_before_there_were_forms_goes_on_in_prose(ttc):
+    ttc("solve", "What is 2+2?", "--max-tokens", "60", "-q")
+    with sqlite3.connect(LOG) as log:
+        request = json.loads(log.execute("SELECT request FROM runs").fetchone()[0])
+        assert request["flags"].pop("form", "missing") is None
+        log.execute("UPDATE runs SET request = ?", (json.dumps(request),))
+    log.close()
+    assert ttc("solve", "--resume", "last", "-q")[0] == 0
+    _, out, _ = ttc("runs", "show", "last", "--json")
+    assert "--form prose" in json.loads(out)["run"]["command"]
 
 
 def test_one_that_held_a_key_is_not_taken_up(ttc, monkeypatch):

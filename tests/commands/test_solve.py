@@ -318,6 +318,43 @@ def test_a_dry_run_counts_candidates_as_the_run_does(capsys, flags, samples, fir
     assert larger == (["qwen2.5-coder-1.5b"] if "--cascade" in flags else [])
 
 
+@pytest.mark.parametrize(
+    ("flags", "forms", "worded"),
+    [
+        ("--strategy majority", ["prose"], "prose"),
+        ("--form prose", ["prose"], "prose"),
+        ("--form program", ["program"], "program"),
+        ("--form program --strategy beam", ["program"], "program"),
+        ("--form program --answer-type choice", ["program"], "program"),
+    ],
+)
+def test_a_dry_run_says_which_forms_would_be_used(capsys, flags, forms, worded):
+    assert main(["solve", "What is 2+2?", "--dry-run", "--json", *flags.split()]) == 0
+    assert json.loads(capsys.readouterr().out)["forms"] == forms
+    assert main(["solve", "What is 2+2?", "--dry-run", *flags.split()]) == 0
+    assert f"form       {worded}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["free", "json"])
+def test_a_form_that_cannot_state_the_answer_is_refused(solve, capsys, kind):
+    flags = ("q", "--form", "program", "--answer-type", kind)
+    assert main(["solve", *flags, "--dry-run"]) == 2
+    planned = capsys.readouterr()
+    code, out, err = solve(*flags)
+    assert (code, out, planned.out) == (2, "", "")
+    assert f"A program cannot state an answer of type {kind}." in err
+    assert planned.err == err
+
+
+def test_the_user_asks_for_programs(solve):
+    program = "total = 2 + 2\nprint(total)\n```"
+    code, out, _ = solve("What is 2+2?", "--form", "program", "--json", texts=[program])
+    found = json.loads(out)
+    assert (code, found["answer"]) == (0, "4")
+    assert {each["form"] for each in found["candidates"]} == {"program"}
+    assert {each["ran"]["output"] for each in found["candidates"]} == {"4\n"}
+
+
 def test_a_critic_adds_what_it_writes(capsys):
     flags = ["--strategy", "best-of-n", "--samples", "4", "--verifier", "generative"]
     assert main(["solve", "q", "--dry-run", "--json", *flags]) == 0

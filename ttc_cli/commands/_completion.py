@@ -52,6 +52,13 @@ def _list_strategies() -> list[str]:
     return ["auto", *plugins.list_names(plugins.STRATEGIES, STRATEGIES)]
 
 
+def _list_forms() -> list[str]:
+    from ttc_cli import plugins
+    from ttc_cli.builtin import FORMS
+
+    return ["auto", *plugins.list_names(plugins.FORMS, FORMS)]
+
+
 def _list_verifiers() -> list[str]:
     """``prm=`` with the models that can be one."""
     from ttc_cli import plugins
@@ -115,6 +122,7 @@ complete_models = _complete(_list_models, several=True)
 complete_template = _complete(_list_templates)
 complete_strategy = _complete(_list_strategies)
 complete_strategies = _complete(_list_strategies, several=True)
+complete_form = _complete(_list_forms)
 complete_verifier = _complete(_list_verifiers, several=True)
 complete_tested_verifier = _complete(_list_tested_verifiers)
 complete_preset = _complete(_list_presets)
@@ -129,6 +137,11 @@ def complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
     from ttc_cli.settings.keys import KEYS
 
     key = ctx.params.get("key")
-    ways = {"model": complete_model, "strategy": complete_strategy, "verifier": complete_verifier}
+    ways = {
+        "model": complete_model,
+        "strategy": complete_strategy,
+        "form": complete_form,
+        "verifier": complete_verifier,
+    }
     choices = KEYS[key].choices if key in KEYS else ()
     return ways.get(str(key), _complete(lambda: choices))(incomplete)

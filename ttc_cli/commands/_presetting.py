@@ -33,7 +33,7 @@ def save_preset(name: str, ctx: typer.Context, out: Output) -> None:
     them.
 
     Raises:
-        UsageError: no such strategy, option or verifier; or as ``presets.save_preset``.
+        UsageError: no such strategy, option, form or verifier; or as ``presets.save_preset``.
     """
     from ttc_cli.builtin import split_names
     from ttc_cli.settings import presets
@@ -50,6 +50,6 @@ def save_preset(name: str, ctx: typer.Context, out: Output) -> None:
             values[key] = list(value) if isinstance(value, list | tuple) else value
     knobs = read_knobs(values.get("option", ()))
     words = [word for each in values.get("verifier", ()) for word in split_names(each)]
-    check_names(values.get("strategy", "auto"), knobs, words)
+    check_names(values.get("strategy", "auto"), knobs, words, values.get("form", "auto"))
     presets.save_preset(name, values, out.warn)
     out.say(f"saved in {user_file()}; use it with: ttc solve --preset {name} …")

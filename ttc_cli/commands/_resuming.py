@@ -13,7 +13,7 @@ from ttc_cli.output import Output
 from ttc_cli.settings.config import Config
 from ttc_cli.solving.keeping import MACHINE, identify_models, word_flags
 from ttc_cli.solving.request import Request
-from ttc_cli.types import WHOLE
+from ttc_cli.types import PROSE, WHOLE
 
 if TYPE_CHECKING:
     from ttc_cli.runs.resuming import Known
@@ -99,7 +99,8 @@ def take_up(ctx: typer.Context) -> Any:
                 "resumed.",
                 "ask again, with the same command",
             )
-        flags = dict(run.request["flags"])
+        # A run of before there were forms was in prose.
+        flags = {"form": PROSE, **run.request["flags"]}
         if go_on:
             more = resuming.raise_budget(run, more)
         elif not more:

@@ -77,6 +77,15 @@ class Thinking:
             show_default=False,
         ),
     ] = None
+    form: Annotated[
+        str | None,
+        _thinking(
+            help="What candidates are: prose, program, or auto, which mixes them where that pays "
+            "(docs/programs.md).  [default: auto]",
+            metavar="NAME",
+            autocompletion=completion.complete_form,
+        ),
+    ] = None
     verifier: Annotated[
         list[str] | None,
         _thinking(

@@ -169,13 +169,17 @@ def _check(key: str, value: Any) -> Any:
     """``value``, held against the names that it must be one of.
 
     Raises:
-        UsageError: there is no such strategy, verifier or model.
+        UsageError: there is no such strategy, form, verifier or model.
         ModelError: the path of a model that is not there.
     """
     if key == "strategy" and value != "auto":
         from ttc_cli.search.registry import find
 
         find(value)
+    elif key == "form" and value != "auto":
+        from ttc_cli.forms.registry import find as find_form
+
+        find_form(value)
     elif key == "verifier":
         from ttc_cli.verifiers.registry import parse
 

@@ -298,15 +298,11 @@ class _Run:
         if self._knows_kind():
             reason += f", by the policy {self.table.name}"
         forms = self._find_forms()
-        others = {form: count for form, count in self.row.mix.items() if form in forms and count}
         if PROSE not in forms:  # the user asked for another
             return {self.context.forms.first.name: size}, reason
-        mix: dict[str, int] = {}
-        for form, count in others.items():
-            mix[form] = min(count, self._count_left(form), size - sum(mix.values()))
-        mix[PROSE] = size - sum(mix.values())
-        if others:
-            reason += f"; {_word_mix(mix)}"
+        mix = self.row.share_out(size, {form: self._count_left(form) for form in forms})
+        if len(mix) > 1:
+            reason += f"; {word_mix(mix)}"
         return mix, reason
 
     def _plan_wave(self) -> tuple[Mapping[str, int], str]:
@@ -318,7 +314,7 @@ class _Run:
             form, size = self._size_wave()
         heard = sum(standing.heard.values())
         several = len(self.context.forms.entries) > 1
-        more = f"{_word_mix({form: size}) if several else size} more"
+        more = f"{word_mix({form: size}) if several else size} more"
         if not standing.led and self.classes:
             return {form: size}, f"none of {heard} answered without a wrong sum: {more}"
         if not standing.led:
@@ -443,7 +439,7 @@ class _Run:
         self.context.events.emit(Decided(action, reason, believed))
 
 
-def _word_mix(mix: Mapping[str, int]) -> str:
+def word_mix(mix: Mapping[str, int]) -> str:
     """``{"program": 2, "prose": 1}`` as "2 programs and 1 in prose"."""
     return " and ".join(
         f"{count} in prose" if form == PROSE else plural(count, form)

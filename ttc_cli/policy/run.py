@@ -85,7 +85,10 @@ async def solve(
     problem = resolve(problem)
     _refuse_unable(entry, problem, stage)
     asked = silence(_choose_verifiers(entry, stage, problem), stage.refused)
-    entries = _choose_forms(problem, stage, options, samples)
+    entries = choose_forms(
+        problem.answer_type, options, stage.table, samples=samples, marks=engine.info.marks
+    )
+    _refuse_unmarked(entries, stage)
     prompts = {each.name: _write_prompt(stage, each, problem) for each in entries}
     prompt, *_ = prompts.values()
     if entry.continues:
@@ -158,10 +161,18 @@ async def solve(
     return result
 
 
-def _choose_forms(
-    problem: Problem, stage: Stage, options: SearchOptions, samples: int
+def choose_forms(
+    type: AnswerType, options: SearchOptions, table: Table, *, samples: int, marks: bool
 ) -> list[FormEntry]:
     """The forms that candidates may have; the session is opened on the first.
+
+    Args:
+        type: of the answer, resolved.
+        options: how to search; ``form`` and ``strategy`` decide.
+        table: the policy.
+        samples: the most candidates.
+        marks: whether the engine stops at a text; without, ``auto`` takes only forms that need
+            no such thing.
 
     Raises:
         UsageError: the form asked for is unknown, or cannot state answers of this type.
@@ -169,26 +180,17 @@ def _choose_forms(
     if options.form == "auto":
         if options.strategy != "auto":
             return [forms.find(PROSE)]
-        others = [
-            forms.find(name)
-            for name, traits in stage.table.forms.items()
-            if stage.engine.info.marks and traits.suits(problem.answer_type)
-        ]
-        able = [each for each in others if each.states(problem.answer_type)]
-        row = stage.table.row(options.budget.level)
+        others = [forms.find(name) for name, traits in table.forms.items() if traits.suits(type)]
+        able = [each for each in others if each.states(type) and (marks or not each.marks)]
+        row = table.row(options.budget.level)
         if sum(row.mix.get(each.name, 0) for each in able) >= min(row.probe, samples):
             return [*able, forms.find(PROSE)]  # whose prompt is read where it is wanted
         return [forms.find(PROSE), *able]
     entry = forms.find(options.form)
-    if not entry.states(problem.answer_type):
+    if not entry.states(type):
         raise UsageError(
-            f"A {entry.name} cannot state an answer of type {problem.answer_type.value}.",
+            f"A {entry.name} cannot state an answer of type {type.value}.",
             "Use --form prose, or --answer-type to say what the answer is.",
-        )
-    if entry.marks and not stage.engine.info.marks:
-        raise UsageError(
-            f"The engine {stage.engine.info.name} cannot stop at a text, as a {entry.name} must.",
-            "Use --form prose.",
         )
     return [entry]
 
@@ -202,6 +204,17 @@ def _choose_samplings(stage: Stage, entries: Sequence[FormEntry]) -> Mapping[str
         for each in entries
         if each.temperature is not None
     }
+
+
+def _refuse_unmarked(entries: Sequence[FormEntry], stage: Stage) -> None:
+    """Raise ``UsageError`` where the engine cannot stop where a candidate of a form ends."""
+    for each in entries:
+        if each.marks and not stage.engine.info.marks:
+            raise UsageError(
+                f"The engine {stage.engine.info.name} cannot stop at a text, as a {each.name} "
+                "must.",
+                "Use --form prose.",
+            )
 
 
 def _write_prompt(stage: Stage, form: FormEntry, problem: Problem) -> Prompt:

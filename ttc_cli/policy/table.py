@@ -14,6 +14,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.policy.estimate import FEATURES, PROSE_FEATURES, Belief
 from ttc_cli.policy.standing import FormTraits, Standing
 from ttc_cli.policy.stopping import count_votes_to_settle
+from ttc_cli.types import PROSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ class BudgetRow:
     price: float
     free: int
     mix: Mapping[str, int] = field(default_factory=dict)
+
+    def share_out(self, size: int, most: Mapping[str, int]) -> dict[str, int]:
+        """How many of a first wave of ``size`` have each form; ``most`` of each, and prose."""
+        shares: dict[str, int] = {}
+        for form, count in self.mix.items():
+            if form in most and count:
+                shares[form] = min(count, most[form], size - sum(shares.values()))
+        return {**shares, PROSE: size - sum(shares.values())}
 
 
 @dataclass(frozen=True, slots=True)

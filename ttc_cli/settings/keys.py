@@ -34,6 +34,7 @@ KEYS: dict[str, Key] = {
     "chat_template": Key(str),
     "parameters": Key(float, least=1, most=1e15),
     "strategy": Key(str),
+    "form": Key(str),
     "verifier": Key(str),
     "budget": Key(str, ("quick", "normal", "deep", "max")),
     "max_tokens": Key(int, least=1),

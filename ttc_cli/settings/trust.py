@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.builtin import STRATEGIES, split_names
+from ttc_cli.builtin import FORMS, STRATEGIES, split_names
 from ttc_cli.errors import UsageError, find_near
 from ttc_cli.models.registry import load_registry
 from ttc_cli.settings.keys import KEYS, PRESET_KEYS
@@ -44,9 +44,10 @@ def _is_plain_verifier(word: str) -> bool:
     return name in _PLAIN_VERIFIERS
 
 
-_FORMS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
+_HARMLESS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
     "model": ("a model that 'ttc models list' does not show", _is_known_model),
     "strategy": ("a strategy that is not ttc's own", ("auto", *STRATEGIES).__contains__),
+    "form": ("a form that is not ttc's own", ("auto", *FORMS).__contains__),
     "verifier": (
         "a verifier that is not ttc's own, runs a command or reads a file",
         _are_plain_verifiers,
@@ -71,9 +72,9 @@ def require_own_hand(key: str, value: Any, origin: str) -> None:
     """
     rule = PRESET_KEYS.get(key) or KEYS.get(key)
     listed = rule is not None and bool(rule.choices)
-    if not isinstance(value, str) or (listed and key not in _FORMS):
+    if not isinstance(value, str) or (listed and key not in _HARMLESS):
         return
-    what, is_plain = _FORMS.get(key, (f"a {key.replace('_', ' ')}", lambda value: False))
+    what, is_plain = _HARMLESS.get(key, (f"a {key.replace('_', ' ')}", lambda value: False))
     if is_plain(value):
         return
     near = _ask_near(key, value)
@@ -88,7 +89,7 @@ def require_own_hand(key: str, value: Any, origin: str) -> None:
 
 def _ask_near(key: str, value: str) -> str:
     """Whether another name was meant than one in ``value``; empty where none is like it."""
-    names = {"strategy": STRATEGIES, "verifier": _PLAIN_VERIFIERS}.get(key, ())
+    names = {"strategy": STRATEGIES, "form": FORMS, "verifier": _PLAIN_VERIFIERS}.get(key, ())
     for word in split_names(value):
         name = word.partition("=")[0]
         near = find_near(name, names)

@@ -101,6 +101,7 @@ def choose(
         verifier_models=asked,
         check_seconds=given.get("check_seconds"),
         sandbox=verifier_models.find_sandbox(verifiers, warn),
+        form=get("form", "auto"),
         server=server,
         thinking=thoughts[0],
         larger=tuple(map(LargerModel, models, samplings, thoughts))[1:],
@@ -123,14 +124,14 @@ def word(problem: Problem, own: Mapping[str, Any], *, served: bool) -> Problem:
 def ask_again(request: Request, problem: Problem, how: Mapping[str, Any]) -> Request:
     """``request`` for another problem, and with other options that need nothing loaded again.
 
-    ``how``: ``budget`` and its caps, ``samples``, ``seed``, ``temperature``, ``strategy`` and
-    its ``options``.
+    ``how``: ``budget`` and its caps, ``samples``, ``seed``, ``temperature``, ``form``, ``strategy``
+    and its ``options``.
 
     Raises:
         UsageError: an unknown name, or a value that is out of range.
     """
-    unknown = how.keys() - {*CAPS, "budget", "samples", "seed", "temperature", "strategy"}
-    unknown -= {"options"}
+    unknown = how.keys() - {*CAPS, "budget", "samples", "seed", "temperature", "form"}
+    unknown -= {"strategy", "options"}
     if unknown:
         raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
     for key in how.keys() & KEYS.keys():
@@ -140,13 +141,15 @@ def ask_again(request: Request, problem: Problem, how: Mapping[str, Any]) -> Req
     knobs = {name.replace("-", "_"): str(value) for name, value in how.get("options", {}).items()}
     if "strategy" not in how and "options" not in how:
         knobs = dict(request.knobs)
-    check_names(strategy, knobs, ())
+    form = how.get("form", request.form)
+    check_names(strategy, knobs, (), form)
     temperature = how.get("temperature", request.sampling.temperature)
     return replace(
         request,
         problem=problem,
         strategy=strategy,
         knobs=knobs,
+        form=form,
         samples=how.get("samples", request.samples),
         seed=how.get("seed", request.seed),
         sampling=replace(request.sampling, temperature=temperature),

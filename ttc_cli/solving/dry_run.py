@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli.errors import TemplateError
 from ttc_cli.solving.choosing import estimate_tokens, read_chat
 from ttc_cli.solving.request import Request, label_model
-from ttc_cli.types import CHECK, AnswerType
+from ttc_cli.types import CHECK, PROSE, AnswerType
 
 if TYPE_CHECKING:
     from ttc_cli.models.files import Model
@@ -38,6 +38,7 @@ def make_plan(request: Request) -> dict[str, Any]:
         "type": "plan",
         **_describe_file(model),
         "strategy": request.strategy,
+        "forms": list(most.forms),
         "verifiers": list(request.verifiers),
         "budget": budget.level,
         "max_samples": most.samples,
@@ -64,6 +65,7 @@ def make_plan(request: Request) -> dict[str, Any]:
         row = most.table.row(budget.level)
         plan |= {
             "first_wave": most.wave,
+            "mix": dict(most.mix),
             "stop_at": row.threshold,
             "policy": most.table.name,
         }
@@ -76,7 +78,8 @@ def make_plan(request: Request) -> dict[str, Any]:
 class Most:
     """Candidates, tokens that are sampled, and FLOPs; None where a model's size is not known.
 
-    ``wave`` are the first candidates of the first model under ``auto``, ``table`` its policy.
+    ``wave`` are the first candidates of the first model under ``auto``, ``table`` its policy;
+    ``mix`` says how many of them have each form, of all ``forms`` that candidates may have.
     """
 
     samples: int
@@ -84,17 +87,20 @@ class Most:
     flops: float | None
     wave: int
     table: Table
+    forms: tuple[str, ...]
+    mix: Mapping[str, int]
 
 
 def count_most(request: Request) -> Most:
     """What ``request`` can come to: all models of a cascade together, under the hard caps.
 
     Raises:
-        UsageError: not one candidate may be grown.
+        UsageError: not one candidate may be grown, or the form cannot state the answer.
         ModelCorrupt, ModelUnsupported: a model's file is damaged or unsupported.
     """
+    from ttc_cli.answers import resolve
     from ttc_cli.policy.adaptive import is_chosen
-    from ttc_cli.policy.run import count_samples
+    from ttc_cli.policy.run import choose_forms, count_samples
     from ttc_cli.policy.stage import SearchOptions
     from ttc_cli.verifiers import registry
 
@@ -120,12 +126,21 @@ def count_most(request: Request) -> Most:
         waves.append(wave)
         sampled, work = _count_work(own, samples[-1])
         tokens, flops = tokens + sampled, flops + work
+    options = SearchOptions(request.strategy, budget=budget, form=request.form)
+    kind = resolve(request.problem).answer_type
+    chosen = choose_forms(kind, options, tables[0], samples=samples[0], marks=True)
+    forms = tuple(each.name for each in chosen)
+    mix = {forms[0]: waves[0]}
+    if PROSE in forms:
+        mix = tables[0].row(budget.level).share_out(waves[0], dict.fromkeys(forms, waves[0]))
     return Most(
         samples=sum(samples),
         tokens=min(tokens, budget.max_tokens or tokens),
         flops=budget.max_flops if math.isnan(flops) else min(flops, budget.max_flops or flops),
         wave=waves[0],
         table=tables[0],
+        forms=forms,
+        mix=mix,
     )
 
 
@@ -222,6 +237,14 @@ def _plan_memory(request: Request) -> dict[str, Any]:
     }
 
 
+def _word_forms(plan: Mapping[str, Any]) -> str:
+    from ttc_cli.policy.adaptive import word_mix
+
+    forms = " and ".join(sorted(plan["forms"], key=lambda name: name != PROSE))
+    mix = plan.get("mix", {})
+    return f"{forms}, first {word_mix(mix)}" if len(mix) > 1 else forms
+
+
 def word_plan(plan: dict[str, Any]) -> dict[str, str]:
     """The lines of ``plan``, from ``make_plan``, by their labels."""
     from ttc_cli.models.progress import format_bytes
@@ -248,6 +271,7 @@ def word_plan(plan: dict[str, Any]) -> dict[str, str]:
     lines = {
         "model": ", then ".join([model, *map(word_file, plan.get("larger", ()))]),
         "strategy": strategy,
+        "form": _word_forms(plan),
         "verifiers": ", ".join(plan["verifiers"]) or "the strategy's own",
         "budget": plan["budget"],
     }

@@ -50,14 +50,15 @@ class Options:
 
         Raises:
             UsageError: a number is out of range, a file says what only the user may, or there is
-                no such strategy, option or verifier.
+                no such strategy, option, form or verifier.
         """
         for key in KEYS:
             self.get(key)
         for key in ("samples", "check_seconds"):
             if self.given.get(key) is not None:
                 parse_value(key, self.given[key], f"--{key.replace('_', '-')}", PRESET_KEYS)
-        check_names(self.get("strategy", "auto"), self.knobs, self.verifiers)
+        strategy, form = self.get("strategy", "auto"), self.get("form", "auto")
+        check_names(strategy, self.knobs, self.verifiers, form)
 
 
 def read_knobs(given: Sequence[str]) -> dict[str, str]:
@@ -77,15 +78,20 @@ def read_knobs(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def check_names(strategy: str, knobs: Mapping[str, str], verifiers: Sequence[str]) -> None:
+def check_names(
+    strategy: str, knobs: Mapping[str, str], verifiers: Sequence[str], form: str = "auto"
+) -> None:
     """Make sure that all exist, before anything is downloaded or loaded.
 
     Raises:
         UsageError: one does not; the hint lists those that do.
     """
+    from ttc_cli.forms import registry as forms
     from ttc_cli.search import registry as strategies
     from ttc_cli.verifiers import registry as judges
 
+    if form != "auto":
+        forms.find(form)
     for each in verifiers:
         judges.parse(each)
     if strategy != "auto":
@@ -109,6 +115,7 @@ class Asking(TypedDict, total=False):
         samples: the N of a fixed strategy, or the most candidates of ``auto``.
         strategy: ``auto``, or a fixed one as ``majority`` or ``beam``.
         options: settings of a fixed strategy, as ``{"width": 4}``.
+        form: what candidates are: ``prose``, ``program``, or ``auto``, which mixes them.
         temperature: of sampling; 0 always takes the likeliest token.
         seed: the same seed, machine and options give the same text.
         answer_type: how answers are read and compared; ``auto`` goes by the question.
@@ -124,6 +131,7 @@ class Asking(TypedDict, total=False):
     samples: int
     strategy: str
     options: Mapping[str, Any]
+    form: str
     temperature: float
     seed: int
     answer_type: AnswerType | str

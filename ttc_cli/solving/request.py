@@ -81,6 +81,7 @@ class Request:
         larger: the further models of a cascade, asked in turn.
         check_seconds: the time limit of one ``--check``.
         sandbox: what confines a check (``verifiers.checking.sandbox``).
+        form: of all candidates, or ``auto``.
         known: candidates of an earlier run that this one resumes, for each model in turn.
     """
 
@@ -100,6 +101,7 @@ class Request:
     larger: tuple[LargerModel, ...] = ()
     check_seconds: float | None = None
     sandbox: str | None = None
+    form: str = "auto"
     known: tuple[Mapping[int, Candidate], ...] = ()
 
     @property

@@ -297,7 +297,12 @@ class Solver:
                 request.problem,
                 [partial(self._prepare, own, turn, engine, checks) for turn, own in turns],
                 SearchOptions(
-                    request.strategy, request.knobs, request.samples, request.budget, request.seed
+                    request.strategy,
+                    request.knobs,
+                    request.samples,
+                    request.budget,
+                    request.seed,
+                    request.form,
                 ),
                 comparer=self._comparer,
                 events=EventStream(list(readers)),

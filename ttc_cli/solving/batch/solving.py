@@ -95,6 +95,8 @@ def _describe_settings(batch: Batch, request: Request) -> dict[str, Any]:
         "strategy": request.strategy,
         "knobs": dict(request.knobs),
         "verifiers": list(request.verifiers),
+        # Files that were begun before there were forms go on under auto, as under a new policy.
+        **({} if request.form == "auto" else {"form": request.form}),
         "check_seconds": request.check_seconds,
         "samples": request.samples,
         "sampling": asdict(request.sampling),
