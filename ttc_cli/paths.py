@@ -117,6 +117,11 @@ def verdicts_path() -> Path:
     return data_dir() / "verifiers.json"
 
 
+def coding_path() -> Path:
+    """Which models were seen to write programs."""
+    return cache_dir() / "programs.json"
+
+
 def write_whole(path: Path, content: str | bytes, *, like: Path | None = None) -> None:
     """Write ``content`` to ``path``, whole or not at all; text as UTF-8, line ends as they are.
 

@@ -104,6 +104,8 @@ async def solve(
             parallel=engine.info.parallel,
         )
     )
+    for note in stage.notes:
+        events.emit(Warned(note))
     for each in asked:
         if each.name in stage.refused:
             events.emit(Warned(stage.refused[each.name]))

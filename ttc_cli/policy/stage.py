@@ -56,6 +56,7 @@ class Stage:
         overlaps: score steps while others grow, where verifiers run on another processor.
         samplings: how tokens of candidates of a form are drawn, where not by ``sampling``. None:
             at the temperature that is best for each form.
+        notes: what the user is told once the run has begun.
         interpreter: runs the programs that candidates write; None: one is started for the run.
     """
 
@@ -68,6 +69,7 @@ class Stage:
     refused: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[int, Candidate] = field(default_factory=dict)
     overlaps: bool = False
+    notes: tuple[str, ...] = ()
     interpreter: Interpreter | None = None
     samplings: Mapping[str, Sampling] | None = None
 

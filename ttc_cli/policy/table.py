@@ -14,7 +14,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.policy.estimate import FEATURES, PROSE_FEATURES, Belief
 from ttc_cli.policy.standing import FormTraits, Standing
 from ttc_cli.policy.stopping import count_votes_to_settle
-from ttc_cli.types import PROSE
+from ttc_cli.types import PROGRAM, PROSE, AnswerType
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,23 @@ class Table:
         row = self.row(level)
         return replace(rung, cap=min(rung.cap, row.cap), free=row.free)
 
+    def with_programs(self) -> Table:
+        """This table where one of a first wave is a program: ``PROGRAMS`` is all that is known."""
+        rows = {level: replace(row, mix={PROGRAM: 1}) for level, row in self.rows.items()}
+        return replace(
+            self, name=f"{self.name}, with programs", rows=rows, forms={PROGRAM: PROGRAMS}
+        )
+
+
+PROGRAMS = FormTraits(
+    cost=0.5,
+    first=1.0,
+    further=0.5,
+    accord=0.5,
+    types=(AnswerType.NUMBER, AnswerType.LATEX),
+)
+"""Of programs of a model that was seen to write them and was never measured: half as long as prose
+and as good, alike among themselves, and worth more where prose agrees."""
 
 WORTH = {"quick": 0.01, "normal": 0.003, "deep": 0.0005}
 """By level, what one more candidate must add to the share of right answers to be drawn: what a

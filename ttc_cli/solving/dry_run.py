@@ -8,6 +8,7 @@ there will be.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ttc_cli.errors import TemplateError
 from ttc_cli.solving.choosing import estimate_tokens, read_chat
 from ttc_cli.solving.request import Request, label_model
-from ttc_cli.types import CHECK, PROSE, AnswerType
+from ttc_cli.types import CHECK, PROGRAM, PROSE, AnswerType
 
 if TYPE_CHECKING:
     from ttc_cli.models.files import Model
@@ -39,6 +40,7 @@ def make_plan(request: Request) -> dict[str, Any]:
         **_describe_file(model),
         "strategy": request.strategy,
         "forms": list(most.forms),
+        "untested_forms": [PROGRAM] if most.untested else [],
         "verifiers": list(request.verifiers),
         "budget": budget.level,
         "max_samples": most.samples,
@@ -80,6 +82,7 @@ class Most:
 
     ``wave`` are the first candidates of the first model under ``auto``, ``table`` its policy;
     ``mix`` says how many of them have each form, of all ``forms`` that candidates may have.
+    ``untested``: the run itself will see whether the model writes programs.
     """
 
     samples: int
@@ -89,6 +92,7 @@ class Most:
     table: Table
     forms: tuple[str, ...]
     mix: Mapping[str, int]
+    untested: bool
 
 
 def count_most(request: Request) -> Most:
@@ -108,6 +112,7 @@ def count_most(request: Request) -> Most:
     tables: list[Table] = []
     samples: list[int] = []
     waves: list[int] = []
+    forms: tuple[str, ...] = ()
     tokens, flops = 0, 0.0
     for own in request.in_turn():
         left = None if budget.max_samples is None else budget.max_samples - sum(samples)
@@ -115,8 +120,12 @@ def count_most(request: Request) -> Most:
             break
         tables.append(_choose_table(own))
         rest = replace(budget, max_samples=left)
-        options = SearchOptions(own.strategy, samples=own.samples, budget=rest)
+        options = SearchOptions(own.strategy, samples=own.samples, budget=rest, form=own.form)
         count = count_samples(options, tables[-1])
+        if not forms:
+            kind = resolve(own.problem).answer_type
+            chosen = choose_forms(kind, options, tables[-1], samples=count, marks=True)
+            forms = tuple(each.name for each in chosen)
         checked = any(registry.parse(each).name == CHECK for each in own.verifiers)
         if own.strategy == "auto" and is_chosen(own.problem.answer_type) and not checked:
             count = wave = min(count, tables[-1].row(budget.level).free)
@@ -126,10 +135,6 @@ def count_most(request: Request) -> Most:
         waves.append(wave)
         sampled, work = _count_work(own, samples[-1])
         tokens, flops = tokens + sampled, flops + work
-    options = SearchOptions(request.strategy, budget=budget, form=request.form)
-    kind = resolve(request.problem).answer_type
-    chosen = choose_forms(kind, options, tables[0], samples=samples[0], marks=True)
-    forms = tuple(each.name for each in chosen)
     mix = {forms[0]: waves[0]}
     if PROSE in forms:
         mix = tables[0].row(budget.level).share_out(waves[0], dict.fromkeys(forms, waves[0]))
@@ -141,6 +146,7 @@ def count_most(request: Request) -> Most:
         table=tables[0],
         forms=forms,
         mix=mix,
+        untested=_is_untested(request, tables[0]),
     )
 
 
@@ -189,14 +195,30 @@ def _count_weights(path: Path | None) -> float:
 def _choose_table(request: Request) -> Table:
     """The policy that the run will go by, as far as its model's file tells."""
     from ttc_cli.policy.table import SHIPPED
+    from ttc_cli.solving import coding
     from ttc_cli.solving.measured import find_table
 
     if request.model.path is None or request.server is not None:
         return SHIPPED
     try:
-        return find_table(request, read_chat(request.model, request.thinking))
+        chat = read_chat(request.model, request.thinking)
     except TemplateError:  # the run itself will say so
         return find_table(request)
+    table = find_table(request, chat)
+    if coding.is_open(request, table) and coding.recall(request, chat):
+        return table.with_programs()
+    return table
+
+
+def _is_untested(request: Request, table: Table) -> bool:
+    """Whether the run will test its first model for writing programs; ``table`` is its policy."""
+    from ttc_cli.solving import coding
+
+    if not coding.is_open(request, table):
+        return False
+    with contextlib.suppress(TemplateError):
+        return coding.recall(request, read_chat(request.model, request.thinking)) is None
+    return False
 
 
 def _describe_file(model: Model) -> dict[str, Any]:
@@ -241,6 +263,8 @@ def _word_forms(plan: Mapping[str, Any]) -> str:
     from ttc_cli.policy.adaptive import word_mix
 
     forms = " and ".join(sorted(plan["forms"], key=lambda name: name != PROSE))
+    if plan["untested_forms"]:
+        return f"{forms}, and programs if a short test, once, shows that the model writes them"
     mix = plan.get("mix", {})
     return f"{forms}, first {word_mix(mix)}" if len(mix) > 1 else forms
 

@@ -14,6 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Future
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Self, Unpack
 
@@ -21,11 +22,12 @@ from ttc_cli.answers import Comparer
 from ttc_cli.engines.base import Engine, EngineInfo
 from ttc_cli.errors import TtcError
 from ttc_cli.events import Event, EventStream, Warned
+from ttc_cli.forms.interpreters import Interpreters
 from ttc_cli.policy.cascade import solve_in_turn
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
-from ttc_cli.solving import choosing, loading
+from ttc_cli.solving import choosing, coding, loading
 from ttc_cli.solving.blocking import iterate, wait_for
 from ttc_cli.solving.measured import find_refused, find_table, hash_generator
 from ttc_cli.solving.options import Asking
@@ -52,10 +54,13 @@ class Solver:
         self._request = request
         self._loaded = loaded
         self._comparer = Comparer()
+        self._interpreters = Interpreters(warn=_warn)
+        self._writes: dict[int, bool] = {}
         self._turn: int | None = 0
         self._grounds: dict[tuple[int, bool], tuple[Chat, Table, Mapping[str, str]]] = {}
         self._running = 0
         self._alone = asyncio.Lock()
+        self._testing = asyncio.Lock()
 
     @classmethod
     async def open(cls, request: Request, work: Future[loading.Loaded]) -> Solver:
@@ -181,6 +186,7 @@ class Solver:
 
     def close(self) -> None:
         """Free the models. Idempotent; nothing may be running."""
+        wait_for(self._interpreters.close())
         self._loaded.close()
         self._comparer.close()
 
@@ -194,6 +200,7 @@ class Solver:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self._interpreters.close()  # with what runs on this loop
         await asyncio.to_thread(self.close)
 
     # --- requests, as the command line makes them
@@ -292,22 +299,28 @@ class Solver:
     ) -> Result:
         """Answer on ``engine``, a share of the generator's, with ``checks`` commands at once."""
         turns = enumerate(request.in_turn())
-        async with self._alone if self._takes_one else contextlib.nullcontext():
-            return await solve_in_turn(
-                request.problem,
-                [partial(self._prepare, own, turn, engine, checks) for turn, own in turns],
-                SearchOptions(
-                    request.strategy,
-                    request.knobs,
-                    request.samples,
-                    request.budget,
-                    request.seed,
-                    request.form,
-                ),
-                comparer=self._comparer,
-                events=EventStream(list(readers)),
-                stopped=self._loaded.stopped.is_set,
-            )
+        options = SearchOptions(
+            request.strategy,
+            request.knobs,
+            request.samples,
+            request.budget,
+            request.seed,
+            request.form,
+        )
+        events = EventStream(list(readers))
+        heard = _hearing.set(events)
+        try:
+            async with self._alone if self._takes_one else contextlib.nullcontext():
+                return await solve_in_turn(
+                    request.problem,
+                    [partial(self._prepare, own, turn, engine, checks) for turn, own in turns],
+                    options,
+                    comparer=self._comparer,
+                    events=events,
+                    stopped=self._loaded.stopped.is_set,
+                )
+        finally:
+            _hearing.reset(heard)
 
     async def _prepare(
         self, request: Request, turn: int, engine: Engine | None, checks: int | None
@@ -333,6 +346,7 @@ class Solver:
             chat = Chat(loaded.engine.info, arguments)
             self._grounds[key] = chat, find_table(request, chat), find_refused(request)
         chat, table, refused = self._grounds[key]
+        table, notes = await self._choose_forms(request, turn, chat, table, engine)
         means = VerifierContext(
             chat,
             load=loaded.verifying.__getitem__,
@@ -356,7 +370,30 @@ class Solver:
             overlaps=len(engines) > 1 and any(each.info.offloaded for each in engines),
             # A temperature that the user chose is that of every form.
             samplings=None if request.sampling == request.model.entry.sampling else {},
+            notes=notes,
+            interpreter=self._interpreters,
         )
+
+    async def _choose_forms(
+        self, request: Request, turn: int, chat: Chat, table: Table, engine: Engine | None
+    ) -> tuple[Table, tuple[str, ...]]:
+        """``table``, with programs where nothing else is known and a test shows that they run.
+
+        Also what to say of that test, if it was made now: the first question waits for it, and all
+        that are asked beside it.
+        """
+        if not coding.is_open(request, table):
+            return table, ()
+        said = ""
+        async with self._testing:
+            if turn not in self._writes:
+                own = engine or self._loaded.engine
+                self._writes[turn], said = await coding.find_out(
+                    request, chat, own, self._interpreters, self._comparer
+                )
+                if self._loaded.stopped.is_set():  # what was interrupted was the test
+                    own.interrupt()
+        return table.with_programs() if self._writes[turn] else table, (said,) if said else ()
 
     def _ask(self, question: str | Problem, how: Asking) -> Request:
         """The request for ``question``, on the models of this solver."""
@@ -374,7 +411,7 @@ class Solver:
     def _busy(self) -> Iterator[None]:
         """An interruption holds for all that runs now, and for nothing that begins later."""
         if not self._running:
-            self._alone = asyncio.Lock()  # of this event loop
+            self._alone, self._testing = asyncio.Lock(), asyncio.Lock()  # of this event loop
         self._running += 1
         try:
             yield
@@ -382,6 +419,15 @@ class Solver:
             self._running -= 1
             if not self._running:
                 self._loaded.stopped.clear()
+
+
+_hearing: ContextVar[EventStream] = ContextVar("hearing")
+"""The events of the question that is being answered in this context."""
+
+
+def _warn(message: str) -> None:
+    """Say it among the events of the question whose program it is about."""
+    _hearing.get().emit(Warned(message))
 
 
 def warm_up(request: Request) -> None:
