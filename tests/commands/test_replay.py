@@ -25,7 +25,7 @@ def keep(name):
         model="qwen2.5-coder-1.5b",
         strategy="auto",
         level="normal",
-        request={"question": story.QUESTION, "flags": {"seed": 7}},
+        request={"question": story.QUESTION, "words": [], "flags": {"seed": 7}},
     )
     now = [0.0]
     recorder = Recorder(store, id, clock=lambda: now[0])
@@ -70,6 +70,34 @@ def test_a_run_is_found_by_how_its_id_begins(kept, capsys):
     out, err = capsys.readouterr()
     assert out == "".join(story.STEPS) + "\n"
     assert "1. wave: probe: 8 candidates" in err
+
+
+def test_a_run_with_programs_is_replayed_as_it_was(bare_home, capsys):
+    keep("agreed")
+    assert main(["replay", "last", "--speed", "0", "--solution"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"```python\n{story.MEETING}\n\n```output\n6\n```\n"
+    assert "#0: 6 (88 tokens), program, mean log-prob -0.11" in err
+    assert f"#2: failed (88 tokens), program: {story.ERROR}" in err
+    assert "3 of 3 agree, program and prose" in err.splitlines()[-1]
+
+
+def test_a_kept_run_with_programs_is_shown_with_what_they_printed(bare_home, capsys):
+    keep("agreed")
+    assert main(["runs", "show", "last", "--verbose"]) == 0
+    out = capsys.readouterr().out
+    assert f"  #2: failed (88 tokens), program: {story.ERROR}" in out
+    assert f"#0\n```python\n{story.MEETING}\n\n```output\n6\n```\n\n#1\n" in out
+    assert f"{story.FAILED}\n\n```error\n{story.ERROR}\n```\n\n#3\n" in out
+
+
+@pytest.mark.slow
+def test_programs_are_told_from_prose_in_the_tree(bare_home, terminal):
+    keep("agreed")
+    child = terminal("last", "--speed", "0")
+    assert child.finish() == 0
+    assert ">>> print(int(hours))  → 6" in child.shown
+    assert f"✗ failed     >>> {story.ERROR}" in child.shown
 
 
 @pytest.mark.slow

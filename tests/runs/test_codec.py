@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ttc_cli import events
 from ttc_cli.errors import RunDamaged
 from ttc_cli.runs.codec import decode, encode
+from ttc_cli.types import PROSE, Candidate, Finish
 
 KINDS = typing.get_args(events.Event)
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=8)
@@ -49,6 +50,14 @@ def kept(event):
 def test_every_event_comes_back_as_it_was(kind, data):
     event = data.draw(values_of(kind))
     assert repr(kept(event)) == repr(event)  # NaN is not equal to itself
+
+
+def test_an_event_that_was_kept_before_there_were_forms_is_of_prose():
+    started = {"v": 1, "kind": "CandidateStarted", "id": 3, "wave": 0}
+    assert decode(started) == events.CandidateStarted(3, 0, form=PROSE)
+    one = {"id": 3, "text": "So 6.", "tokens": 4, "finish": "stop"}
+    ended = decode({"v": 1, "kind": "CandidateEnded", "candidate": one})
+    assert ended == events.CandidateEnded(Candidate(3, "So 6.", 4, Finish.STOP, form=PROSE))
 
 
 def test_no_event_is_forgotten():
