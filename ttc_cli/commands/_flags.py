@@ -53,7 +53,13 @@ Parallel = Annotated[
         metavar="N",
     ),
 ]
-Solution = Annotated[bool, output("--solution", help="Print the winner's whole text on stdout.")]
+Solution = Annotated[
+    bool,
+    output(
+        "--solution",
+        help="Print the winner's whole text on stdout; of a program its code and what it printed.",
+    ),
+]
 Threads = Annotated[
     int | None,
     engine(help="Threads to compute with.  [default: the cores ttc may use]", min=1, metavar="N"),
