@@ -11,11 +11,12 @@ from ttc_cli.answers import Comparer
 from ttc_cli.bench import calibration, drawing, pool
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.drawing import describe
-from ttc_cli.engines.scripted import Ask, ScriptedEngine
+from ttc_cli.engines.scripted import Ask, Script, ScriptedEngine
 from ttc_cli.errors import UsageError
-from ttc_cli.policy.file import Policy
+from ttc_cli.policy.estimate import FEATURES
+from ttc_cli.policy.file import Policy, load_policy
 from ttc_cli.prompts import Chat
-from ttc_cli.types import AnswerType, Problem, Sampling
+from ttc_cli.types import PROGRAM, PROSE, AnswerType, Problem, Sampling
 
 pytestmark = pytest.mark.slow
 
@@ -42,12 +43,25 @@ def comparer() -> Iterator[Comparer]:
         yield made
 
 
-def fill(path: Path, questions: list[LabelledQuestion], samples: int) -> pool.SamplePool:
+def fill(
+    path: Path,
+    questions: list[LabelledQuestion],
+    samples: int,
+    script: Script = say,
+    form: str = PROSE,
+) -> pool.SamplePool:
     async def work() -> None:
-        engine = ScriptedEngine(say, yes=lambda text: 0.5, parallel=8)
+        engine = ScriptedEngine(script, yes=lambda text: 0.5, parallel=8)
         chat = Chat(engine.info, {})
         header = describe(
-            engine, chat, sha256="0" * 64, sampling=SAMPLING, max_tokens=80, seed=1, build="script"
+            engine,
+            chat,
+            sha256="0" * 64,
+            sampling=SAMPLING,
+            max_tokens=80,
+            seed=1,
+            build="script",
+            form=form,
         )
         await drawing.fill(path, header, engine, chat, questions, samples)
 
@@ -148,3 +162,62 @@ def test_too_few_or_all_alike_questions_are_refused(drawn, comparer) -> None:
         fit(drawn, comparer, QUESTIONS[:5])
     with pytest.raises(UsageError, match="got the same result"):
         fit(drawn, comparer, QUESTIONS[::3])
+
+
+def write_well(ask: Ask) -> str:
+    """Where prose is often wrong programs are nearly always right, and short."""
+    if not ask.text.endswith("```python\n"):
+        return say(ask)
+    number = int(ask.text.split("What is ")[1].split(" +")[0])
+    luck = random.Random(f"{number}:{ask.seed}").random()
+    return f"print({2 * number if luck < 0.9 else 1})\n```"
+
+
+def write_badly(ask: Ask) -> str:
+    """Programs are all wrong, each in the same way."""
+    return "print(1)\n```" if ask.text.endswith("```python\n") else say(ask)
+
+
+@pytest.fixture(scope="module", params=[write_well, write_badly])
+def with_programs(request, drawn, tmp_path_factory) -> tuple[Script, Policy, Policy]:
+    path = tmp_path_factory.mktemp("programs") / "pool.jsonl"
+    programs = fill(path, QUESTIONS, 4, request.param, PROGRAM)
+    with Comparer() as comparer:
+        return request.param, programs, fit(drawn, comparer, programs=programs)
+
+
+def test_programs_are_drawn_by_a_policy_only_for_a_model_that_they_help(
+    with_programs, policy, tmp_path
+) -> None:
+    script, programs, fitted = with_programs
+    assert fitted.program_format == programs.header.prompt_format
+    assert (fitted.source.programs, fitted.source.program_temperature) == (4, 0.6)
+    levels = ("quick", "normal", "deep")
+    mixed = [fitted.table.row(level).mix.get(PROGRAM, 0) for level in levels]
+    if script is write_badly:
+        assert (fitted.table.forms, mixed) == ({}, [0, 0, 0])
+        assert fitted.table == policy.table
+        return
+    assert min(mixed) > 0
+    traits = fitted.table.forms[PROGRAM]
+    assert traits.cost < 0.6
+    assert traits.types == (AnswerType.NUMBER,)
+    assert len(fitted.table.belief.weights) == len(FEATURES)
+    assert all(row.mix for _, row in fitted.table.frontier)
+    after, before = ({e.level: e for e in each.expected} for each in (fitted, policy))
+    for level in levels:
+        assert after[level].accuracy > before[level].accuracy
+        assert after[level].flops < before[level].flops
+    fitted.save(tmp_path / "policy.json")
+    assert load_policy(tmp_path / "policy.json") == fitted
+
+
+def test_programs_that_are_asked_for_in_another_way_are_not_drawn(with_programs) -> None:
+    script, _, fitted = with_programs
+    assert fitted.choose_table(fitted.program_format) == fitted.table
+    assert fitted.choose_table(None) == fitted.table
+    other = fitted.choose_table("another")
+    if script is write_well:
+        assert other.forms == {}
+        assert not any(row.mix for row in other.rows.values())
+        assert "in prose alone" in other.name

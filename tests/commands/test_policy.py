@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.main import main
+from ttc_cli.types import AnswerType
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +92,39 @@ def test_list_and_show_tell_of_it(ttc, calibrated) -> None:
 def test_a_mistyped_name_is_told_the_nearest(ttc, calibrated, action) -> None:
     code, _, err = ttc("policy", action, "script-smus")
     assert (code, "Did you mean script-sums?" in err) == (2, True)
+
+
+def write_well(ask: Ask) -> str:
+    """Programs are right where prose is a matter of luck."""
+    if not ask.text.endswith("```python\n"):
+        return add(ask)
+    number = int(ask.text.split("What is ")[1].split("+")[0])
+    return f"print({2 * number})\n```"
+
+
+def test_a_model_that_programs_help_is_given_them_from_then_on(ttc, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "ttc_cli.solving.loading.open_engine",
+        lambda path, settings, name, planned=None: ScriptedEngine(write_well, parallel=8),
+    )
+    code, out, err = ttc("calibrate", "sums.jsonl", "--samples", 4, "--runs", 1)
+    assert code == 0, err
+    assert "and × 8 programs (T 0.6): one costs" in out
+    assert re.search(r"normal +\d \(\d programs?\)", out)
+    code, out, _ = ttc("solve", "--json", "What is 16+16?")
+    result = json.loads(out)
+    assert (code, result["answer"]) == (0, "32")
+    assert "program" in [each["form"] for each in result["candidates"]]
+    # Asked for in another way than they were measured, they are not drawn.
+    changed = dict.fromkeys(AnswerType, "Write a program.")
+    monkeypatch.setattr("ttc_cli.forms.program._INSTRUCTIONS", changed)
+    code, out, err = ttc("solve", "--json", "--explain", "What is 16+16?")
+    assert {each["form"] for each in json.loads(out)["candidates"]} == {"prose"}
+    assert "in prose alone: programs are asked for in another way now" in err
+
+
+def test_a_model_that_programs_do_not_help_is_given_none(calibrated) -> None:
+    assert "and × 8 programs (T 0.6), which do not pay here: none are drawn" in calibrated[0]
 
 
 def test_solve_uses_it_and_says_so(ttc, calibrated) -> None:

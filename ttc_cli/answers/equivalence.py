@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -244,6 +245,7 @@ class Comparer:
             allowance.seconds -= self._algebra.spent
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_plain(key: str) -> bool:
     """Whether keys of this kind are equal only if they are identical."""
     return all(is_number(each) or is_literal(each) for each in split_list(split_name(key)[1]))

@@ -6,40 +6,47 @@ From the pool alone:
   a sure ending weighs, the first wave, when to stop, what a candidate must gain), and the best for
   what a level's candidate must be worth is its row;
 * the *belief*: P(the leader is right | the vote), by logistic regression on votes of all sizes;
+* the *traits* of programs, where a pool of them is there: what their votes prove;
 * the *reliability* of each score: one no better than chance is given no say.
 
 Then settings are picked twice more, from one half of the questions each, and judged on the other:
-that is what the policy is said to do. No question chooses its own policy there.
+that is what the policy is said to do. No question chooses its own policy there, and none decides
+for itself whether programs are drawn; the traits alone are fitted to all.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ttc_cli.answers import Comparer, resolve
+from ttc_cli.bench.agreement import collect, fit_traits
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import match, pick_baseline
 from ttc_cli.bench.pool import SamplePool
 from ttc_cli.bench.report import summarise
+from ttc_cli.bench.runner import Pools
 from ttc_cli.bench.settings import Trials
 from ttc_cli.bench.verifier_trials import Rating, Trial, separate
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.estimate import Belief, describe_vote, find_slipped
 from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
-from ttc_cli.policy.standing import take_stand
+from ttc_cli.policy.standing import PLAIN, FormTraits, take_stand
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import is_heard
-from ttc_cli.search.vote import discount_slips, vote, weigh_by_sureness
-from ttc_cli.types import ARITHMETIC, AnswerType, Candidate, Score
+from ttc_cli.search.vote import Weigh, discount_slips, vote, weigh_by_sureness
+from ttc_cli.types import ARITHMETIC, PROGRAM, PROSE, AnswerType, Candidate, Score
 from ttc_cli.verifiers.arithmetic.sums import find_first
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
 
 LEAST = 8
 """Questions that a calibration needs: below, two halves say nothing."""
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Votes that the belief is fitted on."""
+"""Votes in prose that the belief is fitted on."""
+_ALONE = ((1, 0), (2, 0), (4, 0), (8, 0))
+MIXED_SIZES = (*_ALONE, *((1, 1), (2, 1), (2, 2), (3, 2), (4, 2), (4, 4), (8, 4), (8, 8), (8, 16)))
+"""And those of so many programs and so many in prose."""
 ORDERS = 8
 """Orders of the samples in which a question's votes are looked at."""
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -69,9 +76,14 @@ class VoteState:
 def grade(
     pool: SamplePool, questions: Sequence[LabelledQuestion], comparer: Comparer
 ) -> list[Graded]:
-    """The samples of ``pool`` as candidates, graded by the labels of ``questions``."""
-    found = []
+    """The samples of ``pool`` as candidates, graded by the labels of ``questions``.
+
+    Those of the questions that it does not have are left out.
+    """
+    form, found = pool.header.form, []
     for question in questions:
+        if question.id not in pool.questions:
+            continue
         problem = resolve(question.problem)
         candidates = tuple(
             Candidate(
@@ -81,7 +93,8 @@ def grade(
                 finish=sample.finish,
                 answer=sample.read_answer(problem),
                 confidence=sample.confidence,
-                scores=(Score(ARITHMETIC, float(find_first(sample.text) is None), weight=0),),
+                scores=() if form != PROSE else _check_sums(sample.text),
+                form=form,
             )
             for sample in pool.questions[question.id].samples
         )
@@ -90,6 +103,10 @@ def grade(
         )
         found.append(Graded(question.id, candidates, right))
     return found
+
+
+def _check_sums(text: str) -> tuple[Score, ...]:
+    return (Score(ARITHMETIC, float(find_first(text) is None), weight=0),)
 
 
 def label_by_majority(
@@ -135,32 +152,51 @@ def choose_slip(graded: Sequence[Graded]) -> float:
 
 
 def walk(
-    graded: Graded, comparer: Comparer, sureness: float, slip: float = SHIPPED.slip
+    graded: Graded,
+    comparer: Comparer,
+    sureness: float,
+    slip: float = SHIPPED.slip,
+    programs: Graded | None = None,
+    forms: Mapping[str, FormTraits] | None = None,
 ) -> list[VoteState]:
     """The votes of ``graded`` at all ``SIZES``, over ``ORDERS`` orders of its samples.
 
-    ``sureness`` and ``slip`` are as in ``Table``.
+    With ``programs`` of the same question also votes of both, at ``MIXED_SIZES``: these come
+    first, as they do in a run. ``sureness``, ``slip`` and ``forms`` are as in ``Table``.
     """
     states: list[VoteState] = []
     draw = random.Random(f"0:{graded.id}")
-    everyone = list(graded.candidates)
+    traits = forms or {}
+    prose = [(each, each.id in graded.right) for each in graded.candidates]
+    others = [(each, each.id in programs.right) for each in programs.candidates] if programs else []
+    sizes = [(0, size) for size in SIZES] + list(MIXED_SIZES if others else ())
     for _ in range(ORDERS):
-        draw.shuffle(everyone)
-        for size in (each for each in SIZES if each <= len(everyone)):
-            part = everyone[:size]
+        draw.shuffle(prose)
+        draw.shuffle(others)
+        for of_programs, of_prose in sizes:
+            if of_programs > len(others) or of_prose > len(prose):
+                continue
+            part = others[:of_programs] + prose[:of_prose]
             # Numbered by place: of equal votes the one that came first leads, as in a run.
-            placed = [replace(each, id=place) for place, each in enumerate(part)]
+            placed = [replace(each, id=place) for place, (each, _) in enumerate(part)]
             answered = [each for each in placed if each.answer is not None]
-            sure = weigh_by_sureness(answered, sureness)
-            classes = vote(placed, comparer, discount_slips(sure, slip))
+            weigh = _weigh(answered, sureness, slip, traits)
+            classes = vote(placed, comparer, weigh)
             if classes:
-                right = any(part[member].id in graded.right for member in classes[0].members)
+                right = any(part[member][1] for member in classes[0].members)
                 slips = find_slipped(placed) if slip < 1.0 else frozenset[int]()
                 heard = [each for each in placed if is_heard(each)]
-                standing = take_stand(classes, heard, placed, {}, slips)
+                standing = take_stand(classes, heard, placed, traits, slips)
                 features = describe_vote(classes, placed, standing)
                 states.append(VoteState(graded.id, features, right))
     return states
+
+
+def _weigh(
+    answered: Sequence[Candidate], sureness: float, slip: float, forms: Mapping[str, FormTraits]
+) -> Weigh:
+    votes = discount_slips(weigh_by_sureness(answered, sureness), slip)
+    return lambda each: votes(each) * forms.get(each.form, PLAIN).weight
 
 
 def fit_belief(states: Sequence[VoteState]) -> Belief:
@@ -237,6 +273,30 @@ def measure_reliability(pool: SamplePool, graded: Sequence[Graded]) -> tuple[Rel
     )
 
 
+def learn_forms(
+    pools: Pools, questions: Sequence[LabelledQuestion], comparer: Comparer
+) -> dict[str, FormTraits]:
+    """What is known of programs from these questions; nothing where none were drawn."""
+    if pools.programs is None:
+        return {}
+    means = []
+    for pool in (pools.programs, pools.prose):
+        drawn = [
+            sample.tokens
+            for each in questions
+            if each.id in pools.programs.questions
+            for sample in pool.questions[each.id].samples
+        ]
+        means.append(sum(drawn) / max(1, len(drawn)))
+    kinds = {
+        resolve(each.problem).answer_type
+        for each in questions
+        if each.id in pools.programs.questions
+    }
+    cost = max(0.001, means[0]) / max(0.001, means[1])
+    return {PROGRAM: fit_traits(collect(pools, questions, comparer), cost, sorted(kinds))}
+
+
 async def calibrate(
     pool: SamplePool,
     questions: Sequence[LabelledQuestion],
@@ -248,11 +308,12 @@ async def calibrate(
     labels: str = "given",
     runs: int = 4,
     progress: Callable[[str], None] = lambda what: None,
+    programs: SamplePool | None = None,
 ) -> Policy:
     """Fit a policy to ``pool``, whose every question must hold as many samples as the others.
 
     Args:
-        pool: drawn as ``auto`` would draw.
+        pool: drawn as ``auto`` would draw, in prose.
         questions: with their labels.
         comparer: decides which answers mean the same.
         name: of the policy.
@@ -261,6 +322,8 @@ async def calibrate(
         labels: where they come from, ``given`` or ``majority``.
         runs: orders of the samples that each setting is tried over.
         progress: called with what is being done.
+        programs: the pool of programs beside it, of the questions that may be given some; None
+            where there are to be none.
 
     Raises:
         UsageError: too few questions, or this model answered all right or all wrong.
@@ -283,9 +346,18 @@ async def calibrate(
     heard = [each.trusted is not False for each in reliability if each.verifier in TRIED]
     tilt = SHIPPED.tilt if any(heard) else 0.0
     slip = choose_slip(graded)
-    trials = Trials(pool, questions, comparer, samples, runs, tilt, slip, progress)
+    pools = Pools(pool, programs)
+    forms = learn_forms(pools, questions, comparer)
+    trials = Trials(pools, questions, comparer, samples, runs, tilt, slip, progress, forms)
     table = await trials.fit(range(len(questions)))
-    states = [s for each in graded for s in walk(each, comparer, table.sureness, slip)]
+    written = {}
+    if programs is not None and table.forms:
+        written = {each.id: each for each in grade(programs, questions, comparer)}
+    states = [
+        state
+        for each in graded
+        for state in walk(each, comparer, table.sureness, slip, written.get(each.id), table.forms)
+    ]
     held_out, curve = await trials.judge()
     found = match(curve, pick_baseline(await trials.run_fixed()))
     expected = []
@@ -312,7 +384,12 @@ async def calibrate(
             temperature=header.sampling.temperature,
             max_tokens=header.max_tokens,
             labels=labels,
+            programs=pools.count_samples(questions).get(PROGRAM, 0),
+            program_temperature=(
+                None if programs is None else programs.header.sampling.temperature
+            ),
         ),
+        program_format="" if programs is None else programs.header.prompt_format,
         table=replace(table, name=name, belief=replace(fit_belief(states), types=types)),
         reliability=reliability,
         expected=tuple(expected),

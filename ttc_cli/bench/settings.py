@@ -17,34 +17,50 @@ from ttc_cli.bench import runner
 from ttc_cli.bench.contenders import VOTES
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import Point
-from ttc_cli.bench.pool import SamplePool
 from ttc_cli.bench.report import Outcome, make_point
+from ttc_cli.bench.runner import Pools
+from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED, WORTH, BudgetRow, Table
+from ttc_cli.types import PROGRAM
 
 SURENESS = (0.0, 1.0)
-PROBES = (2, 3, 4)
+PROBES = ((2, 0), (3, 0), (4, 0))
+"""First waves in prose: candidates, and how many of them are programs."""
+MIXES = ((2, 1), (2, 2), (3, 2), (3, 3), (4, 2), (4, 3), (4, 4))
+"""First waves with programs, in the same way."""
 THRESHOLDS = (0.77, 0.8, 0.86, 0.9, 0.95)
 PRICES = (0.0, 0.005, 0.015)
+COARSE = 0.005
+"""The price at which all first waves and thresholds are tried; the others with the best of them."""
+SHIPPED_SURE = 0.95
+"""The threshold from which on the usual first wave has two programs and two in prose."""
 WORTHS = tuple(0.02 * 2 ** (-step / 2) for step in range(15))
 """Of a candidate, in share of right answers: the rungs of a frontier, from 0.02 to 0.00016."""
 
 
 @dataclass(frozen=True, slots=True)
 class AutoSetting:
-    """What is tried: ``sureness`` of the vote, and a row's probe, threshold, price and cap."""
+    """What is tried: ``sureness`` of the vote, and a row's probe, threshold, price and cap.
+
+    So many of the probe are ``programs``; where none are, none are drawn later either.
+    """
 
     sureness: float
     probe: int
     threshold: float
     price: float
     cap: int
+    programs: int = 0
 
 
 @dataclass
 class Trials:
-    """Settings tried on all ``questions``, each over ``runs`` orders of the ``samples``."""
+    """Settings tried on all ``questions``, each over ``runs`` orders of the ``samples``.
 
-    pool: SamplePool
+    ``forms`` is what is known of programs, where they are tried.
+    """
+
+    pools: Pools
     questions: Sequence[LabelledQuestion]
     comparer: Comparer
     samples: int
@@ -52,31 +68,40 @@ class Trials:
     tilt: float
     slip: float
     progress: Callable[[str], None]
+    forms: Mapping[str, FormTraits] = field(default_factory=dict)
     _done: dict[AutoSetting, list[Outcome]] = field(default_factory=dict)
     _sums: dict[AutoSetting, list[tuple[float, float]]] = field(default_factory=dict)
 
     async def fit(self, places: Sequence[int]) -> Table:
         """The table that pays best on the questions at ``places``."""
-        chosen = {level: await self._find(self._cap(level)) for level in WORTH}
-        sureness = self._choose_sureness(chosen, places)
-        rows = dict(SHIPPED.rows)
+        programs = await self._prefers_programs(places)
+        sureness = await self._choose_sureness(programs, places)
+        rows = dict(SHIPPED.without_forms().rows)
         for level, worth in WORTH.items():
-            usual = await self._try_shipped(SHIPPED.row(level), sureness, self._cap(level))
-            best = self._choose(chosen[level][sureness], usual, places, worth)
+            cap = self._cap(level, programs)
+            best = await self._choose(SHIPPED.row(level), sureness, cap, programs, places, worth)
             rows[level] = _make_row(best, level)
+        if programs:
+            most = rows["max"]
+            rows["max"] = replace(most, mix={PROGRAM: most.probe // 2})
         frontier: list[tuple[float, BudgetRow]] = []
+        cap = self._cap("deep", programs)
         for worth in WORTHS:
             priced = SHIPPED.at_price(worth / WORTH["normal"]).row("normal")
-            usual = await self._try_shipped(priced, sureness, min(priced.cap, self.samples))
-            best = self._choose(chosen["deep"][sureness], usual, places, worth)
+            best = await self._choose(priced, sureness, cap, programs, places, worth)
             row = _make_row(best, "deep")
-            if best == usual:  # its own cap, which may be beyond the samples of the pool
-                row = replace(row, cap=priced.cap)
+            if best == self._read_shipped(priced, sureness, cap, programs):
+                row = replace(row, cap=priced.cap)  # which may be beyond the samples of the pool
             if not frontier or frontier[-1][1] != row:
                 frontier.append((worth, row))
-        steps = tuple(frontier)
         return Table(
-            "fitted", rows, tilt=self.tilt, sureness=sureness, slip=self.slip, frontier=steps
+            "fitted",
+            rows,
+            tilt=self.tilt,
+            sureness=sureness,
+            slip=self.slip,
+            frontier=tuple(frontier),
+            forms=self.forms if programs else {},
         )
 
     async def judge(self) -> tuple[dict[str, list[Outcome]], list[Point]]:
@@ -113,7 +138,7 @@ class Trials:
             name = f"{strategy}@{self.samples}"
             self.progress(f"{name} …")
             outcomes = await runner.simulate(
-                self.pool, self.questions, self.comparer, strategy=strategy, samples=self.samples
+                self.pools, self.questions, self.comparer, strategy=strategy, samples=self.samples
             )
             points.append(make_point(name, outcomes, ids))
         return points
@@ -121,12 +146,12 @@ class Trials:
     async def run(self, level: str, table: Table, cap: int | None = None) -> list[Outcome]:
         """``auto`` at ``level`` of ``table`` on all questions; ``cap`` is else the level's own."""
         return await runner.simulate(
-            self.pool,
+            self.pools,
             self.questions,
             self.comparer,
             strategy="auto",
             level=level,
-            samples=self._cap(level) if cap is None else cap,
+            samples=self._cap(level, bool(table.forms)) if cap is None else cap,
             trajectories=self.runs,
             table=table,
         )
@@ -134,41 +159,85 @@ class Trials:
     def _read(self, row: BudgetRow, table: Table) -> AutoSetting:
         """The setting that ``row`` was made of."""
         assert row.threshold is not None  # each setting has one
-        cap = min(row.cap, self.samples)
-        return AutoSetting(table.sureness, row.probe, row.threshold, row.price, cap)
+        programs = row.mix.get(PROGRAM, 0)
+        cap = min(row.cap, self._count_drawn(programs > 0))
+        return AutoSetting(table.sureness, row.probe, row.threshold, row.price, cap, programs)
 
-    def _cap(self, level: str) -> int:
-        return min(SHIPPED.row(level).cap, self.samples)
+    def _cap(self, level: str, programs: bool) -> int:
+        return min(SHIPPED.row(level).cap, self._count_drawn(programs))
 
-    async def _find(self, cap: int) -> dict[float, list[AutoSetting]]:
-        """All settings with ``cap``, by sureness, each tried."""
-        found: dict[float, list[AutoSetting]] = {sureness: [] for sureness in SURENESS}
-        for sureness, probe, threshold, price in product(SURENESS, PROBES, THRESHOLDS, PRICES):
-            if probe <= cap:
-                setting = AutoSetting(sureness, probe, threshold, price, cap)
+    def _count_drawn(self, programs: bool) -> int:
+        """The candidates that a question has, with its ``programs`` or without."""
+        drawn = self.pools.count_samples(self.questions)
+        return self.samples + (drawn.get(PROGRAM, 0) if programs else 0)
+
+    async def _prefers_programs(self, places: Sequence[int]) -> bool:
+        """Whether programs pay on the questions at ``places``, all levels taken together.
+
+        The shipped settings are compared, with programs in the first wave and without: these two
+        and no others, so that one standard error is enough.
+        """
+        if not self.forms:
+            return False
+        totals = []
+        for programs in (False, True):
+            values = []
+            for level, worth in WORTH.items():
+                row, cap = SHIPPED.row(level), self._cap(level, programs)
+                setting = self._read_shipped(row, SHIPPED.sureness, cap, programs)
                 await self._try(setting)
-                found[sureness].append(setting)
-        return found
+                values.append(self._values(setting, places, worth))
+            totals.append([math.fsum(each) for each in zip(*values, strict=True)])
+        return _is_better(totals[1], totals[0], 1.0)
 
-    async def _try_shipped(self, row: BudgetRow, sureness: float, cap: int) -> AutoSetting:
-        """What a shipped row is as a setting, tried."""
+    async def _search(
+        self, sureness: float, cap: int, programs: bool, places: Sequence[int], worth: float
+    ) -> AutoSetting:
+        """The best setting with ``cap`` for ``worth``: coarsely, then at all prices."""
+        openings = MIXES if programs else PROBES
+        found: list[AutoSetting] = []
+        for (probe, mixed), threshold in product(openings, THRESHOLDS):
+            if probe <= cap:
+                setting = AutoSetting(sureness, probe, threshold, COARSE, cap, mixed)
+                await self._try(setting)
+                found.append(setting)
+        rough = self._best(found, places, worth)
+        finer = [replace(rough, price=price) for price in PRICES]
+        for setting in finer:
+            await self._try(setting)
+        return self._best(finer, places, worth)
+
+    def _read_shipped(
+        self, row: BudgetRow, sureness: float, cap: int, programs: bool
+    ) -> AutoSetting:
+        """What a shipped row is as a setting; with ``programs``, half of a small first wave."""
         assert row.threshold is not None  # only ``max`` has none
-        setting = AutoSetting(sureness, min(row.probe, cap), row.threshold, row.price, cap)
-        await self._try(setting)
-        return setting
+        cap = min(cap, row.cap)
+        probe, mixed = min(row.probe, cap), 0
+        if programs:
+            probe, mixed = (4, 2) if row.threshold >= SHIPPED_SURE else (2, 1)
+            probe = min(probe, row.probe, cap)
+            mixed = min(probe, mixed)
+        return AutoSetting(sureness, probe, row.threshold, row.price, cap, mixed)
 
     async def _try(self, setting: AutoSetting) -> None:
         if setting in self._done:
             return
-        if setting.price == PRICES[0]:
+        if setting.price == COARSE:
+            mixed = f" ({setting.programs} programs)" if setting.programs else ""
             self.progress(
-                f"trying: sureness {setting.sureness:g}, first wave {setting.probe}, "
+                f"trying: sureness {setting.sureness:g}, first wave {setting.probe}{mixed}, "
                 f"stop at {setting.threshold:g} …"
             )
         level = "deep"  # of the levels that have a price, the one with the most room
         row = _make_row(setting, level)
         table = Table(
-            "tried", {level: row}, tilt=self.tilt, sureness=setting.sureness, slip=self.slip
+            "tried",
+            {level: row},
+            tilt=self.tilt,
+            sureness=setting.sureness,
+            slip=self.slip,
+            forms=self.forms if setting.programs else {},
         )
         outcomes = await self.run(level, table, setting.cap)
         sums = {question.id: [0.0, 0.0] for question in self.questions}
@@ -178,32 +247,45 @@ class Trials:
         self._done[setting] = outcomes
         self._sums[setting] = [(right, flops) for right, flops in sums.values()]
 
-    def _choose_sureness(
-        self, chosen: Mapping[str, Mapping[float, Sequence[AutoSetting]]], places: Sequence[int]
-    ) -> float:
-        """The shipped one, unless another is better beyond doubt, all levels taken together."""
+    async def _choose_sureness(self, programs: bool, places: Sequence[int]) -> float:
+        """The shipped one, unless another is better beyond doubt, all levels taken together.
 
-        def weigh(sureness: float) -> list[float]:
-            """By question, over all levels, each at its best setting."""
-            every = [
-                self._values(self._best(chosen[level][sureness], places, worth), places, worth)
-                for level, worth in WORTH.items()
-            ]
+        Each level at the setting that is best with the shipped one.
+        """
+        settings = {
+            level: await self._search(
+                SHIPPED.sureness, self._cap(level, programs), programs, places, worth
+            )
+            for level, worth in WORTH.items()
+        }
+
+        async def weigh(sureness: float) -> list[float]:
+            """By question, over all levels."""
+            every = []
+            for level, worth in WORTH.items():
+                setting = replace(settings[level], sureness=sureness)
+                await self._try(setting)
+                every.append(self._values(setting, places, worth))
             return [math.fsum(values) for values in zip(*every, strict=True)]
 
-        usual = weigh(SHIPPED.sureness)
-        better = [each for each in SURENESS if _is_better(weigh(each), usual)]
-        return max(better, key=lambda each: math.fsum(weigh(each)), default=SHIPPED.sureness)
+        found = {each: await weigh(each) for each in SURENESS}
+        usual = found[SHIPPED.sureness]
+        better = [each for each in SURENESS if _is_better(found[each], usual)]
+        return max(better, key=lambda each: math.fsum(found[each]), default=SHIPPED.sureness)
 
-    def _choose(
+    async def _choose(
         self,
-        settings: Sequence[AutoSetting],
-        usual: AutoSetting,
+        row: BudgetRow,
+        sureness: float,
+        cap: int,
+        programs: bool,
         places: Sequence[int],
         worth: float,
     ) -> AutoSetting:
-        """The best of ``settings``, if it is better than ``usual`` beyond doubt, else that."""
-        best = self._best(settings, places, worth)
+        """The best setting for ``worth``, if better than ``row``'s beyond doubt, else that."""
+        usual = self._read_shipped(row, sureness, cap, programs)
+        await self._try(usual)
+        best = await self._search(sureness, cap, programs, places, worth)
         found, before = (self._values(each, places, worth) for each in (best, usual))
         return best if _is_better(found, before) else usual
 
@@ -220,22 +302,23 @@ class Trials:
 
     @cached_property
     def _flops_a_candidate(self) -> float:
-        drawn = [s.tokens for q in self.pool.questions.values() for s in q.samples]
-        return 2.0 * self.pool.header.parameters * sum(drawn) / len(drawn)
+        drawn = [s.tokens for q in self.pools.prose.questions.values() for s in q.samples]
+        return 2.0 * self.pools.prose.header.parameters * sum(drawn) / len(drawn)
 
 
-def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
-    """Whether the mean of ``found`` exceeds that of ``usual`` by three standard errors.
+def _is_better(found: Sequence[float], usual: Sequence[float], errors: float = 3.0) -> bool:
+    """Whether the mean of ``found`` exceeds that of ``usual`` by so many standard errors.
 
-    Both are by question. The best of ninety settings gains two by chance alone, and what was
+    Both are by question. The best of dozens of settings gains two by chance alone, and what was
     measured elsewhere is not given up for that.
     """
     gains = [a - b for a, b in zip(found, usual, strict=True)]
     mean = math.fsum(gains) / len(gains)
     spread = math.fsum((gain - mean) ** 2 for gain in gains)
-    return mean > 3 * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
+    return mean > errors * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
 
 
 def _make_row(setting: AutoSetting, level: str) -> BudgetRow:
     probe, threshold, price = setting.probe, setting.threshold, setting.price
-    return replace(SHIPPED.row(level), probe=probe, threshold=threshold, price=price)
+    mix = {PROGRAM: setting.programs} if setting.programs else {}
+    return replace(SHIPPED.row(level), probe=probe, threshold=threshold, price=price, mix=mix)

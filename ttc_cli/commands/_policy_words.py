@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ttc_cli.output import align
 from ttc_cli.policy.estimate import Belief, describe_vote, estimate
@@ -10,7 +10,8 @@ from ttc_cli.policy.file import Matched, Policy
 from ttc_cli.policy.standing import head_count
 from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
 from ttc_cli.policy.table import Table
-from ttc_cli.types import PROSE, Answer, AnswerClass, AnswerType
+from ttc_cli.texts import plural
+from ttc_cli.types import PROGRAM, PROSE, Answer, AnswerClass, AnswerType
 from ttc_cli.views import words
 
 _VOTES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
@@ -26,6 +27,8 @@ def word_policy(policy: Policy) -> str:
         f"on {source.questions} questions of {source.data} × {source.samples} samples (T "
         f"{source.temperature:g}, at most {source.max_tokens} tokens, seed {source.seed}{labels})",
     ]
+    if source.programs:
+        lines.append(_word_programs(policy))
     if source.questions < 100:
         lines.append("few questions: treat it as a first estimate")
     slip = f", × {table.slip:g} with a wrong sum in it" if table.slip != 1.0 else ""
@@ -54,13 +57,33 @@ def word_policy(policy: Policy) -> str:
     return "\n".join(lines)
 
 
+def _word_programs(policy: Policy) -> str:
+    """What was found of programs, and whether they are drawn."""
+    source, traits = policy.source, policy.table.forms.get(PROGRAM)
+    temperature = (
+        "" if source.program_temperature is None else f" (T {source.program_temperature:g})"
+    )
+    drawn = f"and × {source.programs} programs{temperature}"
+    if traits is None:
+        return f"{drawn}, which do not pay here: none are drawn"
+    return (
+        f"{drawn}: one costs {traits.cost:.2f} of a candidate in prose, proves {traits.first:g} of "
+        f"its vote, each further one {traits.further:g}, agreement across forms {traits.accord:g}"
+    )
+
+
+def _word_mix(mix: Mapping[str, int]) -> str:
+    counts = [plural(count, form) for form, count in mix.items() if count]
+    return f" ({', '.join(counts)})" if counts else ""
+
+
 def _tell_levels(policy: Policy) -> Iterator[tuple[str, ...]]:
     yield ("BUDGET", "FIRST WAVE", "STOP AT", "PRICE", "ACCURACY", "TFLOPS", "CANDIDATES", "BEFORE")
     for each in policy.expected:
         row = policy.table.rows[each.level]
         yield (
             each.level,
-            str(row.probe),
+            f"{row.probe}{_word_mix(row.mix)}",
             words.decimal(row.threshold),
             f"{row.price:g}",
             f"{each.accuracy:.1%}",

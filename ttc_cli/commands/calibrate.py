@@ -89,7 +89,7 @@ def calibrate(
         name = name or f"{drawing.label}-{request.data}"
         check_name(name)
         drawn, _ = drawing.obtain_pool()
-        drawing.obtain_programs(lambda kind: kind in PROGRAMMED)
+        programs = drawing.obtain_programs(lambda kind: kind in PROGRAMMED)
         drawing.close()
         ticker = Ticker(out)
         labelled = list(request.questions)
@@ -106,6 +106,7 @@ def calibrate(
                 labels="majority" if own_labels else "given",
                 runs=runs,
                 progress=ticker.tell,
+                programs=programs[0] if programs is not None else None,
             )
         )
         out.status("")

@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a policy was fitted on. ``labels`` is ``given`` or ``majority`` (``--self``)."""
+    """What a policy was fitted on. ``labels`` is ``given`` or ``majority`` (``--self``).
+
+    ``programs`` of a question were drawn beside its ``samples``, at ``program_temperature``.
+    """
 
     data: str
     questions: int
@@ -44,6 +47,8 @@ class Source:
     temperature: float
     max_tokens: int
     labels: str = "given"
+    programs: int = 0
+    program_temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,10 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A table with where it comes from. ``sha256`` and ``prompt_format`` say what it is for."""
+    """A table with where it comes from. ``sha256`` and ``prompt_format`` say what it is for.
+
+    ``program_format`` is the hash of how programs are asked for; "" where none were tried.
+    """
 
     name: str
     model: str
@@ -110,6 +118,18 @@ class Policy:
     reliability: tuple[Reliability, ...] = ()
     expected: tuple[Expected, ...] = ()
     matched: Matched | None = None
+    program_format: str = ""
+
+    def choose_table(self, program_format: str | None) -> Table:
+        """The table where programs are asked for in this way (None: in any).
+
+        It knows prose alone, and its name says so, where that is not what was measured.
+        """
+        table = self.table
+        if not table.forms or program_format in (None, self.program_format):
+            return table
+        name = f"{table.name}, in prose alone: programs are asked for in another way now"
+        return replace(table.without_forms(), name=name)
 
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""

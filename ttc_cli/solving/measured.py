@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ttc_cli import paths
+from ttc_cli.forms import registry as forms
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat, hash_prompts
 from ttc_cli.solving.request import Request
+from ttc_cli.types import PROGRAM
 
 
 def hash_generator(request: Request) -> str:
@@ -38,7 +40,9 @@ def find_table(request: Request, chat: Chat | None = None) -> Table:
         return SHIPPED  # nothing to hash a file of gigabytes for
     asked = None if chat is None else hash_prompts(chat)
     policy = file.find_policy(hash_generator(request), asked)
-    return SHIPPED if policy is None else policy.table
+    if policy is None or not policy.table.forms:
+        return SHIPPED if policy is None else policy.table
+    return policy.choose_table(None if chat is None else forms.find(PROGRAM).hash_prompts(chat))
 
 
 def _may_be_shipped_for(request: Request) -> bool:
