@@ -72,6 +72,25 @@ def test_solution_is_the_winner_word_for_word(solve):
     assert solve("What is 2+2?", "--solution", "-q")[:2] == (0, FOUR + "\n")
 
 
+SHADY = 'x = "`" * 3\nprint(x + "\\033[2J[red]\\u202e")\nprint(4)\n```\nIt prints 4.'
+
+
+def test_the_solution_of_a_program_is_its_code_and_what_it_printed(solve):
+    asked = ("What is 2+2?", "--form", "program", "--samples", "1")
+    code, out, err = solve(*asked, "--solution", "-v", texts=[SHADY])
+    program, _, rest = SHADY.partition("\n```")
+    # Raw in a pipe, and cleaned where a person looks.
+    printed = "```\x1b[2J[red]\u202e\n4"
+    assert (code, out) == (0, f"```python\n{program}\n```\n\n````output\n{printed}\n````\n")
+    assert "  ````output\n  ```[red]\n  4\n  ````\n" in err
+    assert not {"\x1b", "\u202e"} & set(err)
+    assert rest not in out
+    kept = json.loads(solve(*asked, "--json", texts=[SHADY])[1])
+    assert f"{kept['solution']}\n" == out
+    (one,) = kept["candidates"]
+    assert (one["form"], one["ran"]["output"]) == ("program", f"{printed}\n")
+
+
 def test_a_free_form_answer_is_the_whole_text(solve):
     poem = "Roses are red.\n\nViolets too."
     code, out, _ = solve("Write a poem.", "--answer-type", "free", "-q", texts=[poem])

@@ -355,6 +355,8 @@ def test_a_program_under_way_is_its_end_and_the_line_that_it_is_in():
     begun = events.CandidateStarted(0, 0, form="program")
     row = show_row(events.Grew({0: "apples = 3\n\npears = 4\ntot"}, 1, 0, 1, 2), 80, begun)
     assert row.endswith("▸ line 4  >>> apples = 3  pears = 4  tot")
+    row = show_row(events.Grew({0: "apples = 3\nprint(apples)\n```"}, 1, 0, 1, 2), 80, begun)
+    assert row.endswith(">>> apples = 3  print(apples)")
 
 
 def test_each_form_has_a_mark_of_its_own_and_prose_none():

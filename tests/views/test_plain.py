@@ -190,6 +190,13 @@ def test_programs_and_prose_in_plain_lines(snapshot):
     assert "\n".join(told(story.agreed())) == snapshot
 
 
+def test_explaining_names_the_forms_that_stand_behind_an_answer():
+    agreed = list(story.agreed())[-1][1].result
+    lines = explain(agreed, []).splitlines()
+    assert "  6: 3 votes (program 2, prose 1), weight 3.00 (#0, #1, #3)" in lines
+    assert "(prose" not in explain(story.result(), [])
+
+
 def test_what_came_of_a_program_is_told_where_it_is_not_its_answer():
     def tell(candidate):
         return told([(0.0, events.CandidateEnded(candidate))])[0]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from rich.style import Style
 
+from ttc_cli.forms.passages import FENCE
 from ttc_cli.types import AnswerType, Execution, Finish
 from ttc_cli.views import words
 from ttc_cli.views.cells import BAD, BOLD, CALM, DIM, GOOD, RULE, FrameRow, cells, cut, cut_front
@@ -220,8 +221,8 @@ def _branch(
         return _add_run(row, tail.text, node.ran)
     end = tail.text[-(2 * row.left + 80) :].rstrip()
     if node.program:
-        lines = [line for each in end.splitlines() if (line := words.one_line(each))]
-        return row.add(cut_front("  ".join(lines), row.left), calm)
+        lines = (words.one_line(line) for line in end.removesuffix(FENCE).splitlines())
+        return row.add(cut_front("  ".join(filter(None, lines)), row.left), calm)
     # The step that it is in: what follows the last blank line.
     latest = words.one_line(end[end.rfind("\n\n") + 1 :])
     return row.add(cut_front(latest, row.left), calm)

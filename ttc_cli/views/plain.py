@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from ttc_cli import events
-from ttc_cli.types import LIKENESS, AnswerClass, Candidate, Estimate, Finish, Result, Score
+from ttc_cli.types import LIKENESS, PROSE, AnswerClass, Candidate, Estimate, Finish, Result, Score
 from ttc_cli.views import words
 from ttc_cli.views.nodes import join
 
@@ -324,6 +324,15 @@ def _search_lines(result: Result) -> list[str]:
     return lines
 
 
+def _forms_of(one: AnswerClass, result: Result) -> str:
+    """Which forms stand behind an answer: `` (program 2, prose 1)``; "" where all are prose."""
+    if all(each.form == PROSE for each in result.candidates):
+        return ""
+    forms = Counter(each.form for each in result.candidates if each.id in one.members)
+    named = ", ".join(f"{words.shorten(form, 20)} {n}" for form, n in sorted(forms.items()))
+    return f" ({named})" if named else ""
+
+
 def _vote_lines(result: Result) -> list[str]:
     if not result.classes:
         chosen = result.answer is not None
@@ -333,8 +342,8 @@ def _vote_lines(result: Result) -> list[str]:
         members = ", ".join(f"#{member}" for member in one.members[:12])
         more = f" and {len(one.members) - 12} more" if len(one.members) > 12 else ""
         lines.append(
-            f"{words.shorten(one.answer.text, _ANSWER_CHARS)}: {words.plural(one.votes, 'vote')}, "
-            f"weight {one.weight:.2f} ({members}{more})"
+            f"{words.shorten(one.answer.text, _ANSWER_CHARS)}: {words.plural(one.votes, 'vote')}"
+            f"{_forms_of(one, result)}, weight {one.weight:.2f} ({members}{more})"
         )
     silent = sum(map(_is_silent, result.candidates))
     without = len(result.candidates) - silent - sum(one.votes for one in result.classes)
