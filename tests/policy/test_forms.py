@@ -270,3 +270,20 @@ def test_no_more_of_a_form_are_begun_than_its_limit() -> None:
     forms = [each.form for each in result.candidates]
     assert (forms.count(PROGRAM), forms.count(PROSE)) == (2, 3)
     assert "of this budget are grown" in result.stop_reason
+
+
+def test_a_known_candidate_of_another_form_is_not_taken_for_a_program() -> None:
+    script = talk([write(7)], [state(5)])
+    first, _ = think(script, make_table(), interpreter=Calculator(), samples=2)
+    known = {each.id: each for each in first.candidates}
+    again, _ = think(
+        talk([write(7)] * 4, [state(7)] * 4),
+        make_table(probe=4, programs=2),
+        interpreter=Calculator(),
+        known=known,
+    )
+    assert [each.form for each in again.candidates[:2]] == [PROGRAM] * 2
+    assert again.candidates[0].text == known[0].text
+    assert again.usage.generator.reused_tokens == known[0].tokens
+    assert again.candidates[1].text == "print(7)\n```"
+    assert again.answer.text == "7"

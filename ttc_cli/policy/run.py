@@ -127,7 +127,8 @@ async def solve(
         if problem.schema is not None:
             session = StructuredSession(session, problem.schema)
         if stage.known:
-            session = KnownSession(session, stage.known, options.seed)
+            ends = {each.name: each.marks for each in entries}
+            session = KnownSession(session, stage.known, options.seed, ends)
             asked = tuple(KnownVerifier(each, stage.known) for each in asked)
         context = SearchContext(
             problem=problem,

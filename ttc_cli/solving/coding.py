@@ -29,8 +29,8 @@ from ttc_cli.runs.resuming import identify_file
 from ttc_cli.solving.request import Request
 from ttc_cli.types import PROGRAM, AnswerType, Budget, Problem, Result
 
-TOKENS = 96
-"""The longest program of the test; those that were seen take 30 to 60."""
+TOKENS = 128
+"""The longest program of the test; models that comment each line take 100."""
 MAX_KNOWN = 200
 """Models whose outcome is remembered; the oldest is forgotten first."""
 _QUESTIONS = (

@@ -25,21 +25,32 @@ from ttc_cli.engines.base import (
 )
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.search.sample import derive_seed
-from ttc_cli.types import WHOLE, AnswerType, Candidate, Finish, Problem, Role, Score
+from ttc_cli.types import PROSE, WHOLE, AnswerType, Candidate, Finish, Problem, Role, Score
 from ttc_cli.verifiers.base import Leaf, Verifier, WrappedVerifier
+
+_OF_PROSE: Mapping[str, tuple[str, ...]] = {PROSE: ()}
 
 
 class KnownSession(WrappedSession):
     """Implements ``engines.base.Session`` over the session that grows what is not known.
 
-    ``known`` is by id, in the order in which they ended; ``seed`` is the run's.
+    ``known`` is by id, in the order in which they ended; ``seed`` is the run's. ``marks`` are
+    those at which candidates of a form end, by form: where another level or policy asks for
+    another form under the id of a known candidate, that one is not given.
     """
 
-    def __init__(self, inner: Session, known: Mapping[int, Candidate], seed: int) -> None:
+    def __init__(
+        self,
+        inner: Session,
+        known: Mapping[int, Candidate],
+        seed: int,
+        marks: Mapping[str, tuple[str, ...]] = _OF_PROSE,
+    ) -> None:
         super().__init__(inner)
         self._known = {id: each for id, each in known.items() if not each.steps}
         self._order = {id: place for place, id in enumerate(self._known)}
         self._seed = seed
+        self._marks = marks
         self._texts: dict[Branch, str] = {}
         self._behind: dict[Branch, Branch] = {}
         self._waiting: dict[Branch, int] = {}
@@ -128,6 +139,7 @@ class KnownSession(WrappedSession):
             candidate is not None
             and candidate.finish in WHOLE
             and request.until is Until.END
+            and self._marks.get(candidate.form) == request.marks
             and (candidate.parent is not None) == (request.branch in self._further)
             and self._further.get(request.branch) in (None, candidate.parent)
             and request.seed == derive_seed(self._seed, request.label)
