@@ -10,6 +10,7 @@ import pytest
 
 from ttc_cli.engines.scripted import Ask, ScriptedEngine
 from ttc_cli.main import main
+from ttc_cli.policy.file import SHIPPED_FOLDER
 from ttc_cli.types import AnswerType
 
 pytestmark = pytest.mark.slow
@@ -252,3 +253,30 @@ def test_a_damaged_policy_is_told_and_does_not_stop_solve(ttc, calibrated) -> No
     assert "not a policy of the format" in err
     code, out, _ = ttc("solve", "What is 3+3?")
     assert (code, out) == (0, "6\n")
+
+
+def test_show_words_the_forms_of_a_policy(ttc) -> None:
+    shipped = json.loads((SHIPPED_FOLDER / "gsm8k-qwen2.5-coder-1.5b.json").read_text())
+    shipped["name"], table, source = "plain", shipped["table"], shipped["source"]
+    table["forms"], source["programs"] = {}, 0
+    for row in (*table["rows"].values(), *(row for _, row in table["frontier"])):
+        row["mix"] = {}
+    Path("plain.json").write_text(json.dumps(shipped))
+    code, out, _ = ttc("policy", "show", "plain.json")
+    assert code == 0
+    assert "it draws candidates in prose alone" in out
+    assert "program" not in out
+    traits = {"cost": 0.42, "first": 1.0, "further": 0.6, "accord": 1.5, "weight": 0.9}
+    table["forms"] = {"program": {**traits, "types": ["number", "latex"]}}
+    table["rows"]["normal"] |= {"probe": 4, "mix": {"program": 3}}
+    source |= {"programs": 8, "program_temperature": 0.6}
+    Path("mixed.json").write_text(json.dumps(shipped))
+    code, out, _ = ttc("policy", "show", "mixed.json")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    (told,) = (line for line in lines if line.startswith("and × 8 programs (T 0.6)"))
+    assert told.endswith("drawn for answers of the kind number, latex")
+    assert any(line.startswith("normal 4 (3 programs) ") for line in lines)
+    assert any(line.startswith("1 program and 1 in prose to 0 ") for line in lines)
+    assert any("go on: p" in line for line in lines)
+    assert "prose alone" not in out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from ttc_cli.output import align
+from ttc_cli.policy.adaptive import word_mix
 from ttc_cli.policy.estimate import Belief, describe_vote, estimate
 from ttc_cli.policy.file import Matched, Policy
-from ttc_cli.policy.standing import head_count
+from ttc_cli.policy.standing import Standing, Votes
 from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
 from ttc_cli.policy.table import Table
 from ttc_cli.texts import plural
@@ -16,6 +18,8 @@ from ttc_cli.views import words
 
 _VOTES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
 """Of leader and runner-up, at which the decision is told."""
+_MIXED = ((1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), (3, 0, 0), (2, 0, 1), (4, 0, 2))
+"""Of another form and of prose for the leader, and of prose for the runner-up, likewise."""
 
 
 def word_policy(policy: Policy) -> str:
@@ -29,6 +33,8 @@ def word_policy(policy: Policy) -> str:
     ]
     if source.programs:
         lines.append(_word_programs(policy))
+    elif not table.forms:
+        lines.append("it draws candidates in prose alone")
     if source.questions < 100:
         lines.append("few questions: treat it as a first estimate")
     slip = f", × {table.slip:g} with a wrong sum in it" if table.slip != 1.0 else ""
@@ -66,9 +72,11 @@ def _word_programs(policy: Policy) -> str:
     drawn = f"and × {source.programs} programs{temperature}"
     if traits is None:
         return f"{drawn}, which do not pay here: none are drawn"
+    kinds = ", ".join(traits.types) or "any"
     return (
         f"{drawn}: one costs {traits.cost:.2f} of a candidate in prose, proves {traits.first:g} of "
-        f"its vote, each further one {traits.further:g}, agreement across forms {traits.accord:g}"
+        f"its vote, each further one {traits.further:g}, agreement across forms {traits.accord:g}; "
+        f"drawn for answers of the kind {kinds}"
     )
 
 
@@ -110,26 +118,36 @@ def _tell_decisions(table: Table, belief: Belief) -> Iterator[tuple[str, ...]]:
     """A line a vote at budget normal, where nobody scattered and nothing is known but the votes."""
     row = table.rows["normal"]
     yield ("VOTES", "DIFFICULTY", "P(RIGHT)", "SETTLED", "4 MORE GAIN", "DECISION")
-    for leader, runner_up in _VOTES:
+    go_on = "go on: {}" if table.forms else "go on"
+    votes: list[tuple[Votes, Votes]] = [({PROSE: mine}, {PROSE: other}) for mine, other in _VOTES]
+    for form in table.forms:
+        votes += [({form: mine, PROSE: prose}, {PROSE: other}) for mine, prose, other in _MIXED]
+    for leader, runner_up in votes:
+        counts = sum(leader.values()), sum(runner_up.values())
         classes = [
             AnswerClass(Answer(name, name, AnswerType.TEXT), tuple(range(count)), float(count))
-            for name, count in (("a", leader), ("b", runner_up))
+            for name, count in zip("ab", counts, strict=True)
             if count
         ]
-        heard = leader + runner_up
-        sizes = [size for size in WAVE_SIZES if size <= row.cap - heard]
-        standing = head_count(leader, runner_up, heard)
-        wave = choose_wave(standing, {PROSE: sizes}, row.price)
-        settled = settle(leader, runner_up)
+        heard = Counter(leader) + Counter(runner_up)
+        standing = Standing(leader, runner_up, heard, table.forms)
+        sizes = [size for size in WAVE_SIZES if size <= row.cap - sum(counts)]
+        wave = choose_wave(standing, dict.fromkeys((PROSE, *table.forms), sizes), row.price)
+        settled = settle(*standing.strengths)
         over = row.threshold is not None and settled >= row.threshold
         yield (
-            f"{leader} to {runner_up}",
+            f"{_word_votes(leader)} to {counts[1]}",
             str(estimate(standing, table.prior).difficulty),
             f"{belief.rate(describe_vote(classes, (), standing)):.2f}",
             f"{settled:.2f}",
             f"{expect_gain(standing, 4):.3f}",
-            "stop" if over or not wave.size else "go on",
+            "stop" if over or not wave.size else go_on.format(wave.form),
         )
+
+
+def _word_votes(votes: Votes) -> str:
+    """Of prose as a number alone."""
+    return word_mix(votes) if votes.keys() - {PROSE} else str(votes[PROSE])
 
 
 def _indent(rows: Sequence[tuple[str, ...]]) -> list[str]:
