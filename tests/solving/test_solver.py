@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -10,6 +17,7 @@ import pytest
 
 import ttc_cli as ttc
 from ttc_cli.engines.scripted import ScriptedEngine
+from ttc_cli.errors import UsageError
 from ttc_cli.events import Warned
 from ttc_cli.forms.interpreters import Interpreters
 from ttc_cli.models.files import Model
@@ -106,3 +114,46 @@ def test_that_no_interpreter_is_there_is_said_once(says, monkeypatch):
         solver.solve(QUESTION, heard.append, form="program", samples=2)
     said = [each.message for each in heard if isinstance(each, Warned)]
     assert len([each for each in said if "there is no bubblewrap" in each]) == 1
+
+
+def test_an_engine_that_cannot_stop_at_a_fence_is_refused_programs(says, monkeypatch):
+    def open_engine(path, settings, name, planned=None):
+        engine = ScriptedEngine(says, parallel=8)
+        engine.info = replace(engine.info, marks=False)
+        return engine
+
+    monkeypatch.setattr("ttc_cli.solving.loading.open_engine", open_engine)
+    with ttc.load() as solver:
+        with pytest.raises(UsageError, match="cannot stop at a text, as a program must"):
+            solver.solve(QUESTION, form="program")
+        assert solver.solve(QUESTION, samples=1).candidates
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_the_command_leaves_no_child_however_it_is_ended(tmp_path, number, code):
+    script = Path(__file__).parents[1] / "commands" / "scripted_ttc.py"
+    scenario = {"texts": ["while True:\n    pass\n```"], "parallel": 2}
+    environment = {**os.environ, "SCENARIO": json.dumps(scenario), "TTC_HOME": str(tmp_path)}
+    child = subprocess.Popen(
+        [sys.executable, str(script), "solve", QUESTION, "--form", "program"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    begun: list[psutil.Process] = []
+    while not begun and child.poll() is None:
+        time.sleep(0.02)
+        begun = psutil.Process(child.pid).children(recursive=True)
+    assert begun
+    time.sleep(0.3)
+    begun = psutil.Process(child.pid).children(recursive=True)
+    child.send_signal(number)
+    child.communicate(timeout=60)
+    assert child.returncode == code
+    _, alive = psutil.wait_procs(begun, timeout=10)
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
