@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import story
 
 from ttc_cli import events
+from ttc_cli.search.vote import represent
 from ttc_cli.types import PROGRAM, AnswerClass, Candidate, Execution, Finish, Score
 from ttc_cli.views.nodes import Status, Written, trace
 from ttc_cli.views.state import TAIL_CHARS, ViewState, reduce, tick
@@ -237,6 +240,19 @@ def test_the_best_of_a_search_over_steps_is_known_before_anything_ended():
 def test_forks_are_no_samples_and_what_was_pruned_has_no_voice():
     state = fold(story.searched())
     assert (len(state.nodes), state.sampled, state.heard) == (9, 4, 4)
+
+
+def test_who_speaks_for_the_leading_answer_is_chosen_as_in_the_vote():
+    ends = [story.candidate(2, "6"), story.program(1, story.MEETING, "6"), story.candidate(0, "6")]
+    ends[2] = replace(ends[2], finish=Finish.LENGTH)
+    state = ViewState()
+    for each in ends:
+        state = reduce(state, events.CandidateEnded(each))
+    state = reduce(state, events.Voted(story.classes(("6", (0, 1, 2), 3.0)), 3))
+    assert state.best == represent(ends).id == 1
+    wrong = Score("arithmetic", 0.0, weight=0.0)
+    state = reduce(state, events.Scored(1, wrong))
+    assert state.best == represent([ends[1].with_scores(wrong), ends[0], ends[2]]).id == 2
 
 
 def test_of_a_mended_candidate_only_the_new_version_has_a_voice():

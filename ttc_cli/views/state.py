@@ -14,7 +14,16 @@ from typing import NamedTuple
 
 from ttc_cli import events
 from ttc_cli.forms.passages import part_program
-from ttc_cli.types import AnswerClass, Budget, Candidate, Estimate, Finish, Result, Usage
+from ttc_cli.types import (
+    ARITHMETIC,
+    AnswerClass,
+    Budget,
+    Candidate,
+    Estimate,
+    Finish,
+    Result,
+    Usage,
+)
 from ttc_cli.views import words
 from ttc_cli.views.nodes import (
     LIVE,
@@ -149,16 +158,17 @@ class ViewState:
 
     @property
     def best(self) -> int | None:
-        """The candidate that would be the answer now: the best-scored one of the leading class.
+        """The candidate that would be the answer now: who speaks for the leading class.
 
-        Without a vote (free-form answers, a search over steps) the best-scored finished one, else
-        the best-scored one that may still go on; None without either.
+        That is chosen as in the vote, so that the choice stands at the end. Without a vote
+        (free-form answers, a search over steps) the best-scored finished one, else the best-scored
+        one that may still go on; None without either.
         """
         if self.result is not None and self.result.winner is not None:
             return self.result.winner
         if self.classes:
             standing = [self.nodes[i] for i in self.classes[0].members if i in self.nodes]
-            return max(standing, key=_worth).id if standing else None
+            return max(standing, key=_standing).id if standing else None
         for statuses in ((Status.FINISHED,), LIVE):
             able = [n for n in self.nodes.values() if n.status in statuses]
             scored = [n for n in able if n.judged and not (n.ahead and n.status in LIVE)]
@@ -351,6 +361,12 @@ def _count_in(
         return (*rate[:-1], (rate[-1][0], rate[-1][1] + tokens))
     kept = rate if not rate or now - rate[0][0] <= RATE_WINDOW else rate[1:]
     return (*kept, (now, tokens))
+
+
+def _standing(node: TreeNode) -> tuple[bool, float, bool, int]:
+    """Greater speaks for its class: no wrong sum, by score, ended by itself, the earlier one."""
+    slipped = any(each.verifier == ARITHMETIC and each.value < 0.5 for each in node.scores)
+    return (not slipped, node.value or 0.0, node.finish is Finish.STOP, -node.id)
 
 
 def _worth(node: TreeNode) -> tuple[float, float, int]:
