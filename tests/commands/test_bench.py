@@ -122,6 +122,49 @@ def test_programs_are_drawn_into_a_pool_of_their_own_once(ttc, data) -> None:
 
 
 @pytest.mark.slow
+def test_programs_are_compared_with_prose(ttc, data, tmp_path) -> None:
+    ttc.script = calculate
+    wanted = ("bench", data, "--samples", 4, "--runs", 2, "--programs", 2, "--json")
+    code, out, err = ttc(*wanted)
+    assert code == 0, err
+    [model] = json.loads(out)["models"]
+    rows = {row["name"]: row for row in model["rows"]}
+    for name in ("pass@1", "oracle@2", "majority@2", "weighted@2", "best-of-n@2"):
+        assert rows[f"program:{name}"]["accuracy"] == 1.0
+    assert rows["majority@4"]["accuracy"] == 0.75
+    assert rows["program:majority@2"]["tokens"] < rows["majority@4"]["tokens"]
+    assert [row["name"] for row in model["curves"]["program:majority"]] == [
+        "program:majority@1",
+        "program:majority@2",
+    ]
+    assert model["compute_to_match"]["baseline"] in ("majority@4", "weighted@4", "best-of-n@4")
+    alone = next(row for row in model["agreement"] if row["heard"] == [2, 0])
+    assert (alone["behind"], alone["right"], alone["questions"]) == ([2, 0], 1.0, 8)
+    code, report, _ = ttc(*wanted[:-1])
+    assert "| 1 program + 1 in prose | 1 program + 1 in prose | 100% |" in report
+    assert (
+        "Beside them 2 programs of 8 questions at temperature 0.6, of which 0.0% failed" in report
+    )
+
+
+@pytest.mark.slow
+def test_contenders_of_programs_alone_can_be_named(ttc, data) -> None:
+    ttc.script = calculate
+    names = "program:majority@3,program:greedy,program:auto:quick,prose:auto:quick,majority"
+    wanted = ("bench", data, "--limit", 4, "--samples", 4, "--runs", 1, "--strategies", names)
+    code, out, err = ttc(*wanted, "--live", 2)
+    assert code == 0, err
+    for name in names.split(",")[:-1]:
+        assert f"| {name} |" in out
+    assert "| program:auto:quick, live |" in out
+    [pool] = Path("home").rglob("*-program.jsonl")
+    rows = [json.loads(line) for line in pool.read_text().splitlines()[1:]]
+    assert [len(row["samples"]) for row in rows] == [8] * 4
+    code, _, err = ttc("bench", data, "--samples", 4, "--programs", 2, "-s", "program:majority@3")
+    assert (code, "needs 3 candidates" in err, "--programs 3" in err) == (2, True, True)
+
+
+@pytest.mark.slow
 def test_programs_are_drawn_unasked_only_for_a_policy_that_uses_them(ttc, data) -> None:
     ttc.script = calculate
     wanted = ("bench", data, "--limit", 4, "--samples", 4, "--runs", 1)

@@ -16,10 +16,12 @@ from itertools import product
 
 from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import LabelledQuestion
+from ttc_cli.bench.report import tabulate
 from ttc_cli.bench.runner import Pools
 from ttc_cli.bench.statistics import wilson
 from ttc_cli.policy.standing import FormTraits, Standing
 from ttc_cli.policy.stopping import settle
+from ttc_cli.texts import plural
 from ttc_cli.types import PROGRAM, PROSE, Answer, AnswerType
 
 ORDERS = 8
@@ -176,6 +178,31 @@ def measure_agreement(ballots: Sequence[Ballot]) -> list[Agreement]:
     ]
     order = {heard: place for place, heard in enumerate(_SHOWN)}
     return sorted(rows, key=lambda row: (order[row.heard], -sum(row.behind), -row.behind[0]))
+
+
+def tabulate_agreement(rows: Sequence[Agreement]) -> str:
+    """How often the leading answer is right by who stands behind it, as Markdown."""
+    lines = [["heard", "behind the leader", "right", "95 % interval", "questions", "of the votes"]]
+    for row in rows:
+        low, high = row.interval
+        lines.append(
+            [
+                _word_votes(row.heard),
+                _word_votes(row.behind),
+                f"{row.right:.0%}",
+                f"{low:.0%} – {high:.0%}",
+                str(row.questions),
+                f"{row.common:.0%}",
+            ]
+        )
+    title = "How often the leading answer is right, by who stands behind it (random parts of both"
+    return f"{title} pools, heads counted; the interval is over questions):\n\n{tabulate(lines)}"
+
+
+def _word_votes(votes: tuple[int, int]) -> str:
+    programs, prose = votes
+    counts = [plural(programs, "program")] * bool(programs) + [f"{prose} in prose"] * bool(prose)
+    return " + ".join(counts)
 
 
 def fit_traits(

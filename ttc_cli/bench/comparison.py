@@ -15,10 +15,10 @@ from pathlib import Path
 from ttc_cli.answers import Comparer
 from ttc_cli.appending import LineFile
 from ttc_cli.bench import contenders, runner
+from ttc_cli.bench.agreement import Agreement, collect, measure_agreement, tabulate_agreement
 from ttc_cli.bench.contenders import Contender
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import Match, match, pick_baseline
-from ttc_cli.bench.pool import SamplePool
 from ttc_cli.bench.report import (
     Outcome,
     Summary,
@@ -30,6 +30,7 @@ from ttc_cli.bench.report import (
     tabulate_pairs,
     word_match,
 )
+from ttc_cli.bench.runner import Pools
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import open_in_place, write_whole
@@ -37,7 +38,7 @@ from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.texts import read_utf8
-from ttc_cli.types import Budget
+from ttc_cli.types import PROGRAM, Budget, Sampling
 from ttc_cli.verifiers.base import VerifierContext
 from ttc_cli.verifiers.registry import build
 
@@ -49,7 +50,10 @@ PARALLEL = 16
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The outcomes, by contender's name: the references, then those that were named."""
+    """The outcomes, by contender's name: the references, then those that were named.
+
+    ``agreement`` says what votes of both forms prove, where programs were drawn.
+    """
 
     found: dict[str, list[Outcome]]
     rows: list[Summary]
@@ -57,22 +61,33 @@ class Comparison:
     lines: dict[str, list[Summary]]
     lines_by_bin: dict[int, dict[str, list[Summary]]]
     match: Match | None
+    agreement: Sequence[Agreement] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Contenders, and the questions and the pool that they are compared on.
+    """Contenders, and the questions and the pools that they are compared on.
 
-    Each has ``samples`` candidates at most, and ``auto`` goes over ``runs`` orders of them.
+    Each has ``samples`` candidates in prose at most, and ``auto`` goes over ``runs`` orders.
     """
 
-    pool: SamplePool
+    pools: Pools
     questions: Sequence[LabelledQuestion]
     contenders: Sequence[Contender]
     comparer: Comparer
     samples: int
     runs: int = 20
     table: Table = SHIPPED
+
+    @property
+    def programs(self) -> int:
+        """How many of a question there are, at least."""
+        return self.pools.count_samples(self.questions).get(PROGRAM, 0)
+
+    @property
+    def samplings(self) -> Mapping[str, Sampling] | None:
+        """How candidates of a form are drawn; None where prose alone was."""
+        return self.pools.samplings if self.programs else None
 
     async def compare(
         self,
@@ -89,33 +104,53 @@ class Bench:
                 done[contender] = await self._simulate(contender, self.questions)
             return done[contender]
 
-        single = runner.single(self.pool, self.questions, self.comparer, count)
+        single = runner.single(self.pools.prose, self.questions, self.comparer, count)
         found = {"pass@1": single}
+        if self.pools.programs is not None:
+            found[f"{PROGRAM}:pass@1"] = runner.single(
+                self.pools.programs,
+                self._find_asked(PROGRAM, self.questions),
+                self.comparer,
+                self.programs,
+            )
         for each in self.contenders:
             found[each.name] = live[each.name] if each.live else await run(each)
         majority = await run(Contender("majority", count))
-        found[f"oracle@{count}"] = [replace(each, right=each.oracle) for each in majority]
+        found[f"oracle@{count}"] = _show_oracle(majority)
         fixed = contenders.ladder(count)
+        if self.programs:
+            votes = await run(Contender("majority", self.programs, form=PROGRAM))
+            found[f"{PROGRAM}:oracle@{self.programs}"] = _show_oracle(votes)
+            fixed += contenders.ladder(self.programs, PROGRAM)
         curve = contenders.prices(count)
         for each in [*fixed, *curve]:
             await run(each)
         ids = [question.id for question in self.questions]
         bins = find_bins(single)
         baseline = pick_baseline(
-            [make_point(each.name, done[each], ids) for each in fixed if each.samples == count]
+            [
+                make_point(each.name, done[each], ids)
+                for each in fixed
+                if each.samples == count and each.form == "auto"
+            ]
         )
         members: dict[str, list[Contender]] = {}
         for each in [*fixed, *curve]:
-            members.setdefault(each.strategy, []).append(each)
+            members.setdefault(each.line, []).append(each)
 
         def trace(inside: Container[str]) -> dict[str, list[Summary]]:
             """A row for each contender of a line, of the questions ``inside``."""
-            return {
-                line: [
-                    summarise(each.name, [one for one in done[each] if one.question in inside])
+            parts = {
+                line: {
+                    each.name: [one for one in done[each] if one.question in inside]
                     for each in on_line
-                ]
+                }
                 for line, on_line in members.items()
+            }
+            return {
+                line: [summarise(name, outcomes) for name, outcomes in named.items()]
+                for line, named in parts.items()
+                if all(named.values())  # programs were not drawn for every question
             }
 
         return Comparison(
@@ -128,6 +163,9 @@ class Bench:
                 for number in sorted(set(bins.values()))
             },
             match([make_point(each.name, done[each], ids) for each in curve], baseline),
+            measure_agreement(collect(self.pools, self.questions, self.comparer))
+            if self.programs
+            else (),
         )
 
     async def run_live(
@@ -148,8 +186,7 @@ class Bench:
             UsageError: another process writes ``path``, or a verifier cannot be made.
             TtcError: as ``policy.run.solve``; outcomes until then are kept.
         """
-        header = self.pool.header
-        ids = {question.id for question in self.questions}
+        header = self.pools.prose.header
         means = VerifierContext(chat, engine=engine, fingerprint=lambda: header.sha256)
         found: dict[str, list[Outcome]] = {}
         with LineFile(path, UsageError(f"Another process is writing {path}.")) as file:
@@ -157,27 +194,38 @@ class Bench:
             known = read_outcomes(path)
             for contender in (each for each in self.contenders if each.live):
                 name = contender.name
+                questions = self._find_asked(contender.form, self.questions)
+                ids = {question.id for question in questions}
                 have = {each.question: each for each in known.get(name, ()) if each.question in ids}
 
                 def keep(
-                    outcome: Outcome, name: str = name, have: dict[str, Outcome] = have
+                    outcome: Outcome,
+                    name: str = name,
+                    have: dict[str, Outcome] = have,
+                    total: int = len(ids),
                 ) -> None:
                     line = json.dumps({"strategy": name, **asdict(outcome)}) + "\n"
                     file.append(line.encode())
                     have[outcome.question] = outcome
-                    progress(name, len(have), len(ids))
+                    progress(name, len(have), total)
 
                 progress(name, len(have), len(ids))
                 verifiers = build(contender.verifiers, means)
                 await runner.solve_all(
-                    [question for question in self.questions if question.id not in have],
-                    Stage(engine, chat, sampling=header.sampling, verifiers=verifiers),
-                    self._search(contender.strategy, contender.samples, "normal", header.seed),
+                    [question for question in questions if question.id not in have],
+                    Stage(
+                        engine,
+                        chat,
+                        sampling=header.sampling,
+                        verifiers=verifiers,
+                        samplings=self.samplings,
+                    ),
+                    self._search(contender, contender.samples, header.seed),
                     self.comparer,
                     flight=flight,
                     done=keep,
                 )
-                found[name] = [have[question.id] for question in self.questions]
+                found[name] = [have[question.id] for question in questions]
         return found
 
     async def check_live(
@@ -192,22 +240,23 @@ class Bench:
         Other seeds than the pool's are drawn: what differs beyond chance is a fault of the
         simulation.
         """
-        header, rows = self.pool.header, []
-        questions = self.questions[:count]
+        header, rows = self.pools.prose.header, []
         for contender in (each for each in self.contenders if each.strategy == "auto"):
             name = contender.name
+            questions = self._find_asked(contender.form, self.questions[:count])
+            if not questions:
+                continue
             done: list[Outcome] = []
 
             def say(outcome: Outcome, name: str = name, done: list[Outcome] = done) -> None:
                 done.append(outcome)
                 progress(f"{name}, live", len(done), count)
 
-            table = self.table.at_price(contender.price)
-            cap = _cap(contender, table)
+            table = self._price(contender)
             live = await runner.solve_all(
                 questions,
-                Stage(engine, chat, table, header.sampling),
-                self._search("auto", cap, contender.level, header.seed + LIVE_SEED),
+                Stage(engine, chat, table, header.sampling, samplings=self.samplings),
+                self._search(contender, self._cap(contender, table), header.seed + LIVE_SEED),
                 self.comparer,
                 done=say,
             )
@@ -221,24 +270,52 @@ class Bench:
     async def _simulate(
         self, contender: Contender, questions: Sequence[LabelledQuestion]
     ) -> list[Outcome]:
-        table = self.table.at_price(contender.price)
+        table = self._price(contender)
         # All samples of a question in any order give the same vote; fewer, or auto, do not.
-        whole = contender.strategy != "auto" and contender.samples == self.samples
+        every = self.programs if contender.form == PROGRAM else self.samples
+        whole = contender.strategy != "auto" and contender.samples == every
         return await runner.simulate(
-            self.pool,
-            questions,
+            self.pools,
+            self._find_asked(contender.form, questions),
             self.comparer,
             strategy=contender.strategy,
             level=contender.level,
-            samples=_cap(contender, table),
+            samples=self._cap(contender, table),
             trajectories=1 if whole else self.runs,
             parallel=PARALLEL,
             table=table,
+            form=contender.form,
         )
 
-    def _search(self, strategy: str, samples: int, level: str, seed: int) -> SearchOptions:
-        budget = Budget(level=level, tokens_per_candidate=self.pool.header.max_tokens)
-        return SearchOptions(strategy, samples=samples, budget=budget, seed=seed)
+    def _find_asked(
+        self, form: str, questions: Sequence[LabelledQuestion]
+    ) -> list[LabelledQuestion]:
+        """Those of ``questions`` that candidates of ``form`` were drawn for."""
+        pool = self.pools.by_form.get(form, self.pools.prose)
+        return [question for question in questions if question.id in pool.questions]
+
+    def _price(self, contender: Contender) -> Table:
+        """The table at the price of ``contender``; with forms only where they were drawn."""
+        table = self.table if self.programs else self.table.without_forms()
+        return table.at_price(contender.price)
+
+    def _cap(self, contender: Contender, table: Table) -> int:
+        """The most candidates of a question; what ``auto`` may grow falls with its price."""
+        if contender.strategy != "auto":
+            return contender.samples
+        mixed = self.programs if contender.form == "auto" and table.forms else 0
+        return min(contender.samples + mixed, table.row(contender.level).cap)
+
+    def _search(self, contender: Contender, samples: int, seed: int) -> SearchOptions:
+        tokens = self.pools.prose.header.max_tokens
+        return SearchOptions(
+            contender.strategy,
+            samples=samples,
+            budget=Budget(level=contender.level, tokens_per_candidate=tokens),
+            seed=seed,
+            form=contender.form,
+            limits=self.pools.count_samples(self.questions),
+        )
 
     def write_up(self, comparison: Comparison, facts: str, baseline: str | None = None) -> str:
         """``comparison`` as Markdown, below ``facts``, a paragraph on what it was measured on.
@@ -253,12 +330,13 @@ class Bench:
             raise UsageError(
                 f"There is no {baseline!r} to compare with.", f"One of: {', '.join(found)}"
             )
+        mixed = f" and {self.programs} programs" if self.programs else ""
         parts = [
             facts,
             markdown(comparison.rows),
-            f"`auto` and less than {self.samples} samples: mean over {self.runs} orders of the "
-            "samples. Seconds of sampled strategies are tokens over the rate at which the pool was "
-            "drawn, its batch always full: a live run takes longer.",
+            f"`auto` and less than {self.samples} samples{mixed}: mean over {self.runs} orders of "
+            "the samples. Seconds of sampled strategies are tokens over the rate at which the pool "
+            "was drawn, its batch always full: a live run takes longer.",
             tabulate_bins(found, comparison.bins),
             "Bins: fifths of the share of single samples that are right, from the labels; no "
             "strategy saw them.",
@@ -268,14 +346,13 @@ class Bench:
             baseline = baseline or matched.baseline.name
         if baseline is not None and baseline in found:
             parts.append(tabulate_pairs(found, baseline))
+        if comparison.agreement:
+            parts.append(tabulate_agreement(comparison.agreement))
         return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _cap(contender: Contender, table: Table) -> int:
-    """The most candidates of a question; what ``auto`` may grow falls with its price."""
-    if contender.strategy != "auto":
-        return contender.samples
-    return min(contender.samples, table.row(contender.level).cap)
+def _show_oracle(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [replace(each, right=each.oracle) for each in outcomes]
 
 
 def read_outcomes(path: Path) -> dict[str, list[Outcome]]:

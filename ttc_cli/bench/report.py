@@ -95,7 +95,7 @@ def markdown(rows: Sequence[Summary]) -> str:
                 "–" if row.seconds is None else f"{row.seconds:.1f}",
             ]
         )
-    return _table(lines)
+    return tabulate(lines)
 
 
 def find_bins(single: Sequence[Outcome]) -> dict[str, int]:
@@ -121,7 +121,7 @@ def tabulate_bins(found: Mapping[str, Sequence[Outcome]], bins: Mapping[str, int
             row = summarise(name, inside) if inside else None
             cells.append("–" if row is None else f"{row.accuracy:.0%} · {row.tokens:,.0f}")
         lines.append(cells)
-    return _table(lines)
+    return tabulate(lines)
 
 
 def tabulate_pairs(found: Mapping[str, Sequence[Outcome]], baseline: str) -> str:
@@ -140,7 +140,7 @@ def tabulate_pairs(found: Mapping[str, Sequence[Outcome]], baseline: str) -> str
             continue
         test = compare_pairs([rights[q] for q in common], [reference[q] for q in common])
         lines.append([name, str(test.first), str(test.second), f"{test.p:.3f}"])
-    return _table(lines)
+    return tabulate(lines)
 
 
 def tabulate_differences(
@@ -176,7 +176,7 @@ def tabulate_differences(
         cells = [f"{a.accuracy:.1%}", f"{b.accuracy:.1%}", _word_points(interval)]
         told = "–" if ratio is None else f"{ratio:.2f}"
         lines.append([name, str(len(common)), *cells, told])
-    return rows, _table(lines)
+    return rows, tabulate(lines)
 
 
 def make_point(name: str, outcomes: Sequence[Outcome], questions: Sequence[str]) -> Point:
@@ -233,7 +233,7 @@ def _word_points(interval: Interval) -> str:
     return f"{100 * interval.value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
+def tabulate(lines: Sequence[Sequence[str]]) -> str:
     """Markdown; the first of ``lines`` is the head."""
     head, *rows = lines
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]

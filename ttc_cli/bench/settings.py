@@ -79,8 +79,10 @@ class Trials:
         rows = dict(SHIPPED.without_forms().rows)
         for level, worth in WORTH.items():
             cap = self._cap(level, programs)
-            best = await self._choose(SHIPPED.row(level), sureness, cap, programs, places, worth)
-            rows[level] = _make_row(best, level)
+            usual = SHIPPED.row(level)
+            usual = replace(usual, cap=usual.cap + self._count_spare(level, programs))
+            best = await self._choose(usual, sureness, cap, programs, places, worth)
+            rows[level] = replace(_make_row(best, level), cap=usual.cap)
         if programs:
             most = rows["max"]
             rows["max"] = replace(most, mix={PROGRAM: most.probe // 2})
@@ -164,7 +166,15 @@ class Trials:
         return AutoSetting(table.sureness, row.probe, row.threshold, row.price, cap, programs)
 
     def _cap(self, level: str, programs: bool) -> int:
-        return min(SHIPPED.row(level).cap, self._count_drawn(programs))
+        most = SHIPPED.row(level).cap + self._count_spare(level, programs)
+        return min(most, self._count_drawn(programs))
+
+    def _count_spare(self, level: str, programs: bool) -> int:
+        """Candidates beyond a level's cap that ``programs`` among them make room for."""
+        if not programs:
+            return 0
+        among = min(SHIPPED.row(level).cap, self._count_drawn(True) - self.samples)
+        return max(0, int(among * (1 - self.forms[PROGRAM].cost)))
 
     def _count_drawn(self, programs: bool) -> int:
         """The candidates that a question has, with its ``programs`` or without."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from ttc_cli import crash
 from ttc_cli.answers import resolve
 from ttc_cli.bench import drawing
+from ttc_cli.bench.contenders import PROGRAMS
 from ttc_cli.bench.datasets import LabelledQuestion, find
 from ttc_cli.bench.pool import SamplePool
 from ttc_cli.commands import _flags as flags
@@ -32,9 +33,6 @@ from ttc_cli.solving.loading import load_models
 from ttc_cli.solving.request import label_model
 from ttc_cli.types import PROGRAM, PROSE, AnswerType, Budget, Sampling
 from ttc_cli.views import words
-
-PROGRAMS = 8
-"""Of a question, where they may be used and nobody says how many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ stdout carries the report (Markdown, or JSON), stderr everything else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +65,8 @@ app = make_group(
 )
 
 STRATEGIES = "majority,weighted,best-of-n,auto:quick,auto:normal,auto:deep"
+PROGRAM_VOTES = (f"{PROGRAM}:majority", f"{PROGRAM}:weighted", f"{PROGRAM}:best-of-n")
+"""Compared as well, unasked, where programs were drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class BenchFlags:
         typer.Option(
             "--strategies",
             "-s",
-            help="What to compare: NAME, NAME@N, NAME@N+VERIFIER, auto:BUDGET.  "
-            f"[default: {STRATEGIES}]",
+            help="What to compare: NAME, NAME@N, NAME@N+VERIFIER, auto:BUDGET; program:NAME on "
+            f"programs alone.  [default: {STRATEGIES}; votes of programs where they are drawn]",
             autocompletion=completion.complete_strategies,
         ),
     ] = None
@@ -150,7 +152,8 @@ def run(
     from ttc_cli.settings.config import load_config
     from ttc_cli.solving import verifier_models
 
-    rivals = contenders.parse(_split(asked.strategies or [STRATEGIES]), pool.samples)
+    programs = contenders.PROGRAMS if pool.programs is None else pool.programs
+    rivals = contenders.parse(_split(asked.strategies or [STRATEGIES]), pool.samples, programs)
     for rival in rivals:
         verifier_models.refuse_foreign(rival.verifiers, "a bench")
     out_folder = asked.out_folder
@@ -163,7 +166,7 @@ def run(
     documents, reports = [], []
     for name in wanted:
         bench, file, found, checked = _bench(name, rivals, request, asked, out, yes=machine.yes)
-        label = bench.pool.header.model
+        label = bench.pools.prose.header.model
         title = f"{label}, {len(request.questions)} questions of {request.data}"
         report = bench.write_up(found, _describe(title, bench, file), asked.baseline)
         reports.append(f"{report}\n{checked}" if checked else report)
@@ -200,7 +203,9 @@ def _bench(
 ) -> tuple[Bench, Path, Comparison, str]:
     """Draw what is missing, run what is live, compare; last a table of the live check."""
     from ttc_cli.answers import Comparer
+    from ttc_cli.bench import contenders
     from ttc_cli.bench.comparison import Bench
+    from ttc_cli.bench.runner import Pools
     from ttc_cli.bench.traces import read_traces
     from ttc_cli.commands._pools import PoolModel
     from ttc_cli.verifiers.registry import wants_certainty
@@ -219,10 +224,22 @@ def _bench(
         pool, file = model.obtain_pool()
         table = _choose_table(asked.policy, pool)
         traits = table.forms.get(PROGRAM)
-        model.obtain_programs(lambda kind: traits is not None and traits.suits(kind))
-        bench = Bench(
-            pool, request.questions, rivals, comparer, request.asked.samples, asked.runs, table
+        named = any(each.form == PROGRAM for each in rivals)
+        programs = model.obtain_programs(
+            lambda kind: named or (traits is not None and traits.suits(kind))
         )
+        bench = Bench(
+            Pools(pool, None if programs is None else programs[0]),
+            request.questions,
+            rivals,
+            comparer,
+            request.asked.samples,
+            asked.runs,
+            table,
+        )
+        if programs is not None and asked.strategies is None:
+            votes = contenders.parse(PROGRAM_VOTES, request.asked.samples, bench.programs)
+            bench = replace(bench, contenders=[*rivals, *votes])
         live: dict[str, list[Outcome]] = {}
         checked = ""
         count = min(asked.live, len(request.questions))
@@ -242,8 +259,10 @@ def _bench(
 
 def _choose_table(name: str | None, pool: SamplePool) -> Table:
     """The table that ``name`` asks for, or the one that ``ttc solve`` would use."""
+    from ttc_cli.forms import registry as forms
     from ttc_cli.policy.file import find_named, find_policy
     from ttc_cli.policy.table import SHIPPED
+    from ttc_cli.prompts import Chat
 
     header = pool.header
     if name == "none":
@@ -255,9 +274,13 @@ def _choose_table(name: str | None, pool: SamplePool) -> Table:
                 f"The policy {policy.name} is for {policy.model}, not for {header.model}.",
                 "ttc policy list",
             )
-        return policy.table
-    found = find_policy(header.sha256, header.prompt_format)
-    return SHIPPED if found is None else found.table
+    else:
+        found = find_policy(header.sha256, header.prompt_format)
+        if found is None:
+            return SHIPPED
+        policy = found
+    chat = Chat(pool.recording().info, header.template_arguments)
+    return policy.choose_table(forms.find(PROGRAM).hash_prompts(chat))
 
 
 def _add(found: Comparison, theirs: dict[str, list[Outcome]]) -> None:
@@ -271,18 +294,28 @@ def _add(found: Comparison, theirs: dict[str, list[Outcome]]) -> None:
 
 def _describe(title: str, bench: Bench, file: Path) -> str:
     """What it was measured on."""
-    header = bench.pool.header
+    pool, programs = bench.pools.prose, bench.pools.programs
+    header = pool.header
     drawn = [
         sample
         for question in bench.questions
-        for sample in bench.pool.questions[question.id].samples[: bench.samples]
+        for sample in pool.questions[question.id].samples[: bench.samples]
     ]
+    mixed = ""
+    if programs is not None:
+        written = [s for each in programs.questions.values() for s in each.samples]
+        failed = sum(s.ran is None or bool(s.ran.error) for s in written) / len(written)
+        mixed = (
+            f" Beside them {bench.programs} programs of {len(programs.questions)} questions at "
+            f"temperature {programs.header.sampling.temperature:g}, of which {failed:.1%} failed."
+        )
     finished = sum(sample.finish == "stop" for sample in drawn) / len(drawn)
     return (
         f"## {title}\n\n{bench.samples} samples a question, temperature "
         f"{header.sampling.temperature:g}, at most {header.max_tokens} tokens a candidate, seed "
-        f"{header.seed}, {header.build}; {finished:.1%} of the samples finished. Intervals are "
-        f"95 %, over questions. Policy of auto: {bench.table.name}. Pool: {file.name}\n"
+        f"{header.seed}, {header.build}; {finished:.1%} of the samples finished.{mixed} "
+        f"Intervals are 95 %, over questions. Policy of auto: {bench.table.name}. Pool: "
+        f"{file.name}\n"
     )
 
 
@@ -310,6 +343,7 @@ def _document(comparison: Comparison, model: str, path: Path) -> dict[str, Any]:
         "rows": [tell(row) for row in comparison.rows],
         "curves": {name: [tell(row) for row in rows] for name, rows in comparison.lines.items()},
         "bins": comparison.bins,
+        "agreement": [tell(row) for row in comparison.agreement],
         "compute_to_match": matched,
     }
 
