@@ -185,7 +185,7 @@ class Trials:
         """Whether programs pay on the questions at ``places``, all levels taken together.
 
         The shipped settings are compared, with programs in the first wave and without: these two
-        and no others, so that one standard error is enough.
+        and no others, so that whichever is worth more is taken.
         """
         if not self.forms:
             return False
@@ -198,7 +198,7 @@ class Trials:
                 await self._try(setting)
                 values.append(self._values(setting, places, worth))
             totals.append([math.fsum(each) for each in zip(*values, strict=True)])
-        return _is_better(totals[1], totals[0], 1.0)
+        return math.fsum(totals[1]) > math.fsum(totals[0])
 
     async def _search(
         self, sureness: float, cap: int, programs: bool, places: Sequence[int], worth: float
@@ -316,8 +316,8 @@ class Trials:
         return 2.0 * self.pools.prose.header.parameters * sum(drawn) / len(drawn)
 
 
-def _is_better(found: Sequence[float], usual: Sequence[float], errors: float = 3.0) -> bool:
-    """Whether the mean of ``found`` exceeds that of ``usual`` by so many standard errors.
+def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
+    """Whether the mean of ``found`` exceeds that of ``usual`` by three standard errors.
 
     Both are by question. The best of dozens of settings gains two by chance alone, and what was
     measured elsewhere is not given up for that.
@@ -325,7 +325,7 @@ def _is_better(found: Sequence[float], usual: Sequence[float], errors: float = 3
     gains = [a - b for a, b in zip(found, usual, strict=True)]
     mean = math.fsum(gains) / len(gains)
     spread = math.fsum((gain - mean) ** 2 for gain in gains)
-    return mean > errors * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
+    return mean > 3 * math.sqrt(spread / max(1, len(gains) - 1) / len(gains))
 
 
 def _make_row(setting: AutoSetting, level: str) -> BudgetRow:
