@@ -106,6 +106,21 @@ def test_a_form_is_asked_for_by_its_name(opened, monkeypatch):
         assert {each.form for each in result.candidates} == {form}
 
 
+@pytest.mark.parametrize(("how", "greedy"), [({}, False), ({"temperature": 0.0}, True)])
+def test_a_temperature_that_is_set_is_that_of_programs_too(opened, monkeypatch, how, greedy):
+    seeds = set()
+
+    def say(ask):
+        seeds.add(ask.seed)
+        return "print(2 + 2)\n```"
+
+    monkeypatch.setattr(
+        "ttc_cli.solving.loading.open_engine", lambda *_, **__: Engine(say, parallel=8)
+    )
+    ttc.solve("What is 2+2?", form="program", **how)
+    assert (seeds == {0}) == greedy
+
+
 def test_events_come_as_they_happen_and_the_result_last(opened):
     heard = []
     with ttc.load() as solver:

@@ -52,6 +52,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTC_HOME", str(tmp_path))
 
 
+def test_a_file_from_before_there_were_programs_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "maths.json"
+    POLICY.save(path)
+    raw = json.loads(path.read_text())
+    del raw["program_format"], raw["source"]["programs"], raw["source"]["program_temperature"]
+    path.write_text(json.dumps(raw))
+    assert load_policy(path) == POLICY
+    assert POLICY.choose_table("whatever") == POLICY.table
+
+
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "maths.json"
     POLICY.save(path)

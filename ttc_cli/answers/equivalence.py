@@ -132,7 +132,7 @@ class Comparer:
             return False
         if answer.type not in (AnswerType.CODE, AnswerType.JSON):
             reference = reference.rsplit("####", 1)[-1].strip()
-        expected = read_answer(reference, answer.type)
+        expected = _read_reference(reference, answer.type)
         return expected is not None and self.same(answer, expected)
 
     def _allow(self) -> _Allowance:
@@ -243,6 +243,11 @@ class Comparer:
             raise
         finally:
             allowance.seconds -= self._algebra.spent
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_reference(reference: str, type: AnswerType) -> Answer | None:
+    return read_answer(reference, type)
 
 
 @functools.lru_cache(maxsize=4096)
