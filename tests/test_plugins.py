@@ -234,6 +234,19 @@ def test_forms_are_listed_too(install, ttc):
     assert "ttc has a form of that name itself" in err
 
 
+def test_candidates_of_a_plugins_form_are_asked_for_by_its_name(install, ttc):
+    install("written", FORM, forms=["mute"])
+    code, out, _ = ttc(*ASK, "--form", "mute", "--json")
+    result = json.loads(out)
+    assert (code, result["answer"]) == (4, None)
+    assert [each["form"] for each in result["candidates"]] == ["mute"] * 3
+    code, _, err = ttc(*ASK, "--form", "mutt")
+    assert (code, "Did you mean mute?" in err) == (2, True)
+    Path("ttc.toml").write_text("form = 'mute'")
+    code, _, err = ttc(*ASK)
+    assert (code, "may ask for a form that is not ttc's own" in err) == (2, True)
+
+
 def test_no_plugin_takes_a_name_of_ttcs_or_of_anothers(install, ttc):
     source = (
         STRATEGY.replace("by nothing", "it ran")

@@ -51,6 +51,7 @@ class World:
         self.asked = []
         self.path = path
         self.marks = True
+        self.opens = ""
         self.pause = 0.0
 
     def open(self, path, settings, name, planned=None):
@@ -61,7 +62,8 @@ class World:
             return self.script(ask)
 
         engine = ScriptedEngine(say, parallel=8, pause=self.pause)
-        engine.info = replace(engine.info, marks=self.marks)
+        template = engine.info.chat_template + self.opens
+        engine.info = replace(engine.info, marks=self.marks, chat_template=template)
         return engine
 
     def choose(self, name):
@@ -166,6 +168,13 @@ def test_a_model_that_cannot_be_known_again_is_not_tested(world):
 
 def test_an_engine_that_cannot_stop_at_a_fence_is_not_tested(world):
     world.marks = False
+    assert set(ask()[0]) == {"prose"}
+    assert world.asked == []
+
+
+def test_a_model_that_thinks_is_not_tested(world):
+    world.opens = "{% if add_generation_prompt %}<think>\n{% endif %}"
+    world.script = lambda ask: "Four.</think>\n\nThe final answer is 4."
     assert set(ask()[0]) == {"prose"}
     assert world.asked == []
 

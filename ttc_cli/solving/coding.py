@@ -26,6 +26,7 @@ from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import PROGRAMS, SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.runs.resuming import identify_file
+from ttc_cli.search.sessions.thinking import find_opened_thought
 from ttc_cli.solving.request import Request
 from ttc_cli.types import PROGRAM, AnswerType, Budget, Problem, Result
 
@@ -57,8 +58,13 @@ def is_open(request: Request, table: Table) -> bool:
 
 
 def recall(request: Request, chat: Chat) -> bool | None:
-    """What the test of this model showed; None where it was never made, or cannot be kept."""
-    return _read_known().get(_name(request, chat))
+    """What the test of this model showed; None where it was never made, False where it cannot be.
+
+    It cannot where the file is not to be read, the template cannot ask for a program, or it opens
+    a thought.
+    """
+    name = _name(request, chat)
+    return _read_known().get(name) if name else False
 
 
 async def find_out(
@@ -66,19 +72,17 @@ async def find_out(
 ) -> tuple[bool, str]:
     """Whether the model writes programs, and what to tell the user where that was tested now.
 
-    A model that cannot be asked for programs, or whose file cannot be read, writes none. Where the
-    test was interrupted, or nothing runs programs here, it counts as one that writes none, and is
-    tested again another time.
+    Where the test was interrupted, or nothing runs programs here, the model counts as one that
+    writes none, and is tested again another time.
     """
-    name = _name(request, chat)
-    known = _read_known().get(name)
-    if known is not None or not name or not engine.info.marks:
+    known = recall(request, chat)
+    if known is not None or not engine.info.marks:
         return known or False, ""
     began = time.monotonic()
     found = await _test(engine, chat, interpreter, comparer)
     if found is None:
         return False, ""
-    _remember(name, found)
+    _remember(_name(request, chat), found)
     seconds = time.monotonic() - began
     outcome = "it does, so auto draws one beside prose" if found else "auto draws none of them"
     said = f"{request.label} was tested, once, for writing programs ({seconds:.1f} s): {outcome}"
@@ -113,11 +117,14 @@ async def _test(
 
 
 def _name(request: Request, chat: Chat) -> str:
-    """What the outcome is kept under: the file, and how it is asked; empty where nothing can be."""
-    path = request.model.path
+    """What the outcome is kept under: the file, and how it is asked; empty where nothing is."""
+    path, form = request.model.path, forms.find(PROGRAM)
     file = "" if path is None else identify_file(path)
+    if not file:
+        return ""
     try:
-        return f"{file}-{forms.find(PROGRAM).hash_prompts(chat)}" if file else ""
+        opened = find_opened_thought(chat.render(form.ask(Problem("?", AnswerType.NUMBER))))
+        return "" if opened else f"{file}-{form.hash_prompts(chat)}"
     except TtcError:  # the template cannot ask for a program
         return ""
 

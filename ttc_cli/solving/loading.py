@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,21 @@ def begin(request: Request) -> Future[Loaded]:
     work = pool.submit(load, request)
     pool.shutdown(wait=False)
     return work
+
+
+@contextlib.contextmanager
+def closing_late(work: Future[Loaded]) -> Iterator[None]:
+    """Where the wait within ends early, close what ``work`` loads as soon as it is there."""
+    try:
+        yield
+    except BaseException:
+        work.add_done_callback(_close)
+        raise
+
+
+def _close(work: Future[Loaded]) -> None:
+    with contextlib.suppress(BaseException):
+        work.result().close()
 
 
 def load(request: Request) -> Loaded:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ttc_cli.engines.llamacpp import Settings
     from ttc_cli.models.files import Model
+    from ttc_cli.policy.stage import SearchOptions
     from ttc_cli.search.sessions.thinking import Thinking
     from ttc_cli.types import Budget, Candidate, Problem, Sampling
 
@@ -108,6 +109,15 @@ class Request:
     def label(self) -> str:
         """What the generator is called in views and results."""
         return label_model(self.model)
+
+    @property
+    def search_options(self) -> SearchOptions:
+        """How to search, whichever of its models is asked."""
+        from ttc_cli.policy.stage import SearchOptions
+
+        return SearchOptions(
+            self.strategy, self.knobs, self.samples, self.budget, self.seed, self.form
+        )
 
     def in_turn(self) -> tuple[Request, ...]:
         """This request as each model of a cascade is asked it; without one, itself alone."""

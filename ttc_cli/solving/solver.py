@@ -24,7 +24,7 @@ from ttc_cli.errors import TtcError
 from ttc_cli.events import Event, EventStream, Warned
 from ttc_cli.forms.interpreters import Interpreters
 from ttc_cli.policy.cascade import solve_in_turn
-from ttc_cli.policy.stage import SearchOptions, Stage
+from ttc_cli.policy.stage import Stage
 from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
 from ttc_cli.solving import choosing, coding, loading
@@ -71,7 +71,7 @@ class Solver:
         Raises:
             TtcError: as ``loading.load``.
         """
-        with _closing_late(work):
+        with loading.closing_late(work):
             warm_up(request)
             return cls(request, await asyncio.wrap_future(work))
 
@@ -299,14 +299,6 @@ class Solver:
     ) -> Result:
         """Answer on ``engine``, a share of the generator's, with ``checks`` commands at once."""
         turns = enumerate(request.in_turn())
-        options = SearchOptions(
-            request.strategy,
-            request.knobs,
-            request.samples,
-            request.budget,
-            request.seed,
-            request.form,
-        )
         events = EventStream(list(readers))
         heard = _hearing.set(events)
         try:
@@ -314,7 +306,7 @@ class Solver:
                 return await solve_in_turn(
                     request.problem,
                     [partial(self._prepare, own, turn, engine, checks) for turn, own in turns],
-                    options,
+                    request.search_options,
                     comparer=self._comparer,
                     events=events,
                     stopped=self._loaded.stopped.is_set,
@@ -337,7 +329,7 @@ class Solver:
             loaded.engine.close()
             self._turn = None  # until the next is there: this may be cancelled, or fail
             work = loading.begin(request)
-            with _closing_late(work):
+            with loading.closing_late(work):
                 loaded.engine = (await asyncio.wrap_future(work)).engine
             self._turn = turn
         key = turn, request.strategy == "auto"
@@ -436,18 +428,3 @@ def warm_up(request: Request) -> None:
         from ttc_cli.policy.file import make_reader
 
         make_reader()
-
-
-@contextlib.contextmanager
-def _closing_late(work: Future[loading.Loaded]) -> Iterator[None]:
-    """Where the wait within ends early, close what ``work`` loads as soon as it is there."""
-    try:
-        yield
-    except BaseException:
-        work.add_done_callback(_close)
-        raise
-
-
-def _close(work: Future[loading.Loaded]) -> None:
-    with contextlib.suppress(BaseException):
-        work.result().close()
