@@ -221,3 +221,21 @@ def test_programs_that_are_asked_for_in_another_way_are_not_drawn(with_programs)
         assert other.forms == {}
         assert not any(row.mix for row in other.rows.values())
         assert "in prose alone" in other.name
+
+
+def fail_first(ask: Ask) -> str:
+    """Half of the programs fail; those of even questions come out right where they go on."""
+    number = int(ask.text.split("What is ")[1].split(" +")[0])
+    went_on = "NameError" in ask.text
+    if went_on and number % 2:
+        return "print(apples)\n```"
+    failed = not went_on and random.Random(f"{number}:{ask.seed}").random() < 0.5
+    return f"print({'apples' if failed else 2 * number})\n```"
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+def test_a_program_that_failed_goes_on_only_where_that_pays(comparer, tmp_path, parity) -> None:
+    programs = fill(tmp_path / "pool.jsonl", QUESTIONS, 8, fail_first, PROGRAM)
+    some = QUESTIONS[parity::2]
+    assert calibration.retrying_pays(programs, some, comparer) == (parity == 0)
+    assert calibration.retrying_pays(programs, [], comparer)

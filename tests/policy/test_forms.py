@@ -156,6 +156,13 @@ def test_what_was_written_is_not_read_again_where_a_program_goes_on() -> None:
     assert failed.tokens > 150
 
 
+def test_a_program_that_failed_is_left_alone_where_going_on_does_not_pay() -> None:
+    script = talk([write("apples"), write(7)], [state(7), state(7), state(7)])
+    result, seen = think(script, make_table(retry=False), interpreter=Calculator())
+    assert not any("failed: on behind" in each for each in reasons(seen, "wave"))
+    assert all(each.parent is None for each in result.candidates)
+
+
 def test_a_program_that_never_ends_is_not_run() -> None:
     def say(ask: Ask) -> Reply:
         if ask.text.endswith("```python\n"):

@@ -24,7 +24,7 @@ from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.agreement import collect, fit_traits
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import match, pick_baseline
-from ttc_cli.bench.pool import SamplePool
+from ttc_cli.bench.pool import RecordedSample, SamplePool
 from ttc_cli.bench.report import summarise
 from ttc_cli.bench.runner import Pools
 from ttc_cli.bench.settings import Trials
@@ -36,7 +36,7 @@ from ttc_cli.policy.standing import PLAIN, FormTraits, take_stand
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import is_heard
 from ttc_cli.search.vote import Weigh, discount_slips, vote, weigh_by_sureness
-from ttc_cli.types import ARITHMETIC, PROGRAM, PROSE, AnswerType, Candidate, Score
+from ttc_cli.types import ARITHMETIC, PROGRAM, PROSE, AnswerType, Candidate, Problem, Score
 from ttc_cli.verifiers.arithmetic.sums import find_first
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
 
@@ -294,7 +294,44 @@ def learn_forms(
         if each.id in pools.programs.questions
     }
     cost = max(0.001, means[0]) / max(0.001, means[1])
-    return {PROGRAM: fit_traits(collect(pools, questions, comparer), cost, sorted(kinds))}
+    traits = fit_traits(collect(pools, questions, comparer), cost, sorted(kinds))
+    retry = retrying_pays(pools.programs, questions, comparer)
+    return {PROGRAM: replace(traits, retry=retry)}
+
+
+def retrying_pays(
+    programs: SamplePool, questions: Sequence[LabelledQuestion], comparer: Comparer
+) -> bool:
+    """Whether what is drawn on behind a failed program comes out right for fewer tokens than a new.
+
+    The new ones are all of the same questions, each question counted as often as it was gone on
+    with. Two further retries are imagined that came out as new ones do: few of them tell little.
+    """
+    right, tokens, new_right, new_tokens, count = 0, 0, 0.0, 0.0, 0
+    for question in questions:
+        if question.id not in programs.questions:
+            continue
+        samples = programs.questions[question.id].samples
+        retries = [each.mended.sample for each in samples if each.mended is not None]
+        problem = resolve(question.problem)
+
+        def is_right(
+            sample: RecordedSample,
+            problem: Problem = problem,
+            question: LabelledQuestion = question,
+        ) -> bool:
+            return comparer.grade(sample.read_answer(problem), question.answer)
+
+        count += len(retries)
+        right += sum(map(is_right, retries))
+        tokens += sum(each.tokens for each in retries)
+        new_right += len(retries) * sum(map(is_right, samples)) / len(samples)
+        new_tokens += len(retries) * sum(each.tokens for each in samples) / len(samples)
+    if not count:
+        return True
+    imagined = 2 / count
+    rate = (right + imagined * new_right) * new_tokens
+    return rate >= new_right * (tokens + imagined * new_tokens)
 
 
 async def calibrate(

@@ -184,8 +184,9 @@ class _Run:
             return False
         if candidate.form == PROSE:
             return self.table.slip < 1.0 and candidate.answer is not None
-        form = self.context.forms.entries[candidate.form]
-        return candidate.answer is None and form.retry(candidate) is not None
+        if candidate.answer is not None or not self._traits(candidate.form).retry:
+            return False
+        return self.context.forms.entries[candidate.form].retry(candidate) is not None
 
     def _is_to_mend(self, leaf: Leaf) -> bool:
         candidate = leaf.candidate

@@ -26,6 +26,7 @@ class FormTraits:
         accord: what it counts on top that an answer has votes of this form and of prose.
         weight: of such a candidate's vote where the answer is chosen.
         types: of answers that they are drawn for. Empty: any that the form can state.
+        retry: whether one that came to nothing goes on behind what came of it.
     """
 
     cost: float = 1.0
@@ -34,6 +35,7 @@ class FormTraits:
     accord: float = 0.0
     weight: float = 1.0
     types: tuple[AnswerType, ...] = ()
+    retry: bool = True
 
     def suits(self, type: AnswerType) -> bool:
         """Whether candidates of this form are drawn for answers of ``type``."""
