@@ -148,6 +148,8 @@ def test_what_is_asked_in_the_test_costs_the_question_nothing(world):
         (QUESTION, {"form": "prose"}),
         (QUESTION, {"form": "program"}),
         (QUESTION, {"strategy": "majority", "samples": 2}),
+        (QUESTION, {"samples": 1}),
+        (QUESTION, {"max_samples": 1}),
         (QUESTION, {"answer_type": "text"}),
         (QUESTION, {"answer_type": AnswerType.FREE}),
         ("Is 4 even, yes or no?", {}),

@@ -50,8 +50,11 @@ _QUESTIONS = (
 def is_open(request: Request, table: Table) -> bool:
     """Whether it matters to ``request`` if its model writes programs, and nothing says so.
 
-    ``table`` is from ``measured.find_table``.
+    ``table`` is from ``measured.find_table``. Programs stand beside prose, never in its place: a
+    single candidate is in prose.
     """
+    if 1 in (request.samples, request.budget.max_samples):
+        return False
     free = request.form == "auto" and request.strategy == "auto" and table is SHIPPED
     tested = request.server is None and request.thinking is None and request.model.path is not None
     return free and tested and PROGRAMS.suits(resolve(request.problem).answer_type)
