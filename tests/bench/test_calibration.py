@@ -223,6 +223,15 @@ def test_programs_that_are_asked_for_in_another_way_are_not_drawn(with_programs)
         assert "in prose alone" in other.name
 
 
+def test_programs_have_a_vote_in_the_majority_that_stands_for_labels(
+    few, comparer, tmp_path
+) -> None:
+    questions = QUESTIONS[: calibration.LEAST]
+    programs = fill(tmp_path / "pool.jsonl", questions[1:], 8, lambda ask: "print(1)\n```", PROGRAM)
+    labelled = calibration.label_by_majority(few, questions, comparer, programs)
+    assert [each.answer for each in labelled] == [questions[0].answer] + ["1"] * 7
+
+
 def fail_first(ask: Ask) -> str:
     """Half of the programs fail; those of even questions come out right where they go on."""
     number = int(ask.text.split("What is ")[1].split(" +")[0])

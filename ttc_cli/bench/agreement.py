@@ -131,6 +131,8 @@ def recount(ballot: Ballot, sizes: Sequence[tuple[int, int]]) -> Iterator[Tally]
 
 _ONE_FORM = ((1, 0), (0, 1), (2, 0), (0, 2), (3, 0), (0, 3), (4, 0), (0, 4))
 _SHOWN = (*_ONE_FORM, (1, 1), (2, 1), (1, 2), (2, 2), (4, 2), (4, 4))
+_COMMON = 0.05
+"""Of the votes of a size, how many must have come out in one way for that to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class Agreement:
 
 
 def measure_agreement(ballots: Sequence[Ballot]) -> list[Agreement]:
-    """By who was heard and who stands behind the leader; what no three questions showed is left."""
+    """By who was heard and who stands behind the leader; what is rare is left out."""
     seen: dict[tuple[tuple[int, int], tuple[int, int]], dict[str, list[bool]]] = {}
     votes: Counter[tuple[int, int]] = Counter()
     for ballot in ballots:
@@ -174,7 +176,7 @@ def measure_agreement(ballots: Sequence[Ballot]) -> list[Agreement]:
             sum(map(len, found.values())) / votes[heard],
         )
         for (heard, behind), found in seen.items()
-        if len(found) >= 3
+        if len(found) >= 3 and sum(map(len, found.values())) >= _COMMON * votes[heard]
     ]
     order = {heard: place for place, heard in enumerate(_SHOWN)}
     return sorted(rows, key=lambda row: (order[row.heard], -sum(row.behind), -row.behind[0]))

@@ -110,9 +110,14 @@ def _check_sums(text: str) -> tuple[Score, ...]:
 
 
 def label_by_majority(
-    pool: SamplePool, questions: Sequence[LabelledQuestion], comparer: Comparer
+    pool: SamplePool,
+    questions: Sequence[LabelledQuestion],
+    comparer: Comparer,
+    programs: SamplePool | None = None,
 ) -> list[LabelledQuestion]:
     """``questions`` with the majority of all samples as their label; those without one are left.
+
+    ``programs`` have a vote each, as those in prose do.
 
     Where a model is wrong most of the time so is its label: a policy fitted to them learns to
     reach the vote of many, not the truth.
@@ -120,13 +125,11 @@ def label_by_majority(
     labelled = []
     for question in questions:
         problem = resolve(question.problem)
-        classes = comparer.classify(
-            [
-                (sample.index, answer, 1.0)
-                for sample in pool.questions[question.id].samples
-                if (answer := sample.read_answer(problem)) is not None
-            ]
-        )
+        samples = [*pool.questions[question.id].samples]
+        if programs is not None and question.id in programs.questions:
+            samples += programs.questions[question.id].samples
+        read = enumerate(sample.read_answer(problem) for sample in samples)
+        classes = comparer.classify([(id, answer, 1.0) for id, answer in read if answer])
         if classes:
             labelled.append(replace(question, answer=classes[0].answer.text))
     return labelled

@@ -90,11 +90,12 @@ def calibrate(
         check_name(name)
         drawn, _ = drawing.obtain_pool()
         programs = drawing.obtain_programs(lambda kind: kind in PROGRAMMED)
+        written = programs[0] if programs is not None else None
         drawing.close()
         ticker = Ticker(out)
         labelled = list(request.questions)
         if own_labels:
-            labelled = calibration.label_by_majority(drawn, request.questions, comparer)
+            labelled = calibration.label_by_majority(drawn, request.questions, comparer, written)
         policy = run_tasks(
             calibration.calibrate(
                 drawn,
@@ -106,7 +107,7 @@ def calibrate(
                 labels="majority" if own_labels else "given",
                 runs=runs,
                 progress=ticker.tell,
-                programs=programs[0] if programs is not None else None,
+                programs=written,
             )
         )
         out.status("")
