@@ -184,21 +184,21 @@ class Trials:
     async def _prefers_programs(self, places: Sequence[int]) -> bool:
         """Whether programs pay on the questions at ``places``, all levels taken together.
 
-        The shipped settings are compared, with programs in the first wave and without: these two
-        and no others, so that whichever is worth more is taken.
+        Settings with and without them are picked from each half of these, and weighed on the other.
         """
         if not self.forms:
             return False
-        totals = []
-        for programs in (False, True):
-            values = []
-            for level, worth in WORTH.items():
-                row, cap = SHIPPED.row(level), self._cap(level, programs)
-                setting = self._read_shipped(row, SHIPPED.sureness, cap, programs)
-                await self._try(setting)
-                values.append(self._values(setting, places, worth))
-            totals.append([math.fsum(each) for each in zip(*values, strict=True)])
-        return math.fsum(totals[1]) > math.fsum(totals[0])
+        halves = [places[::2], places[1::2]]
+        totals = {False: 0.0, True: 0.0}
+        for judged, picking in (halves, halves[::-1]):
+            for programs in totals:
+                for level, worth in WORTH.items():
+                    row, cap = SHIPPED.row(level), self._cap(level, programs)
+                    setting = await self._choose(
+                        row, SHIPPED.sureness, cap, programs, picking, worth
+                    )
+                    totals[programs] += math.fsum(self._values(setting, judged, worth))
+        return totals[True] > totals[False]
 
     async def _search(
         self, sureness: float, cap: int, programs: bool, places: Sequence[int], worth: float
@@ -292,10 +292,15 @@ class Trials:
         places: Sequence[int],
         worth: float,
     ) -> AutoSetting:
-        """The best setting for ``worth``, if better than ``row``'s beyond doubt, else that."""
+        """The best setting for ``worth``, if better than ``row``'s beyond doubt, else that.
+
+        With ``programs`` the better one: no row of theirs was measured elsewhere.
+        """
         usual = self._read_shipped(row, sureness, cap, programs)
         await self._try(usual)
         best = await self._search(sureness, cap, programs, places, worth)
+        if programs:
+            return self._best([usual, best], places, worth)
         found, before = (self._values(each, places, worth) for each in (best, usual))
         return best if _is_better(found, before) else usual
 
