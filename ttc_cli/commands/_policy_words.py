@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from ttc_cli.output import align
-from ttc_cli.policy.adaptive import word_mix
 from ttc_cli.policy.estimate import Belief, describe_vote, estimate
 from ttc_cli.policy.file import Matched, Policy
+from ttc_cli.policy.planning import word_mix
 from ttc_cli.policy.standing import Standing, Votes
 from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
 from ttc_cli.policy.table import Table

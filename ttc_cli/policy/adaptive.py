@@ -21,13 +21,10 @@ from ttc_cli.events import (
     Decided,
 )
 from ttc_cli.policy.estimate import describe_vote, estimate, find_slipped
+from ttc_cli.policy.planning import Outlook, Planner, word_agreement
 from ttc_cli.policy.standing import PLAIN, FormTraits, Standing, take_stand
 from ttc_cli.policy.stopping import (
-    WAVE_SIZES,
-    NextWave,
     cannot_change,
-    choose_wave,
-    count_votes_to_settle,
     settle,
 )
 from ttc_cli.policy.table import BudgetRow, Table
@@ -63,7 +60,8 @@ def is_chosen(type: AnswerType) -> bool:
 
 async def solve_adaptively(context: SearchContext, table: Table) -> SearchOutcome:
     """Spend on the question what it is worth under the budget's row of ``table``."""
-    run = _Run(context, table, table.row(context.budget.level), context.pool)
+    row = table.row(context.budget.level)
+    run = _Run(context, table, row, context.pool, Planner(context, row))
     if not is_chosen(context.problem.answer_type):
         return await run.vote_until_settled()
     if any(each.name == CHECK for each in context.verifiers):
@@ -83,19 +81,21 @@ class _Run:
     table: Table
     row: BudgetRow
     pool: Pool
+    planner: Planner
     classes: tuple[AnswerClass, ...] = ()
     tokens: dict[str, int] = field(default_factory=dict)
     mended: set[int] = field(default_factory=set)
 
     async def vote_until_settled(self) -> SearchOutcome:
-        mix, reason = self._plan_probe()
+        policy = self.table.name if self._knows_kind() else None
+        mix, reason = self.planner.plan_probe(policy)
         while True:
             await self._sample("sample", mix, reason, self._watch, keep=self._may_be_mended)
             await self._mend()
             stop = self._find_reason_to_stop()
             if stop is not None:
                 return await self._conclude(stop)
-            mix, reason = self._plan_wave()
+            mix, reason = self.planner.plan_wave(self._look())
 
     async def choose_freely(self) -> SearchOutcome:
         """Grow a few, of which the verifiers choose; without a word of theirs, likeness."""
@@ -241,14 +241,16 @@ class _Run:
         standing = self._stand()
         if not standing.led:
             return None
-        agree = self._word_agreement(standing)
+        agree = word_agreement(standing)
         settled, threshold = settle(*standing.strengths), self.row.threshold
         if threshold is not None and settled >= threshold:
             return f"{agree}, estimate {settled:.2f} ≥ {threshold:.2f}"
         ended = sum(each.finish is not Finish.PRUNED for each in self.pool.candidates)
         remaining = self.context.samples - ended
-        if self._goes_by_price() and (most := self._find_best_wave()).size == 0:
-            return f"{agree}, more would gain {most.gain:.3f}, below its price"
+        if self.row.by_price:
+            most = self.planner.find_best_wave(self._look())
+            if most.size == 0:
+                return f"{agree}, more would gain {most.gain:.3f}, below its price"
         first, second = (*(each.weight for each in self.classes), 0.0)[:2]
         heaviest = exp(self.table.sureness * REACH)
         heaviest *= max(self._traits(form).weight for form in self.context.forms.entries)
@@ -263,99 +265,16 @@ class _Run:
             return f"{settled}: stop"
         if self.pool.halted is not None:
             return self.pool.halted
-        if max(map(self._count_left, self.context.forms.entries)) <= 0:
+        if not self.planner.find_forms():
             return f"all {plural(self.context.samples, 'candidate')} of this budget are grown"
-        best = self._find_best_wave()
+        best = self.planner.find_best_wave(self._look())
         if best.size == 0:
             return (
-                f"{self._word_agreement(self._stand())}; "
+                f"{word_agreement(self._stand())}; "
                 f"{plural(best.tried, 'further candidate')} would gain {best.gain:.3f}, below "
                 "their price: stop"
             )
         return None
-
-    def _goes_by_price(self) -> bool:
-        """Whether the price alone says when it is enough."""
-        return self.row.threshold is None and self.row.price > 0
-
-    def _find_best_wave(self) -> NextWave:
-        """The size and form of the next wave that pays best."""
-        if self._goes_by_price():
-            most = max(self.context.parallel, self.row.probe)
-            sizes = {
-                form: {min(max(1, self._count_left(form)), most, size) for size in WAVE_SIZES}
-                for form in self._find_forms()
-            }
-        else:
-            form, size = self._size_wave()
-            left = max(1, self._count_left(form))
-            sizes = {form: {min(left, size * times) for times in (1, 2, 4)}}
-        return choose_wave(self._stand(), sizes, self.row.price)
-
-    def _plan_probe(self) -> tuple[Mapping[str, int], str]:
-        """The first wave: how many of each form, and why."""
-        size = min(self.row.probe, self.context.samples)
-        reason = f"probe: {plural(size, 'candidate')} to see how hard this is"
-        if self._knows_kind():
-            reason += f", by the policy {self.table.name}"
-        forms = self._find_forms()
-        if PROSE not in forms:  # the user asked for another
-            return {self.context.forms.first.name: size}, reason
-        mix = self.row.share_out(size, {form: self._count_left(form) for form in forms})
-        if len(mix) > 1:
-            reason += f"; {word_mix(mix)}"
-        return mix, reason
-
-    def _plan_wave(self) -> tuple[Mapping[str, int], str]:
-        standing = self._stand()
-        if self._goes_by_price():
-            best = self._find_best_wave()
-            form, size = best.form, best.size
-        else:
-            form, size = self._size_wave()
-        heard = sum(standing.heard.values())
-        several = len(self.context.forms.entries) > 1
-        more = f"{word_mix({form: size}) if several else size} more"
-        if not standing.led and self.classes:
-            return {form: size}, f"none of {heard} answered without a wrong sum: {more}"
-        if not standing.led:
-            return {form: size}, f"none of {heard} stated an answer: {more}"
-        tied = "tied" if standing.tied else f"{standing.led} to {sum(standing.runner_up.values())}"
-        settled, threshold = settle(*standing.strengths), self.row.threshold
-        below = "" if threshold is None else f", estimate {settled:.2f} < {threshold:.2f}"
-        return {form: size}, f"{self._word_agreement(standing)} ({tied}){below}: {more}"
-
-    def _size_wave(self) -> tuple[str, int]:
-        """The form that settles it most cheaply if the leader keeps its share, and how many.
-
-        Between probe and slots.
-        """
-        standing = self._stand()
-        most = max(self.context.parallel, self.row.probe)
-        forms = self._find_forms()
-        if self.row.threshold is None:
-            return forms[0], min(most, self._count_left(forms[0]))
-        sizes: dict[str, int] = {}
-        for form in forms:
-            votes = count_votes_to_settle(standing, self.row.threshold, form)
-            needed = ceil(votes / max(0.25, self._estimate().pass_rate))
-            sizes[form] = max(needed, min(self.row.probe, self.context.parallel))
-        cheapest = min(forms, key=lambda form: sizes[form] * standing.cost(form))
-        return cheapest, min(sizes[cheapest], most, self._count_left(cheapest))
-
-    def _find_forms(self) -> list[str]:
-        """The forms that the next candidates may have; the first where none may be begun."""
-        forms = list(self.context.forms.entries)
-        return [form for form in forms if self._count_left(form) > 0] or forms[:1]
-
-    def _count_left(self, form: str) -> int:
-        """How many candidates of ``form`` may still be begun."""
-        left = self.context.samples - self.context.ledger.samples
-        limit = self.context.forms.limits.get(form)
-        if limit is None:
-            return left
-        begun = sum(each.form == form and each.parent is None for each in self.pool.candidates)
-        return min(left, limit - begun)
 
     async def _conclude(self, reason: str) -> SearchOutcome:
         contested = self._find_contested()
@@ -416,10 +335,8 @@ class _Run:
         slipped = self._find_slipped()
         return take_stand(self.classes, heard, candidates, self.table.forms, slipped)
 
-    def _word_agreement(self, standing: Standing) -> str:
-        agree = f"{standing.led} of {sum(standing.heard.values())} agree"
-        forms = [form for form, count in standing.leader.items() if count]
-        return f"{agree}, {' and '.join(sorted(forms))}" if len(forms) > 1 else agree
+    def _look(self) -> Outlook:
+        return Outlook(self._stand(), self._estimate().pass_rate, bool(self.classes))
 
     def _estimate(self) -> Estimate:
         standing = self._stand()
@@ -438,12 +355,3 @@ class _Run:
         voted = not is_chosen(self.context.problem.answer_type)
         believed = self._estimate() if voted and self.pool.leaves else None
         self.context.events.emit(Decided(action, reason, believed))
-
-
-def word_mix(mix: Mapping[str, int]) -> str:
-    """``{"program": 2, "prose": 1}`` as "2 programs and 1 in prose"."""
-    return " and ".join(
-        f"{count} in prose" if form == PROSE else plural(count, form)
-        for form, count in mix.items()
-        if count
-    )

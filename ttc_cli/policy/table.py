@@ -38,6 +38,11 @@ class BudgetRow:
     free: int
     mix: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def by_price(self) -> bool:
+        """Whether the price alone says when it is enough."""
+        return self.threshold is None and self.price > 0
+
     def share_out(self, size: int, most: Mapping[str, int]) -> dict[str, int]:
         """How many of a first wave of ``size`` have each form; ``most`` of each, and prose."""
         shares: dict[str, int] = {}

@@ -260,7 +260,7 @@ def _plan_memory(request: Request) -> dict[str, Any]:
 
 
 def _word_forms(plan: Mapping[str, Any]) -> str:
-    from ttc_cli.policy.adaptive import word_mix
+    from ttc_cli.policy.planning import word_mix
 
     forms = " and ".join(sorted(plan["forms"], key=lambda name: name != PROSE))
     if plan["untested_forms"]:
