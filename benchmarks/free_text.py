@@ -31,7 +31,7 @@ import numpy as np
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets
-from ttc_cli.bench.calibration import Graded, grade
+from ttc_cli.bench.belief import Graded, grade
 from ttc_cli.bench.pool import RecordedSample, SamplePool, read
 from ttc_cli.bench.statistics import bootstrap_mean
 from ttc_cli.search.likeness import measure_likeness, merge_sureness

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import datasets, runner
-from ttc_cli.bench.calibration import Graded, grade
+from ttc_cli.bench.belief import Graded, grade
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.pool import SamplePool, read
 from ttc_cli.bench.statistics import bootstrap_mean

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ttc_cli.answers import Comparer
-from ttc_cli.bench import calibration, drawing, pool
+from ttc_cli.bench import belief, calibration, drawing, pool
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.drawing import describe
 from ttc_cli.engines.scripted import Ask, Script, ScriptedEngine
@@ -96,10 +96,10 @@ def fit(drawn: pool.SamplePool, comparer: Comparer, questions=QUESTIONS, **optio
 
 
 def test_the_belief_knows_certain_votes_from_scattered_ones(drawn, comparer) -> None:
-    graded = calibration.grade(drawn, QUESTIONS, comparer)
-    states = [state for each in graded for state in calibration.walk(each, comparer, 1.0)]
-    belief = calibration.fit_belief(states)
-    believed = [(belief.rate(state.features), state.right) for state in states]
+    graded = belief.grade(drawn, QUESTIONS, comparer)
+    states = [state for each in graded for state in belief.walk(each, comparer, 1.0)]
+    fitted = belief.fit_belief(states)
+    believed = [(fitted.rate(state.features), state.right) for state in states]
     sure = [right for value, right in believed if value > 0.9]
     doubtful = [right for value, right in believed if value < 0.2]
     assert len(sure) > 100
