@@ -247,4 +247,4 @@ def test_a_program_that_failed_goes_on_only_where_that_pays(comparer, tmp_path, 
     programs = fill(tmp_path / "pool.jsonl", QUESTIONS, 8, fail_first, PROGRAM)
     some = QUESTIONS[parity::2]
     assert calibration.retrying_pays(programs, some, comparer) == (parity == 0)
-    assert calibration.retrying_pays(programs, [], comparer)
+    assert not calibration.retrying_pays(programs, [], comparer)

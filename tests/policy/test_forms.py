@@ -64,7 +64,7 @@ def state(number: object, words: int = 3) -> str:
 
 def make_table(probe: int = 2, programs: int = 1, **traits) -> Table:
     row = replace(SHIPPED.rows["normal"], probe=probe, mix={PROGRAM: programs})
-    forms = {PROGRAM: FormTraits(**{"cost": 0.4, "accord": 1.0, **traits})}
+    forms = {PROGRAM: FormTraits(**{"cost": 0.4, "accord": 1.0, "retry": True, **traits})}
     return replace(SHIPPED, rows={**SHIPPED.rows, "normal": row}, forms=forms)
 
 

@@ -76,7 +76,7 @@ def _word_programs(policy: Policy) -> str:
     return (
         f"{drawn}: one costs {traits.cost:.2f} of a candidate in prose, proves {traits.first:g} of "
         f"its vote, each further one {traits.further:g}, agreement across forms {traits.accord:g}; "
-        f"drawn for answers of the kind {kinds}{'' if traits.retry else '; left alone if it fails'}"
+        f"drawn for answers of the kind {kinds}{'; gone on with if it fails' if traits.retry else ''}"
     )
 
 

@@ -35,7 +35,7 @@ class FormTraits:
     accord: float = 0.0
     weight: float = 1.0
     types: tuple[AnswerType, ...] = ()
-    retry: bool = True
+    retry: bool = False
 
     def suits(self, type: AnswerType) -> bool:
         """Whether candidates of this form are drawn for answers of ``type``."""
