@@ -73,10 +73,11 @@ def _word_programs(policy: Policy) -> str:
     if traits is None:
         return f"{drawn}, which do not pay here: none are drawn"
     kinds = ", ".join(traits.types) or "any"
+    retried = "; gone on with if it fails" if traits.retry else ""
     return (
         f"{drawn}: one costs {traits.cost:.2f} of a candidate in prose, proves {traits.first:g} of "
         f"its vote, each further one {traits.further:g}, agreement across forms {traits.accord:g}; "
-        f"drawn for answers of the kind {kinds}{'; gone on with if it fails' if traits.retry else ''}"
+        f"drawn for answers of the kind {kinds}{retried}"
     )
 
 
