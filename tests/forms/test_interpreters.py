@@ -41,6 +41,14 @@ def list_children(process: int | None = None) -> list[psutil.Process]:
     return [each for each in found if is_alive(each)]
 
 
+def read_command(process: psutil.Process) -> list[str]:
+    """Empty of one that has just ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 def is_alive(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
@@ -318,7 +326,7 @@ def test_a_process_that_ended_while_it_waited_is_replaced() -> None:
     before = {each.pid for each in list_children()}
     assert run(interpreters, "import sympy\nprint(1)").output == "1\n"
     for each in list_children():
-        if each.pid not in before and "cpython" in each.cmdline():
+        if each.pid not in before and "cpython" in read_command(each):
             each.kill()
     assert run(interpreters, "import sympy\nprint(2)").output == "2\n"
 
@@ -341,7 +349,7 @@ def test_a_child_that_is_killed_costs_one_program_and_is_replaced() -> None:
             await asyncio.sleep(0.2)
             for each in mine:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    if "runner.py" in " ".join(each.cmdline()):
+                    if "runner.py" in " ".join(read_command(each)):
                         each.kill()
             return [await lost, await interpreters.run("print(1)")]
 

@@ -124,8 +124,11 @@ def test_cpython_may_be_ruined(code: str) -> None:
     [programs.LOOPS | programs.BOMBS | programs.DEPTHS, programs.ODD | programs.REACHING],
 )
 def test_cpython_bears_what_monty_bears(groups) -> None:
+    """A third of them, for each costs a process with sympy; ``TTC_TEST_ALL=1`` runs all."""
+    stride = 1 if os.environ.get("TTC_TEST_ALL") else 3
+
     async def ask() -> list[Execution]:
-        return [await SANDBOXED.run(code) for code in groups.values()]
+        return [await SANDBOXED.run(code) for code in list(groups.values())[::stride]]
 
     for ran in asyncio.run(ask()):
         judge(ran)

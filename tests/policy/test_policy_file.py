@@ -151,7 +151,8 @@ def test_what_comes_with_ttc_fits_a_model_of_its_registry_and_how_it_is_asked_no
 ) -> None:
     policy = load_policy(path)
     assert policy.sha256 == load_registry().entries[policy.model].sha256
-    (drawn,) = POOLS.glob(f"{policy.model}-{policy.source.data}-*.jsonl.gz")
+    found = POOLS.glob(f"{policy.model}-{policy.source.data}-*.jsonl.gz")
+    (drawn,) = (each for each in found if "-program." not in each.name)
     fitted_on = pool.read(drawn)
     chat = Chat(fitted_on.recording().info, fitted_on.header.template_arguments)
     assert find_policy(policy.sha256, hash_prompts(chat)) == policy
