@@ -129,7 +129,7 @@ ESCAPES = {
     "environment": "import os\nprint(os.environ['TTC_SECRET'])",
     "environment of init": "print(open('/proc/1/environ').read())",
     "memory of init": "print(open('/proc/1/mem', 'rb').read(1))",
-    "root of init": "import os\nprint(os.listdir('/proc/1/root/etc'))",
+    "root of init": "import os\nprint(os.listdir(os.path.join('/proc', '1', 'root')))",
     "disks": "import os\nprint(os.listdir('/sys/block'))",
     "TCP": "import socket\nsocket.create_connection(('127.0.0.1', PORT), 1)\nprint(1)",
     "UDP": "import socket\nsocket.socket(2, 2).sendto(b'a', ('127.0.0.1', PORT))\nprint(1)",

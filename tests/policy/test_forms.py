@@ -10,9 +10,11 @@ from tests.search.trees import FREE, QUESTION, search
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.events import CandidateStarted, Decided, Grew, Warned
+from ttc_cli.forms.program import PROGRAM_FORM
+from ttc_cli.forms.prose import PROSE_FORM
 from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED, Table
-from ttc_cli.prompts import Chat
+from ttc_cli.prompts import Chat, Message
 from ttc_cli.types import (
     PROGRAM,
     PROSE,
@@ -161,6 +163,21 @@ def test_a_program_that_failed_is_left_alone_where_going_on_does_not_pay() -> No
     result, seen = think(script, make_table(retry=False), interpreter=Calculator())
     assert not any("failed: on behind" in each for each in reasons(seen, "wave"))
     assert all(each.parent is None for each in result.candidates)
+
+
+def test_a_form_whose_prompt_does_not_fit_gives_way_and_nothing_is_lost(monkeypatch) -> None:
+    def ask(problem: Problem) -> list[Message]:
+        return [Message("user", "many words " * 500)]
+
+    long = {PROGRAM: replace(PROGRAM_FORM, ask=ask), PROSE: PROSE_FORM}
+    monkeypatch.setattr("ttc_cli.forms.registry.find", long.__getitem__)
+    engine = ScriptedEngine(talk([], [state(7)] * 4), yes=lambda text: 0.5, context=400)
+    table = make_table(3, 2)
+    result, seen = search("auto", engine=engine, table=table, interpreter=Calculator())
+    assert result.answer.text == "7"
+    assert {each.form for each in result.candidates} == {PROSE}
+    warned = [each.message for each in seen if isinstance(each, Warned)]
+    assert sum("without form program" in each for each in warned) == 1
 
 
 def test_a_program_that_never_ends_is_not_run() -> None:

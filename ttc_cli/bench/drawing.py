@@ -200,7 +200,7 @@ async def record_question(
     in another way than ``solve`` does. ``states`` also reads the hidden states at the end of the
     prompt and of each candidate that stated an answer. Those of them with a wrong sum are drawn on
     from it with the right number, as ``auto`` may do, and programs that failed behind what came of
-    them. Candidates are of ``form``; one that runs programs needs an ``interpreter``.
+    them. Candidates are of ``form``. ``interpreter`` runs programs; None starts one for the time.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
@@ -214,7 +214,10 @@ async def record_question(
         for label, text in event.texts.items():
             lengths[label].append(len(text))
 
-    async with await engine.open(prompt, ledger, note) as session:
+    async with contextlib.AsyncExitStack() as stack:
+        if interpreter is None:
+            interpreter = await stack.enter_async_context(Interpreters())
+        session = await stack.enter_async_context(await engine.open(prompt, ledger, note))
         usage = ledger.usage().generator
         prompt_tokens = usage.prompt_tokens + usage.reused_tokens
         requests = [
@@ -311,13 +314,13 @@ async def _read_leaf(
     growth: Growth,
     problem: Problem,
     form: FormEntry,
-    interpreter: Interpreter | None,
+    interpreter: Interpreter,
     before: str = "",
 ) -> Leaf:
     """``growth`` behind the text ``before`` as a candidate, its answer read."""
     text, finish = before + growth.text, _end_at_mark(growth.finish)
     written = Written(problem, text, finish)
-    reading = await form.read(written, interpreter or Interpreters())
+    reading = await form.read(written, interpreter)
     candidate = Candidate(
         growth.label, text, growth.tokens, finish, reading.answer, form=form.name, ran=reading.ran
     )

@@ -78,9 +78,8 @@ def expect_gain(standing: Standing, samples: int, form: str = PROSE) -> float:
     was not heard yet, the share of all is taken. Those votes follow the Beta-binomial of the
     posterior. Something is gained where they bring the runner-up ahead: by how much ``settle`` then
     favours it; and only as far as the two leaders hold the answer at all, which is again their
-    share. This keeps scattered, hopeless
-    questions alive for long at a low price: an answer found late is worth more than a few samples
-    saved.
+    share. This keeps scattered, hopeless questions alive for long at a low price: an answer found
+    late is worth more than a few samples saved.
     """
     leader, runner_up = sum(standing.leader.values()), sum(standing.runner_up.values())
     own = standing.heard.get(form, 0)

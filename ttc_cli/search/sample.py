@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ttc_cli.answers import find_thought
 from ttc_cli.engines.base import Branch, Grow, Growth
-from ttc_cli.errors import EngineError, UsageError
+from ttc_cli.errors import EngineError, PromptTooLong, UsageError
 from ttc_cli.events import (
     CandidateStarted,
     Pruned,
@@ -139,10 +139,13 @@ async def sample_wave(
     if not granted:
         return
     session = context.session
+    if starts is None:
+        with keeping_on(context):
+            starts = await _begin(context, granted, mix or {})
+        if starts is None:
+            return
     ids = range(pool.started, pool.started + granted)
     pool.started += granted
-    if starts is None:
-        starts = await _begin(context, granted, mix or {})
     session.drop(start.branch for start in starts[granted:])
     first = context.forms.first.name
     begun = {
@@ -204,13 +207,23 @@ async def show_vote(context: SearchContext, weigh: Weigh = count_one) -> tuple[A
 
 
 async def _begin(context: SearchContext, count: int, mix: Mapping[str, int]) -> list[Start]:
-    """``count`` starts at the prompts of the forms that ``mix`` gives, and then of the first."""
+    """``count`` starts at the prompts of the forms that ``mix`` gives, and then of the first.
+
+    A form whose prompt does not fit gives way to the first.
+    """
     forms = context.forms
     names = [name for name, number in mix.items() for _ in range(number)][:count]
     names += [forms.first.name] * (count - len(names))
+    begun = {}
+    for name in dict.fromkeys(names):
+        try:
+            begun[name] = name, await forms.find_root(name)
+        except PromptTooLong as error:
+            context.events.emit(Warned(f"Going on without form {name}: {error.message}"))
+            begun[name] = forms.first.name, context.session.root
     starts = []
-    for name in names:
-        (branch,) = context.session.fork(await forms.find_root(name))
+    for name, root in (begun[name] for name in names):
+        (branch,) = context.session.fork(root)
         starts.append(Start(branch, form=name))
     return starts
 
