@@ -103,13 +103,13 @@ def _collect(pool: SamplePool, data: Path, comparer: Comparer) -> Questions:
     asked, states, shares = [], [], []
     for question in datasets.load(data):
         drawn = pool.questions.get(question.id)
-        if drawn is None or drawn.state is None:
+        if drawn is None or drawn.states is None:
             continue
         problem = resolve(question.problem)
         answers = [sample.read_answer(problem) for sample in drawn.samples]
         graded = [comparer.grade(answer, question.answer) for answer in answers]
         asked.append(question)
-        states.append(drawn.state)
+        states.append(drawn.states.last)
         shares.append(sum(graded) / len(graded))
     return Questions(asked, np.array(states), np.array(shares))
 

@@ -35,6 +35,7 @@ from ttc_cli.engines.base import (
     ScoreRow,
     Session,
     Span,
+    States,
     Then,
 )
 from ttc_cli.events import Grew
@@ -172,7 +173,7 @@ class RereadingSession:
                 await session.close()
         return [row for [row] in found]
 
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
+    async def read_states(self, branches: Sequence[Branch]) -> list[States | None]:
         """Not needed by the strategies that are measured."""
         raise NotImplementedError
 

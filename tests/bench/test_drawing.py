@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ttc_cli.answers import Comparer
@@ -12,7 +13,7 @@ from ttc_cli.bench.drawing import describe, record_question
 from ttc_cli.bench.pool import RecordedSample
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome, summarise
-from ttc_cli.engines.base import Engine, EngineInfo, Grow
+from ttc_cli.engines.base import Engine, EngineInfo, Grow, States
 from ttc_cli.engines.scripted import Ask, Reply, Script, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
@@ -375,24 +376,32 @@ def test_hidden_states_are_kept_and_served_again(tmp_path: Path) -> None:
     prompt = Chat(live.info, {}).render(build_messages(QUESTIONS[0].problem))
     ledger = Ledger(Budget())
 
-    async def read(opened: Engine, meter: Ledger, limit: int) -> list[tuple[float, ...]]:
+    async def read(opened: Engine, meter: Ledger, limit: int) -> list[States | None]:
         async with await opened.open(prompt, meter) as session:
             [branch] = session.fork(session.root)
-            growths = [g async for g in session.grow([Grow(branch, limit, SAMPLING, 7, 0)])]
+            wanted = [Grow(branch, limit, SAMPLING, 7, 0, pool=True)]
+            growths = [g async for g in session.grow(wanted)]
             assert len(growths) == 1
             return await session.read_states([session.root, branch])
 
     at_prompt, at_end = asyncio.run(read(engine, ledger, 80))
     # Half precision keeps three digits.
-    assert at_prompt == pytest.approx(recorded.questions["q1"].state)
+    assert at_prompt.last == pytest.approx(recorded.questions["q1"].states.last)
     expected = asyncio.run(read(live, Ledger(Budget()), 80))
-    assert at_prompt == pytest.approx(expected[0], rel=2e-3, abs=2e-3)
-    assert at_end in [sample.state for sample in recorded.questions["q1"].samples]
-    assert ledger.usage().verifier.prompt_tokens == 2
+    assert at_prompt.last == pytest.approx(expected[0].last, rel=2e-3, abs=2e-3)
+    kept = [sample.states for sample in recorded.questions["q1"].samples]
+    assert any(at_end is each for each in kept)
+    # The prompt's was read; the candidate's came with it.
+    assert ledger.usage().verifier.prompt_tokens == 1
+    again = pool.read(tmp_path / "pool.jsonl").questions["q1"].samples
+    for mine, its in zip(kept, [sample.states for sample in again], strict=True):
+        assert len(mine.steps) == len(its.steps) == len(its.tails) > 1
+        for view in ("last", "tail", "whole", "steps", "tails"):
+            assert np.allclose(getattr(mine, view), getattr(its, view), rtol=2e-3, atol=2e-3)
     # What was recorded of the whole says nothing of a part.
-    assert asyncio.run(read(engine, Ledger(Budget()), 2))[1] == ()
+    assert asyncio.run(read(engine, Ledger(Budget()), 2))[1] is None
     # A candidate without an answer has none.
-    assert {sample.state for sample in recorded.questions["q3"].samples} == {None}
+    assert {sample.states for sample in recorded.questions["q3"].samples} == {None}
 
 
 def test_a_pool_without_states_gives_none(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 from contract_engines import GREEDY, SAMPLED, STORY, SUM, Maker
 
-from ttc_cli.engines.base import Branch, Grow, ScoreRow, Session, Span
+from ttc_cli.engines.base import Branch, Grow, Growth, ScoreRow, Session, Span, Until
 from ttc_cli.errors import UsageError
 from ttc_cli.ledger import Ledger
 from ttc_cli.types import Budget, Finish, Role
@@ -168,13 +169,56 @@ def test_hidden_states_tell_branches_apart_and_disturb_none(free_factory: Maker)
             before = ledger.usage().generator
             first, root = await session.read_states([read, session.root])
             assert ledger.usage().generator == before
-            assert len(first) == len(root) == engine.info.states > 0
-            assert first != root
+            assert len(first.last) == len(root.last) == engine.info.states > 0
+            assert list(first.last) != list(root.last)
             assert ledger.usage().verifier.prompt_tokens <= 12
             await say(session, twin, 10)
             (same,) = await session.read_states([twin])
-            assert same == pytest.approx(first, abs=0.2)
+            assert same.last == pytest.approx(first.last, abs=0.2)
             assert start + await say(session, read, 10) == expected
+
+    asyncio.run(work())
+
+
+def test_states_pooled_while_growing_are_those_read_again(free_factory: Maker) -> None:
+    """However a branch grows: in one go, step by step, forked from another, beside what is read."""
+
+    async def work() -> None:
+        engine, ledger = free_factory(), Ledger(Budget())
+        async with await engine.open(STORY, ledger) as session:
+            whole, halting, plain = session.fork(session.root, 3)
+
+            async def grow(branch: Branch, tokens: int, until: Until, pool: bool = True) -> Growth:
+                asked = Grow(branch, tokens, GREEDY, 1, 0, until, pool=pool)
+                (growth,) = [each async for each in session.grow([asked])]
+                return growth
+
+            at_once = await grow(whole, 90, Until.END)
+            left, text = at_once.tokens, ""
+            while left > 0:
+                part = await grow(halting, left, Until.STEP)
+                text, left = text + part.text, left - part.tokens
+                await session.score([ScoreRow(halting, (Span("Is that so?"),), LABELS)])
+                (halting,) = session.fork(halting)
+                if part.finish is not Finish.STEP:
+                    break
+            await grow(plain, at_once.tokens, Until.END, pool=False)
+            assert text == at_once.text
+            before = ledger.usage().verifier.prompt_tokens
+            pooled = await session.read_states([whole, halting])
+            assert ledger.usage().verifier.prompt_tokens == before
+            (again,) = await session.read_states([plain])
+            assert ledger.usage().verifier.prompt_tokens > before
+            for states in pooled:
+                assert len(states.steps) == len(states.tails) >= 1
+                # What was drawn last has no state yet; what is read again includes it.
+                for view in ("whole", "tail"):
+                    likeness = np.corrcoef(getattr(states, view), getattr(again, view))[0, 1]
+                    assert likeness > 0.98
+            one, other = pooled
+            assert len(one.steps) == len(other.steps)
+            for mine, its in zip(one.steps, other.steps, strict=True):
+                assert mine == pytest.approx(its, abs=0.2)
 
     asyncio.run(work())
 
@@ -184,7 +228,7 @@ def test_hidden_states_are_not_read_after_the_cap(free_factory: Maker) -> None:
         async with await free_factory().open(STORY, Ledger(Budget(max_tokens=5))) as session:
             branch = session.fork(session.root)[0]
             await say(session, branch, 50)
-            assert await session.read_states([branch]) == [()]
+            assert await session.read_states([branch]) == [None]
 
     asyncio.run(work())
 

@@ -155,7 +155,7 @@ def score(probe: Probe, method: str, budget: Budget | None = None):
         ledger = Ledger(budget or Budget())
         engine = ScriptedEngine(["x"], state=state)
         async with await engine.open((Span("?"),), ledger) as session:
-            texts = ("so right", "so wrong")
+            texts = ("right", "wrong")
             branches = [session.append(session.root, (Span(text),)) for text in texts]
             leaves = [
                 Leaf(Candidate(i, text, 1, Finish.STOP, steps=(Step(text, 1),)), branch)
@@ -169,7 +169,7 @@ def score(probe: Probe, method: str, budget: Budget | None = None):
     return asyncio.run(work())
 
 
-def test_candidates_are_scored_at_their_last_token() -> None:
+def test_candidates_are_scored_by_their_tail() -> None:
     found, grades_steps, usage = score(PROBE, "score")
     high = pytest.approx(0.8808, abs=1e-4)
     assert found == [None, Score("probe", high), Score("probe", pytest.approx(0.1192, abs=1e-4))]

@@ -24,7 +24,7 @@ from ttc_cli.bench.pool import (
     SamplePool,
     row_key,
 )
-from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session
+from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session, States
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.errors import TemplateError
 from ttc_cli.events import Grew
@@ -197,10 +197,11 @@ async def record_question(
 
     The seed of a sample follows from ``seed``, ``id`` and its index alone. ``seconds`` of the
     result is 0: only the caller knows what else was drawn meanwhile. ``messages`` ask the question
-    in another way than ``solve`` does. ``states`` also reads the hidden states at the end of the
-    prompt and of each candidate that stated an answer. Those of them with a wrong sum are drawn on
-    from it with the right number, as ``auto`` may do, and programs that failed behind what came of
-    them. Candidates are of ``form``. ``interpreter`` runs programs; None starts one for the time.
+    in another way than ``solve`` does. ``states`` also keeps the hidden states of each candidate
+    that stated an answer, pooled, and that at the end of the prompt. Candidates with a wrong sum
+    are drawn on from it with the right number, as ``auto`` may do, and programs that failed behind
+    what came of them. They are of ``form``. ``interpreter`` runs programs; None starts one for the
+    time.
 
     Raises:
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
@@ -228,18 +229,19 @@ async def record_question(
                 derive_seed(seed, id, index),
                 index,
                 marks=form.marks,
+                pool=states,
             )
             for index, branch in zip(indices, session.fork(session.root, len(indices)), strict=True)
         ]
         growths = {growth.label: growth async for growth in session.grow(requests)}
         leaves = [await _read_leaf(growths[index], problem, form, interpreter) for index in indices]
         ends = {leaf.candidate.id: leaf.branch for leaf in leaves if leaf.candidate.answer}
-        vectors: dict[int, tuple[float, ...]] = {}
-        prompt_state: tuple[float, ...] | None = None
+        pooled: dict[int, States | None] = {}
+        at_prompt: States | None = None
         if states:
             known = [branch for branch in ends.values() if branch is not None]
-            [prompt_state, *states_read] = await session.read_states([session.root, *known])
-            vectors = dict(zip(ends, states_read, strict=True))
+            [at_prompt, *states_read] = await session.read_states([session.root, *known])
+            pooled = dict(zip(ends, states_read, strict=True))
         before = ledger.usage().generator.prompt_tokens
         # Under negative labels, which no sample has.
         starts = {
@@ -300,14 +302,14 @@ async def record_question(
     samples = tuple(
         replace(
             keep(request.label, growths[request.label], leaf),
-            state=vectors.get(request.label) or None,
+            states=pooled.get(request.label),
             mended=mended.get(request.label),
             seed=request.seed,
             judge=judged.get(request.label),
         )
         for request, leaf in zip(requests, leaves, strict=True)
     )
-    return RecordedQuestion(prompt_key(prompt), prompt_tokens, samples, prompt_state or None, id)
+    return RecordedQuestion(prompt_key(prompt), prompt_tokens, samples, at_prompt, id)
 
 
 async def _read_leaf(

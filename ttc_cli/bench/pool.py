@@ -14,7 +14,6 @@ import base64
 import gzip
 import hashlib
 import json
-import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +21,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ttc_cli.appending import LineFile
-from ttc_cli.engines.base import EngineInfo, ScoreRow
+from ttc_cli.engines.base import EngineInfo, ScoreRow, States
+from ttc_cli.engines.pooling import Vector
 from ttc_cli.errors import UsageError
 from ttc_cli.forms.program import find_program, read_ran
 from ttc_cli.forms.prose import read_stated
@@ -59,7 +61,7 @@ class RecordedSample:
     pieces: tuple[int, ...]
     confidence: Confidence | None = None
     scores: Mapping[str, RecordedScore] = field(default_factory=dict)
-    state: tuple[float, ...] | None = None
+    states: States | None = None
     mended: RecordedMend | None = None
     seed: int = 0
     judge: float | None = None
@@ -94,7 +96,7 @@ class RecordedMend:
 
 @dataclass(frozen=True, slots=True)
 class RecordedQuestion:
-    """A prompt, by its ``prompt_key``, the samples drawn for it, the hidden state at its end.
+    """A prompt, by its ``prompt_key``, the samples drawn for it, the hidden states at its end.
 
     In a pool it is the question ``id``. ``seconds`` is the wall time since the one before was
     kept: questions are drawn side by side, so that only the sum over a pool means something.
@@ -103,7 +105,7 @@ class RecordedQuestion:
     key: str
     prompt_tokens: int
     samples: tuple[RecordedSample, ...]
-    state: tuple[float, ...] | None = None
+    states: States | None = None
     id: str = ""
     seconds: float = 0.0
 
@@ -167,7 +169,7 @@ class SamplePool:
                 question,
                 samples=tuple(samples[index] for index in sorted(samples)),
                 seconds=known.seconds + question.seconds,
-                state=question.state or known.state,
+                states=question.states or known.states,
             )
         self.questions[question.id] = question
 
@@ -317,7 +319,7 @@ def _encode(question: RecordedQuestion) -> dict[str, Any]:
         "prompt_key": question.key,
         "prompt_tokens": question.prompt_tokens,
         "seconds": round(question.seconds, 3),
-        "state": _pack(question.state),
+        "states": _pack(question.states),
         "samples": [_encode_sample(each) for each in question.samples],
     }
 
@@ -325,12 +327,17 @@ def _encode(question: RecordedQuestion) -> dict[str, Any]:
 def _encode_sample(sample: RecordedSample) -> dict[str, Any]:
     mended = sample.mended
     return {
-        **asdict(sample),
+        **asdict(replace(sample, states=None, mended=None)),
         "scores": {
             key: [score.probabilities, score.suffix_tokens] for key, score in sample.scores.items()
         },
-        "state": _pack(sample.state),
-        "mended": mended and {**asdict(mended), "sample": _encode_sample(mended.sample)},
+        "states": _pack(sample.states),
+        "mended": mended
+        and {
+            "written": mended.written,
+            "read": mended.read,
+            "sample": _encode_sample(mended.sample),
+        },
     }
 
 
@@ -339,7 +346,7 @@ def _decode(row: dict[str, Any]) -> RecordedQuestion:
         row["prompt_key"],
         row["prompt_tokens"],
         tuple(map(_decode_sample, row["samples"])),
-        _unpack(row.get("state")),
+        _unpack(row.get("states")),
         row["question"],
         row["seconds"],
     )
@@ -358,7 +365,7 @@ def _decode_sample(row: dict[str, Any]) -> RecordedSample:
             key: RecordedScore(tuple(probabilities), tokens)
             for key, (probabilities, tokens) in row["scores"].items()
         },
-        _unpack(row.get("state")),
+        _unpack(row.get("states")),
         mended
         and RecordedMend(mended["written"], mended["read"], _decode_sample(mended["sample"])),
         row.get("seed", 0),
@@ -367,16 +374,27 @@ def _decode_sample(row: dict[str, Any]) -> RecordedSample:
     )
 
 
-def _pack(state: tuple[float, ...] | None) -> str | None:
+def _pack(states: States | None) -> dict[str, Any] | None:
     """Half-precision little-endian numbers in base64: a tenth of the digits, ten bits kept."""
-    if state is None:
+    if states is None:
         return None
-    bounded = (max(-65504.0, min(65504.0, value)) for value in state)
-    return base64.b64encode(struct.pack(f"<{len(state)}e", *bounded)).decode()
+    whole = {name: _pack_vector(getattr(states, name)) for name in ("last", "tail", "whole")}
+    parts = {name: list(map(_pack_vector, getattr(states, name))) for name in ("steps", "tails")}
+    return {**whole, **parts}
 
 
-def _unpack(text: str | None) -> tuple[float, ...] | None:
-    if text is None:
+def _unpack(raw: Mapping[str, Any] | None) -> States | None:
+    if raw is None:
         return None
-    data = base64.b64decode(text, validate=True)
-    return struct.unpack(f"<{len(data) // 2}e", data)
+    last, tail, whole = (_unpack_vector(raw[name]) for name in ("last", "tail", "whole"))
+    steps, tails = (list(map(_unpack_vector, raw[name])) for name in ("steps", "tails"))
+    return States(last, tail, whole, steps, tails)
+
+
+def _pack_vector(state: Vector) -> str:
+    bounded = np.clip(state, -65504.0, 65504.0).astype("<f2")
+    return base64.b64encode(bounded.tobytes()).decode()
+
+
+def _unpack_vector(text: str) -> Vector:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)

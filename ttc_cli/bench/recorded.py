@@ -27,7 +27,7 @@ from ttc_cli.bench.pool import (
     Recording,
     row_key,
 )
-from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, Then, Until
+from ttc_cli.engines.base import Branch, Grow, Growth, Meter, Prompt, ScoreRow, States, Then, Until
 from ttc_cli.engines.branches import BranchedSession, GrowthStream
 from ttc_cli.errors import EngineError, UsageError
 from ttc_cli.events import Grew
@@ -68,7 +68,7 @@ class RecordedEngine:
             parallel=parallel or info.parallel,
             scores=any(sample.scores for sample in samples),
             steps=False,
-            states=next((len(sample.state) for sample in samples if sample.state), 0),
+            states=next((len(each.states.last) for each in samples if each.states), 0),
         )
         self._recordings = recordings
         self.trajectory = trajectory
@@ -230,32 +230,34 @@ class RecordedSession(BranchedSession[_Place]):
             )
         return self._keep(_Place(place.source, mend=mend))
 
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
-        """The recorded states, of the prompt and of whole candidates, charged a token each.
+    async def read_states(self, branches: Sequence[Branch]) -> list[States | None]:
+        """The recorded states, of the prompt and of whole candidates.
 
-        A candidate that was cut shorter than it was recorded gives ``()``, and so does everything
-        once a cap is reached.
+        Those that were not pooled are charged as if they were read again. A candidate that was
+        cut shorter than it was recorded gives None.
 
         Raises:
             UsageError: no hidden state was recorded for one of these.
         """
         await asyncio.sleep(0)
-        if self._engine.interrupted or self.meter.exhausted():
-            return [()] * len(branches)
-        found: list[tuple[float, ...]] = []
-        reused = 0
+        late = self._engine.interrupted or bool(self.meter.exhausted())
+        found: list[States | None] = []
+        read = reused = 0
         for branch in branches:
             place = self._path(branch)
             run, question = place.run, place.source.question
-            state = run.sample.state if run is not None else question.state
-            if run is not None and not run.whole:
-                found.append(())
+            states = run.sample.states if run is not None else question.states
+            pooled = run is not None and run.request.pool
+            if (run is not None and not run.whole) or (late and not pooled):
+                found.append(None)
                 continue
-            if state is None:
-                raise UsageError("The pool holds no hidden state of this candidate.")
-            found.append(state)
-            reused += question.prompt_tokens + (run.grown if run is not None else 0) - 1
-        read = sum(bool(state) for state in found)
+            if states is None:
+                raise UsageError("The pool holds no hidden states of this candidate.")
+            found.append(states)
+            if not pooled:
+                again = run.grown if run is not None else 1
+                read += again
+                reused += question.prompt_tokens - (run is None)
         if read:
             self._charge_reading(Role.VERIFIER, read, reused)
         return found

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import LabelledQuestion
-from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Session, Until
+from ttc_cli.engines.base import Engine, Grow, Session
 from ttc_cli.errors import UsageError
 from ttc_cli.forms.prose import read_stated
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.search.sample import derive_seed
-from ttc_cli.types import Budget, Candidate, Finish, Problem, Sampling
+from ttc_cli.types import Budget, Candidate, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf
 from ttc_cli.verifiers.probe import Example
 
@@ -36,7 +36,6 @@ class OpenQuestion:
     session: Session
     leaves: list[Leaf] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
-    states: list[Example] = field(default_factory=list)
 
     def part(self, start: int, stop: int) -> OpenQuestion:
         """The same question with some of its solutions."""
@@ -83,19 +82,18 @@ class SolutionSampler:
         ledger: Ledger,
         questions: Sequence[LabelledQuestion],
         *,
-        states: bool = False,
+        pool: bool = False,
     ) -> list[OpenQuestion]:
         """The solutions of some questions, drawn together; those without an answer are dropped.
 
-        Sessions stay open until ``stack`` closes them. ``states`` pauses at each step, and reads
-        the hidden states there.
+        Sessions stay open until ``stack`` closes them. ``pool`` is ``Grow.pool``.
         """
         opened = [
             await open_question(stack, self.engine, self.chat, ledger, question)
             for question in questions
         ]
         pairs = zip(opened, questions, strict=True)
-        await asyncio.gather(*(self._grow(each, question, states) for each, question in pairs))
+        await asyncio.gather(*(self._grow(each, question, pool) for each, question in pairs))
         return opened
 
     async def draw_examples(
@@ -113,7 +111,7 @@ class SolutionSampler:
             PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
         """
         info = self.engine.info
-        if not (info.states and info.steps):
+        if not info.states:
             raise UsageError(
                 f"The engine {info.name} gives no hidden states to fit a probe to.",
                 "Use a model on this machine.",
@@ -124,57 +122,41 @@ class SolutionSampler:
         for start in range(0, len(questions), self.together):
             part = questions[start : start + self.together]
             async with contextlib.AsyncExitStack() as stack:
-                for each in await self.draw(stack, ledger, part, states=True):
-                    steps += each.states
+                for each in await self.draw(stack, ledger, part, pool=True):
                     branches = [leaf.branch for leaf in each.leaves if leaf.branch is not None]
                     found = await each.session.read_states(branches) if branches else []
-                    whole += [
-                        Example(state, each.id, right)
-                        for state, right in zip(found, each.right, strict=True)
-                        if state
-                    ]
+                    for states, right in zip(found, each.right, strict=True):
+                        if states is not None:
+                            whole.append(Example(states.tail, each.id, right))
+                            # The end of the last step is that of the whole.
+                            ends = states.tails[:-1]
+                            steps += [Example(tail, each.id, right) for tail in ends]
             done(start + len(part))
         return whole, steps
 
-    async def _grow(self, opened: OpenQuestion, question: LabelledQuestion, states: bool) -> None:
+    async def _grow(self, opened: OpenQuestion, question: LabelledQuestion, pool: bool) -> None:
         session = opened.session
         branches = session.fork(session.root, self.samples)
-        told: dict[int, Candidate] = {}
-        ends: dict[int, list[Branch]] = {id: [] for id in range(self.samples)}
-
-        def request(id: int, left: int, turn: int) -> Grow:
-            drawn = derive_seed(self.seed, question.id, id, turn)
-            until = Until.STEP if states else Until.END
-            return Grow(branches[id], left, self.sampling, drawn, id, until)
-
-        def go_on(growth: Growth) -> Sequence[Grow]:
-            """Keep a branch at the end of the step, and grow on in the same batch."""
-            id = growth.label
-            before = told.get(id) or Candidate(id, "", 0, growth.finish)
-            told[id] = replace(
-                before,
-                text=before.text + growth.text,
-                tokens=before.tokens + growth.tokens,
-                finish=growth.finish,
-                confidence=growth.confidence,
+        requests = [
+            Grow(
+                branch,
+                self.max_tokens,
+                self.sampling,
+                derive_seed(self.seed, question.id, id, 0),
+                id,
+                pool=pool,
             )
-            left = self.max_tokens - told[id].tokens
-            if growth.finish is not Finish.STEP or left < 1:
-                return ()
-            ends[id] += session.fork(growth.branch)
-            return (request(id, left, len(ends[id])),)
-
-        first = [request(id, self.max_tokens, 0) for id in range(self.samples)]
-        async for _ in session.grow(first, go_on):
-            pass
-        for id, candidate in sorted(told.items()):
-            answer = read_stated(candidate.text, candidate.finish, opened.problem.answer_type)
+            for id, branch in enumerate(branches)
+        ]
+        grown = {growth.label: growth async for growth in session.grow(requests)}
+        for id, growth in sorted(grown.items()):
+            answer = read_stated(growth.text, growth.finish, opened.problem.answer_type)
             if answer is None:
-                session.drop([branches[id], *ends[id]])
+                session.drop([growth.branch])
                 continue
             right = await asyncio.to_thread(self.comparer.grade, answer, question.answer)
-            opened.leaves.append(Leaf(replace(candidate, answer=answer), branches[id]))
+            candidate = Candidate(
+                id, growth.text, growth.tokens, growth.finish, answer, growth.confidence
+            )
+            opened.leaves.append(Leaf(candidate, growth.branch))
             opened.right.append(right)
-            read = await session.read_states(ends[id]) if ends[id] else []
-            opened.states += [Example(state, opened.id, right) for state in read if state]
-            session.drop(ends[id])

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from ttc_cli.engines.pooling import States
 from ttc_cli.events import Grew
 from ttc_cli.types import Confidence, EngineInfo, Finish, Prompt, Role, Sampling, Span
 
@@ -32,6 +33,7 @@ __all__ = [
     "ScoreRow",
     "Session",
     "Span",
+    "States",
     "Then",
     "Until",
 ]
@@ -60,7 +62,8 @@ class Grow:
     ``Finish.UNSURE`` once the mean token confidence of its last ``window`` tokens (DeepConf's
     group confidence, in nats) is below ``floor``. With a ``grammar``, a JSON Schema as JSON text,
     its text is one JSON value that conforms (``answers.schema.simplify`` says how far), and ends
-    as ``Finish.STOP``; where a limit comes first it is the head of one.
+    as ``Finish.STOP``; where a limit comes first it is the head of one. With ``pool`` the hidden
+    states of its tokens are pooled as they come, so that ``read_states`` reads nothing again.
     """
 
     branch: Branch
@@ -73,6 +76,7 @@ class Grow:
     floor: float | None = None
     window: int = 32
     grammar: str | None = None
+    pool: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +217,12 @@ class Session(Protocol):
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free what they hold. Growing ones are cancelled first."""
 
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
-        """The model's last hidden state, after its final norm, at the last token of each branch.
+    async def read_states(self, branches: Sequence[Branch]) -> list[States | None]:
+        """The hidden states of what each branch drew, pooled; None where a cap came first.
 
-        Vectors of ``EngineInfo.states`` numbers; ``()`` where a cap or an interruption came first.
-        Charged to ``Role.VERIFIER``: one token a branch. A branch must not be growing.
+        Costs nothing where all of a branch was grown with ``Grow.pool``. Others are read again
+        from the end of their prompt on, charged to ``Role.VERIFIER``. Of a branch that drew
+        nothing all views are the state of the prompt's last token. None may be growing.
 
         Raises:
             UsageError: the engine gives no hidden states.

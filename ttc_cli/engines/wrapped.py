@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
-from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Session, Then
+from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Session, States, Then
 
 
 class WrappedSession:
@@ -66,7 +66,7 @@ class WrappedSession:
         """As the inner session."""
         self._inner.drop(branches)
 
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
+    async def read_states(self, branches: Sequence[Branch]) -> list[States | None]:
         """As the inner session."""
         return await self._inner.read_states([self._find(each) for each in branches])
 

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ttc_cli.engines.base import Session
+from ttc_cli.engines.base import Session, States
+from ttc_cli.engines.pooling import Vector
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 from ttc_cli.types import Problem, Score
@@ -45,7 +46,7 @@ _FORMAT = "ttc-probe"
 class Example:
     """A hidden state, the question it belongs to, and whether the solution came out right."""
 
-    state: tuple[float, ...]
+    state: Vector | tuple[float, ...]
     question: str
     right: bool
 
@@ -67,7 +68,7 @@ class Head:
     auc: float | None
     auc_within: float | None
 
-    def rate(self, state: Sequence[float]) -> float:
+    def rate(self, state: Vector | Sequence[float]) -> float:
         """P(right) of one state."""
         value = math.fsum(w * x for w, x in zip(self.weights, state, strict=True)) + self.bias
         return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
@@ -159,24 +160,27 @@ class ProbeVerifier(StatelessVerifier):
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """P(right) at each candidate's last token; None for one whose branch is gone."""
-        return to_scores(self.name, await self._read(session, leaves, self._probe.whole))
+        states = await self._read(session, leaves)
+        return to_scores(
+            self.name, [_rate(self._probe.whole, s.tail if s else None) for s in states]
+        )
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """P(the solution comes out right) at the end of each one's last step."""
-        values = await self._read(session, leaves, self._probe.step)
+        states = await self._read(session, leaves)
+        values = [_rate(self._probe.step, s.tails[-1] if s else None) for s in states]
         return to_step_scores(self.name, values, leaves)
 
-    async def _read(
-        self, session: Session, leaves: Sequence[Leaf], head: Head | None
-    ) -> list[float | None]:
+    async def _read(self, session: Session, leaves: Sequence[Leaf]) -> list[States | None]:
         branches = [leaf.branch for leaf in leaves if leaf.branch is not None]
-        if head is None or not branches:
-            return [None] * len(leaves)
-        found = iter(await session.read_states(branches))
-        states = [() if leaf.branch is None else next(found) for leaf in leaves]
-        return [head.rate(state) if state else None for state in states]
+        found = iter(await session.read_states(branches) if branches else ())
+        return [None if leaf.branch is None else next(found) for leaf in leaves]
+
+
+def _rate(head: Head | None, state: Vector | None) -> float | None:
+    return None if head is None or state is None else head.rate(state)
 
 
 def make_probe(context: VerifierContext, path: str | None) -> ProbeVerifier:

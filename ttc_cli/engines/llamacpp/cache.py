@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ttc_cli.engines.llamacpp.native import Context, Row
+from ttc_cli.engines.pooling import StatePool
 
 
 @dataclass(slots=True, eq=False)
@@ -17,7 +18,8 @@ class Node:
     """A path of tokens, and how much of it the cache holds.
 
     ``tokens[:held]`` are in sequence ``seat`` (−1: none). ``logits`` is the next-token row after
-    all of ``tokens``, where it is known without another decode.
+    all of ``tokens``, where it is known without another decode. ``pool`` has the hidden states of
+    all that was drawn since the prompt, if that was asked for all the way.
     """
 
     tokens: list[int]
@@ -29,6 +31,7 @@ class Node:
     touched: int = 0
     jobs: int = 0
     keep: bool = False
+    pool: StatePool | None = None
 
     @property
     def root(self) -> Node:
@@ -40,7 +43,8 @@ class Node:
 
     def fork(self) -> Node:
         """A new node that continues from here."""
-        return Node(tokens=list(self.tokens), origin=self, logits=self.logits)
+        pool = self.pool and self.pool.copy()
+        return Node(list(self.tokens), origin=self, logits=self.logits, pool=pool)
 
     def append(self, tokens: list[int]) -> Node:
         """A new node that continues from here with ``tokens``."""

@@ -31,6 +31,7 @@ from ttc_cli.engines.llamacpp.jobs import (
     StateReading,
 )
 from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, NativeModel, Row
+from ttc_cli.engines.pooling import Vector
 from ttc_cli.engines.trace import LOOP_STRIDE, repeats
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
@@ -103,31 +104,49 @@ class Decoder:
         self._admit()
         feeds = self._assemble()
         while feeds:
-            tokens: list[int] = []
-            positions: list[int] = []
-            sequences: list[int] = []
-            outputs: list[int] = []
-            owners: list[tuple[Owner, Node]] = []
-            for owner, node, piece, complete in feeds:
-                tokens += piece
-                positions += range(node.held, node.held + len(piece))
-                sequences += [node.seat] * len(piece)
-                if complete:
-                    outputs.append(len(tokens) - 1)
-                    owners.append((owner, node))
-            self.deadline = self._nearest_deadline()
-            code = self.context.decode(tokens, positions, sequences, outputs)
-            if code == 0:
-                self._commit(feeds)
-                self._deliver(owners)
+            # With hidden states on every token of a batch becomes a row, so that what is read
+            # beside the branches that draw has a batch of its own.
+            drawing = [feed for feed in feeds if _is_pooled(*feed)]
+            rest = [feed for feed in feeds if not _is_pooled(*feed)]
+            if self._decode(drawing, pool=True) and self._decode(rest):
                 break
+            feeds = self._assemble()
+        self._book()
+
+    def _decode(self, feeds: list[Feed], *, pool: bool = False) -> bool:
+        """Decode ``feeds`` and hand out their rows; False where there was no room, or no time."""
+        if not feeds:
+            return True
+        tokens: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        outputs: list[int] = []
+        owners: list[tuple[Owner, Node]] = []
+        for owner, node, piece, complete in feeds:
+            tokens += piece
+            positions += range(node.held, node.held + len(piece))
+            sequences += [node.seat] * len(piece)
+            if complete:
+                outputs.append(len(tokens) - 1)
+                owners.append((owner, node))
+        self.deadline = self._nearest_deadline()
+        if pool:
+            code = self.context.decode_states(tokens, positions, sequences)
+        else:
+            code = self.context.decode(tokens, positions, sequences, outputs)
+        if code != 0:
             self.cache.restore()
             if code == NO_SLOT:
                 self._make_room()
             else:
                 self._end_exhausted()
-            feeds = self._assemble()
-        self._book()
+            return False
+        if pool:
+            for (_, node), state in zip(owners, self.context.states(len(owners)), strict=True):
+                _collect(node, state)
+        self._commit(feeds)
+        self._deliver(owners)
+        return True
 
     def _nearest_deadline(self) -> float:
         left = [account.meter.remaining_seconds() for account in self.accounts]
@@ -147,7 +166,7 @@ class Decoder:
             for reading in self.readings:
                 reading.done = reading.done or reading.account is account
             for state in [state for state in self.states if state.account is account]:
-                self._settle_state(state, ())
+                self._settle_state(state)
         self.scorings = [row for row in self.scorings if row.value is None]
         self.readings = [reading for reading in self.readings if not reading.done]
 
@@ -180,6 +199,8 @@ class Decoder:
                 self.cache.trim(node, len(tokens) - 1)
             piece = tokens[node.held : node.held + room]
             complete = node.held + len(piece) == len(tokens)
+            if complete and node.pool is not None and len(piece) > 1:
+                piece, complete = piece[:-1], False  # the last one in a batch that gives its state
             feeds.append((owner, node, piece, complete))
             room -= len(piece)
             rows -= complete
@@ -198,8 +219,8 @@ class Decoder:
         for state in self.states:
             if not state.seated:
                 continue
-            node, before = state.node, len(state.node.tokens) - 1
-            if room and node.held < before:  # all but the last token, and no row
+            node, before = state.node, state.pool.reached
+            if room and node.held < before:  # what lies before, and no row
                 piece = node.tokens[node.held : min(before, node.held + room)]
                 feeds.append((state, node, piece, False))
                 room -= len(piece)
@@ -207,47 +228,60 @@ class Decoder:
         return feeds
 
     def _read_states(self) -> bool:
-        """Decode the last token of all that are ready, hidden states on; False if none is.
+        """Read on in all whose states are wanted, hidden states on; False if none is ready.
 
-        With hidden states on every token of a batch becomes a row, so these have one of their own.
-        The rows of logits that come with them are kept: growing on then reads nothing again.
+        The row of logits after the last token is kept: growing on then reads nothing again.
         """
         for state in self.states[: self.context.outputs]:
             if not state.seated:
                 reused = self.cache.seat(state.node)
                 if reused is None:
                     break
-                state.account.reused[Role.VERIFIER] += reused
+                state.account.reused[Role.VERIFIER] += min(reused, state.pool.reached)
                 state.seated = True
                 state.node.jobs += 1
-        ready = [s for s in self.states if s.seated and s.node.held >= len(s.node.tokens) - 1]
-        ready = ready[: min(self.context.outputs, self.context.batch)]
-        if not ready:
-            return False
+        ready = [s for s in self.states if s.seated and s.node.held >= s.pool.reached]
+        room = min(self.context.outputs, self.context.batch)
+        feeds: list[tuple[StateReading, list[int]]] = []
         for state in ready:
-            self.cache.trim(state.node, len(state.node.tokens) - 1)
+            piece = state.node.tokens[state.pool.reached : state.pool.reached + room]
+            if piece:
+                self.cache.trim(state.node, state.pool.reached)
+                feeds.append((state, piece))
+                room -= len(piece)
+        if not feeds:
+            return False
         self.deadline = self._nearest_deadline()
         code = self.context.decode_states(
-            [state.node.tokens[-1] for state in ready],
-            [state.node.held for state in ready],
-            [state.node.seat for state in ready],
+            [token for _, piece in feeds for token in piece],
+            [state.pool.reached + i for state, piece in feeds for i in range(len(piece))],
+            [state.node.seat for state, piece in feeds for _ in piece],
         )
         if code != 0:
             self.cache.restore()
             if code == NO_SLOT:
                 self._make_room()
             return True
-        block, vectors = self.context.logits(len(ready)), self.context.states(len(ready))
-        for i, state in enumerate(ready):
-            state.node.held += 1
-            state.node.logits = block[i].copy()
-            state.account.prompt[Role.VERIFIER] += 1
-            state.account.rows[Role.VERIFIER] += 1
-            self._settle_state(state, tuple(vectors[i].tolist()))
+        count = sum(len(piece) for _, piece in feeds)
+        block, vectors = self.context.logits(count), self.context.states(count)
+        row = 0
+        for state, piece in feeds:
+            for token in piece:
+                state.pool.step_ends = state.steps.ends_with(self.model.piece(token))
+                state.pool.add(vectors[row])
+                row += 1
+            node = state.node
+            node.held += len(piece)
+            state.account.prompt[Role.VERIFIER] += len(piece)
+            state.account.rows[Role.VERIFIER] += len(piece)
+            if node.held == len(node.tokens):
+                node.logits = block[row - 1].copy()
+                state.value = state.pool.summarise()
+                self._settle_state(state)
         return True
 
-    def _settle_state(self, state: StateReading, value: tuple[float, ...]) -> None:
-        state.value = value
+    def _settle_state(self, state: StateReading) -> None:
+        state.done = True
         self.states.remove(state)
         if state.seated:
             state.node.jobs -= 1
@@ -402,7 +436,7 @@ class Decoder:
                 self.cache.unseat(state.node)
             if len(seated) == 1:
                 self.cache.unseat(seated[0].node)
-                self._settle_state(seated[0], ())
+                self._settle_state(seated[0])
         elif self.readings:
             reading = self.readings.pop(0)
             self.cache.unseat(reading.node)
@@ -428,3 +462,17 @@ class Decoder:
                     )
                 )
             account.texts = {}
+
+
+def _is_pooled(owner: Owner, node: Node, piece: list[int], complete: bool) -> bool:
+    """Whether this is fed in a batch that gives hidden states."""
+    return isinstance(owner, Growing) and complete and node.pool is not None
+
+
+def _collect(node: Node, state: Vector) -> None:
+    """Take the state of the token that ``node`` was just fed into its pool."""
+    pool = node.pool
+    if pool is not None and node.held == pool.reached:
+        pool.add(state)
+    elif pool is not None and node.held > pool.reached:  # one was fed without: it has a gap now
+        node.pool = None

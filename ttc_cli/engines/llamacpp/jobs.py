@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ttc_cli.engines.base import Grow, Growth, Meter
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
+from ttc_cli.engines.pooling import StatePool, States
 from ttc_cli.engines.trace import ConfidenceTrace
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
@@ -58,6 +59,22 @@ class PromptReading:
     failure: PromptTooLong | None = None
 
 
+@dataclass(slots=True)
+class StepFinder:
+    """Tells which tokens end a step: those that complete a blank line behind some text."""
+
+    tail: bytes = b""
+    spoken: bool = False
+
+    def ends_with(self, piece: bytes) -> bool:
+        """Whether the next token, which spells ``piece``, ends a step."""
+        blank_line = b"\n\n" in piece or (piece[:1] == b"\n" and self.tail == b"\n")
+        ends = blank_line and self.spoken
+        self.tail = piece[-1:] or self.tail
+        self.spoken = not ends and (self.spoken or bool(piece.strip()))
+        return ends
+
+
 @dataclass(slots=True, eq=False)
 class Growing:
     """A branch that waits or grows. ``ended`` receives its growth.
@@ -78,8 +95,7 @@ class Growing:
     text: list[str] = field(default_factory=list)
     at_mark: bool = False
     at_step: bool = False
-    tail: bytes = b""
-    spoken: bool = False
+    steps: StepFinder = field(default_factory=StepFinder)
     recent: str = ""
     utf8: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
@@ -93,10 +109,9 @@ class Growing:
         self.text.append(gained)
         label, texts = self.request.label, self.account.texts
         texts[label] = texts.get(label, "") + gained
-        blank_line = b"\n\n" in piece or (piece[:1] == b"\n" and self.tail == b"\n")
-        self.at_step = blank_line and self.spoken
-        self.tail = piece[-1:] or self.tail
-        self.spoken = self.spoken or bool(piece.strip())
+        self.at_step = self.steps.ends_with(piece)
+        if self.node.pool is not None:
+            self.node.pool.step_ends = self.at_step
         marks = self.request.marks
         if marks:
             seen = self.recent + gained
@@ -118,12 +133,15 @@ class Scoring:
 
 @dataclass(slots=True, eq=False)
 class StateReading:
-    """A hidden state to read at the last token of ``node``. ``value`` is () if it could not be."""
+    """Hidden states of ``node`` to read into ``pool``; ``value`` stays None if they cannot be."""
 
     account: Account
     node: Node
+    pool: StatePool
+    steps: StepFinder = field(default_factory=StepFinder)
     seated: bool = False
-    value: tuple[float, ...] | None = None
+    done: bool = False
+    value: States | None = None
 
 
 Owner = PromptReading | Scoring | Growing | StateReading

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
+from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, States, Then
 from ttc_cli.engines.branches import BranchedSession, GrowthStream
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.constraint import write_grammar
@@ -19,6 +19,7 @@ from ttc_cli.engines.llamacpp.jobs import (
 from ttc_cli.engines.llamacpp.runner import DecodeRunner
 from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.llamacpp.tokeniser import Tokeniser
+from ttc_cli.engines.pooling import StatePool
 from ttc_cli.errors import UsageError
 from ttc_cli.types import Finish
 
@@ -92,6 +93,10 @@ class LlamaCppSession(BranchedSession[Node]):
             if request.branch in jobs or self._running([request.branch]):
                 raise UsageError("A branch can only grow once at a time.")
             node, schema = self._path(request.branch), request.grammar
+            if not request.pool:
+                node.pool = None
+            elif node.pool is None and len(node.tokens) == len(node.root.tokens):
+                node.pool = StatePool(self._decoder.info.states, len(node.tokens))
             jobs[request.branch] = Growing(
                 account=self._account,
                 node=node,
@@ -132,13 +137,21 @@ class LlamaCppSession(BranchedSession[Node]):
         await self._wait(lambda: all(s.value is not None for s in scorings))
         return [scoring.value or () for scoring in scorings]
 
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
-        """Hidden states at the last token of each."""
+    async def read_states(self, branches: Sequence[Branch]) -> list[States | None]:
+        """The pooled hidden states of each, read again where they were not pooled."""
         self._check_open()
-        states = [StateReading(self._account, self._path(branch)) for branch in branches]
-        self._runner.apply(lambda: self._decoder.states.extend(states))
-        await self._wait(lambda: all(s.value is not None for s in states))
-        return [state.value or () for state in states]
+        nodes = [self._path(branch) for branch in branches]
+        pools = [node.pool.summarise() if node.pool else None for node in nodes]
+        readings: dict[int, StateReading] = {}
+        for i, (node, known) in enumerate(zip(nodes, pools, strict=True)):
+            if known is None:
+                start = min(len(node.root.tokens), len(node.tokens) - 1)
+                pool = StatePool(self._decoder.info.states, start)
+                readings[i] = StateReading(self._account, node, pool)
+        if readings:
+            self._runner.apply(lambda: self._decoder.states.extend(readings.values()))
+            await self._wait(lambda: all(each.done for each in readings.values()))
+        return [readings[i].value if i in readings else known for i, known in enumerate(pools)]
 
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free their cells."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
+from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, States, Then
 from ttc_cli.engines.branches import BranchedSession
 from ttc_cli.engines.openai.address import explain
 from ttc_cli.engines.openai.dispatcher import Dispatcher
@@ -123,7 +123,7 @@ class OpenAISession(BranchedSession[BranchText]):
                 raise each
         return [each if isinstance(each, tuple) else () for each in found]
 
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
+    async def read_states(self, branches: Sequence[Branch]) -> list[States | None]:
         """Refused: a server gives no hidden states."""
         raise UsageError(
             "A server gives no hidden states, which this verifier reads.",

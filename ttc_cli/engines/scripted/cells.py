@@ -36,7 +36,8 @@ class Cell:
 class ScriptedPath:
     """Where a branch stands. Paths of one tree share the cells of what they have in common.
 
-    The first ``root`` characters are its prompt.
+    The first ``root`` characters are its prompt; ``pooled`` as long as all that was drawn since
+    was drawn with ``Grow.pool``.
     """
 
     text: str
@@ -45,6 +46,7 @@ class ScriptedPath:
     resident: bool = False
     used: int = 0
     root: int = 0
+    pooled: bool = True
 
     def read(self, text: str) -> None:
         """Add ``text``, which is not in the cache yet."""
@@ -98,7 +100,7 @@ class ScriptedCache:
     def split(self, path: ScriptedPath, lost: int = 0) -> ScriptedPath:
         """A new path over all tokens of ``path`` but the last ``lost``."""
         kept = path.cells[: max(0, len(path.cells) - lost)]
-        child = ScriptedPath(path.text, kept, root=path.root)
+        child = ScriptedPath(path.text, kept, root=path.root, pooled=path.pooled and not lost)
         if path.resident:
             self.hold(child)
         return child

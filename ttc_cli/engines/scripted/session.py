@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, Then
+import numpy as np
+
+from ttc_cli.engines.base import Branch, Grow, Growth, Prompt, ScoreRow, States, Then
 from ttc_cli.engines.branches import BranchedSession, GrowthStream
+from ttc_cli.engines.pooling import StatePool
 from ttc_cli.engines.scripted.cells import ScriptedPath
 from ttc_cli.engines.scripted.script import pieces
 from ttc_cli.engines.scripted.slots import Account, ScriptedGrowth, Slots
@@ -45,21 +48,29 @@ class ScriptedSession(BranchedSession[ScriptedPath]):
         if said:
             path = self._path(longer)
             self._slots.cache.release(path)
-            path.plan = None
+            path.plan, path.pooled = None, False
             path.read(said)
         return longer
 
-    async def read_states(self, branches: Sequence[Branch]) -> list[tuple[float, ...]]:
-        """What the script's ``state`` makes of the text of each branch."""
-        found: list[tuple[float, ...]] = []
+    async def read_states(self, branches: Sequence[Branch]) -> list[States | None]:
+        """What the script's ``state`` makes of all that stands before each token, pooled."""
+        found: list[States | None] = []
         for branch in branches:
             path = self._path(branch)
-            if self._too_late():
-                found.append(())
-                continue
-            read = self._slots.keep(path, 0) + 1
-            self._slots.charge(self._account, Role.VERIFIER, read=read)
-            found.append(self._state(path.text))
+            drawn = pieces(path.text[path.root :])
+            if not path.pooled or not drawn:
+                if self._too_late():
+                    found.append(None)
+                    continue
+                read = self._slots.keep(path, 0) + max(1, len(drawn))
+                self._slots.charge(self._account, Role.VERIFIER, read=read)
+            pool = StatePool(len(self._state("")), 0)
+            text = path.text[: path.root]
+            for piece in drawn or [""]:
+                text += piece
+                pool.step_ends = "\n\n" in piece
+                pool.add(np.asarray(self._state(text), np.float32))
+            found.append(pool.summarise())
         return found
 
     def fork(self, branch: Branch, count: int = 1) -> list[Branch]:
@@ -143,6 +154,8 @@ class ScriptedSession(BranchedSession[ScriptedPath]):
             ScriptedGrowth(self._account, each, self._path(each.branch), each.max_tokens, ended)
             for each in requests
         ]
+        for each in wanted:
+            each.path.pooled = each.path.pooled and each.request.pool
         self._slots.submit(self._account, wanted)
         return wanted
 
