@@ -1,7 +1,7 @@
 """The probe: a logistic regression on the model's own hidden state, fitted to its right answers.
 
-The state is that of the last layer, after its final norm, at the last token of a candidate (for
-the whole) or of a step; reading it costs one token a candidate. Linear probes of this kind tell
+The states are those of the last layer, after its final norm, averaged over the last tokens of a
+candidate (for the whole) or of a step; pooled as it grows, they cost nothing. Linear probes of this kind tell
 right from wrong solutions far better than chance (Azaria and Mitchell 2023, arXiv 2304.13734;
 Zhang et al. 2025, arXiv 2504.05419). A probe holds for the model that it was fitted on, and says
 so: its file carries the model's hash.
@@ -159,7 +159,7 @@ class ProbeVerifier(StatelessVerifier):
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
-        """P(right) at each candidate's last token; None for one whose branch is gone."""
+        """P(right) by each candidate's last tokens; None for one whose branch is gone."""
         states = await self._read(session, leaves)
         return to_scores(
             self.name, [_rate(self._probe.whole, s.tail if s else None) for s in states]
