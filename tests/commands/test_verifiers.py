@@ -200,9 +200,9 @@ def test_a_probe_is_fitted_saved_and_used(ttc, tmp_path):
 
 
 def test_a_probe_of_another_model_stops_the_run(ttc, tmp_path, monkeypatch):
-    from ttc_cli.verifiers.probe import Head, Probe
+    from ttc_cli.verifiers.probe import Head, Probe, View
 
-    head = Head((0.0,) * 4, 0.0, 10.0, 8, 4, 0.5, None, None)
+    head = Head(View.TAIL, "ridge", 0.1, (0.0,) * 4, 0.0, 8, 4, 0.5, 4, *(None,) * 4)
     Probe("other", "b" * 64, 4, "2026-01-01", head).save(tmp_path / "p.json")
     code, out, err = ttc("solve", "What is 2+2?", "--verifier", "probe=p.json")
     assert (code, out) == (2, "")

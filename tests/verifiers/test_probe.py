@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 
-import numpy as np
 import pytest
 
 from ttc_cli.engines.base import Span
@@ -15,80 +13,29 @@ from ttc_cli.prompts import Chat
 from ttc_cli.types import Budget, Candidate, Finish, Problem, Score, Step
 from ttc_cli.verifiers.base import Leaf, VerifierContext
 from ttc_cli.verifiers.probe import (
-    Example,
     Head,
     Probe,
     ProbeVerifier,
-    fit_head,
+    View,
     load_probe,
     make_probe,
 )
 
-
-def draw_examples(signal: float, questions: int = 20, each: int = 4, width: int = 12):
-    """States in which one direction tells right from wrong by ``signal``, among much else."""
-    draw = random.Random(5)
-    made = []
-    for q in range(questions):
-        theme = [draw.gauss(0, 2) for _ in range(width)]
-        for i in range(each):
-            right = i % 2 == 0
-            state = [t + draw.gauss(0, 1) for t in theme[:-1]]
-            state.append(draw.gauss(signal if right else -signal, 1))
-            made.append(Example(tuple(state), str(q), right))
-    return made
-
-
-def test_a_fit_finds_what_is_there_and_scores_states_it_never_saw() -> None:
-    head = fit_head(draw_examples(1.5))
-    assert head.auc > 0.85
-    assert head.auc_within > 0.85
-    assert (head.samples, head.questions, head.right) == (80, 20, 0.5)
-    assert max(range(12), key=lambda i: abs(head.weights[i])) == 11
-    assert head.rate((0.0,) * 11 + (3.0,)) > 0.6 > 0.4 > head.rate((0.0,) * 11 + (-3.0,))
-
-
-def test_a_fit_to_noise_is_measured_as_noise() -> None:
-    """In-sample it would look perfect: there are more numbers in a state than examples."""
-    head = fit_head(draw_examples(0.0, questions=15, each=2, width=60))
-    assert 0.25 < head.auc < 0.75
-
-
-def test_a_question_is_never_scored_by_a_probe_that_saw_it() -> None:
-    """Labels that are the question's alone can be learnt by heart, and must not be."""
-    draw = random.Random(2)
-    made = []
-    for q in range(16):
-        theme = tuple(draw.gauss(0, 3) for _ in range(30))
-        label = q % 2 == 0
-        made += [Example(tuple(t + draw.gauss(0, 0.1) for t in theme), str(q), label)] * 3
-    head = fit_head(made)
-    assert head.auc < 0.85
-    assert head.auc_within is None
-
-
-def test_the_fit_is_the_penalised_optimum() -> None:
-    """The gradient of Σ log-loss + λ/2 ‖w‖², in standardised states, is zero there."""
-    made = draw_examples(0.7)
-    head = fit_head(made, penalties=(10.0,))
-    x = np.array([example.state for example in made])
-    y = np.array([float(example.right) for example in made])
-    scale = x.std(axis=0)
-    p = np.array([head.rate(state) for state in x])
-    gradient = ((x - x.mean(axis=0)) / scale).T @ (p - y) + 10.0 * np.array(head.weights) * scale
-    assert np.abs(gradient).max() < 1e-4
-    assert abs((p - y).sum()) < 1e-4
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_too_little_is_refused(right) -> None:
-    with pytest.raises(UsageError, match="right and wrong ones"):
-        fit_head([Example((1.0,), str(i), right) for i in range(6)])
-    with pytest.raises(UsageError, match="of two questions"):
-        fit_head([Example((1.0,), "a", True), Example((0.0,), "a", False)])
-
-
-HEAD = Head((1.0, 0.0, 0.0, 0.0), 0.0, 10.0, 8, 4, 0.5, 0.8, None)
+HEAD = Head(
+    view=View.TAIL,
+    objective="ridge",
+    penalty=0.1,
+    weights=(1.0, 0.0, 0.0, 0.0),
+    bias=0.0,
+    samples=8,
+    questions=4,
+    right=0.5,
+    folds=4,
+    auc=0.8,
+    auc_within=None,
+    low=None,
+    high=None,
+)
 PROBE = Probe("script", "f" * 64, 4, "2026-01-01", HEAD, None)
 
 
@@ -103,12 +50,15 @@ def test_a_probe_is_saved_and_loaded(tmp_path) -> None:
     "spoil",
     [
         lambda raw: raw | {"format": "other"},
-        lambda raw: raw | {"v": 2},
+        lambda raw: raw | {"v": 1},
         lambda raw: raw | {"width": 5},
         lambda raw: raw | {"extra": 1},
         lambda raw: raw | {"whole": None},
         lambda raw: {key: raw[key] for key in raw if key != "sha256"},
         lambda raw: raw | {"whole": raw["whole"] | {"weights": [1, 2, 3, float("nan")]}},
+        lambda raw: raw | {"whole": raw["whole"] | {"view": "tail+whole"}},
+        lambda raw: raw | {"whole": raw["whole"] | {"view": "layer 5"}},
+        lambda raw: raw | {"whole": raw["whole"] | {"bias": float("inf")}},
         lambda raw: [],
     ],
 )

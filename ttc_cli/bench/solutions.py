@@ -21,7 +21,7 @@ from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.search.sample import derive_seed
 from ttc_cli.types import Budget, Candidate, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf
-from ttc_cli.verifiers.probe import Example
+from ttc_cli.verifiers.fitting import Example
 
 TOGETHER = 8
 """Questions whose sessions are open at once."""
@@ -127,10 +127,10 @@ class SolutionSampler:
                     found = await each.session.read_states(branches) if branches else []
                     for states, right in zip(found, each.right, strict=True):
                         if states is not None:
-                            whole.append(Example(states.tail, each.id, right))
+                            whole.append(Example(states, each.id, right))
                             # The end of the last step is that of the whole.
-                            ends = states.tails[:-1]
-                            steps += [Example(tail, each.id, right) for tail in ends]
+                            ends = states.of_steps()[:-1]
+                            steps += [Example(end, each.id, right) for end in ends]
             done(start + len(part))
         return whole, steps
 

@@ -293,7 +293,8 @@ def fit(
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import datasets
     from ttc_cli.commands._verifier_trials import load_verifiers
-    from ttc_cli.verifiers.probe import Head, Probe, fit_head
+    from ttc_cli.verifiers.fitting import fit_head
+    from ttc_cli.verifiers.probe import Head, Probe, View
 
     labelled = datasets.load(questions, drawn.part)
     total = len(labelled)
@@ -309,7 +310,7 @@ def fit(
     out.status("fitting …")
     heads: dict[str, Head | None] = {"whole": fit_head(whole), "step": None}
     with contextlib.suppress(UsageError):  # too few steps; the whole decides whether it is enough
-        heads["step"] = fit_head(steps)
+        heads["step"] = fit_head(steps, views=(View.TAIL, View.WHOLE))
     width, today = loaded.engine.info.states, date.today().isoformat()
     Probe(loaded.label, sha256, width, today, heads["whole"], heads["step"]).save(out_file)
     out.status("")

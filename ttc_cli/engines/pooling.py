@@ -35,6 +35,11 @@ class States:
     steps: Sequence[Vector]
     tails: Sequence[Vector]
 
+    def of_steps(self) -> list[States]:
+        """Those of each step alone: ``tail`` as it was at its end, ``whole`` the mean over it."""
+        ends = zip(self.tails, self.steps, strict=True)
+        return [States(tail, tail, step, (), ()) for tail, step in ends]
+
 
 class StatePool:
     """Collects the states of one branch; ``reached`` tokens of its path are behind it.

@@ -1,13 +1,12 @@
 """The probe: a logistic regression on the model's own hidden state, fitted to its right answers.
 
-The states are those of the last layer, after its final norm, averaged over the last tokens of a
-candidate (for the whole) or of a step; pooled as it grows, they cost nothing. Linear probes of this kind tell
-right from wrong solutions far better than chance (Azaria and Mitchell 2023, arXiv 2304.13734;
-Zhang et al. 2025, arXiv 2504.05419). A probe holds for the model that it was fitted on, and says
-so: its file carries the model's hash.
+The states are those of the last layer, after its final norm, averaged over some tokens of a
+candidate (for the whole) or of a step; pooled as it grows, they cost nothing. Linear probes of this
+kind tell right from wrong solutions far better than chance (Azaria and Mitchell 2023, arXiv
+2304.13734; Zhang et al. 2025, arXiv 2504.05419). A probe holds for the model that it was fitted on,
+and says so: its file carries the model's hash.
 
-``fit_head`` fits, with L2 and cross-validated by question: no question is scored by a probe that
-saw it. ``Probe.save`` and ``load_probe`` keep it as JSON. Numpy alone.
+``fitting.fit_head`` fits one; ``Probe.save`` and ``load_probe`` keep it as JSON.
 """
 
 from __future__ import annotations
@@ -16,8 +15,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ttc_cli.engines.base import Session, States
 from ttc_cli.engines.pooling import Vector
@@ -32,45 +34,57 @@ from ttc_cli.verifiers.base import (
     to_scores,
     to_step_scores,
 )
-from ttc_cli.verifiers.regression import choose_penalty, fit_logistic, split_groups
-from ttc_cli.verifiers.separation import measure_auc, measure_auc_within
 
-PENALTIES = (10.0, 100.0, 1000.0, 10_000.0)
-"""Strengths of L2 that are tried; states are standardised and wider than the data is long."""
-FOLDS = 5
-"""Of the cross-validation, at most one a question."""
-_FORMAT = "ttc-probe"
+_FORMAT, _VERSION = "ttc-probe", 2
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A hidden state, the question it belongs to, and whether the solution came out right."""
+class View(StrEnum):
+    """Which of the pooled states a head reads."""
 
-    state: Vector | tuple[float, ...]
-    question: str
-    right: bool
+    LAST = "last"
+    TAIL = "tail"
+    WHOLE = "whole"
+    BOTH = "tail+whole"
+
+    def read(self, states: States) -> Vector:
+        """The numbers that the head weighs."""
+        parts = [getattr(states, name) for name in self.value.split("+")]
+        return np.concatenate(parts) if len(parts) > 1 else np.asarray(parts[0])
+
+    def measure(self, width: int) -> int:
+        """How many they are where the model's states have ``width``."""
+        return width * len(self.value.split("+"))
+
+
+VIEWS = tuple(View)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One fitted regression: P(right) = 1 / (1 + exp(−(weights · state + bias))).
+    """One fitted regression: P(right) = 1 / (1 + exp(−(weights · view + bias))).
 
-    ``auc`` and ``auc_within`` (a question) are of the cross-validation, None where they cannot be
-    told; ``samples`` of ``questions`` were fitted, the share ``right`` of them right.
+    ``fitting`` says what ``objective`` and ``penalty`` are. ``auc`` and ``auc_within`` (a question;
+    95 % from ``low`` to ``high``) are of the cross-validation over ``folds``, None where they
+    cannot be told; ``samples`` of ``questions`` were fitted, the share ``right`` of them right.
     """
 
+    view: View
+    objective: str
+    penalty: float
     weights: tuple[float, ...]
     bias: float
-    penalty: float
     samples: int
     questions: int
     right: float
+    folds: int
     auc: float | None
     auc_within: float | None
+    low: float | None
+    high: float | None
 
-    def rate(self, state: Vector | Sequence[float]) -> float:
-        """P(right) of one state."""
-        value = math.fsum(w * x for w, x in zip(self.weights, state, strict=True)) + self.bias
+    def rate(self, states: States) -> float:
+        """P(right) of one candidate or step."""
+        value = float(np.dot(self.view.read(states), self.weights)) + self.bias
         return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
 
 
@@ -93,7 +107,7 @@ class Probe:
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"format": _FORMAT, "v": 1, **asdict(self)}, indent=1)
+        text = json.dumps({"format": _FORMAT, "v": _VERSION, **asdict(self)}, indent=1)
         write_whole(path, text)
 
 
@@ -106,7 +120,7 @@ def load_probe(path: Path) -> Probe:
     hint = "ttc verifiers fit QUESTIONS.jsonl --out FILE"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw.pop("format") != _FORMAT or raw.pop("v") != 1:
+        if raw.pop("format") != _FORMAT or raw.pop("v") != _VERSION:
             raise ValueError("not a probe of this version")
         whole, step = (_read_head(raw.pop(name), int(raw["width"])) for name in ("whole", "step"))
         probe = Probe(**raw, whole=whole, step=step)
@@ -123,9 +137,11 @@ def _read_head(raw: dict[str, Any] | None, width: int) -> Head | None:
     if raw is None:
         return None
     weights = tuple(float(each) for each in raw.pop("weights"))
-    head = Head(weights=weights, **raw)
-    if len(weights) != width or not all(map(math.isfinite, (*weights, head.bias))):
+    head = Head(view=View(raw.pop("view")), weights=weights, **raw)
+    if len(weights) != head.view.measure(width) or not all(map(math.isfinite, weights)):
         raise ValueError("weights of another width, or not finite")
+    if not math.isfinite(head.bias):
+        raise ValueError("a bias that is not finite")
     return head
 
 
@@ -161,26 +177,23 @@ class ProbeVerifier(StatelessVerifier):
     ) -> list[Score | None]:
         """P(right) by each candidate's last tokens; None for one whose branch is gone."""
         states = await self._read(session, leaves)
-        return to_scores(
-            self.name, [_rate(self._probe.whole, s.tail if s else None) for s in states]
-        )
+        head = self._probe.whole
+        values = [head.rate(each) if head and each else None for each in states]
+        return to_scores(self.name, values)
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """P(the solution comes out right) at the end of each one's last step."""
         states = await self._read(session, leaves)
-        values = [_rate(self._probe.step, s.tails[-1] if s else None) for s in states]
+        head = self._probe.step
+        values = [head.rate(each.of_steps()[-1]) if head and each else None for each in states]
         return to_step_scores(self.name, values, leaves)
 
     async def _read(self, session: Session, leaves: Sequence[Leaf]) -> list[States | None]:
         branches = [leaf.branch for leaf in leaves if leaf.branch is not None]
         found = iter(await session.read_states(branches) if branches else ())
         return [None if leaf.branch is None else next(found) for leaf in leaves]
-
-
-def _rate(head: Head | None, state: Vector | None) -> float | None:
-    return None if head is None or state is None else head.rate(state)
 
 
 def make_probe(context: VerifierContext, path: str | None) -> ProbeVerifier:
@@ -202,63 +215,6 @@ def make_probe(context: VerifierContext, path: str | None) -> ProbeVerifier:
         )
     states = 0 if context.engine is None else context.engine.info.states
     return ProbeVerifier(probe, sha256=context.fingerprint(), states=states)
-
-
-def fit_head(examples: Sequence[Example], *, penalties: Sequence[float] = PENALTIES) -> Head:
-    """Fit P(right | state) by L2-penalised maximum likelihood, Σ log-loss + λ/2 ‖w‖².
-
-    States are standardised (over all examples; labels are not looked at). λ is the one of
-    ``penalties`` with the least log-loss on held-out questions; the reported AUC is of an outer
-    cross-validation that chooses λ again without the questions it tests, so that nothing it is
-    measured on was seen.
-
-    Raises:
-        UsageError: too few examples: there must be right and wrong ones, of two questions.
-    """
-    import numpy as np
-
-    questions = list(dict.fromkeys(example.question for example in examples))
-    y = np.array([float(example.right) for example in examples])
-    if len(questions) < 2 or not 0 < y.sum() < len(y):
-        raise UsageError(
-            f"{len(examples)} solutions of {len(questions)} questions, {int(y.sum())} of them "
-            "right: a probe needs right and wrong ones, of two questions at least.",
-            "Give more questions, or more --samples.",
-        )
-    states = np.array([example.state for example in examples], dtype=np.float64)
-    places = {question: i for i, question in enumerate(questions)}
-    groups = np.array([places[example.question] for example in examples])
-    mean, scale = states.mean(axis=0), states.std(axis=0)
-    scale[scale < 1e-9] = 1.0
-    # The penalised optimum lies in the span of the data: turn into it once, which is exact, and
-    # solve in as many dimensions as there are examples, for all folds and penalties.
-    u, s, basis = np.linalg.svd((states - mean) / scale, full_matrices=False)
-    z = u * s
-    held_out = np.full(len(y), np.nan)
-    for tested in split_groups(groups, FOLDS):
-        if 0 < y[~tested].sum() < len(y[~tested]):
-            penalty = choose_penalty(z[~tested], y[~tested], groups[~tested], penalties)
-            weights, bias = fit_logistic(z[~tested], y[~tested], penalty)
-            held_out[tested] = z[tested] @ weights + bias
-    penalty = choose_penalty(z, y, groups, penalties)
-    turned, bias = fit_logistic(z, y, penalty)
-    weights = (turned @ basis) / scale
-    bias -= float(mean @ weights)
-    known = ~np.isnan(held_out)
-    pairs = [
-        (question, float(value), bool(right))
-        for question, value, right in zip(groups[known], held_out[known], y[known], strict=True)
-    ]
-    return Head(
-        weights=tuple(weights.tolist()),
-        bias=bias,
-        penalty=penalty,
-        samples=len(examples),
-        questions=len(questions),
-        right=float(y.mean()),
-        auc=measure_auc([(value, right) for _, value, right in pairs]),
-        auc_within=measure_auc_within(pairs),
-    )
 
 
 PROBE = VerifierEntry(
