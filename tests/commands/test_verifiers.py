@@ -174,21 +174,47 @@ def test_a_probe_is_fitted_saved_and_used(ttc, tmp_path):
         number = int(text.split("What is ")[1].split("+")[0])
         return (1.0 if text.endswith(f"is {2 * number}.") else -1.0, number / 12)
 
-    code, out, err = ttc(
-        "verifiers",
-        "fit",
-        str(path),
-        "--out",
-        str(probe),
-        "--samples",
-        "4",
-        script=add,
-        state=state,
-    )
+    pools = str(tmp_path / "pools")
+    fit = ("verifiers", "fit", str(path), "--out", str(probe), "--samples", "4", "--pools", pools)
+    code, out, err = ttc(*fit, script=add, state=state)
     assert code == 0, err
-    assert "whole: 48 states of 12 questions, 50% right; held-out AUC 1.00" in out
-    assert "step: 48 states" in out
+    head, whole, steps = out.splitlines()
+    assert head.split() == [
+        *[
+            "candidates",
+            "of",
+            "right",
+            "view",
+            "objective",
+            "AUC",
+            "within",
+            "a",
+            "question,",
+            "95",
+            "%",
+        ]
+    ]
+    assert whole.startswith("48 whole, prose")
+    assert "12 questions" in whole
+    assert "50%" in whole
+    assert "1.00 [1.00, 1.00]" in whole
+    assert steps.startswith("48 steps, prose")
     assert f"--verifier probe={probe}" in err
+
+    # Once more from the same pool: nothing is drawn; every view and objective is told of.
+    def fail(ask):
+        raise AssertionError("drawn again")
+
+    code, out, err = ttc(*fit, "--compare", "--json", script=fail)
+    assert code == 0, err
+    told = json.loads(out)
+    assert [(each["form"], each["part"]) for each in told["heads"]] == [
+        ("prose", "whole"),
+        ("prose", "step"),
+    ]
+    assert "weights" not in told["heads"][0]
+    whole = [each for each in told["compared"] if each["part"] == "whole"]
+    assert len(whole) == len({(each["view"], each["objective"]) for each in whole}) == 16
 
     code, out, _ = ttc(
         "solve", "What is 5+5?", "--verifier", f"probe={probe}", "--strategy", "best-of-n",
@@ -202,8 +228,10 @@ def test_a_probe_is_fitted_saved_and_used(ttc, tmp_path):
 def test_a_probe_of_another_model_stops_the_run(ttc, tmp_path, monkeypatch):
     from ttc_cli.verifiers.probe import Head, Probe, View
 
-    head = Head(View.TAIL, "ridge", 0.1, (0.0,) * 4, 0.0, 8, 4, 0.5, 4, *(None,) * 4)
-    Probe("other", "b" * 64, 4, "2026-01-01", head).save(tmp_path / "p.json")
+    fitted = (View.TAIL, "ridge", 0.1, (0.0,) * 4, 0.0, 8, 4, 0.5, 4, *(None,) * 4)
+    Probe("other", "b" * 64, 4, "2026-01-01", (Head("prose", "whole", *fitted),)).save(
+        tmp_path / "p.json"
+    )
     code, out, err = ttc("solve", "What is 2+2?", "--verifier", "probe=p.json")
     assert (code, out) == (2, "")
     assert "fitted on other" in err

@@ -324,7 +324,7 @@ def test_a_search_that_nothing_guides_is_refused(strategy: str) -> None:
 class Broken:
     name = "broken"
     needs_branch = False
-    grades_steps = True
+    grades_steps, reads_states = True, False
 
     async def score_steps(self, session, problem, leaves):
         raise EngineError("out of order")

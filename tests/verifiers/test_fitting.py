@@ -35,7 +35,7 @@ def draw_examples(signal: float, questions: int = 20, each: int = 4, width: int 
 
 
 def test_a_fit_finds_what_is_there_and_scores_states_it_never_saw() -> None:
-    head = fit_head(draw_examples(1.5))
+    head = fit_head(draw_examples(1.5)).head
     assert head.auc > 0.85
     assert head.auc_within > 0.85
     assert (head.samples, head.questions, head.right) == (80, 20, 0.5)
@@ -47,7 +47,7 @@ def test_a_fit_finds_what_is_there_and_scores_states_it_never_saw() -> None:
 
 def test_a_fit_to_noise_is_measured_as_noise() -> None:
     """In-sample it would look perfect: there are more numbers in a state than examples."""
-    head = fit_head(draw_examples(0.0, questions=15, each=2, width=60))
+    head = fit_head(draw_examples(0.0, questions=15, each=2, width=60)).head
     assert 0.25 < head.auc < 0.75
 
 
@@ -59,7 +59,7 @@ def test_a_question_is_never_scored_by_a_probe_that_saw_it() -> None:
         theme = [draw.gauss(0, 3) for _ in range(30)]
         label = q % 2 == 0
         made += [Example(pool([t + draw.gauss(0, 0.1) for t in theme]), str(q), label)] * 3
-    head = fit_head(made)
+    head = fit_head(made).head
     assert head.auc < 0.85
     assert head.auc_within is None
 
@@ -68,7 +68,7 @@ def test_what_it_says_is_a_probability() -> None:
     """Of those that it calls 0.8 some 80 % are right, though the objective knows no such thing."""
     made = draw_examples(0.6, questions=60, each=8)
     for objective in ("ridge", "centred logistic"):
-        head = fit_head(made, views=[View.TAIL], objectives=[objective])
+        head = fit_head(made, views=[View.TAIL], objectives=[objective]).head
         said = np.array([head.rate(each.states) for each in made])
         right = np.array([each.right for each in made])
         assert abs(said.mean() - right.mean()) < 0.05
@@ -87,8 +87,10 @@ def test_the_view_that_tells_most_is_chosen_and_the_others_are_told_of() -> None
             tell, noise = draw.gauss(1.5 if right else -1.5, 1), draw.gauss(0, 1)
             made.append(Example(pool([noise, draw.gauss(0, 1)], [tell, noise]), str(q), right))
     views = (View.TAIL, View.WHOLE)
-    assert fit_head(made, views=views).view is View.WHOLE
-    tried = {(each.view, each.objective): each.auc_within for each in compare_choices(made, views)}
+    assert fit_head(made, views=views).head.view is View.WHOLE
+    tried = {
+        (each.view, each.objective): each.auc_within for each in compare_choices(made, views=views)
+    }
     assert len(tried) == 8
     assert all(tried[View.WHOLE, each] > 0.85 for _, each in tried)
     assert all(0.3 < tried[View.TAIL, each] < 0.7 for _, each in tried)
@@ -105,7 +107,7 @@ def test_centred_features_ignore_which_questions_are_hard() -> None:
             state = [draw.gauss(-3 if hard else 3, 0.3), draw.gauss(0.7 if right else -0.7, 1)]
             made.append(Example(pool(state), str(q), right))
     plain, centred = (
-        fit_head(made, views=[View.TAIL], objectives=[each])
+        fit_head(made, views=[View.TAIL], objectives=[each]).head
         for each in ("logistic", "centred logistic")
     )
     share = [abs(head.weights[1]) / abs(head.weights[0]) for head in (plain, centred)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,8 @@ from ttc_cli.verifiers.probe import (
 )
 
 HEAD = Head(
+    form="prose",
+    part="whole",
     view=View.TAIL,
     objective="ridge",
     penalty=0.1,
@@ -36,7 +39,7 @@ HEAD = Head(
     low=None,
     high=None,
 )
-PROBE = Probe("script", "f" * 64, 4, "2026-01-01", HEAD, None)
+PROBE = Probe("script", "f" * 64, 4, "2026-01-01", (HEAD,))
 
 
 def test_a_probe_is_saved_and_loaded(tmp_path) -> None:
@@ -53,12 +56,12 @@ def test_a_probe_is_saved_and_loaded(tmp_path) -> None:
         lambda raw: raw | {"v": 1},
         lambda raw: raw | {"width": 5},
         lambda raw: raw | {"extra": 1},
-        lambda raw: raw | {"whole": None},
+        lambda raw: raw | {"heads": []},
         lambda raw: {key: raw[key] for key in raw if key != "sha256"},
-        lambda raw: raw | {"whole": raw["whole"] | {"weights": [1, 2, 3, float("nan")]}},
-        lambda raw: raw | {"whole": raw["whole"] | {"view": "tail+whole"}},
-        lambda raw: raw | {"whole": raw["whole"] | {"view": "layer 5"}},
-        lambda raw: raw | {"whole": raw["whole"] | {"bias": float("inf")}},
+        lambda raw: raw | {"heads": [raw["heads"][0] | {"weights": [1, 2, 3, float("nan")]}]},
+        lambda raw: raw | {"heads": [raw["heads"][0] | {"view": "tail+whole"}]},
+        lambda raw: raw | {"heads": [raw["heads"][0] | {"view": "layer 5"}]},
+        lambda raw: raw | {"heads": [raw["heads"][0] | {"bias": float("inf")}]},
         lambda raw: [],
     ],
 )
@@ -130,7 +133,7 @@ def test_candidates_are_scored_by_their_tail() -> None:
 
 def test_steps_are_scored_only_by_a_probe_fitted_for_them() -> None:
     assert score(PROBE, "score_steps")[0] == [None, None, None]
-    stepwise = Probe("script", "f" * 64, 4, "2026-01-01", None, HEAD)
+    stepwise = replace(PROBE, heads=(replace(HEAD, part="step"),))
     found, grades_steps, _ = score(stepwise, "score_steps")
     assert [each and each.step for each in found] == [None, 0, 0]
     assert grades_steps

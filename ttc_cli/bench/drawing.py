@@ -17,6 +17,7 @@ from ttc_cli.bench import pool as pools
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.pool import (
     PoolHeader,
+    PoolWriter,
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
@@ -24,7 +25,7 @@ from ttc_cli.bench.pool import (
     SamplePool,
     row_key,
 )
-from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session, States
+from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session, Span, States
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.errors import TemplateError
 from ttc_cli.events import Grew
@@ -82,12 +83,12 @@ def describe(
 
 
 def read_whole(
-    file: Path, questions: Sequence[LabelledQuestion], samples: int
+    file: Path, questions: Sequence[LabelledQuestion], samples: int, *, states: bool = False
 ) -> tuple[SamplePool, Path] | None:
     """The pool in ``file``, or packed beside it, and where it is; None where some must be drawn.
 
-    A pool of other prompts than today's does not count. A packed one that lacks something is
-    unpacked, to be added to.
+    A pool of other prompts than today's does not count, nor with ``states`` one that lacks them. A
+    packed one that lacks something is unpacked, to be added to.
 
     Raises:
         UsageError: the pool is damaged.
@@ -103,7 +104,8 @@ def read_whole(
     if asked != header.prompt_format:
         return None
     have = pool.questions
-    if all(each.id in have and len(have[each.id].samples) >= samples for each in questions):
+    whole = all(each.id in have and len(have[each.id].samples) >= samples for each in questions)
+    if whole and not (states and find_without_states(pool, questions)):
         return pool, there
     if there is packed:
         write_whole(file, gzip.decompress(packed.read_bytes()))
@@ -119,8 +121,12 @@ async def fill(
     samples: int,
     interpreter: Interpreter | None = None,
     progress: Callable[[int, int, int, float], None] = lambda done, total, tokens, seconds: None,
+    *,
+    states: bool = False,
 ) -> SamplePool:
-    """Draw what the pool in ``file`` lacks, as ``header`` says; judged, with hidden states.
+    """Draw what the pool in ``file`` lacks, as ``header`` says; judged.
+
+    With ``states`` hidden states are kept too, and read again where samples are without.
 
     As many questions are in flight as fill the engine's batch twice, so that it stays full while
     a question's last candidates end. ``interpreter`` runs programs; None starts one for the time.
@@ -160,7 +166,7 @@ async def fill(
                     max_tokens=header.max_tokens,
                     seed=header.seed,
                     judge=judge,
-                    states=bool(engine.info.states),
+                    states=states,
                     form=form,
                     interpreter=interpreter,
                 )
@@ -174,7 +180,45 @@ async def fill(
         async with asyncio.TaskGroup() as group:
             for _ in range(min(flight, total)):
                 group.create_task(work())
+        if states:
+            await _read_missing(writer, engine, chat, questions)
         return writer.pool
+
+
+def find_without_states(
+    pool: SamplePool, questions: Sequence[LabelledQuestion]
+) -> list[tuple[LabelledQuestion, RecordedQuestion]]:
+    """Those of ``questions`` that have samples with an answer and without hidden states."""
+    found = []
+    for question in questions:
+        drawn = pool.questions.get(question.id)
+        if drawn is not None and _list_without(drawn, question.problem):
+            found.append((question, drawn))
+    return found
+
+
+def _list_without(drawn: RecordedQuestion, problem: Problem) -> list[RecordedSample]:
+    asked = resolve(problem)
+    without = [sample for sample in drawn.samples if sample.states is None]
+    return [sample for sample in without if sample.read_answer(asked) is not None]
+
+
+async def _read_missing(
+    writer: PoolWriter, engine: Engine, chat: Chat, questions: Sequence[LabelledQuestion]
+) -> None:
+    """Read the hidden states of samples that were drawn without, by their texts."""
+    form = forms.find(writer.pool.header.form)
+    for question, drawn in find_without_states(writer.pool, questions):
+        wanted = _list_without(drawn, question.problem)
+        problem = resolve(question.problem)
+        prompt = begin_answer(chat.render(form.ask(problem)), form.beginning, None)
+        async with await engine.open(prompt, Ledger(Budget())) as session:
+            ends = [session.append(session.root, (Span(each.text),)) for each in wanted]
+            [at_prompt, *found] = await session.read_states([session.root, *ends])
+        samples = tuple(
+            replace(sample, states=states) for sample, states in zip(wanted, found, strict=True)
+        )
+        writer.append(replace(drawn, samples=samples, states=at_prompt, seconds=0.0))
 
 
 async def record_question(

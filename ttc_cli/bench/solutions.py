@@ -1,27 +1,25 @@
-"""Solutions of labelled questions, drawn and graded together, and the hidden states at their ends.
+"""Solutions of labelled questions, drawn and graded together.
 
-What a verifier is tested on and a probe is fitted to. Each question has a session of its own, and
-those of one go share the engine's batch.
+What a verifier is tested on. Each question has a session of its own, and those of one go share the
+engine's batch.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.engines.base import Engine, Grow, Session
-from ttc_cli.errors import UsageError
 from ttc_cli.forms.prose import read_stated
 from ttc_cli.ledger import Ledger
 from ttc_cli.prompts import Chat, build_messages
 from ttc_cli.search.sample import derive_seed
-from ttc_cli.types import Budget, Candidate, Problem, Sampling
+from ttc_cli.types import Candidate, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf
-from ttc_cli.verifiers.fitting import Example
 
 TOGETHER = 8
 """Questions whose sessions are open at once."""
@@ -81,60 +79,20 @@ class SolutionSampler:
         stack: contextlib.AsyncExitStack,
         ledger: Ledger,
         questions: Sequence[LabelledQuestion],
-        *,
-        pool: bool = False,
     ) -> list[OpenQuestion]:
         """The solutions of some questions, drawn together; those without an answer are dropped.
 
-        Sessions stay open until ``stack`` closes them. ``pool`` is ``Grow.pool``.
+        Sessions stay open until ``stack`` closes them.
         """
         opened = [
             await open_question(stack, self.engine, self.chat, ledger, question)
             for question in questions
         ]
         pairs = zip(opened, questions, strict=True)
-        await asyncio.gather(*(self._grow(each, question, pool) for each, question in pairs))
+        await asyncio.gather(*(self._grow(each, question) for each, question in pairs))
         return opened
 
-    async def draw_examples(
-        self,
-        questions: Sequence[LabelledQuestion],
-        done: Callable[[int], None] = lambda count: None,
-    ) -> tuple[list[Example], list[Example]]:
-        """Hidden states to fit a probe to: of the ends of solutions, and of those of their steps.
-
-        A solution that states no answer is left out. The label of a step is whether its solution
-        came out right.
-
-        Raises:
-            UsageError: the engine gives no hidden states, or cannot pause.
-            PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
-        """
-        info = self.engine.info
-        if not info.states:
-            raise UsageError(
-                f"The engine {info.name} gives no hidden states to fit a probe to.",
-                "Use a model on this machine.",
-            )
-        ledger = Ledger(Budget())
-        whole: list[Example] = []
-        steps: list[Example] = []
-        for start in range(0, len(questions), self.together):
-            part = questions[start : start + self.together]
-            async with contextlib.AsyncExitStack() as stack:
-                for each in await self.draw(stack, ledger, part, pool=True):
-                    branches = [leaf.branch for leaf in each.leaves if leaf.branch is not None]
-                    found = await each.session.read_states(branches) if branches else []
-                    for states, right in zip(found, each.right, strict=True):
-                        if states is not None:
-                            whole.append(Example(states, each.id, right))
-                            # The end of the last step is that of the whole.
-                            ends = states.of_steps()[:-1]
-                            steps += [Example(end, each.id, right) for end in ends]
-            done(start + len(part))
-        return whole, steps
-
-    async def _grow(self, opened: OpenQuestion, question: LabelledQuestion, pool: bool) -> None:
+    async def _grow(self, opened: OpenQuestion, question: LabelledQuestion) -> None:
         session = opened.session
         branches = session.fork(session.root, self.samples)
         requests = [
@@ -144,7 +102,7 @@ class SolutionSampler:
                 self.sampling,
                 derive_seed(self.seed, question.id, id, 0),
                 id,
-                pool=pool,
+                pool=bool(self.engine.info.states),
             )
             for id, branch in enumerate(branches)
         ]

@@ -81,15 +81,18 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         *,
         yes: bool,
         certainty: bool = False,
+        states: bool = False,
     ) -> None:
         """Find the model called ``name`` and, with ``yes``, download it if it is missing.
+
+        ``states``: its pools must hold hidden states.
 
         Raises:
             TtcError: as ``choose_model`` and ``obtain_model``.
         """
         model = choosing.choose_model(name)
         self._model = choosing.obtain_model(model, None if yes else choosing.decline)
-        self._request, self._out = request, out
+        self._request, self._out, self._states = request, out, states
         self._settings = replace(request.settings, certainty=certainty)
         self._engine: Engine | None = None
         self._watch = contextlib.ExitStack()
@@ -154,7 +157,7 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         if asked == 0 or not questions:
             return None
         samples = PROGRAMS if asked is None else asked
-        whole = drawing.read_whole(self.find_file(PROGRAM), questions, samples)
+        whole = self._read_whole(self.find_file(PROGRAM), questions, samples)
         if whole is not None:
             return whole
         if not self.load()[0].info.marks:
@@ -167,7 +170,7 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         self, form: str, questions: Sequence[LabelledQuestion], samples: int
     ) -> tuple[SamplePool, Path]:
         request, file, ticker = self._request, self.find_file(form), Ticker(self._out)
-        whole = drawing.read_whole(file, questions, samples)
+        whole = self._read_whole(file, questions, samples)
         if whole is not None:
             return whole
         what = "drawing" if form == PROSE else f"drawing {form}s"
@@ -194,10 +197,23 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         async def fill() -> SamplePool:
             async with Interpreters(warn=self._out.warn) as interpreter:
                 return await drawing.fill(
-                    file, header, engine, chat, questions, samples, interpreter, tell
+                    file,
+                    header,
+                    engine,
+                    chat,
+                    questions,
+                    samples,
+                    interpreter,
+                    tell,
+                    states=self._states,
                 )
 
         return run_tasks(fill()), file
+
+    def _read_whole(
+        self, file: Path, questions: Sequence[LabelledQuestion], samples: int
+    ) -> tuple[SamplePool, Path] | None:
+        return drawing.read_whole(file, questions, samples, states=self._states)
 
     def close(self) -> None:
         """Free the model."""

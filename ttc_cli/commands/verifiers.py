@@ -5,9 +5,9 @@ stdout carries the data (a table, JSON), stderr everything else.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +26,7 @@ from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_tasks
 from ttc_cli.solving import choosing
 from ttc_cli.solving.request import label_model
+from ttc_cli.texts import plural
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.checking.sandbox import explain_sandbox
 from ttc_cli.verifiers.verdicts import Verdict, read_verdicts, write_verdicts
@@ -260,84 +261,111 @@ def _speak_out(found: Sequence[Separation], model: str, out: Output, *, remember
 @app.command(
     epilog=show_examples(
         "ttc verifiers fit questions.jsonl --out probe.json",
+        "ttc verifiers fit gsm8k-train --limit 100 --programs 8 --out probe.json",
         'ttc solve --verifier probe=probe.json "What is 17 * 23?"',
-        more="Hundreds of questions make a probe worth its file. See docs/verifiers.md.",
+        more="A hundred questions make a good probe. Samples go into the same pool as those of "
+        "'ttc calibrate', which fits a probe too. See docs/verifiers.md.",
     )
 )
 @grouped
 def fit(
-    questions: Annotated[
-        Path, typer.Argument(metavar="QUESTIONS", help="Labelled questions (JSONL).")
-    ],
+    data: flags.Data,
     out_file: Annotated[
         Path, typer.Option("--out", "-o", help="Write the probe to this file.", metavar="FILE")
     ],
     model: flags.Model = None,
     *,
-    samples: Annotated[
-        int, typer.Option(help="Samples to draw for each question.", min=1, metavar="N")
-    ] = 8,
-    drawn: flags.Samples,
+    pool: flags.Pool,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also tell how each view and objective does.")
+    ] = False,
     machine: flags.Machine,
     as_json: flags.PrintJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Fit a probe on the model's hidden states to its right and wrong solutions.
 
-    Draws solutions of labelled questions, reads the state at the end of each and of each step,
-    and fits a regression, cross-validated by question. Use it as --verifier probe=FILE.
+    Draws solutions of labelled questions, with the hidden states of their tokens averaged in
+    several ways, and fits a regression: which average, which objective and how much it is held
+    back are chosen by questions that the fit did not see. Use it as --verifier probe=FILE.
     """
     # Small matrices: one thread is as fast, and does not wait for busy cores. Read at import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from ttc_cli.answers import Comparer
-    from ttc_cli.bench import datasets
-    from ttc_cli.commands._verifier_trials import load_verifiers
-    from ttc_cli.verifiers.fitting import fit_head
-    from ttc_cli.verifiers.probe import Head, Probe, View
+    from ttc_cli.bench import probing
+    from ttc_cli.bench.runner import Pools
+    from ttc_cli.commands._pools import PoolModel, read_request
 
-    labelled = datasets.load(questions, drawn.part)
-    total = len(labelled)
     out = Output(quiet)
-    with Comparer() as comparer, load_verifiers((), model, machine, out) as loaded:
-        sampler = loaded.make_sampler(comparer, samples, drawn)
-        whole, steps = run_tasks(
-            sampler.draw_examples(
-                labelled, lambda n: out.status(f"drawn solutions: {n} of {total} questions")
-            )
-        )
-        sha256 = files.read_hash(loaded.model)
-    out.status("fitting …")
-    heads: dict[str, Head | None] = {"whole": fit_head(whole), "step": None}
-    with contextlib.suppress(UsageError):  # too few steps; the whole decides whether it is enough
-        heads["step"] = fit_head(steps, views=(View.TAIL, View.WHOLE))
-    width, today = loaded.engine.info.states, date.today().isoformat()
-    Probe(loaded.label, sha256, width, today, heads["whole"], heads["step"]).save(out_file)
+    request = read_request(data, pool, machine)
+    chosen = load_config().get("model", model)
+    with (
+        Comparer() as comparer,
+        PoolModel(request, chosen, out, yes=machine.yes, states=True) as drawing,
+    ):
+        drawn, _ = drawing.obtain_pool()
+        programs = drawing.obtain_programs(lambda kind: False)
+        drawing.close()
+        pools = Pools(drawn, None if programs is None else programs[0])
+        today = date.today().isoformat()
+        probe, _ = probing.fit_probe(pools, request.questions, comparer, today, out.status)
+        tried = probing.compare(pools, request.questions, comparer, out.status) if compare else []
+    probe.save(out_file)
     out.status("")
     if as_json:
-        told = {name: None if head is None else _tell(head) for name, head in heads.items()}
-        out.document({"v": 1, "model": loaded.label, "file": str(out_file), **told})
+        heads = [_tell(head, ("weights", "bias")) for head in probe.heads]
+        document = {"v": 1, "model": probe.model, "file": str(out_file), "heads": heads}
+        if compare:
+            document["compared"] = [asdict(each) for each in tried]
+        out.document(document)
         return
-    for name, head in heads.items():
-        if head is None:
-            out.answer(f"{name}: too few to fit")
-            continue
-        out.answer(
-            f"{name}: {head.samples} states of {head.questions} questions, {head.right:.0%} "
-            f"right; held-out AUC {words.decimal(head.auc)}, within a question "
-            f"{words.decimal(head.auc_within)}"
+    rows = [("candidates", "of", "right", "view", "objective", "AUC", "within a question, 95 %")]
+    rows += [
+        (
+            f"{head.samples} {_word_part(head.form, head.part)}",
+            plural(head.questions, "question"),
+            f"{head.right:.0%}",
+            head.view.value,
+            head.objective,
+            words.decimal(head.auc),
+            f"{words.decimal(head.auc_within)} [{words.decimal(head.low)}, "
+            f"{words.decimal(head.high)}]",
         )
-        if name == "whole" and (head.auc or 0.0) < USEFUL:
-            out.warn(
-                "on questions it has not seen, the probe hardly tells right from wrong: give it "
-                "more questions (hundreds), or more --samples"
-            )
+        for head in probe.heads
+    ]
+    out.table(rows)
+    if tried:
+        head = ("", "view", "objective", "AUC", "within a question")
+        out.table(
+            [
+                head,
+                *(
+                    (
+                        _word_part(each.form, each.part),
+                        each.view.value,
+                        each.objective,
+                        words.decimal(each.auc),
+                        words.decimal(each.auc_within),
+                    )
+                    for each in tried
+                ),
+            ]
+        )
+    if any(head.part == "whole" and (head.low or 0.0) <= 0.5 for head in probe.heads):
+        out.warn(
+            "on questions it has not seen, the probe may be no better than chance: give it more "
+            "questions (a hundred), or more --samples"
+        )
     out.say(f"written: {out_file}; use it as --verifier probe={out_file}")
 
 
-def _tell(head: Any) -> dict[str, Any]:
-    keys = ("samples", "questions", "right", "auc", "auc_within", "penalty")
-    return {key: getattr(head, key) for key in keys}
+def _word_part(form: str, part: str) -> str:
+    return {"whole": "whole", "step": "steps"}[part] + f", {form}"
+
+
+def _tell(head: Any, without: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in asdict(head).items() if key not in without}
 
 
 @app.command(epilog=show_examples("ttc verifiers forget judge", "ttc verifiers forget --all"))

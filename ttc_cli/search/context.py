@@ -21,7 +21,8 @@ class Pool:
     """The candidates of a run so far, in the order in which they ended.
 
     ``halted`` says in words why no more can be grown: a cap, an interruption, a failure. ``waves``
-    is the number of the wave that would come next.
+    is the number of the wave that would come next. ``failed`` are the verifiers
+    that are not asked again.
     """
 
     leaves: dict[int, Leaf] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class Pool:
     halted: str | None = None
     interrupted: bool = False
     waves: int = 0
+    failed: set[str] = field(default_factory=set)
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -113,8 +115,13 @@ class SearchContext:
 
     @property
     def reads_branches(self) -> bool:
-        """Whether a verifier reads on from candidates' branches, which are then kept."""
-        return any(each.needs_branch for each in self.verifiers)
+        """Whether a verifier reads on from branches of candidates that ended: they are kept."""
+        return any(each.needs_branch and not each.reads_states for each in self.verifiers)
+
+    @property
+    def pools_states(self) -> bool:
+        """Whether a verifier reads the hidden states of what is grown."""
+        return any(each.reads_states for each in self.verifiers)
 
     def find_sampling(self, form: str) -> Sampling:
         """How candidates of ``form`` are drawn."""

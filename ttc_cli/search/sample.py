@@ -164,6 +164,7 @@ async def sample_wave(
             derive_seed(context.seed, id),
             id,
             marks=context.forms.entries[start.form].marks,
+            pool=context.pools_states,
         )
         for id, start in begun.items()
     ]
@@ -256,11 +257,19 @@ async def _end(context: SearchContext, wave: Wave, growth: Growth) -> Candidate:
         context.events.emit(Pruned(candidate.id, wave.cancelled or "", cancelled=True))
     else:
         book_end(context, finish)
-    keep = wave.keep(candidate) or (candidate.answer is not None and context.reads_branches)
-    if not keep:
-        context.session.drop([growth.branch])
-    context.book(candidate, growth.branch if keep else None)
-    return candidate
+    context.book(candidate, growth.branch)
+    if candidate.answer is not None:
+        await verify_by_states(context, candidate.id)
+    if not (wave.keep(candidate) or (candidate.answer is not None and context.reads_branches)):
+        context.free(candidate.id)
+    return context.pool.leaves[candidate.id].candidate
+
+
+async def verify_by_states(context: SearchContext, id: int) -> None:
+    """Let verifiers that read hidden states score candidate ``id``, which has just ended."""
+    reading = tuple(each for each in context.verifiers if each.reads_states)
+    if reading:
+        await verify(replace(context, verifiers=reading), [id])
 
 
 async def verify(context: SearchContext, ids: Iterable[int]) -> None:
@@ -270,34 +279,35 @@ async def verify(context: SearchContext, ids: Iterable[int]) -> None:
     """
     wanted = sorted(ids)
     for verifier in context.verifiers:
+        costs = verifier.needs_branch and not verifier.reads_states
+        if verifier.name in context.pool.failed or (costs and context.ledger.exhausted()):
+            continue
         leaves = [
             leaf
             for leaf in (context.pool.leaves[id] for id in wanted)
             if all(score.verifier != verifier.name for score in leaf.candidate.scores)
             and (leaf.branch is not None or not verifier.needs_branch)
         ]
-        if not leaves or (verifier.needs_branch and context.ledger.exhausted()):
+        if not leaves:
             continue
-        found = await ask(context, verifier, leaves)
-        if found is None:
-            continue
-        for leaf, score in found:
+        for leaf, score in await ask(context, verifier, leaves):
             context.add_score(leaf.candidate.id, score)
         context.show_spent()
 
 
 async def ask(
     context: SearchContext, verifier: Verifier, leaves: Sequence[Leaf], *, steps: bool = False
-) -> list[tuple[Leaf, Score]] | None:
+) -> list[tuple[Leaf, Score]]:
     """The scores that ``verifier`` gives to ``leaves``, of the whole or of their last ``steps``.
 
-    None, with a warning, where it fails.
+    One that fails gives none, with a warning, and is not asked again.
     """
     score = verifier.score_steps if steps else verifier.score
     try:
         scores = await score(context.session, context.problem, leaves)
     except (EngineError, UsageError) as error:
         context.events.emit(Warned(f"Going on without {verifier.name}: {error.message}"))
-        return None
+        context.pool.failed.add(verifier.name)
+        return []
     pairs = zip(leaves, scores, strict=True)
     return [(leaf, given) for leaf, given in pairs if given is not None]

@@ -102,8 +102,6 @@ class Tree:
     aggregate: Aggregate = "last"
     keep_boundaries: bool = False
     partials: dict[int, Partial] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
-    """Verifiers that could not score, and are not asked again."""
 
     def __post_init__(self) -> None:
         if any(each.grades_steps for each in self.context.verifiers):
@@ -195,7 +193,18 @@ class Tree:
             left = max(1, limit - each.length)
             form = self.context.forms.first
             drawn = sampling or self.context.find_sampling(form.name)
-            requests.append(Grow(each.branch, left, drawn, seed, each.id, until, form.marks))
+            requests.append(
+                Grow(
+                    each.branch,
+                    left,
+                    drawn,
+                    seed,
+                    each.id,
+                    until,
+                    form.marks,
+                    pool=self.context.pools_states,
+                )
+            )
         with keeping_on(self.context):
             async for growth in self.context.session.grow(requests):
                 await self._take(asked[growth.label], growth)
@@ -233,7 +242,7 @@ class Tree:
     async def score(self, partials: Sequence[Partial]) -> None:
         """Ask the verifiers for the process score of the last step of each, where it is new."""
         for verifier in self.context.verifiers:
-            if not verifier.grades_steps or verifier.name in self.failed:
+            if not verifier.grades_steps or verifier.name in self.pool.failed:
                 continue
             new = [
                 each
@@ -245,13 +254,11 @@ class Tree:
                     for s in each.scores
                 )
             ]
-            if not new or (verifier.needs_branch and self.context.ledger.exhausted()):
+            costs = verifier.needs_branch and not verifier.reads_states
+            if not new or (costs and self.context.ledger.exhausted()):
                 continue
             leaves = [self._leaf(each) for each in new]
-            found = await ask(self.context, verifier, leaves, steps=True)
-            if found is None:
-                self.failed.add(verifier.name)
-            for leaf, score in found or ():
+            for leaf, score in await ask(self.context, verifier, leaves, steps=True):
                 self.partials[leaf.candidate.id].scores += (score,)
                 self.context.add_score(leaf.candidate.id, score)
         self.context.show_spent()

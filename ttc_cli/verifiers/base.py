@@ -45,6 +45,13 @@ class Verifier(Protocol):
     def grades_steps(self) -> bool:
         """Whether ``score_steps`` works: whether it can guide a step-wise search."""
 
+    @property
+    def reads_states(self) -> bool:
+        """Whether it reads pooled hidden states alone, which cost nothing as a branch grows.
+
+        Branches are then grown with ``Grow.pool``, and each candidate is scored as it ends.
+        """
+
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
@@ -72,6 +79,8 @@ class Verifier(Protocol):
 class StatelessVerifier:
     """For verifiers that remember nothing about a question."""
 
+    reads_states = False
+
     async def leave(self, session: Session) -> None:
         """Nothing is held."""
 
@@ -95,6 +104,7 @@ class OpeningVerifier(Generic[T]):
 
     needs_branch = False
     grades_steps = True
+    reads_states = False
 
     def __init__(self, engine: Engine, name: str) -> None:
         self.engine = engine
@@ -141,6 +151,7 @@ class WrappedVerifier:
         self.name = verifier.name
         self.needs_branch = verifier.needs_branch
         self.grades_steps = verifier.grades_steps
+        self.reads_states = getattr(verifier, "reads_states", False)  # newer than other packages
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from ttc_cli.engines.pooling import States
 from ttc_cli.errors import UsageError
-from ttc_cli.verifiers.probe import VIEWS, Head, View
+from ttc_cli.types import PROSE
+from ttc_cli.verifiers.probe import VIEWS, Head, Part, View
 from ttc_cli.verifiers.regression import fit_logistic, fit_ridge, split_groups
 from ttc_cli.verifiers.separation import bootstrap_auc, measure_auc, measure_auc_within
 
@@ -55,9 +56,19 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Fitted:
+    """A head, and by example the logit of a fold that did not see it; None where there is none."""
+
+    head: Head
+    held_out: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tried:
     """How a choice of view and objective did on held-out questions, at its best penalty."""
 
+    form: str
+    part: Part
     view: View
     objective: str
     auc: float | None
@@ -83,12 +94,14 @@ class _Data:
 
 def fit_head(
     examples: Sequence[Example],
+    form: str = PROSE,
+    part: Part = "whole",
     *,
     views: Sequence[View] = VIEWS,
     objectives: Sequence[str] = OBJECTIVES,
     penalties: Sequence[float] = PENALTIES,
-) -> Head:
-    """P(right | states), by the best of ``views``, ``objectives`` and ``penalties``.
+) -> Fitted:
+    """P(right | states) of a part of candidates of ``form``, by the best of what is given.
 
     Raises:
         UsageError: too few examples: there must be right and wrong ones, of two questions.
@@ -110,7 +123,9 @@ def fit_head(
         )
     ]
     interval = bootstrap_auc(pairs, within=True)
-    return Head(
+    head = Head(
+        form=form,
+        part=part,
         view=best.view,
         objective=best.objective,
         penalty=best.penalty,
@@ -125,9 +140,16 @@ def fit_head(
         low=interval[0] if interval else None,
         high=interval[1] if interval else None,
     )
+    logits = [None if np.isnan(each) else float(slope * each + offset) for each in held_out]
+    return Fitted(head, tuple(logits))
 
 
-def compare_choices(examples: Sequence[Example], views: Sequence[View] = VIEWS) -> list[Tried]:
+def compare_choices(
+    examples: Sequence[Example],
+    form: str = PROSE,
+    part: Part = "whole",
+    views: Sequence[View] = VIEWS,
+) -> list[Tried]:
     """Each view with each objective, at the penalty that inner folds choose, on held-out questions.
 
     Raises:
@@ -141,7 +163,7 @@ def compare_choices(examples: Sequence[Example], views: Sequence[View] = VIEWS) 
         known = ~np.isnan(held_out)
         rated = list(zip(data.groups[known], held_out[known], data.y[known] > 0, strict=True))
         auc = measure_auc([(value, bool(right)) for _, value, right in rated])
-        found.append(Tried(view, objective, auc, measure_auc_within(rated)))
+        found.append(Tried(form, part, view, objective, auc, measure_auc_within(rated)))
     return found
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -59,15 +59,21 @@ class View(StrEnum):
 VIEWS = tuple(View)
 
 
+Part = Literal["whole", "step"]
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """One fitted regression: P(right) = 1 / (1 + exp(−(weights · view + bias))).
 
-    ``fitting`` says what ``objective`` and ``penalty`` are. ``auc`` and ``auc_within`` (a question;
-    95 % from ``low`` to ``high``) are of the cross-validation over ``folds``, None where they
-    cannot be told; ``samples`` of ``questions`` were fitted, the share ``right`` of them right.
+    It is for the ``part``, a whole or a step, of candidates of ``form``. ``fitting`` says what
+    ``objective`` and ``penalty`` are. ``auc`` and ``auc_within`` (a question; 95 % from ``low`` to
+    ``high``) are of the cross-validation over ``folds``, None where they cannot be told;
+    ``samples`` of ``questions`` were fitted, the share ``right`` of them right.
     """
 
+    form: str
+    part: Part
     view: View
     objective: str
     penalty: float
@@ -90,19 +96,34 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """``whole`` reads the end of a candidate, ``step`` the ends of its steps; either may be None.
-
-    ``sha256`` and ``width`` are the model's; ``layer`` is always ``last``: the engine shows no
-    other.
-    """
+    """What was fitted on one model: its name, its file's hash, the width of its states."""
 
     model: str
     sha256: str
     width: int
     date: str
-    whole: Head | None
-    step: Head | None = None
-    layer: str = "last"
+    heads: tuple[Head, ...]
+
+    def find(self, form: str, part: Part) -> Head | None:
+        """The head for a part of candidates of ``form``."""
+        found = (each for each in self.heads if (each.form, each.part) == (form, part))
+        return next(found, None)
+
+    @property
+    def grades_steps(self) -> bool:
+        """Whether it was fitted to steps."""
+        return any(each.part == "step" for each in self.heads)
+
+    def find_fault(self) -> str | None:
+        """What makes a probe that came from a file unusable, in words; None where it is sound."""
+        if not self.heads:
+            return "it has no heads"
+        for head in self.heads:
+            if len(head.weights) != head.view.measure(self.width):
+                return f"the {head.part} of {head.form} has weights of another width"
+            if not all(map(math.isfinite, (*head.weights, head.bias))):
+                return f"the {head.part} of {head.form} has weights that are not finite"
+        return None
 
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""
@@ -122,10 +143,11 @@ def load_probe(path: Path) -> Probe:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw.pop("format") != _FORMAT or raw.pop("v") != _VERSION:
             raise ValueError("not a probe of this version")
-        whole, step = (_read_head(raw.pop(name), int(raw["width"])) for name in ("whole", "step"))
-        probe = Probe(**raw, whole=whole, step=step)
-        if not isinstance(probe.sha256, str) or (whole is None and step is None):
+        probe = Probe(**raw | {"heads": tuple(map(_read_head, raw["heads"]))})
+        if not isinstance(probe.sha256, str):
             raise ValueError("incomplete")
+        if fault := probe.find_fault():
+            raise ValueError(fault)
     except OSError as error:
         raise UsageError(f"The probe {path} cannot be read: {error.strerror}.", hint) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -133,16 +155,9 @@ def load_probe(path: Path) -> Probe:
     return probe
 
 
-def _read_head(raw: dict[str, Any] | None, width: int) -> Head | None:
-    if raw is None:
-        return None
-    weights = tuple(float(each) for each in raw.pop("weights"))
-    head = Head(view=View(raw.pop("view")), weights=weights, **raw)
-    if len(weights) != head.view.measure(width) or not all(map(math.isfinite, weights)):
-        raise ValueError("weights of another width, or not finite")
-    if not math.isfinite(head.bias):
-        raise ValueError("a bias that is not finite")
-    return head
+def _read_head(raw: dict[str, Any]) -> Head:
+    weights = tuple(float(each) for each in raw["weights"])
+    return Head(**raw | {"view": View(raw["view"]), "weights": weights, "bias": float(raw["bias"])})
 
 
 class ProbeVerifier(StatelessVerifier):
@@ -156,6 +171,7 @@ class ProbeVerifier(StatelessVerifier):
 
     name = "probe"
     needs_branch = True
+    reads_states = True
 
     def __init__(self, probe: Probe, *, sha256: str, states: int) -> None:
         if not states:
@@ -170,25 +186,28 @@ class ProbeVerifier(StatelessVerifier):
                 "ttc verifiers fit QUESTIONS.jsonl --out FILE fits one for it",
             )
         self._probe = probe
-        self.grades_steps = probe.step is not None
+        self.grades_steps = probe.grades_steps
 
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """P(right) by each candidate's last tokens; None for one whose branch is gone."""
         states = await self._read(session, leaves)
-        head = self._probe.whole
-        values = [head.rate(each) if head and each else None for each in states]
-        return to_scores(self.name, values)
+        return to_scores(self.name, self._rate("whole", leaves, states))
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """P(the solution comes out right) at the end of each one's last step."""
-        states = await self._read(session, leaves)
-        head = self._probe.step
-        values = [head.rate(each.of_steps()[-1]) if head and each else None for each in states]
-        return to_step_scores(self.name, values, leaves)
+        steps = [each and each.of_steps()[-1] for each in await self._read(session, leaves)]
+        return to_step_scores(self.name, self._rate("step", leaves, steps), leaves)
+
+    def _rate(
+        self, part: Part, leaves: Sequence[Leaf], states: Sequence[States | None]
+    ) -> list[float | None]:
+        heads = [self._probe.find(leaf.candidate.form, part) for leaf in leaves]
+        pairs = zip(heads, states, strict=True)
+        return [head.rate(each) if head and each else None for head, each in pairs]
 
     async def _read(self, session: Session, leaves: Sequence[Leaf]) -> list[States | None]:
         branches = [leaf.branch for leaf in leaves if leaf.branch is not None]

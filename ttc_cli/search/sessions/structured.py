@@ -108,6 +108,7 @@ class StructuredSession(PhasedSession[_Request]):
             request.label,
             Until.END,
             grammar=self._schema,
+            pool=request.pool,
         )
 
     def _room(self, phased: _Request) -> int:

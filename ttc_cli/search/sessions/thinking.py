@@ -249,6 +249,7 @@ class ThinkingSession(PhasedSession[_Request]):
             marks=(self._thinking.closing,),
             floor=self._find_floor(),
             window=request.window,
+            pool=request.pool,
         )
 
     def _wait(self, phased: _Request, growth: Growth) -> Grow:
