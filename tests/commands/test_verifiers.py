@@ -299,7 +299,7 @@ def test_a_folder_cannot_have_a_check_run(ttc, tmp_path):
     [
         (["test", "oracle"], "no verifier called 'oracle'"),
         (["test", "judge", "--data", "none.jsonl"], "cannot be read"),
-        (["fit", "none.jsonl", "--out", "x"], "cannot be read"),
+        (["fit", "none.jsonl", "--out", "x"], "There is no file 'none.jsonl'"),
         (["forget"], "Name one verifier"),
     ],
 )
