@@ -88,12 +88,12 @@ def compare_words(texts: Sequence[str]) -> Matrix:
 
 
 def compare_states(samples: Sequence[RecordedSample]) -> Matrix | None:
-    """The cosine of each pair's hidden states over the last tokens; None without any."""
-    known = [sample.states.tail for sample in samples if sample.states is not None]
+    """The cosine of each pair's hidden states at the last token; None where none were read."""
+    known = [sample.states.last for sample in samples if sample.states is not None]
     if not known:
         return None
     zero = np.zeros_like(known[0])
-    states = np.asarray([s.states.tail if s.states else zero for s in samples], dtype=np.float64)
+    states = np.asarray([s.states.last if s.states else zero for s in samples], dtype=np.float64)
     states /= np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)
     return np.asarray(states @ states.T)
 

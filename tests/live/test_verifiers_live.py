@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ttc_cli.answers import Comparer
 from ttc_cli.bench.datasets import LabelledQuestion
+from ttc_cli.bench.drawing import record_question
 from ttc_cli.bench.solutions import SolutionSampler
 from ttc_cli.bench.verifier_trials import try_planted, try_sampled
 from ttc_cli.engines.llamacpp import Settings, load
+from ttc_cli.engines.pooling import States
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Problem, Sampling
 from ttc_cli.verifiers.base import VerifierContext
 from ttc_cli.verifiers.confidence import STATISTICS, ConfidenceVerifier
+from ttc_cli.verifiers.fitting import Example, fit_head
 from ttc_cli.verifiers.generative import make_generative
 from ttc_cli.verifiers.judge import JudgeVerifier
 from ttc_cli.verifiers.planted import PLANTED
-from ttc_cli.verifiers.probe import Example, Probe, ProbeVerifier, fit_head
+from ttc_cli.verifiers.probe import Probe, ProbeVerifier
 
 pytestmark = pytest.mark.live
 
@@ -41,12 +45,13 @@ def engine(tiny_model: Path):
 def test_judge_critique_and_probe_score_planted_solutions(engine) -> None:
     chat = Chat(engine.info)
     states = engine.info.states
+    vectors = [np.array([(i + j) % 3 for j in range(states)], np.float32) for i in range(4)]
     examples = [
-        Example(tuple(float((i + j) % 3) for j in range(states)), str(i), bool(i % 2))
-        for i in range(4)
+        Example(States(each, each, each, (), ()), str(i), bool(i % 2))
+        for i, each in enumerate(vectors)
     ]
-    head = fit_head(examples)
-    probe = Probe("tiny", "0" * 64, states, "2026-01-01", head, head)
+    heads = tuple(fit_head(examples, part=part).head for part in ("whole", "step"))
+    probe = Probe("tiny", "0" * 64, states, "2026-01-01", heads)
     critic = make_generative(VerifierContext(chat, engine=engine), None)
     verifiers = [JudgeVerifier(chat), ProbeVerifier(probe, sha256="0" * 64, states=states), critic]
     trials = asyncio.run(try_planted(engine, chat, verifiers, PLANTED[:2]))
@@ -78,13 +83,24 @@ def test_every_confidence_is_told_of_what_is_drawn(engine) -> None:
         assert all(0 < r.value < 1 for r in trial.ratings)
 
 
-def test_states_are_drawn_at_the_ends_of_solutions_and_steps(engine) -> None:
-    with Comparer() as comparer:
-        whole, steps = asyncio.run(
-            SolutionSampler(
-                engine, Chat(engine.info), comparer, 4, Sampling(0.7), 96
-            ).draw_examples(GREETINGS)
+def test_states_are_kept_of_the_solutions_that_a_pool_holds(engine) -> None:
+    drawn = asyncio.run(
+        record_question(
+            engine,
+            Chat(engine.info),
+            GREETINGS[0].problem,
+            id="hello",
+            indices=range(4),
+            sampling=Sampling(0.7),
+            max_tokens=96,
+            seed=0,
+            states=True,
         )
-    assert whole, "the model stated no answer at all"
-    assert {len(each.state) for each in (*whole, *steps)} == {engine.info.states}
-    assert len({each.state for each in whole}) > 1
+    )
+    known = [sample.states for sample in drawn.samples if sample.states is not None]
+    assert known, "the model stated no answer at all"
+    for states in known:
+        assert len(states.steps) == len(states.tails) >= 1
+        for each in (states.last, states.tail, states.whole, *states.steps, *states.tails):
+            assert len(each) == engine.info.states
+    assert len({tuple(states.tail) for states in known}) > 1

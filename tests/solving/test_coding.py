@@ -185,7 +185,7 @@ def test_one_that_has_a_policy_goes_by_that(world, monkeypatch):
     from ttc_cli.policy.table import SHIPPED
 
     fitted = replace(SHIPPED, name="mine")
-    monkeypatch.setattr("ttc_cli.solving.solver.find_table", lambda request, chat: fitted)
+    monkeypatch.setattr("ttc_cli.solving.solver.find_table", lambda request, chat, policy: fitted)
     assert set(ask()[0]) == {"prose"}
     assert world.asked == []
 
@@ -236,7 +236,7 @@ def test_the_outcome_decides_what_a_dry_run_says(world, capsys, monkeypatch):
         assert chat is not None
         return chat
 
-    def find(request, own):
+    def find(request, own, policy):
         nonlocal chat
         chat = own
         from ttc_cli.policy.table import SHIPPED

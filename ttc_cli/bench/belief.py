@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from ttc_cli.policy.estimate import Belief, describe_vote, find_slipped
 from ttc_cli.policy.standing import PLAIN, FormTraits, take_stand
 from ttc_cli.policy.table import SHIPPED
 from ttc_cli.search.conclude import is_heard
-from ttc_cli.search.vote import Weigh, discount_slips, vote, weigh_by_sureness
+from ttc_cli.search.vote import TAIL, Weigh, discount_slips, vote, weigh_by_sureness
 from ttc_cli.types import ARITHMETIC, PROSE, Candidate, Score
 from ttc_cli.verifiers.arithmetic.sums import find_first
+from ttc_cli.verifiers.probe import PROBE
 from ttc_cli.verifiers.regression import choose_penalty, fit_logistic
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -49,9 +51,15 @@ class VoteState:
 
 
 def grade(
-    pool: SamplePool, questions: Sequence[LabelledQuestion], comparer: Comparer
+    pool: SamplePool,
+    questions: Sequence[LabelledQuestion],
+    comparer: Comparer,
+    held_out: Mapping[tuple[str, str, int], float] | None = None,
 ) -> list[Graded]:
     """The samples of ``pool`` as candidates, graded by the labels of ``questions``.
+
+    ``held_out`` is what a probe said of them that was not fitted to their question, in log-odds,
+    by form, question and index.
 
     Those of the questions that it does not have are left out.
     """
@@ -68,7 +76,10 @@ def grade(
                 finish=sample.finish,
                 answer=sample.read_answer(problem),
                 confidence=sample.confidence,
-                scores=() if form != PROSE else _check_sums(sample.text),
+                scores=(
+                    *(() if form != PROSE else _check_sums(sample.text)),
+                    *_read_probe((held_out or {}).get((form, question.id, sample.index))),
+                ),
                 form=form,
             )
             for sample in pool.questions[question.id].samples
@@ -84,6 +95,10 @@ def _check_sums(text: str) -> tuple[Score, ...]:
     return (Score(ARITHMETIC, float(find_first(text) is None), weight=0),)
 
 
+def _read_probe(log_odds: float | None) -> tuple[Score, ...]:
+    return () if log_odds is None else (Score(PROBE.name, 1 / (1 + math.exp(-log_odds))),)
+
+
 def walk(
     graded: Graded,
     comparer: Comparer,
@@ -91,11 +106,12 @@ def walk(
     slip: float = SHIPPED.slip,
     programs: Graded | None = None,
     forms: Mapping[str, FormTraits] | None = None,
+    sure_by: Mapping[str, float] = TAIL,
 ) -> list[VoteState]:
     """The votes of ``graded`` at all ``SIZES``, over ``ORDERS`` orders of its samples.
 
     With ``programs`` of the same question also votes of both, at ``MIXED_SIZES``: these come
-    first, as they do in a run. ``sureness``, ``slip`` and ``forms`` are as in ``Table``.
+    first, as they do in a run. The others are as in ``Table``.
     """
     states: list[VoteState] = []
     draw = random.Random(f"0:{graded.id}")
@@ -113,22 +129,26 @@ def walk(
             # Numbered by place: of equal votes the one that came first leads, as in a run.
             placed = [replace(each, id=place) for place, (each, _) in enumerate(part)]
             answered = [each for each in placed if each.answer is not None]
-            weigh = _weigh(answered, sureness, slip, traits)
+            weigh = _weigh(answered, sureness, slip, traits, sure_by)
             classes = vote(placed, comparer, weigh)
             if classes:
                 right = any(part[member][1] for member in classes[0].members)
                 slips = find_slipped(placed) if slip < 1.0 else frozenset[int]()
                 heard = [each for each in placed if is_heard(each)]
                 standing = take_stand(classes, heard, placed, traits, slips)
-                features = describe_vote(classes, placed, standing)
+                features = describe_vote(classes, placed, standing, sure_by)
                 states.append(VoteState(graded.id, features, right))
     return states
 
 
 def _weigh(
-    answered: Sequence[Candidate], sureness: float, slip: float, forms: Mapping[str, FormTraits]
+    answered: Sequence[Candidate],
+    sureness: float,
+    slip: float,
+    forms: Mapping[str, FormTraits],
+    sure_by: Mapping[str, float],
 ) -> Weigh:
-    votes = discount_slips(weigh_by_sureness(answered, sureness), slip)
+    votes = discount_slips(weigh_by_sureness(answered, sureness, sure_by), slip)
     return lambda each: votes(each) * forms.get(each.form, PLAIN).weight
 
 

@@ -16,7 +16,7 @@ for itself whether programs are drawn; the traits alone are fitted to all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ttc_cli.answers import Comparer, resolve
@@ -25,20 +25,25 @@ from ttc_cli.bench.belief import Graded, fit_belief, grade, walk
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import match, pick_baseline
 from ttc_cli.bench.pool import RecordedSample, SamplePool
+from ttc_cli.bench.probing import Place, fit_probe, rate_held_out
 from ttc_cli.bench.report import summarise
 from ttc_cli.bench.runner import Pools
 from ttc_cli.bench.settings import Trials
+from ttc_cli.bench.sureness import choose_parts
 from ttc_cli.bench.verifier_trials import Rating, Trial, separate
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
 from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED
-from ttc_cli.types import ARITHMETIC, PROGRAM, AnswerType, Problem
+from ttc_cli.types import PROGRAM, PROSE, AnswerType, Problem
+from ttc_cli.verifiers.probe import Probe
 
 LEAST = 8
 """Questions that a calibration needs: below, two halves say nothing."""
-TRIED = ("judge", "confidence (tail logprob)")
+TRIED = ("judge", "probe", "confidence (tail logprob)")
 """What ``auto`` asks about a close vote."""
+CHANCE = 0.5
+"""AUC of a probe that tells nothing."""
 
 
 def label_by_majority(
@@ -97,9 +102,10 @@ def measure_reliability(pool: SamplePool, graded: Sequence[Graded]) -> tuple[Rel
         for candidate, sample in zip(question.candidates, samples, strict=True):
             if candidate.answer is None:
                 continue
-            scores = {ARITHMETIC: float(not candidate.slipped)}
+            scores: dict[str, float] = {}
             if sample.judge is not None:
                 scores["judge"] = sample.judge
+            scores |= {each.verifier: each.value for each in candidate.scores}
             if candidate.confidence is not None:
                 for name in ("mean_logprob", "tail_logprob", "lowest_group", "tail_group"):
                     key = f"confidence ({name.replace('_', ' ')})"
@@ -228,22 +234,25 @@ async def calibrate(
     header = pool.header
     samples = min(len(pool.questions[question.id].samples) for question in questions)
     progress("grading …")
-    graded = grade(pool, questions, comparer)
+    pools, probe, rated = _fit_probe(Pools(pool, programs), questions, comparer, date, progress)
+    graded = grade(pool, questions, comparer, rated)
+    sure_by = choose_parts(graded)
     reliability = measure_reliability(pool, graded)
     heard = [each.trusted is not False for each in reliability if each.verifier in TRIED]
     tilt = SHIPPED.tilt if any(heard) else 0.0
     slip = choose_slip(graded)
-    pools = Pools(pool, programs)
     forms = learn_forms(pools, questions, comparer)
-    trials = Trials(pools, questions, comparer, samples, runs, tilt, slip, progress, forms)
+    trials = Trials(pools, questions, comparer, samples, runs, tilt, slip, progress, forms, sure_by)
     table = await trials.fit(range(len(questions)))
     written = {}
     if programs is not None and table.forms:
-        written = {each.id: each for each in grade(programs, questions, comparer)}
+        written = {each.id: each for each in grade(programs, questions, comparer, rated)}
     states = [
         state
         for each in graded
-        for state in walk(each, comparer, table.sureness, slip, written.get(each.id), table.forms)
+        for state in walk(
+            each, comparer, table.sureness, slip, written.get(each.id), table.forms, sure_by
+        )
     ]
     held_out, curve = await trials.judge()
     found = match(curve, pick_baseline(await trials.run_fixed()))
@@ -289,4 +298,29 @@ async def calibrate(
             None if share is None else share.high,
             found.reached,
         ),
+        probe=probe,
     )
+
+
+def _fit_probe(
+    pools: Pools,
+    questions: Sequence[LabelledQuestion],
+    comparer: Comparer,
+    date: str,
+    progress: Callable[[str], None],
+) -> tuple[Pools, Probe | None, Mapping[Place, float]]:
+    """``pools`` as the probe rates them, the probe, and its ratings of candidates it did not see.
+
+    None, and nothing of it, where no hidden states are kept, too few to fit one, or where it is no
+    better than chance beyond doubt.
+    """
+    if not any(each.states for q in pools.prose.questions.values() for each in q.samples):
+        return pools, None, {}
+    try:
+        probe, held_out = fit_probe(pools, questions, comparer, date, progress)
+    except UsageError:
+        return pools, None, {}
+    head = probe.find(PROSE, "whole")
+    if head is None or head.low is None or head.low <= CHANCE:
+        return pools, None, {}
+    return rate_held_out(pools, held_out), probe, held_out

@@ -218,6 +218,7 @@ class Bench:
                         chat,
                         sampling=header.sampling,
                         verifiers=verifiers,
+                        probe=self.pools.make_probe(engine),
                         samplings=self.samplings,
                     ),
                     self._search(contender, contender.samples, header.seed),
@@ -255,7 +256,14 @@ class Bench:
             table = self._price(contender)
             live = await runner.solve_all(
                 questions,
-                Stage(engine, chat, table, header.sampling, samplings=self.samplings),
+                Stage(
+                    engine,
+                    chat,
+                    table,
+                    header.sampling,
+                    probe=self.pools.make_probe(engine),
+                    samplings=self.samplings,
+                ),
                 self._search(contender, self._cap(contender, table), header.seed + LIVE_SEED),
                 self.comparer,
                 done=say,

@@ -134,8 +134,8 @@ def compare(
     return found
 
 
-def rate_held_out(pools: Pools, held_out: Mapping[Place, float]) -> tuple[Pools, Probe]:
-    """``pools`` with one number in place of each state, and the probe that passes it on.
+def rate_held_out(pools: Pools, held_out: Mapping[Place, float]) -> Pools:
+    """``pools`` with one number in place of each state, and a probe that passes it on.
 
     The number is what ``held_out`` says of a candidate; one that it does not know has no states.
     """
@@ -157,7 +157,9 @@ def rate_held_out(pools: Pools, held_out: Mapping[Place, float]) -> tuple[Pools,
         for form in pools.by_form
     )
     header = pools.prose.header
-    return Pools(*made), Probe(header.model, header.sha256, 1, "", heads)
+    prose, *others = made
+    programs = others[0] if others else None
+    return Pools(prose, programs, Probe(header.model, header.sha256, 1, "", heads))
 
 
 def _hold(value: float | None) -> States | None:

@@ -12,6 +12,7 @@ from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.pool import PoolHeader, SamplePool
 from ttc_cli.bench.recorded import RecordedEngine
 from ttc_cli.bench.report import Outcome
+from ttc_cli.engines.base import Engine
 from ttc_cli.errors import UsageError
 from ttc_cli.forms.interpreters import Interpreters
 from ttc_cli.policy.run import solve
@@ -19,6 +20,7 @@ from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import PROGRAM, PROSE, Budget, Sampling
+from ttc_cli.verifiers.probe import Probe, ProbeVerifier
 
 
 async def solve_all(
@@ -70,10 +72,16 @@ class Pools:
     Attributes:
         prose: the pool in prose.
         programs: that of programs; None where none are to be had.
-        by_form: the same by form.
+        probe: that of the model's policy; without effect where no hidden states are kept.
+        by_form: the pools by form.
     """
 
-    def __init__(self, prose: SamplePool, programs: SamplePool | None = None) -> None:
+    def __init__(
+        self,
+        prose: SamplePool,
+        programs: SamplePool | None = None,
+        probe: Probe | None = None,
+    ) -> None:
         """``programs`` are those of the same model, which had as many tokens.
 
         Raises:
@@ -84,7 +92,7 @@ class Pools:
                 "The pools of programs and of prose were drawn of different models, or with "
                 "different limits."
             )
-        self.prose, self.programs = prose, programs
+        self.prose, self.programs, self.probe = prose, programs, probe
         self.by_form = {PROSE: prose} if programs is None else {PROSE: prose, PROGRAM: programs}
         self._recordings = [pool.recording() for pool in self.by_form.values()]
         known = programs.list_programs() if programs is not None else {}
@@ -110,14 +118,25 @@ class Pools:
 
     def make_stage(self, table: Table, trajectory: int, parallel: int | None) -> Stage:
         """The recorded model: it serves the samples in the order ``trajectory``."""
+        engine = RecordedEngine(
+            *self._recordings, trajectory=trajectory, parallel=parallel, jump=True
+        )
         return Stage(
-            RecordedEngine(*self._recordings, trajectory=trajectory, parallel=parallel, jump=True),
+            engine,
             self._chat,
             table if self.programs is not None else table.without_forms(),
             self.prose.header.sampling,
+            probe=self.make_probe(engine),
             interpreter=self._interpreter,
             samplings=self.samplings,
         )
+
+    def make_probe(self, engine: Engine) -> ProbeVerifier | None:
+        """The probe, where ``engine``, live or recorded, gives the states that it reads."""
+        if self.probe is None or self.probe.width != engine.info.states:
+            return None
+        sha256 = self.prose.header.sha256
+        return ProbeVerifier(self.probe, sha256=sha256, states=engine.info.states)
 
 
 async def simulate(

@@ -21,6 +21,7 @@ from ttc_cli.bench.report import Outcome, make_point
 from ttc_cli.bench.runner import Pools
 from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED, WORTH, BudgetRow, Table
+from ttc_cli.search.vote import TAIL
 from ttc_cli.types import PROGRAM
 
 SURENESS = (0.0, 1.0)
@@ -57,7 +58,7 @@ class AutoSetting:
 class Trials:
     """Settings tried on all ``questions``, each over ``runs`` orders of the ``samples``.
 
-    ``forms`` is what is known of programs, where they are tried.
+    ``forms`` is what is known of programs, where they are tried; ``sure_by`` is as in ``Table``.
     """
 
     pools: Pools
@@ -69,6 +70,7 @@ class Trials:
     slip: float
     progress: Callable[[str], None]
     forms: Mapping[str, FormTraits] = field(default_factory=dict)
+    sure_by: Mapping[str, float] = field(default_factory=lambda: dict(TAIL))
     _done: dict[AutoSetting, list[Outcome]] = field(default_factory=dict)
     _sums: dict[AutoSetting, list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -101,6 +103,7 @@ class Trials:
             rows,
             tilt=self.tilt,
             sureness=sureness,
+            sure_by=self.sure_by,
             slip=self.slip,
             frontier=tuple(frontier),
             forms=self.forms if programs else {},
@@ -246,6 +249,7 @@ class Trials:
             {level: row},
             tilt=self.tilt,
             sureness=setting.sureness,
+            sure_by=self.sure_by,
             slip=self.slip,
             forms=self.forms if setting.programs else {},
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from ttc_cli.output import align
 from ttc_cli.policy.estimate import Belief, describe_vote, estimate
@@ -12,14 +14,24 @@ from ttc_cli.policy.planning import word_mix
 from ttc_cli.policy.standing import Standing, Votes
 from ttc_cli.policy.stopping import WAVE_SIZES, choose_wave, expect_gain, settle
 from ttc_cli.policy.table import Table
+from ttc_cli.search.vote import TAIL
 from ttc_cli.texts import plural
 from ttc_cli.types import PROGRAM, PROSE, Answer, AnswerClass, AnswerType
+from ttc_cli.verifiers.probe import Probe
 from ttc_cli.views import words
 
 _VOTES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
 """Of leader and runner-up, at which the decision is told."""
 _MIXED = ((1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), (3, 0, 0), (2, 0, 1), (4, 0, 2))
 """Of another form and of prose for the leader, and of prose for the runner-up, likewise."""
+
+
+def tell_policy(policy: Policy) -> dict[str, Any]:
+    """All of ``policy`` but the weights of its probe, as JSON has it."""
+    told = asdict(policy)
+    for head in (told["probe"] or {}).get("heads", ()):
+        del head["weights"]
+    return told
 
 
 def word_policy(policy: Policy) -> str:
@@ -38,10 +50,9 @@ def word_policy(policy: Policy) -> str:
     if source.questions < 100:
         lines.append("few questions: treat it as a first estimate")
     slip = f", × {table.slip:g} with a wrong sum in it" if table.slip != 1.0 else ""
-    lines.append(
-        f"a vote weighs exp({table.sureness:g} × nats that its candidate ended surer than others)"
-        f"{slip}"
-    )
+    lines.append(f"a vote weighs exp({table.sureness:g} × {_word_sureness(table.sure_by)}){slip}")
+    if policy.probe is not None:
+        lines += ["", "The probe that comes with it:", *_indent(word_heads(policy.probe))]
     if table.belief is not None:
         if table.belief.types:
             lines.append(f"it covers answers of the kind {', '.join(table.belief.types)}")
@@ -61,6 +72,38 @@ def word_policy(policy: Policy) -> str:
             rows.append((each.verifier, auc, f"{within} [{low}, {high}]", verdict))
         lines += _indent(rows)
     return "\n".join(lines)
+
+
+def _word_sureness(parts: Mapping[str, float]) -> str:
+    if parts == TAIL:
+        return "nats that its candidate ended surer than others"
+    terms = [
+        f"{weight:g} × {name.replace('_', ' ')}"
+        for name, weight in ((name, round(weight, 2)) for name, weight in parts.items())
+    ]
+    return f"what it has more than others of {' + '.join(terms)}"
+
+
+def word_heads(probe: Probe) -> list[tuple[str, ...]]:
+    """A table of the heads of ``probe``, their names first."""
+    rows: list[tuple[str, ...]] = [
+        ("candidates", "of", "right", "view", "objective", "AUC", "within a question, 95 %")
+    ]
+    for head in probe.heads:
+        within, low, high = map(words.decimal, (head.auc_within, head.low, head.high))
+        part = {"whole": "whole", "step": "steps"}[head.part]
+        rows.append(
+            (
+                f"{head.samples} {part}, {head.form}",
+                plural(head.questions, "question"),
+                f"{head.right:.0%}",
+                head.view.value,
+                head.objective,
+                words.decimal(head.auc),
+                f"{within} [{low}, {high}]",
+            )
+        )
+    return rows
 
 
 def _word_programs(policy: Policy) -> str:

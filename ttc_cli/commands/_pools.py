@@ -98,6 +98,10 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         self._watch = contextlib.ExitStack()
         self.label = label_model(model)
 
+    def want_states(self) -> None:
+        """From now on pools must hold hidden states."""
+        self._states = True
+
     def choose_sampling(self, form: str = PROSE) -> Sampling:
         """How candidates of ``form`` are drawn."""
         asked, own = self._request.asked.temperature, forms.find(form).temperature

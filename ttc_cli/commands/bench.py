@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ttc_cli.bench.report import Outcome
     from ttc_cli.commands._pools import PoolRequest
     from ttc_cli.policy.table import Table
+    from ttc_cli.verifiers.probe import Probe
 
 EPILOG = show_examples(
     "ttc bench questions.jsonl",
@@ -222,14 +223,17 @@ def _bench(
     ):
         theirs = [read_traces(trace, request.questions, comparer) for trace in asked.traces or ()]
         pool, file = model.obtain_pool()
-        table = _choose_table(asked.policy, pool)
+        table, probe = _choose_table(asked.policy, pool)
+        if probe is not None:
+            model.want_states()
+            pool, file = model.obtain_pool()
         traits = table.forms.get(PROGRAM)
         named = any(each.form == PROGRAM for each in rivals)
         programs = model.obtain_programs(
             lambda kind: named or (traits is not None and traits.suits(kind))
         )
         bench = Bench(
-            Pools(pool, None if programs is None else programs[0]),
+            Pools(pool, None if programs is None else programs[0], probe),
             request.questions,
             rivals,
             comparer,
@@ -257,8 +261,8 @@ def _bench(
     return bench, file, found, checked
 
 
-def _choose_table(name: str | None, pool: SamplePool) -> Table:
-    """The table that ``name`` asks for, or the one that ``ttc solve`` would use."""
+def _choose_table(name: str | None, pool: SamplePool) -> tuple[Table, Probe | None]:
+    """The table and the probe that ``name`` asks for, or those that ``ttc solve`` would use."""
     from ttc_cli.forms import registry as forms
     from ttc_cli.policy.file import find_named, find_policy
     from ttc_cli.policy.table import SHIPPED
@@ -266,7 +270,7 @@ def _choose_table(name: str | None, pool: SamplePool) -> Table:
 
     header = pool.header
     if name == "none":
-        return SHIPPED
+        return SHIPPED, None
     if name is not None:
         _, policy = find_named(name)
         if policy.sha256 != header.sha256:
@@ -277,10 +281,10 @@ def _choose_table(name: str | None, pool: SamplePool) -> Table:
     else:
         found = find_policy(header.sha256, header.prompt_format)
         if found is None:
-            return SHIPPED
+            return SHIPPED, None
         policy = found
     chat = Chat(pool.recording().info, header.template_arguments)
-    return policy.choose_table(forms.find(PROGRAM).hash_prompts(chat))
+    return policy.choose_table(forms.find(PROGRAM).hash_prompts(chat)), policy.probe
 
 
 def _add(found: Comparison, theirs: dict[str, list[Outcome]]) -> None:

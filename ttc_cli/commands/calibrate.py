@@ -5,7 +5,7 @@ stdout carries what was fitted (words, or JSON), stderr everything else.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ import typer
 
 from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._help import PanelCommand, grouped, show_examples
-from ttc_cli.commands._policy_words import word_policy
+from ttc_cli.commands._policy_words import tell_policy, word_policy
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import policies_dir
 from ttc_cli.policy.file import check_name
@@ -58,6 +58,13 @@ def calibrate(
         ),
     ] = False,
     pool: flags.Pool,
+    probes: Annotated[
+        bool,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Fit a probe on the model's hidden states too, which then has a say in the vote.",
+        ),
+    ] = True,
     runs: Annotated[
         int, typer.Option(help="Try each setting over this many orders of the samples.", min=1)
     ] = 4,
@@ -85,7 +92,12 @@ def calibrate(
     out = Output(quiet)
     request = read_request(data, pool, machine)
     chosen = load_config().get("model", model)
-    with Comparer() as comparer, PoolModel(request, chosen, out, yes=machine.yes) as drawing:
+    # Small matrices: one thread is as fast, and does not wait for busy cores. Read at import.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with (
+        Comparer() as comparer,
+        PoolModel(request, chosen, out, yes=machine.yes, states=probes) as drawing,
+    ):
         name = name or f"{drawing.label}-{request.data}"
         check_name(name)
         drawn, _ = drawing.obtain_pool()
@@ -114,7 +126,7 @@ def calibrate(
     file = out_file or policies_dir() / f"{name}.json"
     policy.save(file)
     if as_json:
-        out.document({"v": 1, "file": str(file), "policy": asdict(policy)})
+        out.document({"v": 1, "file": str(file), "policy": tell_policy(policy)})
     else:
         out.answer(word_policy(policy))
     if own_labels:

@@ -5,7 +5,6 @@ stdout carries the data (a table, words, JSON), stderr everything else.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from ttc_cli.commands import _flags as flags
 from ttc_cli.commands._completion import complete_policy
 from ttc_cli.commands._files import write_new
 from ttc_cli.commands._help import make_group, show_examples
-from ttc_cli.commands._policy_words import word_policy
+from ttc_cli.commands._policy_words import tell_policy, word_policy
 from ttc_cli.errors import UsageError
 from ttc_cli.models import files
 from ttc_cli.output import Output
@@ -84,7 +83,7 @@ def show(name: Name, as_json: flags.PrintJson = False) -> None:
     """Show a policy: what it does after each vote, and what it is expected to gain."""
     _, policy = find_named(name)
     if as_json:
-        Output().document({"v": 1, "policy": asdict(policy)})
+        Output().document({"v": 1, "policy": tell_policy(policy)})
     else:
         Output().answer(word_policy(policy))
 

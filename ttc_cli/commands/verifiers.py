@@ -26,7 +26,6 @@ from ttc_cli.settings.config import load_config
 from ttc_cli.signals import run_tasks
 from ttc_cli.solving import choosing
 from ttc_cli.solving.request import label_model
-from ttc_cli.texts import plural
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.checking.sandbox import explain_sandbox
 from ttc_cli.verifiers.verdicts import Verdict, read_verdicts, write_verdicts
@@ -295,6 +294,7 @@ def fit(
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import probing
     from ttc_cli.bench.runner import Pools
+    from ttc_cli.commands._policy_words import word_heads
     from ttc_cli.commands._pools import PoolModel, read_request
 
     out = Output(quiet)
@@ -320,48 +320,21 @@ def fit(
             document["compared"] = [asdict(each) for each in tried]
         out.document(document)
         return
-    rows = [("candidates", "of", "right", "view", "objective", "AUC", "within a question, 95 %")]
-    rows += [
-        (
-            f"{head.samples} {_word_part(head.form, head.part)}",
-            plural(head.questions, "question"),
-            f"{head.right:.0%}",
-            head.view.value,
-            head.objective,
-            words.decimal(head.auc),
-            f"{words.decimal(head.auc_within)} [{words.decimal(head.low)}, "
-            f"{words.decimal(head.high)}]",
-        )
-        for head in probe.heads
-    ]
-    out.table(rows)
+    out.table(word_heads(probe))
     if tried:
-        head = ("", "view", "objective", "AUC", "within a question")
-        out.table(
-            [
-                head,
-                *(
-                    (
-                        _word_part(each.form, each.part),
-                        each.view.value,
-                        each.objective,
-                        words.decimal(each.auc),
-                        words.decimal(each.auc_within),
-                    )
-                    for each in tried
-                ),
-            ]
-        )
+        rows = [("candidates", "view", "objective", "AUC", "within a question")]
+        for each in tried:
+            auc, within = words.decimal(each.auc), words.decimal(each.auc_within)
+            part = {"whole": "whole", "step": "steps"}[each.part]
+            rows.append((f"{part}, {each.form}", each.view.value, each.objective, auc, within))
+        out.answer("")
+        out.table(rows)
     if any(head.part == "whole" and (head.low or 0.0) <= 0.5 for head in probe.heads):
         out.warn(
             "on questions it has not seen, the probe may be no better than chance: give it more "
             "questions (a hundred), or more --samples"
         )
     out.say(f"written: {out_file}; use it as --verifier probe={out_file}")
-
-
-def _word_part(form: str, part: str) -> str:
-    return {"whole": "whole", "step": "steps"}[part] + f", {form}"
 
 
 def _tell(head: Any, without: Sequence[str]) -> dict[str, Any]:

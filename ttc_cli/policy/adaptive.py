@@ -316,7 +316,7 @@ class _Run:
         return find_slipped(self.pool.answered) if self.table.slip < 1.0 else frozenset()
 
     def _weigh(self) -> Weigh:
-        sure = weigh_by_sureness(self.pool.answered, self.table.sureness)
+        sure = weigh_by_sureness(self.pool.answered, self.table.sureness, self.table.sure_by)
         votes = discount_slips(sure, self.table.slip)
         return lambda candidate: votes(candidate) * self._traits(candidate.form).weight
 
@@ -343,7 +343,7 @@ class _Run:
         believed = estimate(standing, self.table.prior)
         if self.table.belief is None or not self.classes or not self._knows_kind():
             return believed
-        vote = describe_vote(self.classes, self.pool.candidates, standing)
+        vote = describe_vote(self.classes, self.pool.candidates, standing, self.table.sure_by)
         return replace(believed, settled=self.table.belief.rate(vote), calibrated=True)
 
     def _knows_kind(self) -> bool:

@@ -12,11 +12,12 @@ probability.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ttc_cli.policy.standing import Standing
 from ttc_cli.policy.stopping import settle
+from ttc_cli.search.vote import TAIL, measure_sureness
 from ttc_cli.types import PROSE, AnswerClass, AnswerType, Candidate, Estimate
 
 PRIOR = (1.0, 1.0)
@@ -96,7 +97,10 @@ class Belief:
 
 
 def describe_vote(
-    classes: Sequence[AnswerClass], candidates: Sequence[Candidate], standing: Standing
+    classes: Sequence[AnswerClass],
+    candidates: Sequence[Candidate],
+    standing: Standing,
+    sure_by: Mapping[str, float] = TAIL,
 ) -> tuple[float | None, ...]:
     """The features of a vote, as ``FEATURES`` names them.
 
@@ -104,22 +108,24 @@ def describe_vote(
         classes: of equal answers, at least one; the first is the leader.
         candidates: all that ended; those of the leader are looked up among them.
         standing: of those classes.
+        sure_by: as in ``Table``.
 
     Returns:
         log(leader + 1), log((leader + 1) / (runner-up + 1)), the leader's share of those heard,
-        the share of those heard that stated an answer, the mean token confidence over the last 32
-        tokens of the leader's candidates in prose (in nats), by how much it exceeds that of the
-        others, whether the leader's candidates have several forms, and whether they have one while
-        another was heard. Leader and runner-up are what their votes prove.
+        the share of those heard that stated an answer, how sure the leader's candidates in prose
+        are on average, by how much that exceeds what the others are, whether the leader's
+        candidates have several forms, and whether they have one while another was heard. Leader
+        and runner-up are what their votes prove.
     """
     leader, runner_up = standing.strengths
     heard = sum(standing.heard.values())
     mine = set(classes[0].members)
-    sure = {
-        each.id: each.confidence.tail_group
+    measured = {
+        each.id: measure_sureness(each, sure_by)
         for each in candidates
-        if each.confidence is not None and each.answer is not None and each.form == PROSE
+        if each.answer is not None and each.form == PROSE
     }
+    sure = {id: value for id, value in measured.items() if value is not None}
     ours = [value for id, value in sure.items() if id in mine]
     others = [value for id, value in sure.items() if id not in mine]
     sureness = math.fsum(ours) / len(ours) if ours else None

@@ -21,6 +21,7 @@ from ttc_cli.errors import UsageError, suggest
 from ttc_cli.paths import policies_dir, write_whole
 from ttc_cli.policy.table import Table, find_fault
 from ttc_cli.texts import decode_utf8, read_utf8
+from ttc_cli.verifiers.probe import Probe
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -106,6 +107,7 @@ class Policy:
     """A table with where it comes from. ``sha256`` and ``prompt_format`` say what it is for.
 
     ``program_format`` is the hash of how programs are asked for; "" where none were tried.
+    ``probe`` was fitted on the same questions; None where no hidden states were read.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Policy:
     expected: tuple[Expected, ...] = ()
     matched: Matched | None = None
     program_format: str = ""
+    probe: Probe | None = None
 
     def choose_table(self, program_format: str | None) -> Table:
         """The table where programs are asked for in this way (None: in any).
@@ -154,7 +157,7 @@ def load_policy(path: Path) -> Policy:
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise UsageError(f"{path} is not a policy of the format {FORMAT}.", hint)
         policy = make_reader().validate_python(raw)
-        if fault := find_fault(policy.table):
+        if fault := find_fault(policy.table) or (policy.probe and policy.probe.find_fault()):
             raise ValueError(fault)
         return policy
     except ValidationError as error:

@@ -272,9 +272,10 @@ def _refuse_unable(entry: StrategyEntry, problem: Problem, stage: Stage) -> None
 
 
 def _choose_verifiers(entry: StrategyEntry, stage: Stage, problem: Problem) -> tuple[Verifier, ...]:
-    """Those given, or the strategy's own: the judge, and beside it in ``auto`` confidence.
+    """Those given, or the strategy's own: the probe, and beside it in ``auto`` confidence.
 
-    Where the model cannot be asked after its turn, confidence alone. ``auto`` has none of its own
+    Without a probe the judge takes its place; where the model cannot be asked after its turn,
+    confidence alone. ``auto`` has none of its own
     for free text, which it chooses by likeness.
     """
     if not entry.verifies:
@@ -289,6 +290,9 @@ def _choose_verifiers(entry: StrategyEntry, stage: Stage, problem: Problem) -> t
         return stage.verifiers
     if entry is AUTO and problem.answer_type is AnswerType.FREE:
         return ()
+    if stage.probe is not None:
+        beside = build(["confidence"], VerifierContext(stage.chat)) if entry is AUTO else ()
+        return (stage.probe, *beside)
     own = VerifierContext(stage.chat)
     if able.scores:
         # A template that can be asked once may not let itself be asked back.

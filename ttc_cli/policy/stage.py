@@ -49,6 +49,7 @@ class Stage:
         table: the policy for this model; also gives fixed strategies their N.
         sampling: how tokens are drawn; ``greedy`` ignores it.
         verifiers: from ``verifiers.registry.build``; empty means the strategy's own default.
+        probe: the one that comes with the policy, which is asked where nobody names a verifier.
         thinking: the marks and the budget of thoughts, where the model thinks before it answers.
         refused: verifiers whose scores are shown but do not count, and why; a warning says so.
         known: candidates of an earlier run of the same request that ended, in that order, with
@@ -65,6 +66,7 @@ class Stage:
     table: Table = SHIPPED
     sampling: Sampling = field(default_factory=Sampling)
     verifiers: tuple[Verifier, ...] = ()
+    probe: Verifier | None = None
     thinking: Thinking | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[int, Candidate] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.policy.estimate import FEATURES, PROSE_FEATURES, Belief
 from ttc_cli.policy.standing import FormTraits, Standing
 from ttc_cli.policy.stopping import count_votes_to_settle
+from ttc_cli.search.vote import TAIL
 from ttc_cli.types import PROGRAM, PROSE, AnswerType
 
 
@@ -63,8 +64,10 @@ class Table:
         tilt: a vote weighs 1 + ``tilt`` × the verifiers' rank of its candidate in [0, 1]. 0.1
             lets them break ties and, past ten votes, near ties: small judges rank little
             better than chance.
-        sureness: a vote weighs exp(``sureness`` × how much surer its candidate ended than the
-            others, in nats); see ``search.vote.weigh_by_sureness``. 0 counts heads.
+        sureness: a vote weighs exp(``sureness`` × how much surer its candidate is than the
+            others); see ``search.vote.weigh_by_sureness``. 0 counts heads.
+        sure_by: what tells how sure a candidate is, as ``search.vote.measure_sureness`` says; with
+            more than its confidence, in log-odds.
         slip: what is left of the vote of a candidate that wrote a wrong sum. 1 counts it in full;
             less than 1 also keeps it from settling the matter.
         mend: whether candidates with a wrong sum are drawn on from it with the right number.
@@ -81,6 +84,7 @@ class Table:
     prior: tuple[float, float] = (1.0, 1.0)
     tilt: float = 0.1
     sureness: float = 1.0
+    sure_by: Mapping[str, float] = field(default_factory=lambda: dict(TAIL))
     slip: float = 0.2
     mend: bool = True
     runaway: float = 2.0
@@ -192,6 +196,8 @@ def find_fault(table: Table) -> str | None:
         numbers = (traits.first, traits.further, traits.accord, traits.weight)
         if not 1e-3 <= traits.cost <= 1e3 or not all(0 <= each <= 100 for each in numbers):
             return f"table.forms.{name}: cost is 0.001 to 1000, the others are 0 to 100"
+    if not table.sure_by or not all(abs(each) <= 100 for each in table.sure_by.values()):
+        return "table.sure_by needs a part, and weights of -100 to 100"
     for level in SHIPPED.rows.keys() - table.rows.keys():
         return f"table.rows.{level} is missing"
     for row in (*table.rows.values(), *(row for _, row in table.frontier)):

@@ -370,7 +370,8 @@ class Tree:
     def _book(self, partial: Partial, candidate: Candidate) -> None:
         """Note that ``partial`` has ended as ``candidate``."""
         partial.finish = candidate.finish
-        keep = candidate.answer is not None and self.context.reads_branches
+        read = self.context.reads_branches or self.context.pools_states  # its last step is to be
+        keep = candidate.answer is not None and read
         if not keep and not self.keep_boundaries:
             self.context.session.drop([partial.branch])
         confidence, form = join_confidence(partial.steps), self.context.forms.first.name

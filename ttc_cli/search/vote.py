@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ttc_cli.types import AnswerClass, Candidate, Finish
@@ -20,7 +20,7 @@ GRACE_SECONDS = 0.5
 """What the last comparison may take after a time cap: less than the second that caps allow."""
 
 REACH = 1.0
-"""Nats of token confidence beyond which a vote weighs no more, and no less."""
+"""How much surer than the others a vote weighs most, and less sure least."""
 
 Weigh = Callable[[Candidate], float]
 
@@ -30,25 +30,61 @@ def count_one(candidate: Candidate) -> float:
     return 1.0
 
 
-def weigh_by_sureness(candidates: Sequence[Candidate], strength: float) -> Weigh:
-    """Votes that weigh exp(``strength`` × how much surer a candidate ended than the others).
+CONFIDENCES = ("tail_group", "lowest_group", "mean_group", "tail_logprob")
+"""What of a candidate's confidence may tell how sure it is."""
+TAIL: Mapping[str, float] = {"tail_group": 1.0}
+"""How sure a candidate is where nothing was fitted: DeepConf's token confidence over the last 32
+tokens (arXiv 2508.15260), in nats."""
 
-    That is DeepConf's token confidence over the last 32 tokens (arXiv 2508.15260), in nats, less
-    its mean over those of ``candidates`` of the same form that answered, within ± ``REACH``. 0 is
-    a plain vote; where nothing is known of a candidate's confidence its vote weighs 1.
+
+def measure_sureness(candidate: Candidate, parts: Mapping[str, float] = TAIL) -> float | None:
+    """How sure ``candidate`` is: the sum of ``parts``, each times what is known of it.
+
+    Those of ``CONFIDENCES`` are of its confidence; any other is a verifier, whose score of the
+    whole counts as log-odds. None where a part is not known.
+    """
+    total = 0.0
+    for name, weight in parts.items():
+        if name in CONFIDENCES:
+            sure = candidate.confidence
+            value = None if sure is None else getattr(sure, name)
+        else:
+            found = (s.value for s in candidate.scores if s.verifier == name and s.step is None)
+            value = next(map(find_log_odds, found), None)
+        if value is None:
+            return None
+        total += weight * value
+    return total
+
+
+def find_log_odds(probability: float) -> float:
+    """Of ``probability``, within what a vote can use."""
+    bounded = min(max(probability, 1e-4), 1 - 1e-4)
+    return math.log(bounded / (1 - bounded))
+
+
+def weigh_by_sureness(
+    candidates: Sequence[Candidate], strength: float, parts: Mapping[str, float] = TAIL
+) -> Weigh:
+    """Votes that weigh exp(``strength`` × how much surer a candidate is than the others).
+
+    That is ``measure_sureness`` less its mean over those of ``candidates`` of the same form that
+    answered, within ± ``REACH``. 0 is a plain vote; one that cannot be measured weighs 1.
     """
     sure: dict[str, list[float]] = {}
     for each in candidates:
-        if each.answer is not None and each.confidence is not None:
-            sure.setdefault(each.form, []).append(each.confidence.tail_group)
+        value = None if each.answer is None else measure_sureness(each, parts)
+        if value is not None:
+            sure.setdefault(each.form, []).append(value)
     if not strength or not sure:
         return count_one
     means = {form: math.fsum(values) / len(values) for form, values in sure.items()}
 
     def weigh(candidate: Candidate) -> float:
-        if candidate.confidence is None or candidate.form not in means:
+        value = measure_sureness(candidate, parts)
+        if value is None or candidate.form not in means:
             return 1.0
-        surer = candidate.confidence.tail_group - means[candidate.form]
+        surer = value - means[candidate.form]
         return math.exp(strength * max(-REACH, min(REACH, surer)))
 
     return weigh

@@ -169,9 +169,9 @@ def _count_work(request: Request, samples: int) -> tuple[int, float]:
         return sampled, flops
     others = {each.asked: each.model.path for each in request.verifier_models}
     alike = entry is None and request.problem.answer_type is AnswerType.FREE
-    usual = () if alike else ("judge",)
+    usual = () if alike or _has_probe(request) else ("judge",)
     for spec in map(registry.parse, request.verifiers or usual):
-        if spec.name in ("judge", "probe"):
+        if spec.name == "judge":
             flops += 2 * size * samples * _QUESTION
         elif spec.name == "prm":
             name = (spec.argument or "").partition("@")[0]
@@ -208,6 +208,18 @@ def _choose_table(request: Request) -> Table:
     if coding.is_open(request, table) and coding.recall(request, chat):
         return table.with_programs()
     return table
+
+
+def _has_probe(request: Request) -> bool:
+    """Whether a probe is asked, which costs nothing, in the judge's place."""
+    from ttc_cli.solving.measured import find_policy, reads_probe
+
+    if request.model.path is None or not reads_probe(request):
+        return False
+    with contextlib.suppress(TemplateError):
+        policy = find_policy(request, read_chat(request.model, request.thinking))
+        return policy is not None and policy.probe is not None
+    return False
 
 
 def _is_untested(request: Request, table: Table) -> bool:

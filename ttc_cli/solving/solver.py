@@ -16,7 +16,7 @@ from collections.abc import (
 from concurrent.futures import Future
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Self, Unpack
+from typing import Any, NamedTuple, Self, Unpack
 
 from ttc_cli.answers import Comparer
 from ttc_cli.engines.base import Engine, EngineInfo
@@ -29,12 +29,19 @@ from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
 from ttc_cli.solving import choosing, coding, loading
 from ttc_cli.solving.blocking import iterate, wait_for
-from ttc_cli.solving.measured import find_refused, find_table, hash_generator
+from ttc_cli.solving.measured import (
+    find_policy,
+    find_refused,
+    find_table,
+    hash_generator,
+    make_probe,
+    reads_probe,
+)
 from ttc_cli.solving.options import Asking
 from ttc_cli.solving.request import Request
 from ttc_cli.types import Problem, Result
 from ttc_cli.verifiers import registry
-from ttc_cli.verifiers.base import CHECK_SECONDS, VerifierContext
+from ttc_cli.verifiers.base import CHECK_SECONDS, Verifier, VerifierContext
 
 Reader = Callable[[Event], None]
 
@@ -57,7 +64,7 @@ class Solver:
         self._interpreters = Interpreters(warn=_warn)
         self._writes: dict[int, bool] = {}
         self._turn: int | None = 0
-        self._grounds: dict[tuple[int, bool], tuple[Chat, Table, Mapping[str, str]]] = {}
+        self._grounds: dict[tuple[int, bool, bool], _Grounds] = {}
         self._running = 0
         self._alone = asyncio.Lock()
         self._testing = asyncio.Lock()
@@ -332,12 +339,19 @@ class Solver:
             with loading.closing_late(work):
                 loaded.engine = (await asyncio.wrap_future(work)).engine
             self._turn = turn
-        key = turn, request.strategy == "auto"
+        key = turn, request.strategy == "auto", reads_probe(request)
         if key not in self._grounds:
             arguments = choosing.choose_template_arguments(request.model, request.thinking)
             chat = Chat(loaded.engine.info, arguments)
-            self._grounds[key] = chat, find_table(request, chat), find_refused(request)
-        chat, table, refused = self._grounds[key]
+            policy = find_policy(request, chat) if any(key[1:]) else None
+            states = loaded.engine.info.states
+            self._grounds[key] = _Grounds(
+                chat,
+                find_table(request, chat, policy),
+                find_refused(request),
+                make_probe(request, policy, states) if reads_probe(request) else None,
+            )
+        chat, table, refused, probe = self._grounds[key]
         table, notes = await self._choose_forms(request, turn, chat, table, engine)
         means = VerifierContext(
             chat,
@@ -356,6 +370,7 @@ class Solver:
             table,
             request.sampling,
             registry.build(request.verifiers, means),
+            probe,
             request.thinking,
             refused,
             request.find_known(turn),
@@ -411,6 +426,15 @@ class Solver:
             self._running -= 1
             if not self._running:
                 self._loaded.stopped.clear()
+
+
+class _Grounds(NamedTuple):
+    """What holds for all questions of one kind that a model is asked."""
+
+    chat: Chat
+    table: Table
+    refused: Mapping[str, str]
+    probe: Verifier | None
 
 
 _hearing: ContextVar[EventStream] = ContextVar("hearing")
