@@ -6,12 +6,14 @@ that fetches it; in CI that is a failure instead, so that nothing is skipped uns
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import live_servers
 import pytest
+import tiny_models as tiny
 from hypothesis import HealthCheck, settings
 
 from ttc_cli.models import files, hardware
@@ -55,6 +57,18 @@ def give(name: str) -> Path:
 def tiny_model() -> Path:
     """SmolLM2-135M: a real model that cannot reason, for what any real model shows."""
     return give("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Writes a model of an architecture with random weights, once a session."""
+    folder = tmp_path_factory.mktemp("tiny-models")
+
+    @functools.cache
+    def write(architecture: str) -> Path:
+        return tiny.write_model(architecture, folder / f"{architecture}.gguf")
+
+    return write
 
 
 @pytest.fixture(scope="session")

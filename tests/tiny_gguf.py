@@ -6,7 +6,7 @@ from typing import Any
 
 TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
 
-U32, I32, BOOL, STRING, ARRAY = 4, 5, 7, 8, 9
+U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 
 
 def text(value: str | bytes) -> bytes:
@@ -20,10 +20,14 @@ def encode(value: Any) -> bytes:
         return struct.pack("<I?", BOOL, value)
     if isinstance(value, int):
         return struct.pack("<II", U32, value)
+    if isinstance(value, float):
+        return struct.pack("<If", F32, value)
     if isinstance(value, str):
         return struct.pack("<I", STRING) + text(value)
-    kind = STRING if isinstance(value[0], str) else U32
-    items = b"".join(text(i) if kind == STRING else struct.pack("<I", i) for i in value)
+    if isinstance(value[0], bool):
+        return struct.pack(f"<IIQ{len(value)}?", ARRAY, BOOL, len(value), *value)
+    kind = STRING if isinstance(value[0], str) else I32
+    items = b"".join(text(i) if kind == STRING else struct.pack("<i", i) for i in value)
     return struct.pack("<IIQ", ARRAY, kind, len(value)) + items
 
 
