@@ -69,7 +69,7 @@ class ModelCorrupt(ModelError):
 
 
 class ModelUnsupported(ModelError):
-    """A valid model that tree search cannot use (recurrent or hybrid memory)."""
+    """A valid model that tree search cannot use (an encoder, a kind that was not tried)."""
 
 
 class NoAnswer(TtcError):

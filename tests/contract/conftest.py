@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from contract_engines import (
+    NO_STATES,
     NOT_ON_A_SERVER,
     Maker,
     make_llamacpp,
@@ -18,8 +19,11 @@ from contract_engines import (
     probe_server,
 )
 
-ENGINES = ("scripted", "shared", "recorded", "llamacpp", "openai")
-LIVE = ("llamacpp", "openai")
+TINY = ("qwen3", "qwen35", "lfm2", "granitehybrid", "mamba2", "gemma4")
+"""Architectures of which a model with random weights is written: attention alone, three hybrids,
+a running state alone, sliding windows."""
+ENGINES = ("scripted", "shared", "recorded", "llamacpp", "openai", *TINY)
+LIVE = ("llamacpp", "openai", *TINY)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -27,6 +31,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine_factory" not in metafunc.fixturenames:
         return
     left_out = {"openai"} if metafunc.function.__name__ in NOT_ON_A_SERVER else set()
+    if metafunc.function.__name__ in NO_STATES:
+        left_out.add("lfm2")
     if {"free_factory", "grammar_factory"} & set(metafunc.fixturenames):
         left_out.add("recorded")
     metafunc.parametrize(
@@ -51,6 +57,10 @@ def engine_factory(request: pytest.FixtureRequest) -> Iterator[Maker]:
     elif request.param == "openai":
         address, abilities = probe_server(request.getfixturevalue("llama_server"))
         maker = Maker("openai", partial(make_openai, address, abilities), exact=False)
+    elif request.param in TINY:
+        cuts = request.param in ("qwen3", "gemma4")
+        path: Path = request.getfixturevalue("tiny_models")(request.param)
+        maker = Maker(request.param, partial(make_llamacpp, path), exact=False, cuts=cuts)
     else:
         model: Path = request.getfixturevalue("tiny_model")
         maker = Maker("llamacpp", partial(make_llamacpp, model), exact=False)

@@ -548,7 +548,7 @@ def test_a_branch_can_be_cut_before_a_mark_and_goes_on_from_there(free_factory: 
         async with await free_factory().open(STORY, ledger) as session:
             plain, marked = session.fork(session.root, 2)
             expected = (await grow(session, requests([plain], 40, GREEDY)))[0].text
-            place = expected.index(" ", len(expected) // 2)  # where a token begins
+            place = expected.rindex(" ", 0, 2 * len(expected) // 3)  # where a token begins
             mark = expected[place : place + 5]
             stopped = (await grow(session, [Grow(marked, 40, GREEDY, 0, 0, marks=(mark,))]))[0]
             before = stopped.text[: stopped.text.rindex(mark)]
@@ -556,7 +556,8 @@ def test_a_branch_can_be_cut_before_a_mark_and_goes_on_from_there(free_factory: 
             shorter = session.cut(marked, mark)
             (again,) = await grow(session, requests([shorter], 12, GREEDY))
             assert expected.startswith(before + again.text)
-            assert ledger.usage().generator.prompt_tokens <= read + 2
+            again_read = 2 if free_factory.cuts else stopped.tokens
+            assert ledger.usage().generator.prompt_tokens <= read + again_read
             (rest,) = await grow(session, requests([marked], 6, GREEDY))
             assert expected.startswith(stopped.text + rest.text)
             with pytest.raises(UsageError):

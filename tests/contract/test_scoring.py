@@ -166,12 +166,14 @@ def test_hidden_states_tell_branches_apart_and_disturb_none(free_factory: Maker)
             plain, read, twin = session.fork(session.root, 3)
             expected = await say(session, plain, 10) + await say(session, plain, 10)
             start = await say(session, read, 10)
-            before = ledger.usage().generator
+            before, most = ledger.usage().generator, 12
+            if not free_factory.cuts:  # of a prompt that was read to its end there is none before
+                most += before.prompt_tokens
             first, root = await session.read_states([read, session.root])
             assert ledger.usage().generator == before
             assert len(first.last) == len(root.last) == engine.info.states > 0
             assert list(first.last) != list(root.last)
-            assert ledger.usage().verifier.prompt_tokens <= 12
+            assert ledger.usage().verifier.prompt_tokens <= most
             await say(session, twin, 10)
             (same,) = await session.read_states([twin])
             assert same.last == pytest.approx(first.last, abs=0.2)
@@ -206,7 +208,8 @@ def test_states_pooled_while_growing_are_those_read_again(free_factory: Maker) -
             assert text == at_once.text
             before = ledger.usage().verifier.prompt_tokens
             pooled = await session.read_states([whole, halting])
-            assert ledger.usage().verifier.prompt_tokens == before
+            if free_factory.cuts:  # else nothing is pooled, and both were read now
+                assert ledger.usage().verifier.prompt_tokens == before
             (again,) = await session.read_states([plain])
             assert ledger.usage().verifier.prompt_tokens > before
             for states in pooled:

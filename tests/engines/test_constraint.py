@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -76,3 +78,19 @@ def test_what_the_library_cannot_read_is_an_error_and_no_crash() -> None:
     for text in ("root ::= (", 'other ::= "a"', "root ::= nothing"):
         with pytest.raises(UsageError, match="cannot read the grammar"):
             Grammar(None, text)
+
+
+@pytest.mark.slow
+def test_the_librarys_log_stays_off_the_terminal_once_a_schema_is_read() -> None:
+    """In a process of its own: the binding takes the log once, when it is first imported."""
+    work = (
+        "from pathlib import Path\n"
+        "from ttc_cli.engines.llamacpp import constraint, native\n"
+        "native.start()\n"
+        """constraint.write_grammar('{"type": "boolean"}')\n"""
+        "try:\n    native.NativeModel(Path('none.gguf'))\n"
+        "except Exception as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
+    assert "The library said" in done.stdout
+    assert done.stderr == ""

@@ -6,6 +6,7 @@ import pytest
 from ttc_cli.engines.llamacpp.memory import Settings, plan, plan_all
 from ttc_cli.errors import MemoryShort
 from ttc_cli.models.gguf import GgufInfo
+from ttc_cli.models.layers import Memory
 
 GIB = 2**30
 
@@ -17,9 +18,7 @@ INFO = GgufInfo(
     active_parameters=1_500_000_000,
     context_length=32_768,
     layers=28,
-    kv_heads=2,
-    key_length=128,
-    value_length=128,
+    memory=Memory(cell=28 * 2 * (128 + 128)),
     embedding_length=1536,
     vocab_size=151_936,
     chat_template=None,
@@ -50,7 +49,7 @@ def test_a_short_machine_gets_fewer_branches_then_a_smaller_cache():
     assert (roomy.parallel, roomy.kv_type) == (16, "f16")
     assert short.parallel < 16
     assert short.total <= 1.5 * GIB
-    long = replace(INFO, layers=200)
+    long = replace(INFO, memory=Memory(cell=200 * 2 * (128 + 128)))
     tight = plan_alone(2.15, info=long)
     assert tight.kv_type == "q8_0"
     assert tight.total <= 2.15 * GIB

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_gguf import FIELDS, encode, gguf, text
+from tiny_models import write_model
 
 from ttc_cli.errors import ModelCorrupt, ModelError
 from ttc_cli.main import main
@@ -212,6 +213,32 @@ def test_what_llama_cpp_asserts_is_refused_before(
 ) -> None:
     found = read(tmp_path, gguf(changes))
     assert isinstance(found, ModelCorrupt), found
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("qwen35", {"ssm.time_step_rank": 0}),
+        ("qwen35", {"ssm.group_count": 3}),
+        ("qwen35", {"ssm.conv_kernel": 1}),
+        ("qwen35", {"ssm.inner_size": 96}),
+        ("qwen35", {"full_attention_interval": 0}),
+        ("granitehybrid", {"ssm.inner_size": 64}),
+        ("granitehybrid", {"ssm.group_count": 0}),
+        ("mamba2", {"ssm.time_step_rank": 5}),
+        ("lfm2", {"shortconv.l_cache": 1}),
+        ("gemma4", {"attention.shared_kv_layers": 5}),
+        ("gemma4", {"attention.shared_kv_layers": 4}),
+        ("gemma4", {"attention.sliding_window_pattern": [False] * 6}),
+    ],
+    ids=str,
+)
+def test_a_running_state_or_shared_keys_that_cannot_be_are_refused_before(
+    tmp_path: Path, architecture: str, changes: dict[str, object]
+) -> None:
+    read_header(write_model(architecture, tmp_path / "sound.gguf"))
+    with pytest.raises(ModelCorrupt, match=r"it states|convolutions|layers"):
+        read_header(write_model(architecture, tmp_path / "broken.gguf", **changes))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])

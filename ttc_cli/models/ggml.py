@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-RECURRENT = frozenset({
-    # llm_arch_is_recurrent and llm_arch_is_hybrid in src/llama-arch.cpp
-    "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "jamba", "falcon-h1", "plamo2",
-    "granitehybrid", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "qwen3next",
-    "kimi-linear", "kimi-k3", "bailingmoe3", "glm5-next", "qwen35", "qwen35moe", "qwen4exp",
-    "deepseek4", "minimax-01",
+from ttc_cli.models.layers import find_fatal_sharing, find_fatal_state
+
+UNTRIED = frozenset({
+    # llm_arch_is_recurrent and llm_arch_is_hybrid in src/llama-arch.cpp, without layers.RECURRENT
+    "mamba", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "jamba", "plamo2", "kimi-linear", "kimi-k3",
+    "bailingmoe3", "glm5-next", "qwen4exp", "deepseek4", "minimax-01",
 })  # fmt: skip
-"""Their memory is a running state: no earlier position can be restored."""
+"""Recurrent and hybrid architectures of which nobody has seen here that trees grow on them."""
 
 RECURRENT_KEYS = (".ssm.", ".wkv.", ".shortconv.")
 """Parts of header keys that only such models have: catches those too new for the list."""
@@ -54,7 +54,10 @@ _EPSILONS = ("layer_norm_epsilon", "layer_norm_rms_epsilon", "group_norm_epsilon
 
 
 def find_fatal(
-    fields: Mapping[str, object], architecture: str, number: Callable[[str, int | None], int]
+    fields: Mapping[str, object],
+    architecture: str,
+    number: Callable[[str, int | None], int],
+    numbers: Callable[[str], list[int]],
 ) -> str | None:
     """What would end the process, in words; None where nothing would.
 
@@ -63,6 +66,7 @@ def find_fatal(
         architecture: the prefix of its hyperparameters.
         number: a hyperparameter as a whole number (the greatest of a list), or a default; raises
             where it is missing and there is none.
+        numbers: one of each layer; empty where it is missing.
     """
     layers = number("block_count", None)
     if not 0 < layers <= MAX_LAYERS:
@@ -90,4 +94,6 @@ def find_fatal(
         epsilon = fields.get(f"{architecture}.attention.{name}", 0.0)
         if isinstance(epsilon, float) and not (math.isfinite(epsilon) and epsilon >= 0):
             return f"its field {name} is {epsilon}"
-    return None
+    return find_fatal_state(architecture, number) or find_fatal_sharing(
+        architecture, number, numbers
+    )

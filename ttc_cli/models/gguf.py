@@ -23,11 +23,12 @@ from typing import Any, cast
 from ttc_cli.errors import MemoryShort, ModelCorrupt, ModelMissing, ModelUnsupported
 from ttc_cli.models.ggml import (
     NO_GENERATOR,
-    RECURRENT,
     RECURRENT_KEYS,
     TENSOR_TYPES,
+    UNTRIED,
     find_fatal,
 )
+from ttc_cli.models.layers import RECURRENT, Memory, measure_memory
 
 _MAX_HEADER = 64 << 20
 """Bytes. The largest real headers (256k tokens with merges) take some 20 MB."""
@@ -51,7 +52,7 @@ _SCALARS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i",
     6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
 }  # fmt: skip
-_INTEGERS = (0, 1, 2, 3, 4, 5, 10, 11)
+_INTEGERS = (0, 1, 2, 3, 4, 5, 7, 10, 11)
 _STRING, _ARRAY = 8, 9
 
 
@@ -60,11 +61,9 @@ class GgufInfo:
     """What a GGUF header says about its model.
 
     ``parameters`` is the sum of all tensors' elements; ``active_parameters`` leaves out an
-    embedding table that is only looked up: what a token is multiplied with. ``kv_heads`` is the
-    greatest over the layers; ``key_length`` and ``value_length`` are a head's elements, so that
-    the KV cache takes ``layers × kv_heads × (key_length + value_length)`` elements a token.
-    ``tensor_types`` counts tensors by type name. Texts come from the file: clean them before they
-    reach a terminal.
+    embedding table that is only looked up: what a token is multiplied with. ``memory`` is what
+    the layers remember of a token and of a sequence. ``tensor_types`` counts tensors by type name.
+    Texts come from the file: clean them before they reach a terminal.
     """
 
     path: Path
@@ -74,9 +73,7 @@ class GgufInfo:
     active_parameters: int
     context_length: int
     layers: int
-    kv_heads: int
-    key_length: int
-    value_length: int
+    memory: Memory
     embedding_length: int
     vocab_size: int
     chat_template: str | None
@@ -180,8 +177,9 @@ def read_header(path: Path) -> GgufInfo:
         ModelMissing: there is no file at ``path``, or it cannot be read.
         MemoryShort: a limit of this process leaves no room for a mapping.
         ModelCorrupt: it is not a GGUF, is truncated, or its header contradicts itself.
-        ModelUnsupported: a valid GGUF that tree search cannot use: a recurrent or hybrid model,
-            an encoder, an adapter, one part of a split model, or one with unknown tensor types.
+        ModelUnsupported: a valid GGUF that tree search cannot use: an encoder, an adapter, one part
+            of a split model, one with unknown tensor types, or a recurrent or hybrid model of a
+            kind that has not been tried.
     """
     try:
         status = path.stat()
@@ -249,12 +247,15 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
             raise _Damaged(f"its field {key} is missing or not a number")
         return value
 
-    fatal = find_fatal(fields, architecture, number)
+    def numbers(key: str) -> list[int]:
+        value = fields.get(f"{architecture}.{key}")
+        if isinstance(value, _List):
+            return [int(each) for each in cursor.numbers_of(value)]
+        return [] if value is None else [number(key)] * number("block_count")
+
+    fatal = find_fatal(fields, architecture, number, numbers)
     if fatal is not None:
         raise _Damaged(fatal)
-    heads = number("attention.head_count")
-    embedding = number("embedding_length")
-    head_size = embedding // heads if heads else 0
     tokens = fields.get("tokenizer.ggml.tokens")
     strings = tokens if isinstance(tokens, _List) and tokens.kind == _STRING else None
 
@@ -273,10 +274,8 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
         active_parameters=active,
         context_length=number("context_length"),
         layers=number("block_count"),
-        kv_heads=number("attention.head_count_kv", heads),
-        key_length=number("attention.key_length", head_size),
-        value_length=number("attention.value_length", head_size),
-        embedding_length=embedding,
+        memory=measure_memory(architecture, number, numbers),
+        embedding_length=number("embedding_length"),
         vocab_size=strings.count if strings else number("vocab_size", vocab_rows),
         chat_template=template if isinstance(template, str) else None,
         tensor_types=dict(types),
@@ -329,12 +328,14 @@ def _refuse_unsupported(path: Path, fields: Mapping[str, object]) -> str:
             f"type {str(kind)[:40]!r}).",
             "ttc models list",
         )
-    recurrent = architecture in RECURRENT or architecture.startswith(("mamba", "rwkv"))
-    if recurrent or any(mark in key for key in fields for mark in RECURRENT_KEYS):
+    untried = architecture in UNTRIED or architecture.startswith(("mamba", "rwkv"))
+    if architecture not in RECURRENT and (
+        untried or any(mark in key for key in fields for mark in RECURRENT_KEYS)
+    ):
         raise ModelUnsupported(
-            f"{path.name} is a recurrent or hybrid model (architecture {shown}): its memory "
-            "cannot be cut back to an earlier step, which tree search needs.",
-            "choose a model with plain attention: ttc models list",
+            f"{path.name} is a recurrent or hybrid model of a kind (architecture {shown}) on which "
+            "ttc has not been seen to grow branches that say what they say alone.",
+            "choose one that it has: ttc models list",
         )
     return architecture
 

@@ -15,6 +15,9 @@ from ttc_cli.engines.llamacpp.memory import CONTEXT, MemoryPlan, Settings, plan,
 if TYPE_CHECKING:
     from ttc_cli.engines.llamacpp.engine import LlamaCppEngine
 
+_EITHER = frozenset({"lfm2", "lfm2moe"})
+"""Architectures of which llama.cpp computes hidden states or logits in one decode, not both."""
+
 __all__ = ["CONTEXT", "MemoryPlan", "Settings", "load", "plan", "plan_all"]
 
 
@@ -35,7 +38,7 @@ def load(
 
     Raises:
         ModelCorrupt: truncated or no GGUF.
-        ModelUnsupported: recurrent, hybrid, encoder or diffusion models.
+        ModelUnsupported: encoder or diffusion models, and recurrent ones that were not tried.
         MemoryShort: it does not fit; nothing has been loaded then.
     """
     from ttc_cli.engines.llamacpp import native
@@ -72,7 +75,7 @@ def load(
         chat_template=model.chat_template(),
         control_tokens=model.control_text(),
         grammars=True,
-        states=model.width,
+        states=0 if info.architecture in _EITHER else model.width,
         offloaded=settings.gpu_layers != 0 and native.offloads(),
     )
     return LlamaCppEngine(model, context, told, certainty=settings.certainty)

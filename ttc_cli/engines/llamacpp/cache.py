@@ -8,9 +8,23 @@ from whoever has gone longest without decoding, so that a run's cache depends on
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ttc_cli.engines.llamacpp.native import Context, Row
 from ttc_cli.engines.pooling import StatePool
+
+
+@dataclass(slots=True, eq=False)
+class Stand:
+    """Where nodes were forked off another: after its first ``length`` tokens.
+
+    ``unread`` of them have had no seat yet; ``kept`` holds the place for them, where the cache
+    could not give it to them later (``recurrent``).
+    """
+
+    length: int
+    unread: int = 0
+    kept: Node | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -18,8 +32,9 @@ class Node:
     """A path of tokens, and how much of it the cache holds.
 
     ``tokens[:held]`` are in sequence ``seat`` (−1: none). ``logits`` is the next-token row after
-    all of ``tokens``, where it is known without another decode. ``pool`` has the hidden states of
-    all that was drawn since the prompt, if that was asked for all the way.
+    all of ``tokens``, where it is known without another decode. ``stand`` is where others forked
+    off last, ``awaits`` where it forked off itself, until it has had a seat. ``pool`` has the
+    hidden states of all that was drawn since the prompt, if that was asked for all the way.
     """
 
     tokens: list[int]
@@ -32,6 +47,8 @@ class Node:
     jobs: int = 0
     keep: bool = False
     pool: StatePool | None = None
+    stand: Stand | None = None
+    awaits: Stand | None = None
 
     @property
     def root(self) -> Node:
@@ -43,17 +60,35 @@ class Node:
 
     def fork(self) -> Node:
         """A new node that continues from here."""
-        pool = self.pool and self.pool.copy()
-        return Node(list(self.tokens), origin=self, logits=self.logits, pool=pool)
+        pool, stand = self.pool and self.pool.copy(), self._stand_here()
+        return Node(list(self.tokens), origin=self, logits=self.logits, awaits=stand, pool=pool)
 
     def append(self, tokens: list[int]) -> Node:
         """A new node that continues from here with ``tokens``."""
-        return Node(tokens=[*self.tokens, *tokens], origin=self) if tokens else self.fork()
+        if not tokens:
+            return self.fork()
+        return Node(tokens=[*self.tokens, *tokens], origin=self, awaits=self._stand_here())
+
+    def _stand_here(self) -> Stand:
+        """Where this node ends, with one more to come from there."""
+        if self.awaits is not None:  # never read itself: both come from the same place
+            stand = self.awaits
+        elif self.stand is not None and self.stand.length == len(self.tokens):
+            stand = self.stand
+        else:
+            stand = self.stand = Stand(len(self.tokens))
+        stand.unread += 1
+        return stand
 
 
 @dataclass(slots=True)
 class KvCache:
-    """The seats of one context. ``clock`` counts decode steps, for least-recently-used order."""
+    """The seats of one context. ``clock`` counts decode steps, for least-recently-used order.
+
+    ``cuts``: what a sequence holds can be cut back to any of its tokens.
+    """
+
+    cuts: ClassVar[bool] = True
 
     context: Context
     clock: int = 0
@@ -72,32 +107,67 @@ class KvCache:
         """Note that ``node`` is in use now."""
         node.touched = self.clock
 
-    def seat(self, node: Node) -> int | None:
-        """Give ``node`` a sequence, sharing the longest prefix some ancestor still holds.
+    def seat(self, node: Node, most: int | None = None) -> int | None:
+        """Give ``node`` a sequence, with the longest prefix that some other node still holds.
+
+        Args:
+            node: whom.
+            most: tokens that it may hold then; None is all of them.
 
         Returns:
             The number of tokens that came from the cache, or None if every seat is taken by a
             node that is at work.
         """
+        most = len(node.tokens) if most is None else most
+        if node.seat >= 0 and node.held > most:
+            self._shorten(node, most)
         if node.seat >= 0:
             return node.held
-        if not self._free and not self.evict_idle(sparing=node):
+        source, reach = self._find_source(node, most)
+        if self._free or self.evict_idle(node, source):
+            seat, shared = self._free.pop(), reach if self.context.unified else 0
+            if source is not None:
+                self.context.copy(source.seat, seat, reach)
+                self.touch(source)
+        elif source is not None and source.jobs == 0:  # the last that rests: it gives its own
+            seat, shared = source.seat, min(source.shared, reach)
+            if reach < source.held:
+                self.context.trim(seat, reach)
+            source.seat, source.held, source.shared = -1, 0, 0
+        else:
             return None
-        seat = self._free.pop()
-        ancestor, reach = node.origin, 0
-        while ancestor is not None:
-            reach = min(ancestor.held, _common(ancestor.tokens, node.tokens))
-            if ancestor.seat >= 0 and reach > 0:
-                break
-            ancestor, reach = ancestor.origin, 0
-        if ancestor is not None:
-            self.context.copy(ancestor.seat, seat, reach)
-            self.touch(ancestor)
-        node.seat, node.held = seat, reach
-        node.shared = reach if self.context.unified else 0
+        node.seat, node.held, node.shared = seat, reach, shared
         self._seated[seat] = node
         self.touch(node)
+        self._arrive(node)
         return reach
+
+    def _find_source(self, node: Node, most: int) -> tuple[Node | None, int]:
+        """Who holds a prefix of ``node``, and how many tokens of it (at most ``most``)."""
+        ancestor = node.origin
+        while ancestor is not None:
+            reach = min(ancestor.held, most, _common(ancestor.tokens, node.tokens))
+            if ancestor.seat >= 0 and reach > 0:
+                return ancestor, reach
+            ancestor = ancestor.origin
+        return None, 0
+
+    def _arrive(self, node: Node) -> None:
+        """``node`` needs the place where it was forked off no more."""
+        stand, node.awaits = node.awaits, None
+        if stand is not None:
+            stand.unread -= 1
+            if not stand.unread and stand.kept is not None:
+                self.unseat(stand.kept)
+                stand.kept = None
+
+    def leave(self, node: Node) -> None:
+        """``node`` is about to grow away from where it stands, and others may fork off there."""
+
+    def forget(self, node: Node) -> None:
+        """Free what ``node`` holds, and what is held for it."""
+        self._arrive(node)
+        self.unseat(node)
 
     def unseat(self, node: Node) -> None:
         """Take ``node``'s cells back; its tokens stay."""
@@ -111,19 +181,22 @@ class KvCache:
 
     def trim(self, node: Node, length: int) -> None:
         """Keep the first ``length`` tokens of ``node`` in the cache, and nothing after them."""
-        if node.seat >= 0:
-            self.context.trim(node.seat, length)
-            node.held = min(node.held, length)
-            node.shared = min(node.shared, node.held)
+        if node.seat >= 0 and node.held > length:
+            self._shorten(node, length)
 
-    def restore(self) -> None:
-        """After an aborted decode: cut every sequence back to what was recorded."""
+    def _shorten(self, node: Node, length: int) -> None:
+        self.context.trim(node.seat, length)
+        node.held = length
+        node.shared = min(node.shared, length)
+
+    def restore(self, *, aborted: bool) -> None:
+        """After a decode that failed, or was ``aborted``: bring back what was recorded."""
         for node in self._seated.values():
             self.context.trim(node.seat, node.held)
 
-    def evict_idle(self, sparing: Node | None = None) -> bool:
+    def evict_idle(self, *sparing: Node | None) -> bool:
         """Unseat the node that has been idle longest; prompts of open sessions go last."""
-        idle = [node for node in self._seated.values() if node.jobs == 0 and node is not sparing]
+        idle = [node for node in self._seated.values() if node.jobs == 0 and node not in sparing]
         if not idle:
             return False
         self.unseat(min(idle, key=lambda node: (node.keep, node.touched, node.seat)))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ttc_cli.answers.schema import MOST_VALUES, simplify
 from ttc_cli.engines.llamacpp.bindings import import_schema_converter
 from ttc_cli.engines.llamacpp.distribution import Row
+from ttc_cli.engines.llamacpp.native import take_log
 from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
 from ttc_cli.engines.trace import MARGIN
 from ttc_cli.errors import UsageError
@@ -41,6 +42,7 @@ def write_grammar(schema: str) -> str:
     """
     wanted = simplify(schema)
     base, primitives = import_schema_converter()
+    take_log()
 
     class Converter(base):  # type: ignore[misc,valid-type]
         def _format_literal(self, literal: str) -> str:

@@ -31,6 +31,7 @@ from ttc_cli.engines.llamacpp.jobs import (
     StateReading,
 )
 from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, NativeModel, Row
+from ttc_cli.engines.llamacpp.recurrent import RecurrentCache
 from ttc_cli.engines.pooling import Vector
 from ttc_cli.engines.trace import LOOP_STRIDE, repeats
 from ttc_cli.errors import PromptTooLong
@@ -46,8 +47,11 @@ class Decoder:
     ) -> None:
         self.model = model
         self.context = context
-        self.cache = KvCache(context)
+        self.cache = (RecurrentCache if context.recurrent else KvCache)(context)
         self.info = info
+        # With hidden states on, llama.cpp decodes running states one sequence after the other: to
+        # read them again afterwards costs less than to grow so.
+        self.pools = bool(info.states) and self.cache.cuts
         self.certainty = certainty
         self.accounts: list[Account] = []
         self.readings: list[PromptReading] = []
@@ -80,7 +84,7 @@ class Decoder:
 
     def forget(self, node: Node) -> None:
         """Free what ``node`` holds."""
-        self.cache.unseat(node)
+        self.cache.forget(node)
         node.logits = None
         self._room = self.info.parallel
 
@@ -98,6 +102,7 @@ class Decoder:
         """Do one decode step. Errors of the library pass through; nothing recorded is lost."""
         self.cache.clock += 1
         self._end_exhausted()
+        self._settle_known()
         if self.states and self._read_states():
             self._book()
             return
@@ -135,7 +140,7 @@ class Decoder:
         else:
             code = self.context.decode(tokens, positions, sequences, outputs)
         if code != 0:
-            self.cache.restore()
+            self.cache.restore(aborted=code != NO_SLOT)
             if code == NO_SLOT:
                 self._make_room()
             else:
@@ -183,6 +188,7 @@ class Decoder:
             self.waiting.popleft()
             job.node.jobs += 1
             self.growing.append(job)
+            self.cache.leave(job.node)
             if job.node.logits is not None:
                 fresh.append((job, job.node.logits))
         for job, row in fresh:
@@ -196,7 +202,7 @@ class Decoder:
         def feed(owner: Owner, node: Node, tokens: list[int]) -> None:
             nonlocal room, rows
             if node.held >= len(tokens):  # nothing left to read but the row: read the last again
-                self.cache.trim(node, len(tokens) - 1)
+                self.cache.seat(node, len(tokens) - 1)
             piece = tokens[node.held : node.held + room]
             complete = node.held + len(piece) == len(tokens)
             if complete and node.pool is not None and len(piece) > 1:
@@ -234,19 +240,18 @@ class Decoder:
         """
         for state in self.states[: self.context.outputs]:
             if not state.seated:
-                reused = self.cache.seat(state.node)
+                reused = self.cache.seat(state.node, state.pool.reached)
                 if reused is None:
                     break
                 state.account.reused[Role.VERIFIER] += min(reused, state.pool.reached)
                 state.seated = True
                 state.node.jobs += 1
-        ready = [s for s in self.states if s.seated and s.node.held >= s.pool.reached]
+        ready = [s for s in self.states if s.seated and s.node.held == s.pool.reached]
         room = min(self.context.outputs, self.context.batch)
         feeds: list[tuple[StateReading, list[int]]] = []
         for state in ready:
             piece = state.node.tokens[state.pool.reached : state.pool.reached + room]
             if piece:
-                self.cache.trim(state.node, state.pool.reached)
                 feeds.append((state, piece))
                 room -= len(piece)
         if not feeds:
@@ -258,7 +263,7 @@ class Decoder:
             [state.node.seat for state, piece in feeds for _ in piece],
         )
         if code != 0:
-            self.cache.restore()
+            self.cache.restore(aborted=code != NO_SLOT)
             if code == NO_SLOT:
                 self._make_room()
             return True
@@ -287,9 +292,10 @@ class Decoder:
             state.node.jobs -= 1
 
     def _place(self, row: Scoring) -> bool:
-        """Seat a row: on the branch itself if it rests, else on a fork of it."""
+        """Seat a row: on the branch itself if that rests and stays as it is, else on a fork."""
         if row.borrowed is None:
-            node = row.node if row.node.jobs == 0 else Node(row.node.tokens, origin=row.node)
+            stays = row.node.jobs == 0 and (self.cache.cuts or not row.suffix)
+            node = row.node if stays else Node(row.node.tokens, origin=row.node)
             reused = self.cache.seat(node)  # all that it holds, where it had a seat
             if reused is None:
                 return False
@@ -301,6 +307,7 @@ class Decoder:
     def _commit(self, feeds: list[Feed]) -> None:
         for owner, node, piece, complete in feeds:
             node.held += len(piece)
+            self.cache.leave(node)
             scored = isinstance(owner, Scoring | StateReading)
             role = Role.VERIFIER if scored else owner.account.role
             # The last token that a growing branch feeds is one it drew; all before is read again.
@@ -318,12 +325,23 @@ class Decoder:
             self._draw([owner for _, owner in drawing], block[first:last])
         for i, (owner, node) in enumerate(owners):
             if isinstance(owner, Scoring):
+                if node is owner.node and not owner.suffix and not self.cache.cuts:
+                    node.logits = block[i].copy()
                 self._settle(owner, label_probabilities(block[i], owner.groups))
             elif isinstance(owner, PromptReading):
                 node.logits = block[i].copy()
                 owner.done = True
         self.scorings = [row for row in self.scorings if row.value is None]
         self.readings = [reading for reading in self.readings if not reading.done]
+
+    def _settle_known(self) -> None:
+        """Settle rows that need no decode, where to read one once more would be to read much."""
+        if self.cache.cuts:
+            return
+        for row in self.scorings:
+            if row.node.logits is not None and not row.suffix:
+                self._settle(row, label_probabilities(row.node.logits, row.groups))
+        self.scorings = [row for row in self.scorings if row.value is None]
 
     def _settle(self, row: Scoring, value: tuple[float, ...]) -> None:
         row.value = value

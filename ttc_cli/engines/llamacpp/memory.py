@@ -1,6 +1,7 @@
 """How much memory a model needs, and how its search is made to fit before anything is loaded.
 
-bytes = weights + KV cells × layers × kv heads × (key + value length) × bytes an element
+bytes = weights + KV cells × elements of a cell × bytes an element
+      + sequences × elements of a running state × 4 (recurrent and hybrid models)
       + compute buffers (activations of one physical batch, and the rows of logits).
 
 When that exceeds what is free: fewer branches at once, then an 8-bit KV cache, then an error that
@@ -37,6 +38,13 @@ FEWEST = 4
 
 ELEMENT_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 """Bytes an element of a KV cache takes, block scales included (ggml-common.h)."""
+
+AT_REST = 4
+"""Sequences of a model with a running state beyond two a branch: one that grows, one at rest. Each
+takes its state's memory whether it is used or not."""
+
+_WORKING = 3
+"""States of one layer, of every sequence, that a decode holds beside the memory itself."""
 
 _SLACK = 64 << 20
 
@@ -160,20 +168,23 @@ def _measure(info: GgufInfo, settings: Settings) -> MemoryPlan:
     window = info.context_length or CONTEXT
     path = min(settings.context or max(CONTEXT, 2 * settings.answer), window)
     answer = min(settings.answer, path)
+    memory = info.memory
     if settings.kv_unified:  # branches at rest keep their seats until they are scored
-        sequences = min(max(64, 4 * parallel), MOST_SEQUENCES)
+        most = max(64, 4 * parallel) if not memory.state else AT_REST + 2 * parallel
+        sequences = min(most, MOST_SEQUENCES)
         cells = max(path, max(256, path - answer) + parallel * answer)
     else:
         sequences = min(parallel + max(2, parallel // 4), MOST_SEQUENCES)
         cells = path * sequences
     cells = -(-cells // 256) * 256
-    per_cell = info.layers * info.kv_heads * (info.key_length + info.value_length)
+    kv = cells * memory.cell * ELEMENT_BYTES[kv_type]
+    states, working = sequences * memory.state * 4, sequences * _WORKING * memory.widest * 4
     activations = BATCH * info.embedding_length * 4 * 24
     logits = 2 * max(sequences, 2 * parallel) * info.vocab_size * 4
     return MemoryPlan(
         weights=info.file_bytes,
-        kv=int(cells * per_cell * ELEMENT_BYTES[kv_type]),
-        compute=activations + logits + _SLACK,
+        kv=int(kv) + states,
+        compute=activations + logits + working + _SLACK,
         free=0,
         cells=cells,
         sequences=sequences,

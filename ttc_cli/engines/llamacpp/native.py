@@ -67,9 +67,14 @@ def start() -> None:
         os.environ.setdefault("GGML_NO_BACKTRACE", "1")
         _leave_graphs_off()
         recent.clear()
-        lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
+        take_log()
         lib.llama_backend_init()
         _started = True
+
+
+def take_log() -> None:
+    """Turn the library's log to ours: importing more of the binding turns it to the terminal."""
+    lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
 
 
 def _leave_graphs_off() -> None:
@@ -152,7 +157,7 @@ class NativeModel:
         Raises:
             ModelCorrupt: the library refused the file.
             MemoryShort: it does not fit the GPU, or the memory.
-            ModelUnsupported: its memory cannot be cut (recurrent, hybrid, diffusion, encoder).
+            ModelUnsupported: it does not write token after token (diffusion, encoder).
         """
         start()
         params = lib.llama_model_default_params()
@@ -174,21 +179,22 @@ class NativeModel:
                 hint=f"ttc models verify {path}",
             )
         for refuses, kind in (
-            (lib.llama_model_is_recurrent, "recurrent"),
-            (lib.llama_model_is_hybrid, "hybrid"),
             (lib.llama_model_is_diffusion, "diffusion"),
             (lib.llama_model_has_encoder, "encoder-decoder"),
         ):
             if refuses(self.handle):
                 self.close()
                 raise ModelUnsupported(
-                    f"{path.name} is a {kind} model: its memory cannot be forked and cut, "
-                    "so tree search cannot use it.",
+                    f"{path.name} is a {kind} model: it does not write token after token, as tree "
+                    "search needs.",
                     hint="ttc models list",
                 )
         self.vocabulary: Any = lib.llama_model_get_vocab(self.handle)
         self.n_vocab = int(lib.llama_vocab_n_tokens(self.vocabulary))
         self.width = int(lib.llama_model_n_embd(self.handle))
+        self.recurrent = bool(
+            lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
+        )
         self._pieces: dict[int, bytes] = {}
         self._spelt: dict[str, int] = {}
         self._lead: list[int] | None = None
@@ -321,7 +327,7 @@ class Context:
         batch = min(batch, cells)  # the library aborts on a larger one
         params.n_batch = params.n_ubatch = batch
         params.n_seq_max = sequences
-        params.n_outputs_max = min(batch, max(outputs, sequences))
+        params.n_outputs_max = max(min(batch, outputs), sequences)  # fewer, and it aborts
         params.n_threads = params.n_threads_batch = threads
         params.type_k = params.type_v = KV_TYPES[kv_type]
         params.kv_unified = unified
@@ -343,6 +349,7 @@ class Context:
         self.batch = batch
         self.outputs = int(params.n_outputs_max)
         self.unified = unified
+        self.recurrent = model.recurrent
         # One batch, its arrays filled through numpy: ``seq_id`` is an array of pointers in the
         # library, so each points into one flat array of ids that is written in a single copy.
         self._token = np.zeros(batch, np.int32)
@@ -427,16 +434,19 @@ class Context:
         """Let sequence ``target`` (empty) begin with the first ``length`` cells of ``source``.
 
         Free in the unified layout. In the split one the buffer is copied whole and then trimmed:
-        the library aborts the process on partial copies between streams.
+        the library aborts the process on partial copies between streams. A running state is
+        copied as it stands, so ``length`` must be all of ``source``.
         """
-        if self.unified:
+        if self.recurrent:
+            lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        elif self.unified:
             lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
         else:
             lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
             self.trim(target, length)
 
     def trim(self, sequence: int, length: int) -> None:
-        """Forget all of ``sequence`` from position ``length`` on."""
+        """Forget all of ``sequence`` from position ``length`` on; a running state only whole."""
         if not lib.llama_memory_seq_rm(self._memory, sequence, length, -1):
             raise EngineError("llama.cpp could not cut the KV cache")
 

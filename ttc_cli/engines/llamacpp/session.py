@@ -93,7 +93,7 @@ class LlamaCppSession(BranchedSession[Node]):
             if request.branch in jobs or self._running([request.branch]):
                 raise UsageError("A branch can only grow once at a time.")
             node, schema = self._path(request.branch), request.grammar
-            if not request.pool:
+            if not request.pool or not self._decoder.pools:
                 node.pool = None
             elif node.pool is None and len(node.tokens) == len(node.root.tokens):
                 node.pool = StatePool(self._decoder.info.states, len(node.tokens))
@@ -140,6 +140,11 @@ class LlamaCppSession(BranchedSession[Node]):
     async def read_states(self, branches: Sequence[Branch]) -> list[States | None]:
         """The pooled hidden states of each, read again where they were not pooled."""
         self._check_open()
+        if not self._decoder.info.states:
+            raise UsageError(
+                f"{self._decoder.info.model} gives no hidden states, which this verifier reads.",
+                hint="ttc verifiers list",
+            )
         nodes = [self._path(branch) for branch in branches]
         pools = [node.pool.summarise() if node.pool else None for node in nodes]
         readings: dict[int, StateReading] = {}
