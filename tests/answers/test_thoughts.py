@@ -28,6 +28,7 @@ def test_a_thought_of_any_usual_name_is_found(name: str, before: str) -> None:
         "◁think▷a◁/think▷",
         "<|begin_of_thought|>a<|end_of_thought|>",
         "<|START_THINKING|>a<|END_THINKING|>",
+        "<think:open>a</think:open>",
         "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>",
         "<|channel>thought\na<channel|>",
         "<unused94>thought\na<unused95>",
@@ -101,6 +102,9 @@ def test_what_the_prompt_opened_ends_at_the_first_closing_mark() -> None:
     [
         ("<|im_start|>assistant\n<think>\n", ("<think>", "</think>")),
         ("Assistant: [THINK]", ("[THINK]", "[/THINK]")),
+        ("<|BOT|><|START_THINKING|>", ("<|START_THINKING|>", "<|END_THINKING|>")),
+        ("<|BOT|><|START_THINKING|><|END_THINKING|>", None),
+        ("<Assistant><think:open>", ("<think:open>", "</think:open>")),
         ("assistant\n<think>\n\n</think>\n\n", None),
         ("assistant\n", None),
         ("", None),

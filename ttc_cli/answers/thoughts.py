@@ -8,7 +8,7 @@ Marks = tuple[str, str]
 
 _WORD = (
     r"(?:\w{1,12}[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratch_?pad|cot|"
-    r"(?:inner|chain_of)_(?:thoughts?|monologue))"
+    r"(?:inner|chain_of)_(?:thoughts?|monologue))(?::\w{1,12})?"
 )
 _PAIRS = {
     "<|begin_of_thought|>": "<|end_of_thought|>",
@@ -20,7 +20,8 @@ _PAIRS = {
 }
 """In small letters: marks that close with another word, of models that are in use."""
 _OPENING = re.compile(
-    rf"<{_WORD}>|<\|{_WORD}\|>|\[think(?:ing)?\]|◁think▷|{'|'.join(map(re.escape, _PAIRS))}",
+    rf"<{_WORD}>|<\|(?!end[:_]){_WORD}\|>|\[think(?:ing)?\]|◁think▷|"
+    rf"{'|'.join(map(re.escape, _PAIRS))}",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
@@ -87,8 +88,10 @@ def _find_closing(text: str, start: int, marks: Marks | None) -> str | None:
 
 
 def _close(opening: str) -> str:
-    """The mark that closes what ``opening`` opens."""
+    """The mark that closes what ``opening`` opens, in capitals as that is."""
     pair = _PAIRS.get(opening.lower())
+    if pair is not None and opening.isupper():
+        pair = pair.upper()
     return pair or re.sub(r"(?<=[<\[◁|])(?=\w)", "/", opening, count=1)
 
 

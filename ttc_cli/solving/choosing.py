@@ -277,9 +277,13 @@ def choose_template_arguments(
 ) -> Mapping[str, bool | int | str]:
     """The variables of the model's chat template, with thinking switched on where it is wanted."""
     own = model.entry.template_arguments
-    if thinking is None or "enable_thinking" not in own:
+    if thinking is None:
         return own
-    return {**own, "enable_thinking": True}
+    return {**own, **{name: True for name in _SWITCHES if name in own}}
+
+
+_SWITCHES = ("enable_thinking", "thinking")
+"""What chat templates call the variable that switches thinking on and off."""
 
 
 def read_chat(model: Model, thinking: Thinking | None = None) -> Chat:
