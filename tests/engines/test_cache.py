@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from ttc_cli.engines.llamacpp.cache import KvCache, Node
+from ttc_cli.engines.llamacpp.recurrent import RecurrentCache
 
 
 class Books:
@@ -89,3 +90,72 @@ def test_a_branch_at_work_keeps_its_seat(new_cache):
     busy.jobs = 1
     assert cache.seat(Node([2])) is None
     assert busy.seat == 0
+
+
+def test_the_last_that_rests_gives_its_seat_to_what_goes_on_from_it(new_cache):
+    cache, books = new_cache(2)
+    busy, old = Node([1]), Node([2, 3, 4])
+    for node in (busy, old):
+        cache.seat(node)
+        feed(cache, books, node)
+    busy.jobs = 1
+    twig = Node([2, 3, 5], origin=old)
+    assert cache.seat(twig) == 2, "what it shares was there"
+    assert (twig.seat, old.seat) == (1, -1)
+    assert books.held[1] == 2
+
+
+class States(Books):
+    """As ``Books``, of running states: copied as they stand, dropped whole."""
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert length == self.held[source], "a state is what it is now"
+        super().copy(source, target, length)
+
+    def trim(self, sequence: int, length: int) -> None:
+        assert length in (0, self.held.get(sequence, 0)), "a state cannot be cut"
+        super().trim(sequence, length)
+
+
+@pytest.fixture
+def new_states() -> Callable[[int], tuple[RecurrentCache, Books]]:
+    def make(sequences: int) -> tuple[RecurrentCache, Books]:
+        books = States(sequences)
+        return RecurrentCache(books), books  # type: ignore[arg-type]
+
+    return make
+
+
+def test_a_running_state_serves_whoever_goes_on_from_its_end(new_states):
+    cache, books = new_states(6)
+    root = Node([1, 2])
+    cache.seat(root)
+    feed(cache, books, root)
+    trunk = root.append([3, 4])
+    cache.seat(trunk)
+    feed(cache, books, trunk)
+    assert cache.seat(trunk.append([5])) == 4
+    assert cache.seat(Node([1, 2, 3, 9], origin=trunk)) == 2, "of the trunk nothing: it went on"
+    assert cache.seat(trunk, 3) == 2, "what must be shorter begins again where something ends"
+    assert cache.seat(Node([1, 2, 7])) == 0, "another prompt's is not looked at"
+
+
+def test_who_grows_on_leaves_its_place_to_those_that_wait_there_and_no_longer(new_states):
+    cache, books = new_states(4)
+    trunk = Node([1, 2, 3])
+    cache.seat(trunk)
+    feed(cache, books, trunk)
+    cache.leave(trunk)
+    assert len(books.held) == 1, "nobody waits"
+    first, second, third = trunk.fork(), trunk.append([8]), trunk.fork()
+    grandchild = third.fork()
+    trunk.jobs = 1
+    cache.leave(trunk)
+    trunk.tokens.append(4)
+    feed(cache, books, trunk)
+    assert [cache.seat(each) for each in (first, second)] == [3, 3]
+    cache.forget(third)
+    assert cache.seat(grandchild) == 3
+    assert {node.seat for node in (trunk, first, second, grandchild)} == {0, 1, 2, 3}, (
+        "the last takes the copy itself"
+    )

@@ -124,12 +124,15 @@ class KvCache:
         if node.seat >= 0:
             return node.held
         source, reach = self._find_source(node, most)
-        if self._free or self.evict_idle(node, source):
+        stand = node.awaits
+        kept = stand.kept if stand is not None and stand.unread == 1 else None
+        moved = source is not None and source is kept
+        if not moved and (self._free or self.evict_idle(node, source)):
             seat, shared = self._free.pop(), reach if self.context.unified else 0
             if source is not None:
                 self.context.copy(source.seat, seat, reach)
                 self.touch(source)
-        elif source is not None and source.jobs == 0:  # the last that rests: it gives its own
+        elif source is not None and source.jobs == 0:  # the last that rests, or kept for this one
             seat, shared = source.seat, min(source.shared, reach)
             if reach < source.held:
                 self.context.trim(seat, reach)
