@@ -554,7 +554,7 @@ def test_a_branch_can_be_cut_before_a_mark_and_goes_on_from_there(free_factory: 
             before = stopped.text[: stopped.text.rindex(mark)]
             read = ledger.usage().generator.prompt_tokens
             shorter = session.cut(marked, mark)
-            (again,) = await grow(session, requests([shorter], 12, GREEDY))
+            (again,) = await grow(session, requests([shorter], 8, GREEDY))
             assert expected.startswith(before + again.text)
             again_read = 2 if free_factory.cuts else stopped.tokens
             assert ledger.usage().generator.prompt_tokens <= read + again_read
