@@ -214,6 +214,21 @@ def test_a_policy_carries_the_probe_and_a_vote_goes_by_it(pools, comparer, tmp_p
     assert all("probe" in {score.verifier for score in each.scores} for each in answered)
     assert result.usage.verifier.prompt_tokens == 0
 
+    blind = asyncio.run(
+        calibration.calibrate(
+            pools.prose,
+            QUESTIONS,
+            comparer,
+            name="blind",
+            data="sums",
+            date="2026-01-31",
+            runs=1,
+            probe=False,
+        )
+    )
+    assert blind.probe is None
+    assert "probe" not in blind.table.sure_by
+
     raw = json.loads((tmp_path / "maths.json").read_text())
     raw["probe"]["heads"][0]["weights"] = [1.0]
     (tmp_path / "maths.json").write_text(json.dumps(raw))

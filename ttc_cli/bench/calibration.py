@@ -202,6 +202,7 @@ async def calibrate(
     runs: int = 4,
     progress: Callable[[str], None] = lambda what: None,
     programs: SamplePool | None = None,
+    probe: bool = True,
 ) -> Policy:
     """Fit a policy to ``pool``, whose every question must hold as many samples as the others.
 
@@ -217,6 +218,7 @@ async def calibrate(
         progress: called with what is being done.
         programs: the pool of programs beside it, of the questions that may be given some; None
             where there are to be none.
+        probe: whether to fit one, where hidden states are kept.
 
     Raises:
         UsageError: too few questions, or this model answered all right or all wrong.
@@ -234,7 +236,10 @@ async def calibrate(
     header = pool.header
     samples = min(len(pool.questions[question.id].samples) for question in questions)
     progress("grading …")
-    pools, probe, rated = _fit_probe(Pools(pool, programs), questions, comparer, date, progress)
+    pools, fitted = Pools(pool, programs), None
+    rated: Mapping[Place, float] = {}
+    if probe:
+        pools, fitted, rated = _fit_probe(pools, questions, comparer, date, progress)
     graded = grade(pool, questions, comparer, rated)
     sure_by = choose_parts(graded)
     reliability = measure_reliability(pool, graded)
@@ -298,7 +303,7 @@ async def calibrate(
             None if share is None else share.high,
             found.reached,
         ),
-        probe=probe,
+        probe=fitted,
     )
 
 

@@ -120,6 +120,7 @@ def calibrate(
                 runs=runs,
                 progress=ticker.tell,
                 programs=written,
+                probe=probes,
             )
         )
         out.status("")
