@@ -127,6 +127,7 @@ NOT_ON_A_SERVER = {
     "test_dropping_frees_cells": "the cache is the server's",
     "test_hidden_states_tell_branches_apart_and_disturb_none": "there are no hidden states",
     "test_hidden_states_are_not_read_after_the_cap": "there are no hidden states",
+    "test_states_pooled_while_growing_are_those_read_again": "there are no hidden states",
 }
 """Contract tests that cannot hold for the engine over a server, and why.
 

@@ -14,7 +14,7 @@ from ttc_cli.bench.drawing import record_question
 from ttc_cli.bench.solutions import SolutionSampler
 from ttc_cli.bench.verifier_trials import try_planted, try_sampled
 from ttc_cli.engines.llamacpp import Settings, load
-from ttc_cli.engines.pooling import States
+from ttc_cli.engines.states import States
 from ttc_cli.prompts import Chat
 from ttc_cli.types import AnswerType, Problem, Sampling
 from ttc_cli.verifiers.base import VerifierContext

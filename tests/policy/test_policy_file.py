@@ -156,7 +156,7 @@ def test_what_comes_with_ttc_fits_a_model_of_its_registry_and_how_it_is_asked_no
     fitted_on = pool.read(drawn)
     chat = Chat(fitted_on.recording().info, fitted_on.header.template_arguments)
     assert find_policy(policy.sha256, hash_prompts(chat)) == policy
-    assert policy.source.questions == len(fitted_on.questions)
+    assert policy.source.questions <= len(fitted_on.questions)
     assert policy.name == path.stem
     assert policy.table.belief is not None
     assert policy.table.belief.types == (AnswerType.NUMBER,)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ttc_cli.engines.pooling import States
+from ttc_cli.engines.states import States
 from ttc_cli.errors import UsageError
 from ttc_cli.verifiers.fitting import Example, compare_choices, fit_head
 from ttc_cli.verifiers.probe import View

@@ -19,18 +19,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ttc_cli.appending import LineFile
 from ttc_cli.engines.base import EngineInfo, ScoreRow, States
-from ttc_cli.engines.pooling import Vector
 from ttc_cli.errors import UsageError
 from ttc_cli.forms.program import find_program, read_ran
 from ttc_cli.forms.prose import read_stated
 from ttc_cli.prompts import prompt_key
 from ttc_cli.types import PROSE, Answer, Confidence, Execution, Finish, Problem, Sampling
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.states import Vector
 
 FORMAT = "ttc-pool/1"
 

@@ -16,7 +16,7 @@ from ttc_cli.answers import Comparer, resolve
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.pool import SamplePool
 from ttc_cli.bench.runner import Pools
-from ttc_cli.engines.pooling import States
+from ttc_cli.engines.states import States
 from ttc_cli.errors import UsageError
 from ttc_cli.types import PROSE
 from ttc_cli.verifiers.fitting import Example, Fitted, Tried, compare_choices, fit_head

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from ttc_cli.engines.pooling import States
+from ttc_cli.engines.states import States
 from ttc_cli.events import Grew
 from ttc_cli.types import Confidence, EngineInfo, Finish, Prompt, Role, Sampling, Span
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ttc_cli.engines.pooling import States
+from ttc_cli.engines.states import States
 from ttc_cli.errors import UsageError
 from ttc_cli.types import PROSE
 from ttc_cli.verifiers.probe import VIEWS, Head, Part, View

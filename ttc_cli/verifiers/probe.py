@@ -17,12 +17,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from ttc_cli.engines.base import Session, States
-from ttc_cli.engines.pooling import Vector
 from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 from ttc_cli.types import Problem, Score
@@ -34,6 +31,9 @@ from ttc_cli.verifiers.base import (
     to_scores,
     to_step_scores,
 )
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.states import Vector
 
 _FORMAT, _VERSION = "ttc-probe", 2
 
@@ -48,8 +48,9 @@ class View(StrEnum):
 
     def read(self, states: States) -> Vector:
         """The numbers that the head weighs."""
-        parts = [getattr(states, name) for name in self.value.split("+")]
-        return np.concatenate(parts) if len(parts) > 1 else np.asarray(parts[0])
+        import numpy as np
+
+        return np.concatenate([getattr(states, name) for name in self.value.split("+")])
 
     def measure(self, width: int) -> int:
         """How many they are where the model's states have ``width``."""
@@ -90,7 +91,7 @@ class Head:
 
     def rate(self, states: States) -> float:
         """P(right) of one candidate or step."""
-        value = float(np.dot(self.view.read(states), self.weights)) + self.bias
+        value = float(self.view.read(states) @ self.weights) + self.bias
         return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 from ttc_cli.engines.base import Growth, Until
 from ttc_cli.engines.llamacpp.cache import KvCache, Node
@@ -32,11 +33,13 @@ from ttc_cli.engines.llamacpp.jobs import (
 )
 from ttc_cli.engines.llamacpp.native import NO_SLOT, Context, NativeModel, Row
 from ttc_cli.engines.llamacpp.recurrent import RecurrentCache
-from ttc_cli.engines.pooling import Vector
 from ttc_cli.engines.trace import LOOP_STRIDE, repeats
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
 from ttc_cli.types import EngineInfo, Finish, Role
+
+if TYPE_CHECKING:
+    from ttc_cli.engines.states import Vector
 
 
 class Decoder:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from ttc_cli.engines.base import Grow, Growth, Meter
 from ttc_cli.engines.llamacpp.cache import Node
 from ttc_cli.engines.llamacpp.samplers import Grammar, Sampler
-from ttc_cli.engines.pooling import StatePool, States
+from ttc_cli.engines.pooling import StatePool
+from ttc_cli.engines.states import States
 from ttc_cli.engines.trace import ConfidenceTrace
 from ttc_cli.errors import PromptTooLong
 from ttc_cli.events import Grew
