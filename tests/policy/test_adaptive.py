@@ -12,9 +12,10 @@ from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import EngineError
 from ttc_cli.events import Decided, Grew, Pruned, Scored, Warned, WaveStarted
 from ttc_cli.ledger import Ledger
+from ttc_cli.policy.estimate import FEATURES, Belief
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
-from ttc_cli.policy.table import SHIPPED, Table
+from ttc_cli.policy.table import SHIPPED, BudgetRow, Table
 from ttc_cli.prompts import Chat
 from ttc_cli.types import ARITHMETIC, AnswerType, Budget, Confidence, Finish, Problem, Result
 from ttc_cli.verifiers.arithmetic.verifier import ArithmeticVerifier
@@ -527,3 +528,28 @@ def test_a_rung_of_a_frontier_holds_down_to_the_next() -> None:
     }
     assert table.find_rung("normal", 0.006).cap == dear.cap
     assert table.find_rung("normal", 0.001).cap == SHIPPED.row("normal").cap
+
+
+def test_a_row_that_trusts_the_belief_goes_by_it_and_not_by_votes() -> None:
+    """One candidate is enough where it is sure; three that agree are not where they are not."""
+    weights = tuple(2.0 if name == "sureness" else 0.0 for name in FEATURES)
+    still = (0.0,) * len(FEATURES)
+    belief = Belief(weights, 0.0, still, (1.0,) * len(FEATURES))
+    row = BudgetRow(probe=1, cap=16, threshold=0.9, price=0.0, free=4, trusts=True)
+    table = replace(SHIPPED, rows={**SHIPPED.rows, "normal": row}, belief=belief)
+
+    def sure(nats: float) -> Reply:
+        return replace(says(4), confidence=Confidence(-0.3, -0.5, nats, nats))
+
+    result, seen = think([sure(4.0)], table=table)
+    assert len(result.candidates) == 1
+    assert reasons(seen, "stop") == ["1 of 1 agree, estimate 1.00 ≥ 0.90: stop"]
+    result, seen = think([sure(0.5), sure(0.5), sure(0.5), sure(4.0)], table=table)
+    assert len(result.candidates) == 4
+    assert reasons(seen, "wave")[1:] == [
+        f"{n} of {n} agree ({n} to 0), estimate 0.73 < 0.90: 1 more" for n in (1, 2, 3)
+    ]
+    # What it was not fitted to is left to the votes.
+    other = replace(table, belief=replace(belief, types=(AnswerType.CHOICE,)))
+    result, seen = think([sure(4.0)], table=other)
+    assert reasons(seen, "stop")[0].startswith("4 of 4 agree, estimate 0.97")

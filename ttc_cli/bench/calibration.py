@@ -32,6 +32,7 @@ from ttc_cli.bench.settings import Trials
 from ttc_cli.bench.sureness import choose_parts
 from ttc_cli.bench.verifier_trials import Rating, Trial, separate
 from ttc_cli.errors import UsageError
+from ttc_cli.policy.estimate import Belief
 from ttc_cli.policy.file import Expected, Matched, Policy, Reliability, Source
 from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED
@@ -247,18 +248,46 @@ async def calibrate(
     tilt = SHIPPED.tilt if any(heard) else 0.0
     slip = choose_slip(graded)
     forms = learn_forms(pools, questions, comparer)
-    trials = Trials(pools, questions, comparer, samples, runs, tilt, slip, progress, forms, sure_by)
-    table = await trials.fit(range(len(questions)))
-    written = {}
-    if programs is not None and table.forms:
+    written: dict[str, Graded] = {}
+    if programs is not None and forms:
         written = {each.id: each for each in grade(programs, questions, comparer, rated)}
-    states = [
-        state
-        for each in graded
-        for state in walk(
-            each, comparer, table.sureness, slip, written.get(each.id), table.forms, sure_by
-        )
-    ]
+    types = tuple(sorted({resolve(question.problem).answer_type for question in questions}))
+
+    def believe(
+        places: Sequence[int], mixed: bool, sureness: float = SHIPPED.sureness
+    ) -> Belief | None:
+        """The belief of a policy that is fitted to the questions at ``places``, if one can be."""
+        of_programs, traits = (written, forms) if mixed else ({}, {})
+        states = [
+            state
+            for each in (graded[place] for place in places)
+            for state in walk(
+                each, comparer, sureness, slip, of_programs.get(each.id), traits, sure_by
+            )
+        ]
+        try:
+            return replace(fit_belief(states), types=types)
+        except UsageError:  # all right or all wrong
+            if len(places) == len(questions):
+                raise
+            return None
+
+    trials = Trials(
+        pools,
+        questions,
+        comparer,
+        samples,
+        runs,
+        tilt,
+        slip,
+        progress,
+        forms,
+        sure_by,
+        believe if fitted is not None else None,
+    )
+    everything = range(len(questions))
+    table = await trials.fit(everything)
+    belief = believe(everything, bool(table.forms), table.sureness)
     held_out, curve = await trials.judge()
     found = match(curve, pick_baseline(await trials.run_fixed()))
     expected = []
@@ -270,7 +299,6 @@ async def calibrate(
             Expected(level, now.accuracy, now.flops, now.samples, before.accuracy, before.flops)
         )
     share, baseline = found.share, found.baseline
-    types = tuple(sorted({resolve(question.problem).answer_type for question in questions}))
     return Policy(
         name=name,
         model=header.model,
@@ -291,7 +319,7 @@ async def calibrate(
             ),
         ),
         program_format="" if programs is None else programs.header.prompt_format,
-        table=replace(table, name=name, belief=replace(fit_belief(states), types=types)),
+        table=replace(table, name=name, belief=belief),
         reliability=reliability,
         expected=tuple(expected),
         matched=Matched(

@@ -19,6 +19,7 @@ from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import Point
 from ttc_cli.bench.report import Outcome, make_point
 from ttc_cli.bench.runner import Pools
+from ttc_cli.policy.estimate import Belief
 from ttc_cli.policy.standing import FormTraits
 from ttc_cli.policy.table import SHIPPED, WORTH, BudgetRow, Table
 from ttc_cli.search.vote import TAIL
@@ -27,6 +28,11 @@ from ttc_cli.types import PROGRAM
 SURENESS = (0.0, 1.0)
 PROBES = ((2, 0), (3, 0), (4, 0))
 """First waves in prose: candidates, and how many of them are programs."""
+TRUSTED_PROBES = ((1, 0), (2, 0), (4, 0))
+TRUSTED_MIXES = ((1, 1), (2, 1), (4, 2))
+"""And the waves, first and further, where the belief says when it is enough."""
+TRUSTED = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+"""Beliefs at which it is."""
 MIXES = ((2, 1), (2, 2), (3, 2), (3, 3), (4, 2), (4, 3), (4, 4))
 """First waves with programs, in the same way."""
 THRESHOLDS = (0.77, 0.8, 0.86, 0.9, 0.95)
@@ -43,7 +49,8 @@ WORTHS = tuple(0.02 * 2 ** (-step / 2) for step in range(15))
 class AutoSetting:
     """What is tried: ``sureness`` of the vote, and a row's probe, threshold, price and cap.
 
-    So many of the probe are ``programs``; where none are, none are drawn later either.
+    So many of the probe are ``programs``; where none are, none are drawn later either. ``belief``
+    is the number of the one that the threshold is held against, None where that is the votes.
     """
 
     sureness: float
@@ -52,6 +59,7 @@ class AutoSetting:
     price: float
     cap: int
     programs: int = 0
+    belief: int | None = None
 
 
 @dataclass
@@ -59,6 +67,8 @@ class Trials:
     """Settings tried on all ``questions``, each over ``runs`` orders of the ``samples``.
 
     ``forms`` is what is known of programs, where they are tried; ``sure_by`` is as in ``Table``.
+    ``believe`` fits the belief that a policy has of the questions at some places, with programs or
+    without; None where there is none to trust.
     """
 
     pools: Pools
@@ -71,6 +81,9 @@ class Trials:
     progress: Callable[[str], None]
     forms: Mapping[str, FormTraits] = field(default_factory=dict)
     sure_by: Mapping[str, float] = field(default_factory=lambda: dict(TAIL))
+    believe: Callable[[Sequence[int], bool], Belief | None] | None = None
+    _beliefs: dict[tuple[tuple[int, ...], bool], int | None] = field(default_factory=dict)
+    _fitted: list[Belief] = field(default_factory=list)
     _done: dict[AutoSetting, list[Outcome]] = field(default_factory=dict)
     _sums: dict[AutoSetting, list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -78,12 +91,13 @@ class Trials:
         """The table that pays best on the questions at ``places``."""
         programs = await self._prefers_programs(places)
         sureness = await self._choose_sureness(programs, places)
+        belief = self._find_belief(places, programs)
         rows = dict(SHIPPED.without_forms().rows)
         for level, worth in WORTH.items():
             cap = self._cap(level, programs)
             usual = SHIPPED.row(level)
             usual = replace(usual, cap=usual.cap + self._count_spare(level, programs))
-            best = await self._choose(usual, sureness, cap, programs, places, worth)
+            best = await self._choose(usual, sureness, cap, programs, places, worth, belief)
             rows[level] = replace(_make_row(best, level), cap=usual.cap)
         if programs:
             most = rows["max"]
@@ -92,7 +106,7 @@ class Trials:
         cap = self._cap("deep", programs)
         for worth in WORTHS:
             priced = SHIPPED.at_price(worth / WORTH["normal"]).row("normal")
-            best = await self._choose(priced, sureness, cap, programs, places, worth)
+            best = await self._choose(priced, sureness, cap, programs, places, worth, belief)
             row = _make_row(best, "deep")
             if best == self._read_shipped(priced, sureness, cap, programs):
                 row = replace(row, cap=priced.cap)  # which may be beyond the samples of the pool
@@ -107,6 +121,7 @@ class Trials:
             slip=self.slip,
             frontier=tuple(frontier),
             forms=self.forms if programs else {},
+            belief=None if belief is None else self._fitted[belief],
         )
 
     async def judge(self) -> tuple[dict[str, list[Outcome]], list[Point]]:
@@ -166,7 +181,10 @@ class Trials:
         assert row.threshold is not None  # each setting has one
         programs = row.mix.get(PROGRAM, 0)
         cap = min(row.cap, self._count_drawn(programs > 0))
-        return AutoSetting(table.sureness, row.probe, row.threshold, row.price, cap, programs)
+        belief = self._fitted.index(table.belief) if row.trusts and table.belief else None
+        return AutoSetting(
+            table.sureness, row.probe, row.threshold, row.price, cap, programs, belief
+        )
 
     def _cap(self, level: str, programs: bool) -> int:
         most = SHIPPED.row(level).cap + self._count_spare(level, programs)
@@ -204,9 +222,18 @@ class Trials:
         return totals[True] > totals[False]
 
     async def _search(
-        self, sureness: float, cap: int, programs: bool, places: Sequence[int], worth: float
+        self,
+        sureness: float,
+        cap: int,
+        programs: bool,
+        places: Sequence[int],
+        worth: float,
+        belief: int | None = None,
     ) -> AutoSetting:
-        """The best setting with ``cap`` for ``worth``: coarsely, then at all prices."""
+        """The best setting with ``cap`` for ``worth``: coarsely, then at all prices.
+
+        With a ``belief`` also those that go by it.
+        """
         openings = MIXES if programs else PROBES
         found: list[AutoSetting] = []
         for (probe, mixed), threshold in product(openings, THRESHOLDS):
@@ -214,11 +241,26 @@ class Trials:
                 setting = AutoSetting(sureness, probe, threshold, COARSE, cap, mixed)
                 await self._try(setting)
                 found.append(setting)
+        openings = TRUSTED_MIXES if programs else TRUSTED_PROBES
+        for (probe, mixed), threshold in product(openings, TRUSTED):
+            if probe <= cap and belief is not None:
+                setting = AutoSetting(sureness, probe, threshold, COARSE, cap, mixed, belief)
+                await self._try(setting)
+                found.append(setting)
         rough = self._best(found, places, worth)
         finer = [replace(rough, price=price) for price in PRICES]
         for setting in finer:
             await self._try(setting)
         return self._best(finer, places, worth)
+
+    def _find_belief(self, places: Sequence[int], programs: bool) -> int | None:
+        """The number of the belief that is fitted to the questions at ``places``."""
+        key = tuple(places), programs
+        if key not in self._beliefs:
+            belief = self.believe(places, programs) if self.believe is not None else None
+            self._beliefs[key] = None if belief is None else len(self._fitted)
+            self._fitted += [] if belief is None else [belief]
+        return self._beliefs[key]
 
     def _read_shipped(
         self, row: BudgetRow, sureness: float, cap: int, programs: bool
@@ -252,6 +294,7 @@ class Trials:
             sure_by=self.sure_by,
             slip=self.slip,
             forms=self.forms if setting.programs else {},
+            belief=None if setting.belief is None else self._fitted[setting.belief],
         )
         outcomes = await self.run(level, table, setting.cap)
         sums = {question.id: [0.0, 0.0] for question in self.questions}
@@ -295,15 +338,16 @@ class Trials:
         programs: bool,
         places: Sequence[int],
         worth: float,
+        belief: int | None = None,
     ) -> AutoSetting:
         """The best setting for ``worth``, if better than ``row``'s beyond doubt, else that.
 
-        With ``programs`` the better one: no row of theirs was measured elsewhere.
+        With ``programs`` or a ``belief`` the better one: no such row was measured elsewhere.
         """
         usual = self._read_shipped(row, sureness, cap, programs)
         await self._try(usual)
-        best = await self._search(sureness, cap, programs, places, worth)
-        if programs:
+        best = await self._search(sureness, cap, programs, places, worth, belief)
+        if programs or best.belief is not None:
             return self._best([usual, best], places, worth)
         found, before = (self._values(each, places, worth) for each in (best, usual))
         return best if _is_better(found, before) else usual
@@ -340,4 +384,6 @@ def _is_better(found: Sequence[float], usual: Sequence[float]) -> bool:
 def _make_row(setting: AutoSetting, level: str) -> BudgetRow:
     probe, threshold, price = setting.probe, setting.threshold, setting.price
     mix = {PROGRAM: setting.programs} if setting.programs else {}
-    return replace(SHIPPED.row(level), probe=probe, threshold=threshold, price=price, mix=mix)
+    row = SHIPPED.row(level)
+    trusts = setting.belief is not None
+    return replace(row, probe=probe, threshold=threshold, price=price, mix=mix, trusts=trusts)

@@ -136,7 +136,7 @@ def _tell_levels(policy: Policy) -> Iterator[tuple[str, ...]]:
         yield (
             each.level,
             f"{row.probe}{_word_mix(row.mix)}",
-            words.decimal(row.threshold),
+            f"{'P ' if row.trusts else ''}{words.decimal(row.threshold)}",
             f"{row.price:g}",
             f"{each.accuracy:.1%}",
             f"{each.flops / 1e12:.2f}",
@@ -178,11 +178,13 @@ def _tell_decisions(table: Table, belief: Belief) -> Iterator[tuple[str, ...]]:
         sizes = [size for size in WAVE_SIZES if size <= row.cap - sum(counts)]
         wave = choose_wave(standing, dict.fromkeys((PROSE, *table.forms), sizes), row.price)
         settled = settle(*standing.strengths)
-        over = row.threshold is not None and settled >= row.threshold
+        right = belief.rate(describe_vote(classes, (), standing))
+        held = right if row.trusts else settled
+        over = row.threshold is not None and held >= row.threshold
         yield (
             f"{_word_votes(leader)} to {counts[1]}",
             str(estimate(standing, table.prior).difficulty),
-            f"{belief.rate(describe_vote(classes, (), standing)):.2f}",
+            f"{right:.2f}",
             f"{settled:.2f}",
             f"{expect_gain(standing, 4):.3f}",
             "stop" if over or not wave.size else go_on.format(wave.form),

@@ -242,7 +242,7 @@ class _Run:
         if not standing.led:
             return None
         agree = word_agreement(standing)
-        settled, threshold = settle(*standing.strengths), self.row.threshold
+        settled, threshold = self._look().settled, self.row.threshold
         if threshold is not None and settled >= threshold:
             return f"{agree}, estimate {settled:.2f} ≥ {threshold:.2f}"
         ended = sum(each.finish is not Finish.PRUNED for each in self.pool.candidates)
@@ -336,7 +336,10 @@ class _Run:
         return take_stand(self.classes, heard, candidates, self.table.forms, slipped)
 
     def _look(self) -> Outlook:
-        return Outlook(self._stand(), self._estimate().pass_rate, bool(self.classes))
+        standing, believed = self._stand(), self._estimate()
+        trusted = believed.calibrated and self.row.trusts
+        settled = believed.settled if trusted else settle(*standing.strengths)
+        return Outlook(standing, believed.pass_rate, bool(self.classes), settled, trusted)
 
     def _estimate(self) -> Estimate:
         standing = self._stand()

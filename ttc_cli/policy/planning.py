@@ -12,7 +12,6 @@ from ttc_cli.policy.stopping import (
     NextWave,
     choose_wave,
     count_votes_to_settle,
-    settle,
 )
 from ttc_cli.policy.table import BudgetRow
 from ttc_cli.search.context import SearchContext
@@ -25,12 +24,15 @@ class Outlook:
     """What is known when a wave is planned.
 
     ``pass_rate`` is the chance that one more sample gives the leader's answer; ``answered`` says
-    whether any candidate stated one, be it with a wrong sum.
+    whether any candidate stated one, be it with a wrong sum. ``settled`` is what the threshold is
+    held against: how settled the votes are or, where it is ``trusted``, the calibrated belief.
     """
 
     standing: Standing
     pass_rate: float
     answered: bool
+    settled: float
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Planner:
         if not standing.led:
             return {form: size}, f"none of {heard} stated an answer: {more}"
         tied = "tied" if standing.tied else f"{standing.led} to {sum(standing.runner_up.values())}"
-        settled, threshold = settle(*standing.strengths), self.row.threshold
-        below = "" if threshold is None else f", estimate {settled:.2f} < {threshold:.2f}"
+        threshold = self.row.threshold
+        below = "" if threshold is None else f", estimate {outlook.settled:.2f} < {threshold:.2f}"
         return {form: size}, f"{word_agreement(standing)} ({tied}){below}: {more}"
 
     def find_best_wave(self, outlook: Outlook) -> NextWave:
@@ -101,6 +103,11 @@ class Planner:
         forms = self.find_forms() or self._all_forms[:1]
         if self.row.threshold is None:
             return forms[0], min(most, self._count_left(forms[0]))
+        if outlook.trusted:  # no number of votes tells when it is enough: as many as at first
+            standing = outlook.standing
+            spent = {form: standing.heard.get(form, 0) * standing.cost(form) for form in forms}
+            form = min(forms, key=spent.__getitem__)
+            return form, min(self.row.probe, most, self._count_left(form))
         sizes: dict[str, int] = {}
         for form in forms:
             votes = count_votes_to_settle(outlook.standing, self.row.threshold, form)

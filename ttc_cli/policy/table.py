@@ -30,6 +30,8 @@ class BudgetRow:
         free: candidates of a free-form question, of which the one most like the others is taken,
             and of code, of which the verifiers choose one.
         mix: how many of the first wave have another form than prose, by form.
+        trusts: whether the threshold is one of the calibrated belief that the leader is right,
+            where there is one for the answer's kind, and not of how settled the votes are.
     """
 
     probe: int
@@ -38,6 +40,7 @@ class BudgetRow:
     price: float
     free: int
     mix: Mapping[str, int] = field(default_factory=dict)
+    trusts: bool = False
 
     @property
     def by_price(self) -> bool:
