@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.scripted_pools import fill_pool
 from ttc_cli.answers import Comparer
-from ttc_cli.bench import belief, calibration, drawing, pool
+from ttc_cli.bench import belief, calibration, pool
 from ttc_cli.bench.datasets import LabelledQuestion
-from ttc_cli.bench.drawing import describe
 from ttc_cli.engines.scripted import Ask, Script, ScriptedEngine
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.estimate import FEATURES
 from ttc_cli.policy.file import Policy, load_policy
-from ttc_cli.prompts import Chat
-from ttc_cli.types import PROGRAM, PROSE, AnswerType, Problem, Sampling
+from ttc_cli.types import PROGRAM, PROSE, AnswerType, Problem
 
 pytestmark = pytest.mark.slow
 
-SAMPLING = Sampling(temperature=0.6)
 SAMPLES = 12
 QUESTIONS = [
     LabelledQuestion(f"q{n}", Problem(f"What is {n} + {n}?", AnswerType.NUMBER), str(2 * n))
@@ -50,23 +48,8 @@ def fill(
     script: Script = say,
     form: str = PROSE,
 ) -> pool.SamplePool:
-    async def work() -> None:
-        engine = ScriptedEngine(script, yes=lambda text: 0.5, parallel=8)
-        chat = Chat(engine.info, {})
-        header = describe(
-            engine,
-            chat,
-            sha256="0" * 64,
-            sampling=SAMPLING,
-            max_tokens=80,
-            seed=1,
-            build="script",
-            form=form,
-        )
-        await drawing.fill(path, header, engine, chat, questions, samples)
-
-    asyncio.run(work())
-    return pool.read(path)
+    engine = ScriptedEngine(script, yes=lambda text: 0.5, parallel=8)
+    return fill_pool(path, engine, questions, samples, form)
 
 
 @pytest.fixture(scope="module")

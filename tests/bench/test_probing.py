@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench.scripted_pools import SAMPLING, fill_pool
 from ttc_cli.answers import Comparer
 from ttc_cli.bench import calibration, drawing, pool, probing, runner, sureness
 from ttc_cli.bench.belief import grade
@@ -23,10 +24,9 @@ from ttc_cli.policy.file import load_policy
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
-from ttc_cli.types import PROGRAM, PROSE, AnswerType, Budget, Confidence, Problem, Sampling
+from ttc_cli.types import PROGRAM, PROSE, AnswerType, Budget, Confidence, Problem
 from ttc_cli.verifiers.probe import ProbeVerifier
 
-SAMPLING = Sampling(temperature=0.6)
 QUESTIONS = [
     LabelledQuestion(f"q{n}", Problem(f"What is {n} + {n}?", AnswerType.NUMBER), str(2 * n))
     for n in range(12)
@@ -65,23 +65,7 @@ def make_engine() -> ScriptedEngine:
 
 
 def fill(path: Path, *, form: str = PROSE, states: bool = True) -> pool.SamplePool:
-    async def work() -> None:
-        engine = make_engine()
-        chat = Chat(engine.info, {})
-        header = drawing.describe(
-            engine,
-            chat,
-            sha256="0" * 64,
-            sampling=SAMPLING,
-            max_tokens=80,
-            seed=1,
-            build="script",
-            form=form,
-        )
-        await drawing.fill(path, header, engine, chat, QUESTIONS, SAMPLES, states=states)
-
-    asyncio.run(work())
-    return pool.read(path)
+    return fill_pool(path, make_engine(), QUESTIONS, SAMPLES, form, states=states)
 
 
 @pytest.fixture(scope="module")

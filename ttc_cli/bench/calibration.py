@@ -25,7 +25,7 @@ from ttc_cli.bench.belief import Graded, fit_belief, grade, walk
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.matching import match, pick_baseline
 from ttc_cli.bench.pool import RecordedSample, SamplePool
-from ttc_cli.bench.probing import Place, fit_probe, rate_held_out
+from ttc_cli.bench.probing import CHANCE, Place, fit_probe, rate_held_out
 from ttc_cli.bench.report import summarise
 from ttc_cli.bench.runner import Pools
 from ttc_cli.bench.settings import Trials
@@ -43,8 +43,6 @@ LEAST = 8
 """Questions that a calibration needs: below, two halves say nothing."""
 TRIED = ("judge", "probe", "confidence (tail logprob)")
 """What ``auto`` asks about a close vote."""
-CHANCE = 0.5
-"""AUC of a probe that tells nothing."""
 
 
 def label_by_majority(

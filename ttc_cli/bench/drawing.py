@@ -17,7 +17,6 @@ from ttc_cli.bench import pool as pools
 from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.pool import (
     PoolHeader,
-    PoolWriter,
     RecordedMend,
     RecordedQuestion,
     RecordedSample,
@@ -25,7 +24,8 @@ from ttc_cli.bench.pool import (
     SamplePool,
     row_key,
 )
-from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session, Span, States
+from ttc_cli.bench.rereading import find_without_states, read_missing
+from ttc_cli.engines.base import Engine, Grow, Growth, ScoreRow, Session, States
 from ttc_cli.engines.wrapped import WrappedSession
 from ttc_cli.errors import TemplateError
 from ttc_cli.events import Grew
@@ -181,44 +181,8 @@ async def fill(
             for _ in range(min(flight, total)):
                 group.create_task(work())
         if states:
-            await _read_missing(writer, engine, chat, questions)
+            await read_missing(writer, engine, chat, questions)
         return writer.pool
-
-
-def find_without_states(
-    pool: SamplePool, questions: Sequence[LabelledQuestion]
-) -> list[tuple[LabelledQuestion, RecordedQuestion]]:
-    """Those of ``questions`` that have samples with an answer and without hidden states."""
-    found = []
-    for question in questions:
-        drawn = pool.questions.get(question.id)
-        if drawn is not None and _list_without(drawn, question.problem):
-            found.append((question, drawn))
-    return found
-
-
-def _list_without(drawn: RecordedQuestion, problem: Problem) -> list[RecordedSample]:
-    asked = resolve(problem)
-    without = [sample for sample in drawn.samples if sample.states is None]
-    return [sample for sample in without if sample.read_answer(asked) is not None]
-
-
-async def _read_missing(
-    writer: PoolWriter, engine: Engine, chat: Chat, questions: Sequence[LabelledQuestion]
-) -> None:
-    """Read the hidden states of samples that were drawn without, by their texts."""
-    form = forms.find(writer.pool.header.form)
-    for question, drawn in find_without_states(writer.pool, questions):
-        wanted = _list_without(drawn, question.problem)
-        problem = resolve(question.problem)
-        prompt = begin_answer(chat.render(form.ask(problem)), form.beginning, None)
-        async with await engine.open(prompt, Ledger(Budget())) as session:
-            ends = [session.append(session.root, (Span(each.text),)) for each in wanted]
-            [at_prompt, *found] = await session.read_states([session.root, *ends])
-        samples = tuple(
-            replace(sample, states=states) for sample, states in zip(wanted, found, strict=True)
-        )
-        writer.append(replace(drawn, samples=samples, states=at_prompt, seconds=0.0))
 
 
 async def record_question(

@@ -10,7 +10,6 @@ Text in a pool was written by a model: it is data and must not reach a terminal 
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import json
@@ -19,20 +18,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ttc_cli.appending import LineFile
+from ttc_cli.bench.packing import pack, unpack
 from ttc_cli.engines.base import EngineInfo, ScoreRow, States
 from ttc_cli.errors import UsageError
 from ttc_cli.forms.program import find_program, read_ran
 from ttc_cli.forms.prose import read_stated
 from ttc_cli.prompts import prompt_key
 from ttc_cli.types import PROSE, Answer, Confidence, Execution, Finish, Problem, Sampling
-
-if TYPE_CHECKING:
-    from ttc_cli.engines.states import Vector
 
 FORMAT = "ttc-pool/1"
 
@@ -321,7 +316,7 @@ def _encode(question: RecordedQuestion) -> dict[str, Any]:
         "prompt_key": question.key,
         "prompt_tokens": question.prompt_tokens,
         "seconds": round(question.seconds, 3),
-        "states": _pack(question.states),
+        "states": pack(question.states),
         "samples": [_encode_sample(each) for each in question.samples],
     }
 
@@ -333,7 +328,7 @@ def _encode_sample(sample: RecordedSample) -> dict[str, Any]:
         "scores": {
             key: [score.probabilities, score.suffix_tokens] for key, score in sample.scores.items()
         },
-        "states": _pack(sample.states),
+        "states": pack(sample.states),
         "mended": mended
         and {
             "written": mended.written,
@@ -348,7 +343,7 @@ def _decode(row: dict[str, Any]) -> RecordedQuestion:
         row["prompt_key"],
         row["prompt_tokens"],
         tuple(map(_decode_sample, row["samples"])),
-        _unpack(row.get("states")),
+        unpack(row.get("states")),
         row["question"],
         row["seconds"],
     )
@@ -367,36 +362,10 @@ def _decode_sample(row: dict[str, Any]) -> RecordedSample:
             key: RecordedScore(tuple(probabilities), tokens)
             for key, (probabilities, tokens) in row["scores"].items()
         },
-        _unpack(row.get("states")),
+        unpack(row.get("states")),
         mended
         and RecordedMend(mended["written"], mended["read"], _decode_sample(mended["sample"])),
         row.get("seed", 0),
         row.get("judge"),
         Execution(**row["ran"]) if row.get("ran") else None,
     )
-
-
-def _pack(states: States | None) -> dict[str, Any] | None:
-    """Half-precision little-endian numbers in base64: a tenth of the digits, ten bits kept."""
-    if states is None:
-        return None
-    whole = {name: _pack_vector(getattr(states, name)) for name in ("last", "tail", "whole")}
-    parts = {name: list(map(_pack_vector, getattr(states, name))) for name in ("steps", "tails")}
-    return {**whole, **parts}
-
-
-def _unpack(raw: Mapping[str, Any] | None) -> States | None:
-    if raw is None:
-        return None
-    last, tail, whole = (_unpack_vector(raw[name]) for name in ("last", "tail", "whole"))
-    steps, tails = (list(map(_unpack_vector, raw[name])) for name in ("steps", "tails"))
-    return States(last, tail, whole, steps, tails)
-
-
-def _pack_vector(state: Vector) -> str:
-    bounded = np.clip(state, -65504.0, 65504.0).astype("<f2")
-    return base64.b64encode(bounded.tobytes()).decode()
-
-
-def _unpack_vector(text: str) -> Vector:
-    return np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)

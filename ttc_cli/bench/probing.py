@@ -24,6 +24,8 @@ from ttc_cli.verifiers.probe import VIEWS, Head, Part, Probe, View
 
 STEP_VIEWS = (View.TAIL, View.WHOLE)
 """Of a step: the tail as it was at its end, and the mean over it."""
+CHANCE = 0.5
+"""AUC of a probe that tells nothing."""
 Place = tuple[str, str, int]
 """A candidate of a pool: its form, its question, its index."""
 

@@ -79,20 +79,22 @@ class SolutionSampler:
         stack: contextlib.AsyncExitStack,
         ledger: Ledger,
         questions: Sequence[LabelledQuestion],
+        *,
+        pool: bool = False,
     ) -> list[OpenQuestion]:
         """The solutions of some questions, drawn together; those without an answer are dropped.
 
-        Sessions stay open until ``stack`` closes them.
+        Sessions stay open until ``stack`` closes them. ``pool`` is ``Grow.pool``.
         """
         opened = [
             await open_question(stack, self.engine, self.chat, ledger, question)
             for question in questions
         ]
         pairs = zip(opened, questions, strict=True)
-        await asyncio.gather(*(self._grow(each, question) for each, question in pairs))
+        await asyncio.gather(*(self._grow(each, question, pool) for each, question in pairs))
         return opened
 
-    async def _grow(self, opened: OpenQuestion, question: LabelledQuestion) -> None:
+    async def _grow(self, opened: OpenQuestion, question: LabelledQuestion, pool: bool) -> None:
         session = opened.session
         branches = session.fork(session.root, self.samples)
         requests = [
@@ -102,7 +104,7 @@ class SolutionSampler:
                 self.sampling,
                 derive_seed(self.seed, question.id, id, 0),
                 id,
-                pool=bool(self.engine.info.states),
+                pool=pool,
             )
             for id, branch in enumerate(branches)
         ]

@@ -34,7 +34,7 @@ MARGIN = 0.005
 class Sureness:
     """Parts that tell how sure a candidate is, their weights, and their AUC within a question.
 
-    That is of held-out questions; ``mean`` is what a candidate has on average.
+    That is of held-out questions.
     """
 
     weights: Mapping[str, float]

@@ -235,10 +235,11 @@ async def try_sampled(
         PromptTooLong, EngineError: as ``Engine.open`` and ``Session.grow``.
     """
     trials = _Trials("sampled")
+    pool = any(each.reads_states for each in verifiers)
     for start in range(0, len(questions), sampler.together):
         part = questions[start : start + sampler.together]
         async with contextlib.AsyncExitStack() as stack:
-            opened = await sampler.draw(stack, trials.ledger, part)
+            opened = await sampler.draw(stack, trials.ledger, part, pool=pool)
             for verifier in verifiers:
                 await trials.ask(verifier, "whole", opened)
                 for each in opened:

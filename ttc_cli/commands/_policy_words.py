@@ -17,7 +17,7 @@ from ttc_cli.policy.table import Table
 from ttc_cli.search.vote import TAIL
 from ttc_cli.texts import plural
 from ttc_cli.types import PROGRAM, PROSE, Answer, AnswerClass, AnswerType
-from ttc_cli.verifiers.probe import Probe
+from ttc_cli.verifiers.probe import Part, Probe
 from ttc_cli.views import words
 
 _VOTES = ((1, 0), (2, 0), (2, 1), (3, 1), (2, 2), (4, 0), (4, 2), (4, 4), (6, 3), (8, 2))
@@ -91,10 +91,9 @@ def word_heads(probe: Probe) -> list[tuple[str, ...]]:
     ]
     for head in probe.heads:
         within, low, high = map(words.decimal, (head.auc_within, head.low, head.high))
-        part = {"whole": "whole", "step": "steps"}[head.part]
         rows.append(
             (
-                f"{head.samples} {part}, {head.form}",
+                f"{head.samples} {word_part(head.form, head.part)}",
                 plural(head.questions, "question"),
                 f"{head.right:.0%}",
                 head.view.value,
@@ -104,6 +103,11 @@ def word_heads(probe: Probe) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def word_part(form: str, part: Part) -> str:
+    """What of which candidates a head is for."""
+    return f"{'steps' if part == 'step' else part}, {form}"
 
 
 def _word_programs(policy: Policy) -> str:

@@ -53,9 +53,6 @@ app = make_group(
     EPILOG,
 )
 
-USEFUL = 0.6
-"""Held-out AUC below which a probe is not worth its file."""
-
 
 @app.command("list", epilog=show_examples("ttc verifiers list", "ttc verifiers list --json"))
 def list_verifiers(model: flags.Model = None, as_json: flags.PrintJson = False) -> None:
@@ -293,8 +290,9 @@ def fit(
 
     from ttc_cli.answers import Comparer
     from ttc_cli.bench import probing
+    from ttc_cli.bench.probing import CHANCE
     from ttc_cli.bench.runner import Pools
-    from ttc_cli.commands._policy_words import word_heads
+    from ttc_cli.commands._policy_words import word_heads, word_part
     from ttc_cli.commands._pools import PoolModel, read_request
 
     out = Output(quiet)
@@ -325,11 +323,12 @@ def fit(
         rows = [("candidates", "view", "objective", "AUC", "within a question")]
         for each in tried:
             auc, within = words.decimal(each.auc), words.decimal(each.auc_within)
-            part = {"whole": "whole", "step": "steps"}[each.part]
-            rows.append((f"{part}, {each.form}", each.view.value, each.objective, auc, within))
+            rows.append(
+                (word_part(each.form, each.part), each.view.value, each.objective, auc, within)
+            )
         out.answer("")
         out.table(rows)
-    if any(head.part == "whole" and (head.low or 0.0) <= 0.5 for head in probe.heads):
+    if any(head.part == "whole" and (head.low or 0.0) <= CHANCE for head in probe.heads):
         out.warn(
             "on questions it has not seen, the probe may be no better than chance: give it more "
             "questions (a hundred), or more --samples"

@@ -193,18 +193,8 @@ class Tree:
             left = max(1, limit - each.length)
             form = self.context.forms.first
             drawn = sampling or self.context.find_sampling(form.name)
-            requests.append(
-                Grow(
-                    each.branch,
-                    left,
-                    drawn,
-                    seed,
-                    each.id,
-                    until,
-                    form.marks,
-                    pool=self.context.pools_states,
-                )
-            )
+            wanted = Grow(each.branch, left, drawn, seed, each.id, until, form.marks)
+            requests.append(replace(wanted, pool=self.context.pools_states))
         with keeping_on(self.context):
             async for growth in self.context.session.grow(requests):
                 await self._take(asked[growth.label], growth)

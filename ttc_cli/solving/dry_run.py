@@ -196,15 +196,15 @@ def _choose_table(request: Request) -> Table:
     """The policy that the run will go by, as far as its model's file tells."""
     from ttc_cli.policy.table import SHIPPED
     from ttc_cli.solving import coding
-    from ttc_cli.solving.measured import find_table
+    from ttc_cli.solving.measured import find_policy, find_table
 
-    if request.model.path is None or request.server is not None:
+    if request.model.path is None or request.server is not None or request.strategy != "auto":
         return SHIPPED
     try:
         chat = read_chat(request.model, request.thinking)
     except TemplateError:  # the run itself will say so
-        return find_table(request)
-    table = find_table(request, chat)
+        return find_table(request, None, find_policy(request))
+    table = find_table(request, chat, find_policy(request, chat))
     if coding.is_open(request, table) and coding.recall(request, chat):
         return table.with_programs()
     return table

@@ -49,11 +49,10 @@ def find_policy(request: Request, chat: Chat | None = None) -> Policy | None:
     return file.find_policy(hash_generator(request), asked)
 
 
-def find_table(request: Request, chat: Chat | None = None, policy: Policy | None = None) -> Table:
-    """What ``auto`` goes by: ``policy``, else that of ``find_policy``, else the defaults."""
+def find_table(request: Request, chat: Chat | None, policy: Policy | None) -> Table:
+    """What ``auto`` goes by: ``policy``, as ``find_policy`` gives it, else the defaults."""
     if request.strategy != "auto":
         return SHIPPED
-    policy = policy or find_policy(request, chat)
     if policy is None or not policy.table.forms:
         return SHIPPED if policy is None else policy.table
     return policy.choose_table(None if chat is None else forms.find(PROGRAM).hash_prompts(chat))
