@@ -13,13 +13,13 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.errors import TemplateError
 from ttc_cli.texts import fence_in
-from ttc_cli.types import AnswerType, EngineInfo, Problem, Prompt, Span
+from ttc_cli.types import AnswerType, EngineInfo, Message, Problem, Prompt, Span
 
 if TYPE_CHECKING:
     from ttc_cli.templates import Template
@@ -62,17 +62,14 @@ OTHER_TEMPLATE = (
 )
 _REMARK = 2000
 """Characters of a remark that are handed back, the last ones, whoever made it."""
-_LOST = {"system": "the instructions", "user": "the question", "assistant": "the model's turn"}
+_LOST = {
+    "system": "the instructions",
+    "user": "the question",
+    "assistant": "the model's turn",
+    "tool": "what a tool said",
+}
 _SECONDS = 1.0
 """Of processor time, after which a template that failed is not tried in another form."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation. ``role`` is ``system``, ``user`` or ``assistant``."""
-
-    role: str
-    content: str
 
 
 def instructions(type: AnswerType) -> str:
@@ -130,7 +127,9 @@ def build_messages(problem: Problem) -> list[Message]:
         instruction = _join(instruction, f"It conforms to this JSON Schema:\n{problem.schema}")
     system = _join(problem.system or "", instruction)
     turns = [Message("system", system)] if system else []
-    return [*turns, Message("user", problem.text)]
+    if problem.conversation is None:
+        return [*turns, Message("user", problem.text)]
+    return [*turns, *problem.conversation.turns]
 
 
 class Chat:
@@ -171,11 +170,13 @@ class Chat:
         self._now = now
         self._follow_up = functools.lru_cache(maxsize=32)(self._write_follow_up)
 
-    def render(self, messages: Sequence[Message]) -> Prompt:
+    def render(self, messages: Sequence[Message], tools: str = "") -> Prompt:
         """The prompt for ``messages``: contents as plain spans, the rest as control spans.
 
         Every content is in it. A template without a system role gets the system text at the head
         of the first user turn, one that goes through a list of parts gets contents as such.
+        ``tools`` that the model may call are a JSON array; what could begin a control token is
+        respelt in them and in the calls of ``messages``.
 
         Raises:
             TemplateError: it refuses these messages, leaves one out, fails, or exceeds its bounds.
@@ -184,16 +185,20 @@ class Chat:
         merged = _merge_system(messages)
         both = [messages, merged] if merged != messages else [messages]
         lost = ""
-        for turns, text in self._write_forms(both, _mark):
+        named = _name_calls(messages, tools)
+        for turns, text in self._write_forms(both, _mark, tools):
+            if unshown := [name for name in named if name not in text]:
+                lost = lost or f"the tool {unshown[0]}"
+                continue
             shown = {int(index) for index in _PLACEHOLDER.findall(text)}
             left = [each for i, each in enumerate(turns) if each.content.strip() and i not in shown]
             if not left:
                 return _split(text, turns)
             lost = lost or " and ".join(dict.fromkeys(_LOST[each.role] for each in left))
         # A template that changes contents: none of it may spell a control token.
-        for turns, text in self._write_forms(both, _neutralise):
+        for turns, text in self._write_forms(both, _neutralise, tools):
             prompt = _find_contents(text, _neutralise(turns))
-            if prompt is not None:
+            if prompt is not None and all(name in text for name in named):
                 return prompt
         raise TemplateError(
             f"The model's chat template leaves out {lost}, so the model would be asked something "
@@ -230,6 +235,7 @@ class Chat:
         self,
         conversations: Sequence[Sequence[Message]],
         prepare: Callable[[Sequence[Message]], Sequence[Message]],
+        tools: str = "",
     ) -> Iterator[tuple[Sequence[Message], str]]:
         """Each conversation as the template writes it, in each form that contents may have.
 
@@ -243,8 +249,10 @@ class Chat:
         until = time.thread_time() + _SECONDS
         for turns in conversations:
             for form in _FORMS:
-                shown = [{"role": each.role, "content": form(each)} for each in prepare(turns)]
-                asked = {"messages": shown, "add_generation_prompt": True}
+                shown = [_show(each, form) for each in prepare(turns)]
+                asked: dict[str, Any] = {"messages": shown, "add_generation_prompt": True}
+                if tools:
+                    asked["tools"] = _respell_all(json.loads(tools))
                 try:
                     text = self._template.render({**self._variables, **asked}, self._now)
                 except TemplateError as error:
@@ -308,7 +316,8 @@ def _mark(messages: Sequence[Message]) -> list[Message]:
     for index, each in enumerate(messages):
         core = each.content.strip()
         lead, trail = each.content.split(core, 1) if core else (each.content, "")
-        marked.append(Message(each.role, lead + (_placeholder(index) if core else "") + trail))
+        content = lead + (_placeholder(index) if core else "") + trail
+        marked.append(replace(each, content=content))
     return marked
 
 
@@ -345,11 +354,38 @@ def _tidy(spans: Sequence[Span]) -> Prompt:
 
 def _neutralise(messages: Sequence[Message]) -> list[Message]:
     """The same with what could begin a control token (``<|``, ``</s``, ``[INST]``) respelt."""
+    return [replace(each, content=_respell(each.content)) for each in messages]
 
-    def respell(text: str) -> str:
-        return re.sub(r"\[(?=/?[A-Z_]{2,})", "(", re.sub(r"<(?=[|/｜▁\w])", "‹", text))
 
-    return [Message(each.role, respell(each.content)) for each in messages]
+def _respell(text: str) -> str:
+    return re.sub(r"\[(?=/?[A-Z_]{2,})", "(", re.sub(r"<(?=[|/｜▁\w])", "‹", text))
+
+
+def _respell_all(value: Any) -> Any:
+    """``value``, as JSON has it, with every text and key in it respelt."""
+    if isinstance(value, dict):
+        return {_respell(key): _respell_all(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_respell_all(each) for each in value]
+    return _respell(value) if isinstance(value, str) else value
+
+
+def _show(message: Message, form: Callable[[Message], Any]) -> dict[str, Any]:
+    """``message`` as templates know it."""
+    shown: dict[str, Any] = {"role": message.role, "content": form(message)}
+    if message.calls:
+        calls = _respell_all(json.loads(message.calls))
+        shown["tool_calls"] = [
+            {"id": each["id"], "type": "function", "function": each} for each in calls
+        ]
+    return shown
+
+
+def _name_calls(messages: Sequence[Message], tools: str) -> list[str]:
+    """The names of all ``tools``, and of those that ``messages`` call."""
+    offered = [each["function"]["name"] for each in json.loads(tools or "[]")]
+    called = [call["name"] for each in messages if each.calls for call in json.loads(each.calls)]
+    return list(dict.fromkeys(map(_respell, offered + called)))
 
 
 def _find_contents(text: str, messages: Sequence[Message]) -> Prompt | None:

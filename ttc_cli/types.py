@@ -80,16 +80,48 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. ``role`` is ``system``, ``user``, ``assistant`` or ``tool``.
+
+    ``calls`` are the tools that an assistant's turn called: a JSON array of ``{"id", "name",
+    "arguments"}``, the arguments an object.
+    """
+
+    role: str
+    content: str
+    calls: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """How a chat puts a question: the whole of it, not the last turn alone.
+
+    Attributes:
+        turns: of user, assistant and tools; the last is what the model replies to. Empty: the
+            question's own text is continued as it stands, without the chat template.
+        tools: that the model may call: a JSON array as the template takes it, or "".
+        stop: texts at which a candidate is complete; its text holds the one that it wrote.
+    """
+
+    turns: tuple[Message, ...] = ()
+    tools: str = ""
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A question as the user put it.
 
     ``schema`` is a JSON Schema, as JSON text, that an answer of type ``JSON`` must conform to.
+    ``conversation`` is what the question, ``text``, stands at the end of; None where it stands
+    alone.
     """
 
     text: str
     answer_type: AnswerType = AnswerType.AUTO
     system: str | None = None
     schema: str | None = None
+    conversation: Conversation | None = None
 
 
 @dataclass(frozen=True, slots=True)

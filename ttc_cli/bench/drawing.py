@@ -35,11 +35,11 @@ from ttc_cli.forms.interpreters import Interpreters
 from ttc_cli.forms.prose import PROSE_FORM
 from ttc_cli.ledger import Ledger
 from ttc_cli.paths import write_whole
-from ttc_cli.prompts import Chat, Message, prompt_key
+from ttc_cli.prompts import Chat, prompt_key
 from ttc_cli.search.mending import begin_at_slip, begin_behind_failure
 from ttc_cli.search.sample import Start, derive_seed
 from ttc_cli.search.sessions.thinking import begin_answer
-from ttc_cli.types import PROSE, Budget, Candidate, Finish, Problem, Sampling
+from ttc_cli.types import PROSE, Budget, Candidate, Finish, Message, Problem, Sampling
 from ttc_cli.verifiers.base import Leaf, Verifier
 from ttc_cli.verifiers.judge import JudgeVerifier
 

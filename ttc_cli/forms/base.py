@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ttc_cli.prompts import VOTED, Chat, Message, hash_prompts
-from ttc_cli.types import Answer, AnswerType, Candidate, Execution, Finish, Problem
+from ttc_cli.prompts import VOTED, Chat, hash_prompts
+from ttc_cli.types import Answer, AnswerType, Candidate, Execution, Finish, Message, Problem
 
 
 class Interpreter(Protocol):

@@ -13,9 +13,17 @@ import re
 from ttc_cli.answers.printed import STATED, find_last_line, read_printed
 from ttc_cli.forms.base import FormEntry, Interpreter, Reading, Written
 from ttc_cli.forms.passages import BEGINNING, FENCE, OUTPUT, part_program
-from ttc_cli.prompts import Message
 from ttc_cli.texts import fence_in
-from ttc_cli.types import PROGRAM, Answer, AnswerType, Candidate, Execution, Finish, Problem
+from ttc_cli.types import (
+    PROGRAM,
+    Answer,
+    AnswerType,
+    Candidate,
+    Execution,
+    Finish,
+    Message,
+    Problem,
+)
 
 _WRITE = "You solve problems by writing short Python programs."
 _STEPS = "compute step by step, and end by printing"

@@ -13,8 +13,7 @@ from ttc_cli import plugins
 from ttc_cli.builtin import FORMS
 from ttc_cli.errors import TtcError
 from ttc_cli.forms.base import FormEntry, Interpreter, Reading, Written
-from ttc_cli.prompts import Message
-from ttc_cli.types import Answer, Candidate, Execution, Problem
+from ttc_cli.types import Answer, Candidate, Execution, Message, Problem
 
 
 def entries(warn: Callable[[str], None] = lambda text: None) -> tuple[FormEntry, ...]:

@@ -33,7 +33,7 @@ from ttc_cli.search.sessions.thinking import (
     find_opened_thought,
 )
 from ttc_cli.search.vote import merit
-from ttc_cli.types import PROSE, AnswerType, Estimate, Problem, Result, Sampling
+from ttc_cli.types import PROSE, AnswerType, Estimate, Problem, Result, Sampling, Span
 from ttc_cli.verifiers.base import Verifier, VerifierContext
 from ttc_cli.verifiers.registry import build
 from ttc_cli.verifiers.verdicts import silence
@@ -88,6 +88,9 @@ async def solve(
     entries = choose_forms(
         problem.answer_type, options, stage.table, samples=samples, marks=engine.info.marks
     )
+    if problem.conversation is not None and problem.conversation.stop:
+        stop = problem.conversation.stop
+        entries = [replace(each, marks=(*each.marks, *stop)) for each in entries]
     _refuse_unmarked(entries, stage)
     prompts = {each.name: _write_prompt(stage, each, problem) for each in entries}
     prompt, *_ = prompts.values()
@@ -222,7 +225,10 @@ def _refuse_unmarked(entries: Sequence[FormEntry], stage: Stage) -> None:
 
 def _write_prompt(stage: Stage, form: FormEntry, problem: Problem) -> Prompt:
     """What the model is asked, up to where a candidate of ``form`` begins."""
-    prompt = stage.chat.render(form.ask(problem))
+    talk = problem.conversation
+    if talk is not None and not talk.turns:
+        return (Span(problem.text),)
+    prompt = stage.chat.render(form.ask(problem), talk.tools if talk else "")
     thinking = stage.thinking
     marks = (thinking.opening, thinking.closing) if thinking else find_opened_thought(prompt)
     return begin_answer(prompt, form.beginning, marks)

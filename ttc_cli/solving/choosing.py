@@ -118,7 +118,8 @@ def word(problem: Problem, own: Mapping[str, Any], *, served: bool) -> Problem:
     schema = own.get("schema", problem.schema)
     if schema is not None:
         schema = read_schema(schema, kind, served=served)
-    return Problem(problem.text, kind, own.get("system", problem.system), schema)
+    system = own.get("system", problem.system)
+    return replace(problem, answer_type=kind, system=system, schema=schema)
 
 
 def ask_again(request: Request, problem: Problem, how: Mapping[str, Any]) -> Request:

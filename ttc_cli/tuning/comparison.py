@@ -207,7 +207,8 @@ def _read(path: str, told: str | None = None) -> dict[str, Any]:
 def _ask(model: native.NativeModel, question: str) -> list[int]:
     """Tokens that put ``question`` as a user's turn; as plain text if there is no template."""
     from ttc_cli.engines.base import EngineInfo, Span
-    from ttc_cli.prompts import Chat, Message
+    from ttc_cli.prompts import Chat
+    from ttc_cli.types import Message
 
     info = EngineInfo(
         "llama.cpp", "trial", 1, 1, 1, model.chat_template(), control_tokens=model.control_text()

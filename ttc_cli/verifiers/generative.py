@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from ttc_cli.engines.base import Branch, Engine, Grow, Growth, Prompt, ScoreRow, Session, Span
 from ttc_cli.errors import UsageError
-from ttc_cli.prompts import Chat, Message
-from ttc_cli.types import Finish, Problem, Score
+from ttc_cli.prompts import Chat
+from ttc_cli.types import Finish, Message, Problem, Score
 from ttc_cli.verifiers.base import (
     Leaf,
     OpeningVerifier,

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from ttc_cli.engines.base import EngineInfo, Prompt, Span
 from ttc_cli.errors import UsageError, suggest
-from ttc_cli.prompts import Chat, Message
+from ttc_cli.prompts import Chat
+from ttc_cli.types import Message
 from ttc_cli.verifiers.aggregate import Aggregate
 
 
