@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -173,7 +174,8 @@ def _close(kept: KeptRun, out: Output, error: BaseException | None) -> None:
         return
     if error is None or kept.over:
         recorder.close(full=kept.full)
-    elif isinstance(error, KeyboardInterrupt | SystemExit):  # SIGTERM and SIGHUP among them
+    # SIGTERM and SIGHUP are among them, and a client that goes away.
+    elif isinstance(error, KeyboardInterrupt | SystemExit | asyncio.CancelledError):
         recorder.close(RunState.INTERRUPTED)
     else:
         words = error.message if isinstance(error, TtcError) else type(error).__name__

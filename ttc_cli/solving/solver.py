@@ -29,6 +29,7 @@ from ttc_cli.policy.table import Table
 from ttc_cli.prompts import Chat
 from ttc_cli.solving import choosing, coding, loading
 from ttc_cli.solving.blocking import iterate, wait_for
+from ttc_cli.solving.checking import check
 from ttc_cli.solving.measured import (
     find_policy,
     find_refused,
@@ -39,7 +40,7 @@ from ttc_cli.solving.measured import (
 )
 from ttc_cli.solving.options import Asking
 from ttc_cli.solving.request import Request
-from ttc_cli.types import Problem, Result
+from ttc_cli.types import AnswerType, Problem, Result, Score
 from ttc_cli.verifiers import registry
 from ttc_cli.verifiers.base import CHECK_SECONDS, Verifier, VerifierContext
 
@@ -110,7 +111,7 @@ class Solver:
     ) -> Result:
         """As ``solve``; cancelling it ends the search at the next token."""
         readers = () if on_event is None else (on_event,)
-        return await self.answer(self._ask(question, how), *readers)
+        return await self.answer(self.ask(question, how), *readers)
 
     def stream(
         self, question: str | Problem, **how: Unpack[Asking]
@@ -171,7 +172,7 @@ class Solver:
         **how: Unpack[Asking],
     ) -> AsyncGenerator[tuple[int, Result | TtcError], None]:
         """As ``solve_many``."""
-        requests = (self._ask(question, how) for question in questions)
+        requests = (self.ask(question, how) for question in questions)
         readers = () if on_event is None else (on_event,)
         async with contextlib.aclosing(self.answer_many(requests, jobs, *readers)) as ended:
             async for place, outcome in ended:
@@ -217,14 +218,64 @@ class Solver:
         """The generator's engine; of a cascade, that of the model asked last."""
         return self._loaded.engine
 
-    async def answer(self, request: Request, *readers: Reader) -> Result:
+    @property
+    def label(self) -> str:
+        """What the generator is called in views and results."""
+        return self._request.label
+
+    async def answer(
+        self, request: Request, *readers: Reader, branches: int | None = None
+    ) -> Result:
         """Answer ``request``, which names the models that were loaded here.
+
+        Several may be answered at once, begun at any time; each then says how many ``branches`` of
+        the engine it may grow at once. None is all of them.
 
         Raises:
             TtcError: as ``policy.cascade.solve_in_turn``.
         """
+        if branches is None or self._takes_one:
+            with self._busy():
+                return await self._answer(request, readers)
+        from ttc_cli.engines.share import EngineShare
+        from ttc_cli.models import hardware
+
+        checks = max(1, hardware.count_cores() * branches // self.info.parallel)
         with self._busy():
-            return await self._answer(request, readers)
+            share = EngineShare(self.engine, branches)
+            return await self._answer(request, readers, share, checks)
+
+    async def check(self, question: str, solution: str) -> tuple[Score, ...]:
+        """What the judge and the sums say of a ``solution`` that somebody else wrote.
+
+        The judge is the generator itself, asked whether that is right: only the ranking of its
+        scores means something.
+
+        Raises:
+            PromptTooLong: question and solution do not fit.
+            TemplateError: the model cannot be asked after an answer.
+        """
+        request = self.ask(question, {"answer_type": AnswerType.FREE})
+        with self._busy():
+            async with self._alone if self._takes_one else contextlib.nullcontext():
+                stage = await self._prepare(request, 0, None, None)
+                return await check(stage, request, solution)
+
+    def ask(self, question: str | Problem, how: Asking) -> Request:
+        """The request for ``question``, asked as ``how`` says, on the models of this solver.
+
+        Raises:
+            UsageError: an unknown name, or options that cannot go together.
+        """
+        options: dict[str, Any] = dict(how)
+        problem = question if isinstance(question, Problem) else Problem(question)
+        keys = how.keys() & {"answer_type", "system", "schema"}
+        own = {key: options.pop(key) for key in keys}
+        return choosing.ask_again(
+            self._request,
+            choosing.word(problem, own, served=self._request.server is not None),
+            options,
+        )
 
     def count_jobs(self, wanted: int | None = None) -> int:
         """Questions that ``answer_many`` answers at once where ``wanted`` are asked for."""
@@ -401,18 +452,6 @@ class Solver:
                 if self._loaded.stopped.is_set():  # what was interrupted was the test
                     own.interrupt()
         return table.with_programs() if self._writes[turn] else table, (said,) if said else ()
-
-    def _ask(self, question: str | Problem, how: Asking) -> Request:
-        """The request for ``question``, on the models of this solver."""
-        options: dict[str, Any] = dict(how)
-        problem = question if isinstance(question, Problem) else Problem(question)
-        keys = how.keys() & {"answer_type", "system", "schema"}
-        own = {key: options.pop(key) for key in keys}
-        return choosing.ask_again(
-            self._request,
-            choosing.word(problem, own, served=self._request.server is not None),
-            options,
-        )
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ All of it is safe to print on a terminal.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -124,6 +125,22 @@ class PlainLines:
             self._stream.flush()
         except (OSError, ValueError):
             self._open = False
+
+
+class Milestones:
+    """The same lines for a program that passes them on."""
+
+    def __init__(self) -> None:
+        self._lines = io.StringIO()
+        self._write = PlainLines(self._lines)
+
+    def read(self, event: events.Event) -> list[str]:
+        """The lines that ``event`` is told with, none where it is no milestone."""
+        self._write(event)
+        told = self._lines.getvalue()
+        self._lines.seek(0)
+        self._lines.truncate()
+        return told.splitlines()
 
 
 @dataclass(slots=True)
