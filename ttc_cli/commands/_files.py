@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ttc_cli.errors import UsageError
 from ttc_cli.output import Output
 from ttc_cli.paths import write_whole
 from ttc_cli.sanitise import clean
+
+if TYPE_CHECKING:
+    from ttc_cli.models.files import Model
 
 
 def write_new(file: Path, content: str | bytes) -> None:
@@ -43,6 +48,18 @@ def ask(question: str, *, default: bool) -> bool:
         sys.stderr.write("\n")
         return False
     return default if reply == "\n" else reply.strip().lower() in ("y", "yes")
+
+
+def make_confirm(yes: bool) -> Callable[[Model, int | None], bool]:
+    """What asks before a download, where somebody is there to answer; ``yes`` asks nobody."""
+    from ttc_cli.models.progress import format_bytes
+
+    def confirm(model: Model, left: int | None) -> bool:
+        size = "" if left is None else f" ({format_bytes(left)})"
+        question = f"The model {model.name}{size} is not on this machine. Download it?"
+        return yes or (is_somebody_there() and ask(question, default=True))
+
+    return confirm
 
 
 def may_delete(what: str, *, yes: bool) -> bool:

@@ -29,10 +29,23 @@ Color = Annotated[
     Literal["auto", "always", "never"] | None,
     output(help="Colour on stderr.  [default: auto]"),
 ]
+Context = Annotated[
+    int | None,
+    engine(
+        help="Room for question and answer together, in tokens.  [default: as much as fits in "
+        "memory]",
+        min=1,
+        metavar="N",
+    ),
+]
 Explain = Annotated[bool, output("--explain", help="Say at the end why this answer won.")]
 GpuLayers = Annotated[
     int | None,
     engine(help="Layers to put on the GPU; -1 for all.  [default: -1]", min=-1, metavar="N"),
+]
+KvType = Annotated[
+    Literal["f16", "q8_0", "q4_0"] | None,
+    engine(help="How the KV cache is stored.  [default: f16, or q8_0 where memory is short]"),
 ]
 Model = Annotated[
     str | None,
@@ -45,6 +58,7 @@ Model = Annotated[
         autocompletion=completion.complete_model,
     ),
 ]
+NoSave = Annotated[bool, output("--no-save", help="Do not keep this run (see ttc runs).")]
 Parallel = Annotated[
     int | None,
     engine(

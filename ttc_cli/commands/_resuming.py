@@ -99,6 +99,11 @@ def take_up(ctx: typer.Context) -> Any:
                 "resumed.",
                 "ask again, with the same command",
             )
+        if run.request["flags"].get("served"):
+            raise UsageError(
+                f"The run {run.id} was asked for by a client of ttc serve: it cannot be resumed.",
+                "ask the server again",
+            )
         # A run of before there were forms was in prose.
         flags = {"form": PROSE, **run.request["flags"]}
         if go_on:

@@ -254,19 +254,8 @@ class Engine:
         ),
     ] = None
     parallel: flags.Parallel = None
-    context: Annotated[
-        int | None,
-        _engine(
-            help="Room for question and answer together, in tokens.  [default: as much as fits "
-            "in memory]",
-            min=1,
-            metavar="N",
-        ),
-    ] = None
-    kv_type: Annotated[
-        Literal["f16", "q8_0", "q4_0"] | None,
-        _engine(help="How the KV cache is stored.  [default: f16, or q8_0 where memory is short]"),
-    ] = None
+    context: flags.Context = None
+    kv_type: flags.KvType = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,9 +306,7 @@ class Kept:
             autocompletion=completion.complete_preset,
         ),
     ] = None
-    no_save: Annotated[bool, _output("--no-save", help="Do not keep this run (see ttc runs).")] = (
-        False
-    )
+    no_save: flags.NoSave = False
     resume: Annotated[
         str | None,
         typer.Option(

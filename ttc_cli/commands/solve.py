@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from ttc_cli import crash, paths
 from ttc_cli.commands import _solve_flags as flags
 from ttc_cli.commands._dashes import TextCommand
-from ttc_cli.commands._files import ask, is_somebody_there
+from ttc_cli.commands._files import make_confirm
 from ttc_cli.commands._help import grouped
 from ttc_cli.errors import NoAnswer, TtcError, UsageError
 from ttc_cli.output import Output, print_error
@@ -21,7 +21,6 @@ from ttc_cli.types import AnswerType, Problem, Result
 
 if TYPE_CHECKING:
     from ttc_cli.commands._resuming import Past
-    from ttc_cli.models.files import Model
     from ttc_cli.solving.options import Options
     from ttc_cli.solving.request import Request
 
@@ -144,7 +143,7 @@ def solve(
             if batch is not None:
                 out.say(f"for each of {len(batch.questions)} questions")
             return 0
-        request = choosing.obtain(request, confirm=_make_confirm(engine.yes))
+        request = choosing.obtain(request, confirm=make_confirm(engine.yes))
         _warn_of_machine(out)
         interruption = Interruption()
         view = running.choose_view(options.get("view", "auto"), shown.quiet)
@@ -255,18 +254,6 @@ def _stdin() -> int | None:
         return sys.stdin.fileno()
     except (AttributeError, OSError):  # closed, or not backed by a descriptor
         return None
-
-
-def _make_confirm(yes: bool) -> Callable[[Model, int | None], bool]:
-    """What asks before a download, where somebody is there to answer; ``yes`` asks nobody."""
-    from ttc_cli.models.progress import format_bytes
-
-    def confirm(model: Model, left: int | None) -> bool:
-        size = "" if left is None else f" ({format_bytes(left)})"
-        question = f"The model {model.name}{size} is not on this machine. Download it?"
-        return yes or (is_somebody_there() and ask(question, default=True))
-
-    return confirm
 
 
 def _score(result: Result) -> float:

@@ -1,0 +1,235 @@
+"""Clients that wait, hang up, are slow or too many; and a server that ends."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+
+import httpx2
+import pytest
+from served import CHAT, ask, in_process, on_a_port, post, read_pieces
+
+from ttc_cli.engines.scripted import Reply
+from ttc_cli.errors import EngineError
+from ttc_cli.serving.seats import Seats
+from ttc_cli.serving.service import Limits
+from ttc_cli.types import Finish
+
+FOREVER = Reply("on and on ", Finish.LENGTH)
+
+
+def wait_until(true, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+def send(port, body, *, close=True):
+    """A socket on which ``body`` was sent as a chat."""
+    text = json.dumps(body).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(text)}\r\n\r\n"
+    client = socket.create_connection(("127.0.0.1", port), 10)
+    client.sendall(head.encode() + text)
+    return client
+
+
+def test_more_than_may_wait_are_sent_away(world):
+    world.options = {"parallel": 1, "pause": 0.002}
+    responses = post(*(ask() for _ in range(5)), limits=Limits(waiting=2))
+    codes = sorted(each.status_code for each in responses)
+    assert codes == [200, 200, 200, 429, 429]
+    sent_away = next(each for each in responses if each.status_code == 429)
+    assert int(sent_away.headers["retry-after"]) >= 1
+    assert sent_away.json()["error"]["code"] == "too_many_requests"
+
+
+def test_the_first_who_come_are_served_first(world):
+    world.options = {"parallel": 4, "pause": 0.001}
+    ended = []
+
+    async def work():
+        async with in_process() as (client, _):
+
+            async def one(name, model):
+                await client.post(CHAT, json=ask(name, model=model))
+                ended.append(name)
+
+            names = [("wide", "script:quick"), ("narrow", "script:none")]
+            first = asyncio.create_task(one("first", "script:quick"))
+            await asyncio.sleep(0.02)
+            await asyncio.gather(first, *(one(*each) for each in names))
+
+    asyncio.run(work())
+    assert ended == ["first", "wide", "narrow"]
+
+
+def test_seats_go_to_those_who_come_first():
+    async def work():
+        seats = Seats(4, 2)
+        (first,) = seats.join([3], 1.0)
+        (wide,) = seats.join([4], 1.0)
+        (narrow,) = seats.join([1], 1.0)
+        assert [each.taken for each in (first, wide, narrow)] == [True, False, False]
+        wide.leave()
+        assert narrow.taken
+        first.leave()
+        first.leave()
+        narrow.leave()
+        assert (seats.free, seats.waiting) == (4, 0)
+
+    asyncio.run(work())
+
+
+def test_a_request_ends_in_time_with_what_it_has(world):
+    world.options = {"parallel": 4, "pause": 0.002, "context": 1_000_000}
+    world.texts = [FOREVER]
+    found = post(ask(), limits=Limits(seconds=0.3)).json()
+    (choice,) = found["choices"]
+    assert choice["finish_reason"] == "length"
+    assert "time cap" in choice["ttc"]["stop_reason"]
+    assert choice["message"]["content"].startswith("on and on")
+
+
+def test_one_whose_turn_does_not_come_in_time_is_sent_away(world):
+    world.options = {"parallel": 1, "pause": 0.002, "context": 1_000_000}
+    world.texts = [FOREVER]
+
+    async def work():
+        async with in_process(Limits(seconds=0.4)) as (client, service):
+            long = asyncio.create_task(client.post(CHAT, json=ask()))
+            await asyncio.sleep(0.05)
+            service.limits = Limits(seconds=0.1)
+            late = await client.post(CHAT, json=ask())
+            return late, await long
+
+    late, long = asyncio.run(work())
+    assert (late.status_code, long.status_code) == (503, 200)
+    assert late.json()["error"]["code"] == "timeout"
+
+
+def test_a_client_that_hangs_up_gives_its_branches_back_within_a_step(world):
+    world.options = {"parallel": 4, "pause": 0.02, "context": 1_000_000}
+    world.texts = [FOREVER]
+    with on_a_port() as (port, service):
+        for stream in (True, False):
+            client = send(port, ask(model="script:normal", stream=stream))
+            wait_until(lambda: world.open_sessions == 1 and world.steps > 3)
+            client.close()
+            wait_until(lambda: world.open_sessions == 0)
+            before = world.steps
+            time.sleep(0.1)
+            assert world.steps == before
+            assert service.seats.free == 4
+            world.engines[-1]._slots._steps = 0
+        wait_until(lambda: service.metrics.abandoned == 2)
+
+
+def test_one_that_hangs_up_while_it_waits_leaves_the_line(world):
+    world.options = {"parallel": 1, "pause": 0.01, "context": 1_000_000}
+    world.texts = [FOREVER]
+    with on_a_port() as (port, service):
+        first = send(port, ask(stream=True))
+        wait_until(lambda: world.open_sessions == 1)
+        second = send(port, ask())
+        wait_until(lambda: service.seats.waiting == 1)
+        second.close()
+        wait_until(lambda: service.seats.waiting == 0)
+        first.close()
+        wait_until(lambda: service.seats.free == 1)
+
+
+def test_others_go_on_when_one_hangs_up(world):
+    world.options = {"parallel": 4, "pause": 0.005}
+    world.texts = ["a b c d e f g h i j k l m n o p q r s t u v w x y z"]
+    with on_a_port() as (port, service):
+        gone = send(port, ask(stream=True))
+        wait_until(lambda: world.open_sessions == 1)
+        threading.Timer(0.05, gone.close).start()
+        url = f"http://127.0.0.1:{port}{CHAT}"
+        response = httpx2.post(url, json=ask(stream=True), timeout=20)
+        assert len(read_pieces(response)) > 20
+        wait_until(lambda: service.metrics.abandoned == 1)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(world):
+    with on_a_port(Limits(body_seconds=0.2)) as (port, _):
+        client = socket.create_connection(("127.0.0.1", port), 10)
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        client.sendall(f"{head}Content-Length: 500\r\n\r\n{{".encode())
+        assert b" 408 " in client.recv(1000)
+        client.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_runs_is_answered_with_its_best_when_the_server_ends(world, stream):
+    world.options = {"parallel": 2, "pause": 0.005, "context": 1_000_000}
+    world.texts = [FOREVER]
+
+    async def work():
+        async with in_process(Limits(grace=0.2)) as (client, service):
+            running = [
+                asyncio.create_task(client.post(CHAT, json=ask(stream=stream))) for _ in range(2)
+            ]
+            await asyncio.sleep(0.05)
+            waiting = asyncio.create_task(client.post(CHAT, json=ask()))
+            await asyncio.sleep(0.05)
+            service.drain()
+            late = await client.post(CHAT, json=ask())
+            health = await client.get("/health")
+            return await asyncio.gather(*running), await waiting, late, health
+
+    running, waiting, late, health = asyncio.run(work())
+    for each in running:
+        assert each.status_code == 200
+        if stream:
+            assert read_pieces(each)[-1]["choices"][0]["ttc"]["interrupted"]
+        else:
+            assert each.json()["choices"][0]["message"]["content"].startswith("on and on")
+    assert [waiting.status_code, late.status_code, health.status_code] == [503, 503, 503]
+
+
+def test_an_engine_that_failed_makes_the_server_unhealthy(world, monkeypatch):
+    async def fail(self, *args, **more):
+        raise EngineError("It broke.")
+
+    monkeypatch.setattr("ttc_cli.engines.scripted.ScriptedEngine.open", fail)
+
+    async def work():
+        async with in_process() as (client, _):
+            return await client.post(CHAT, json=ask()), await client.get("/health")
+
+    answer, health = asyncio.run(work())
+    assert answer.status_code == 500
+    assert answer.json()["error"]["message"] == "It broke."
+    assert health.json() == {"status": "failed"}
+
+
+def test_what_was_served_is_counted(world):
+    async def work():
+        async with in_process() as (client, _):
+            await client.post(CHAT, json=ask())
+            await client.post(CHAT, json=ask(n=0))
+            return (await client.get("/metrics")).text
+
+    text = asyncio.run(work())
+    assert f'ttc_requests_total{{path="{CHAT}",status="200"}} 1' in text
+    assert f'ttc_requests_total{{path="{CHAT}",status="400"}} 1' in text
+    assert "ttc_first_token_seconds_count 1" in text
+    assert 'ttc_tokens_total{kind="generated"} ' in text
+
+
+def test_runs_are_kept_where_they_are_to_be(world, monkeypatch, capsys):
+    from ttc_cli.main import main
+
+    monkeypatch.delenv("TTC_KEEP_RUNS", raising=False)
+    post(ask("What is 2+2?", model="script:quick"), keeps=True)
+    post(ask("What is 3+3?"))
+    assert main(["runs", "list", "--json"]) == 0
+    listed = capsys.readouterr().out
+    assert "What is 2+2?" in listed
+    assert "What is 3+3?" not in listed
+    assert main(["solve", "--resume", "last"]) == 2
+    assert "ttc serve" in capsys.readouterr().err
