@@ -65,6 +65,7 @@ Examples:
 _COMMANDS = {
     "solve": "Answer a question, thinking harder where it pays.",
     "serve": "Serve a model to programs that speak OpenAI's protocol.",
+    "mcp": "Give an agent tools that ask the model.",
     "models": "List, download, check and remove models.",
     "verifiers": "List verifiers, test them, fit a probe.",
     "runs": "List, show, search, export and delete kept runs.",
