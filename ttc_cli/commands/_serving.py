@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,6 +15,8 @@ from ttc_cli.solving.options import Options
 from ttc_cli.solving.request import Request
 from ttc_cli.types import Problem
 
+PATIENCE = 0.05
+"""Seconds for which one question may keep the others waiting while it runs a program, or compares."""
 _LOADED = ("model", "threads", "gpu_layers", "parallel", "context", "kv_type")
 """Settings that say which model is loaded, and how; the others are each request's own."""
 
@@ -47,5 +50,6 @@ def load_request(given: Mapping[str, Any]) -> tuple[Request, Output, bool]:
     loaded = Options({key: options.get(key) for key in _LOADED}, Config({}))
     loaded.validate()
     request = choosing.choose(loaded, Problem(""), room="", warn=out.warn)
+    request = replace(request, settings=replace(request.settings, patience=PATIENCE))
     request = choosing.obtain(request, confirm=make_confirm(given["yes"]))
     return request, out, options.get("keep_runs", "yes") == "yes"

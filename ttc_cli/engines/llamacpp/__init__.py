@@ -78,4 +78,6 @@ def load(
         states=0 if info.architecture in _EITHER else model.width,
         offloaded=settings.gpu_layers != 0 and native.offloads(),
     )
-    return LlamaCppEngine(model, context, told, certainty=settings.certainty)
+    return LlamaCppEngine(
+        model, context, told, certainty=settings.certainty, patience=settings.patience
+    )

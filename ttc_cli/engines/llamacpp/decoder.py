@@ -63,13 +63,19 @@ class Decoder:
         self.waiting: deque[Growing] = deque()
         self.growing: list[Growing] = []
         self.interrupted = False
+        self.held: frozenset[int] = frozenset()
+        """Meters, by ``id``, of runs that the next step leaves as they are."""
         self.deadline = math.inf
         self._room = info.parallel
         context.stop_when(lambda: self.interrupted or time.monotonic() > self.deadline)
 
     def has_work(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self.readings or self.scorings or self.states or self.waiting or self.growing)
+        jobs = (self.readings, self.scorings, self.states, self.waiting, self.growing)
+        return any(not self._holds(each.account) for queue in jobs for each in queue)
+
+    def _holds(self, account: Account) -> bool:
+        return id(account.meter) in self.held
 
     # -- what sessions ask for; never called during a step ----------------------------------
 
@@ -101,16 +107,20 @@ class Decoder:
 
     # -- one step --------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """Do one decode step. Errors of the library pass through; nothing recorded is lost."""
+    def step(self) -> bool:
+        """Do one decode step; False where there was nothing that could be decoded.
+
+        Errors of the library pass through; nothing recorded is lost.
+        """
         self.cache.clock += 1
         self._end_exhausted()
         self._settle_known()
         if self.states and self._read_states():
             self._book()
-            return
+            return True
         self._admit()
         feeds = self._assemble()
+        decoded = bool(feeds)
         while feeds:
             # With hidden states on every token of a batch becomes a row, so that what is read
             # beside the branches that draw has a batch of its own.
@@ -120,6 +130,7 @@ class Decoder:
                 break
             feeds = self._assemble()
         self._book()
+        return decoded
 
     def _decode(self, feeds: list[Feed], *, pool: bool = False) -> bool:
         """Decode ``feeds`` and hand out their rows; False where there was no room, or no time."""
@@ -157,13 +168,14 @@ class Decoder:
         return True
 
     def _nearest_deadline(self) -> float:
-        left = [account.meter.remaining_seconds() for account in self.accounts]
+        awake = (account for account in self.accounts if not self._holds(account))
+        left = [account.meter.remaining_seconds() for account in awake]
         known = [seconds for seconds in left if seconds is not None]
         return time.monotonic() + min(known) if known else math.inf
 
     def _end_exhausted(self) -> None:
         for account in self.accounts:
-            if not self.interrupted and account.meter.exhausted() is None:
+            if self._holds(account) or not (self.interrupted or account.meter.exhausted()):
                 continue
             finish = Finish.CANCELLED if self.interrupted else Finish.BUDGET
             mine = [job for job in (*self.growing, *self.waiting) if job.account is account]
@@ -180,15 +192,16 @@ class Decoder:
 
     def _admit(self) -> None:
         fresh: list[tuple[Growing, Row]] = []
-        while self.waiting and len(self.growing) < min(self.info.parallel, self._room):
-            job = self.waiting[0]
+        for job in [each for each in self.waiting if not self._holds(each.account)]:
+            if len(self.growing) >= min(self.info.parallel, self._room):
+                break
             seated_before = job.node.seat >= 0
             reused = self.cache.seat(job.node)
             if reused is None:
                 break
             if not seated_before:
                 job.account.reused[job.account.role] += reused
-            self.waiting.popleft()
+            self.waiting.remove(job)
             job.node.jobs += 1
             self.growing.append(job)
             self.cache.leave(job.node)
@@ -216,17 +229,19 @@ class Decoder:
             self.cache.touch(node)
 
         for job in self.growing:
-            if room and rows:
+            if room and rows and not self._holds(job.account):
                 feed(job, job.node, job.node.tokens)
         for row in self.scorings:
-            if room and rows and self._place(row):
+            if room and rows and not self._holds(row.account) and self._place(row):
                 node = row.borrowed or row.node
                 feed(row, node, row.node.tokens + row.suffix)
         for reading in self.readings:
-            if room and rows and self.cache.seat(reading.node) is not None:
+            if not (room and rows) or self._holds(reading.account):
+                continue
+            if self.cache.seat(reading.node) is not None:
                 feed(reading, reading.node, reading.node.tokens)
         for state in self.states:
-            if not state.seated:
+            if not state.seated or self._holds(state.account):
                 continue
             node, before = state.node, state.pool.reached
             if room and node.held < before:  # what lies before, and no row
@@ -241,7 +256,8 @@ class Decoder:
 
         The row of logits after the last token is kept: growing on then reads nothing again.
         """
-        for state in self.states[: self.context.outputs]:
+        awake = [each for each in self.states if not self._holds(each.account)]
+        for state in awake[: self.context.outputs]:
             if not state.seated:
                 reused = self.cache.seat(state.node, state.pool.reached)
                 if reused is None:
@@ -249,7 +265,7 @@ class Decoder:
                 state.account.reused[Role.VERIFIER] += min(reused, state.pool.reached)
                 state.seated = True
                 state.node.jobs += 1
-        ready = [s for s in self.states if s.seated and s.node.held == s.pool.reached]
+        ready = [s for s in awake if s.seated and s.node.held == s.pool.reached]
         room = min(self.context.outputs, self.context.batch)
         feeds: list[tuple[StateReading, list[int]]] = []
         for state in ready:

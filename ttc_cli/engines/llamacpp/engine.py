@@ -23,16 +23,22 @@ ROOM_TO_ANSWER = 16
 class LlamaCppEngine:
     """One model, one KV cache, one decode thread. Made by ``llamacpp.load``.
 
-    ``certainty``: note the self-certainty of every draw.
+    ``certainty``: note the self-certainty of every draw. ``patience``: as ``DecodeRunner`` has it.
     """
 
     def __init__(
-        self, model: NativeModel, context: Context, info: EngineInfo, *, certainty: bool
+        self,
+        model: NativeModel,
+        context: Context,
+        info: EngineInfo,
+        *,
+        certainty: bool,
+        patience: float | None = None,
     ) -> None:
         self.info = info
         self._model = model
         self._context = context
-        self._runner = DecodeRunner(Decoder(model, context, info, certainty=certainty))
+        self._runner = DecodeRunner(Decoder(model, context, info, certainty=certainty), patience)
         self._tokeniser = Tokeniser(model, info.model)
 
     async def open(

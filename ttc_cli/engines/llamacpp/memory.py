@@ -63,7 +63,9 @@ class Settings:
     ``context`` is the longest path in tokens (prompt and answer), ``answer`` the longest answer:
     each branch needs that many cells of its own. ``parallel`` branches grow at once.
     ``gpu_layers`` −1 is all of them. ``kv_type`` is a key of ``ELEMENT_BYTES``. ``certainty`` notes
-    the self-certainty of every draw, which takes two passes over each row of logits.
+    the self-certainty of every draw, which takes two passes over each row of logits. ``patience``
+    is how many seconds one run may think before the others go on without it; None: as long as it
+    takes, so that the same requests give the same text.
     """
 
     threads: int | None = None
@@ -74,6 +76,7 @@ class Settings:
     kv_type: str | None = None
     kv_unified: bool = True
     certainty: bool = False
+    patience: float | None = None
 
     def shrink(self, parallel: int, kv_type: str | None) -> Settings:
         """The same with at most ``parallel`` branches and that cache, unless both were chosen."""
