@@ -142,6 +142,29 @@ def test_leaving_a_stream_ends_its_search(opened):
     gc.collect()
 
 
+def test_a_solution_of_somebody_else_is_checked(opened):
+    with ttc.load() as solver:
+        scores = {each.verifier: each for each in solver.check("What is 2+2?", "2 + 2 = 5.")}
+        assert set(scores) == {"judge", "arithmetic"}
+        assert scores["arithmetic"].value == 0.0
+        assert "4" in scores["arithmetic"].remark
+        assert [each.verifier for each in solver.check("Who?", "She.")] == ["judge"]
+
+
+def test_requests_that_come_at_any_time_share_one_engine(opened):
+    async def work():
+        async with await ttc.aload("slow") as solver:
+            request = solver.ask("Name a number.", {"strategy": "majority", "samples": 2})
+            first = asyncio.create_task(solver.answer(request, branches=2))
+            await asyncio.sleep(0.05)
+            second = await solver.answer(request, branches=2)
+            return await first, second
+
+    first, second = asyncio.run(work())
+    texts = [[each.text for each in result.candidates] for result in (first, second)]
+    assert texts[0] == texts[1]
+
+
 def test_many_questions_are_answered_each_once(opened):
     questions = [f"What is {n}+{n}?" for n in range(9)]
     with ttc.load() as solver:

@@ -67,7 +67,7 @@ def make_agent_server(solver: Solver, seconds: float) -> MCPServer[Any]:
     ) -> dict[str, Any]:
         """Say whether a solution of a question seems right; its sums are worked out again."""
         try:
-            scores = await solver.check(_check(question), _check(solution))
+            scores = await solver.acheck(_check(question), _check(solution))
         except TtcError as error:
             raise ToolError(error.message) from error
         return {each.verifier: {"score": each.value, "remark": each.remark} for each in scores}

@@ -161,7 +161,8 @@ class _Pages:
         try:
             wanted = read(await _read_body(request, service.limits), service.label)
             try:
-                asked = service.prepare(wanted)
+                # A schema becomes a grammar, which may take a while.
+                asked = await asyncio.to_thread(service.prepare, wanted)
             except TtcError as error:
                 raise refuse_because(error) from error
             seats = service.line_up(wanted)

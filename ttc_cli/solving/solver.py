@@ -180,6 +180,26 @@ class Solver:
                     raise outcome
                 yield place, outcome
 
+    def check(self, question: str, solution: str) -> tuple[Score, ...]:
+        """What is to be said of a ``solution`` that somebody else wrote.
+
+        ``judge`` is the model itself, asked whether that is right: only the ranking of its scores
+        means something. ``arithmetic`` works the sums out again, where there are any.
+
+        Raises:
+            PromptTooLong: question and solution do not fit.
+            TemplateError: the model cannot be asked after an answer.
+        """
+        return wait_for(self.acheck(question, solution))
+
+    async def acheck(self, question: str, solution: str) -> tuple[Score, ...]:
+        """As ``check``."""
+        request = self.ask(question, {"answer_type": AnswerType.FREE})
+        with self._busy():
+            async with self._alone if self._takes_one else contextlib.nullcontext():
+                stage = await self._prepare(request, 0, None, None)
+                return await check(stage, request, solution)
+
     @property
     def info(self) -> EngineInfo:
         """What the generator is and can do."""
@@ -244,22 +264,6 @@ class Solver:
         with self._busy():
             share = EngineShare(self.engine, branches)
             return await self._answer(request, readers, share, checks)
-
-    async def check(self, question: str, solution: str) -> tuple[Score, ...]:
-        """What the judge and the sums say of a ``solution`` that somebody else wrote.
-
-        The judge is the generator itself, asked whether that is right: only the ranking of its
-        scores means something.
-
-        Raises:
-            PromptTooLong: question and solution do not fit.
-            TemplateError: the model cannot be asked after an answer.
-        """
-        request = self.ask(question, {"answer_type": AnswerType.FREE})
-        with self._busy():
-            async with self._alone if self._takes_one else contextlib.nullcontext():
-                stage = await self._prepare(request, 0, None, None)
-                return await check(stage, request, solution)
 
     def ask(self, question: str | Problem, how: Asking) -> Request:
         """The request for ``question``, asked as ``how`` says, on the models of this solver.
