@@ -13,6 +13,7 @@ import runpy
 import shutil
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,20 @@ def play(put: Callable[[str, Any], None]) -> None:
     put(f"{selftest}.measure_speed", lambda path: Speed(300.0, 17.0, 60.0, 2))
     put("ttc_cli.models.hardware.watch_contention", lambda: Contention((), 0.0))
     put("ttc_cli.models.hardware.read_memory", lambda: Memory(16 * 10**9, 12 * 10**9))
+
+    from ttc_cli.serving import running
+
+    async def serve(service: Any, app: Any, taken: Any, ready: Callable[[], None]) -> None:
+        ready()  # and nobody comes
+
+    async def serve_agent(solver: Any, seconds: float) -> None:
+        pass
+
+    take_port = running.take_port
+    put("ttc_cli.serving.running.take_port", lambda host, port: take_port(host, 0))
+    put("ttc_cli.serving.running.serve", serve)
+    if find_spec("mcp") is not None:
+        put("ttc_cli.serving.agents.serve_agent", serve_agent)
 
 
 def make_gguf(name: str) -> bytes:

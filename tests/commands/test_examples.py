@@ -118,6 +118,8 @@ def test_every_example_works(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    if lines[0].startswith("ttc mcp"):
+        pytest.importorskip("mcp")
     example_world.copy_world(template, tmp_path)
     world = World(tmp_path, hub.url, monkeypatch)
     for line in lines:
