@@ -12,7 +12,7 @@ from ttc_cli.types import Budget, Finish, Sampling
 
 pytest.importorskip("llama_cpp")
 
-from ttc_cli.engines.llamacpp import Settings, load  # noqa: E402
+from ttc_cli.engines.llamacpp import Settings, load
 
 pytestmark = pytest.mark.live
 

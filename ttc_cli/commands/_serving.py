@@ -16,7 +16,7 @@ from ttc_cli.solving.request import Request
 from ttc_cli.types import Problem
 
 PATIENCE = 0.05
-"""Seconds for which one question may keep the others waiting while it runs a program, or compares."""
+"""Seconds for which a question may keep the others waiting, while it runs a program or compares."""
 _LOADED = ("model", "threads", "gpu_layers", "parallel", "context", "kv_type")
 """Settings that say which model is loaded, and how; the others are each request's own."""
 

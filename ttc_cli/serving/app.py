@@ -145,15 +145,17 @@ class _Pages:
         return JSONResponse({"status": state}, 200 if state == "ok" else 503)
 
     async def show_metrics(self, request: Request) -> Response:
-        seats = self._service.seats
+        seats, told = self._service.seats, self._service.metrics
         now = {
+            "requests_running": told.running,
             "requests_waiting": seats.waiting,
             "branches": seats.branches,
             "branches_taken": seats.branches - seats.free,
             "resident_memory_bytes": psutil.Process().memory_info().rss,
+            "kv_cells": told.cells,
+            "kv_cells_used": told.cells_used if told.running else 0,
         }
-        text = self._service.metrics.write(now)
-        return PlainTextResponse(text, media_type=metrics.CONTENT_TYPE)
+        return PlainTextResponse(told.write(now), media_type=metrics.CONTENT_TYPE)
 
     async def answer(self, read: Read, request: Request) -> Response:
         """Answer a chat or a completion; what cannot be served is refused before it waits."""

@@ -48,7 +48,7 @@ class Metrics:
         return seconds / count if count else 1.0
 
     def write(self, now: Mapping[str, float]) -> str:
-        """All of it, with gauges of ``now``."""
+        """All of it, and the gauges of ``now``."""
         lines: list[str] = []
 
         def tell(name: str, kind: str, what: str, rows: Iterable[tuple[str, float]]) -> None:
@@ -75,12 +75,6 @@ class Metrics:
         ):
             tell(name, "summary", what, [])
             lines += [f"ttc_{name}_count {total[0]:g}", f"ttc_{name}_sum {total[1]:.6f}"]
-        gauges = {
-            "requests_running": self.running,
-            "kv_cells_used": self.cells_used,
-            "kv_cells": self.cells,
-            **now,
-        }
-        for name, value in gauges.items():
+        for name, value in now.items():
             tell(name, "gauge", f"{name.replace('_', ' ').capitalize()} now.", [("", value)])
         return "\n".join(lines) + "\n"

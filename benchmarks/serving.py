@@ -1,0 +1,361 @@
+#!/usr/bin/env python3
+r"""``ttc serve`` under load: beside llama-server, beside its_hub's server, and for a long time.
+
+    benchmarks/build_peers.sh
+    benchmarks/serving.py load --model M.gguf             # plain replies, against llama-server
+    pip install 'its_hub[iaas]'
+    benchmarks/serving.py think --model M.gguf            # effort medium, against its-iaas
+    benchmarks/serving.py soak --model M.gguf --minutes 30
+
+*load*: 1, 4, 8 and 16 clients at once, each asking one question after the other, on both servers in
+turn; llama-server keeps its default layout. *think*: one question at a time; its-iaas votes among N
+replies of llama-server, N being the most that ``auto`` may draw. *soak*: clients that ask, hang up,
+send nonsense, send too much or too slowly; at the end nothing may be left of any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import httpx2
+from measure import (
+    GSM8K,
+    Line,
+    add_model,
+    add_peers,
+    median,
+    parser,
+    peer_environment,
+    print_lines,
+    require_quiet,
+)
+
+from ttc_cli.policy.table import SHIPPED
+
+CHAT = "/v1/chat/completions"
+NONSENSE = (b"", b"{", b"[1]", b'{"model": 5}', b"\xff\xfe", b"[" * 100_000)
+
+
+def read_questions(count: int) -> list[str]:
+    """The first ``count`` questions of GSM8K's test set."""
+    lines = GSM8K.read_text(encoding="utf-8").splitlines()[:count]
+    return [json.loads(line)["question"] for line in lines]
+
+
+@contextlib.contextmanager
+def run(command: Sequence[str], port: int, path: str, **environment: str) -> Iterator[str]:
+    """The address of a server that ``command`` starts on ``port``, once ``path`` is there."""
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=sys.stderr
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(url + path, timeout=2).status_code == 200:
+                    break
+            if process.poll() is not None:
+                sys.exit(f"{command[0]} ended with status {process.returncode}")
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def run_ttc(given: argparse.Namespace, *flags: str) -> contextlib.AbstractContextManager[str]:
+    """``ttc serve`` on the model."""
+    port = find_port()
+    command = [sys.executable, "-m", "ttc_cli", "serve", "-m", str(given.model.resolve())]
+    command += ["--port", str(port), "--threads", str(given.threads), "--no-save", "-q", *flags]
+    return run(command, port, "/health")
+
+
+def run_llama(given: argparse.Namespace) -> contextlib.AbstractContextManager[str]:
+    """llama-server in its default layout."""
+    port = find_port()
+    command = [str(given.peers / "llama-server"), "-m", str(given.model), "--port", str(port)]
+    command += ["-t", str(given.threads), "-tb", str(given.threads), "--offline", "--no-ui"]
+    command += ["--log-disable"]
+    return run(command, port, "/health", **peer_environment())
+
+
+def find_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+async def ask(
+    client: httpx2.AsyncClient, url: str, model: str, question: str, tokens: int, seed: int
+) -> tuple[float, float]:
+    """Seconds to the first token of a streamed reply, and to its end."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": tokens,
+        "temperature": 0.8,
+        "seed": seed,
+        "stream": True,
+    }
+    began, first = time.monotonic(), None
+    async with client.stream("POST", url + CHAT, json=body) as response:
+        response.raise_for_status()
+        async for line in response.aiter_lines():
+            if first is None and '"content":' in line and '"content": ""' not in line:
+                choices = json.loads(line.removeprefix("data: "))["choices"]
+                if choices and choices[0]["delta"].get("content"):
+                    first = time.monotonic() - began
+    return first or time.monotonic() - began, time.monotonic() - began
+
+
+async def load(url: str, model: str, clients: int, each: int, tokens: int) -> tuple[float, float]:
+    """Requests a minute of ``clients`` at once, and the median time to a first token."""
+    questions = read_questions(clients * each)
+    firsts: list[float] = []
+
+    async def work(number: int) -> None:
+        for place in range(each):
+            question = questions[number * each + place]
+            first, _ = await ask(client, url, model, question, tokens, seed=place)
+            firsts.append(first)
+
+    async with httpx2.AsyncClient(timeout=600) as client:
+        began = time.monotonic()
+        await asyncio.gather(*map(work, range(clients)))
+        return 60 * clients * each / (time.monotonic() - began), median(firsts)
+
+
+async def warm(url: str, model: str) -> None:
+    """Ask something else first: a prompt that was read before is read faster."""
+    async with httpx2.AsyncClient(timeout=600) as client:
+        await ask(client, url, model, "Say hello.", 4, 0)
+
+
+def compare_load(given: argparse.Namespace) -> None:
+    """Plain replies beside llama-server's."""
+    lines = []
+    for clients in given.clients:
+        found: dict[str, list[tuple[float, float]]] = {"ttc": [], "llama-server": []}
+        for _ in range(given.rounds):
+            for side, start, model in (
+                ("ttc", run_ttc(given), f"{given.model.stem}:none"),
+                ("llama-server", run_llama(given), "any"),
+            ):
+                with start as url:
+                    asyncio.run(warm(url, model))
+                    rates = asyncio.run(load(url, model, clients, given.each, given.max_tokens))
+                    found[side].append(rates)
+                    print(f"  {clients} clients, {side}: {rates}", file=sys.stderr, flush=True)
+        (ours, first), (theirs, other) = (
+            [median(each) for each in zip(*found[side], strict=True)] for side in found
+        )
+        lines.append(Line(f"{clients} clients", ours, theirs, "requests/min", 1.0))
+        lines.append(Line(f"{clients} clients, first token", first, other, "s", 1.2, "low"))
+    print_lines("ttc serve and llama-server, plain replies", lines, tell(given))
+
+
+def compare_thinking(given: argparse.Namespace) -> None:
+    """Effort medium beside the vote of its_hub's server."""
+    most = SHIPPED.row("normal").cap
+    questions = read_questions(given.each)
+    with run_ttc(given) as url:
+        ours = asyncio.run(ask_all(url, given.model.stem, questions))
+    port = find_port()
+    command = ["its-iaas", "--port", str(port), "--log-level", "ERROR"]
+    with run_llama(given) as behind, run(command, port, "/v1/models") as url:
+        settings = {
+            "endpoint": f"{behind}/v1",
+            "api_key": "none",
+            "model": "any",
+            "alg": "self-consistency",
+            "regex_patterns": [r"\\boxed{(.*?)}"],
+            "budget": most,
+        }
+        httpx2.post(f"{url}/configure", json=settings).raise_for_status()
+        theirs = asyncio.run(ask_all(url, "any", questions))
+    line = Line(f"a question at N = {most}", median(ours), median(theirs), "s", 0.5, "low")
+    print_lines("ttc serve and its_hub's server", [line], tell(given))
+
+
+async def ask_all(url: str, model: str, questions: Sequence[str]) -> list[float]:
+    """Seconds of each question, one after the other."""
+    seconds = []
+    async with httpx2.AsyncClient(timeout=3600) as client:
+        for question in questions:
+            hint = r" Put the final answer into \boxed{}."
+            messages = [{"role": "user", "content": question + hint}]
+            began = time.monotonic()
+            response = await client.post(url + CHAT, json={"model": model, "messages": messages})
+            response.raise_for_status()
+            seconds.append(time.monotonic() - began)
+    return seconds
+
+
+def soak(given: argparse.Namespace) -> None:
+    """Clients of every kind for a long time; the exit code says whether anything is left."""
+    flags = ("--max-waiting", "8", "--max-body", "65536", "--max-seconds", "60")
+    with run_ttc(given, *flags) as url:
+        counts, memory, left = asyncio.run(bother(given, url))
+    print(json.dumps({**counts, "memory_mib": memory, "left": left}, indent=2))
+    if left["branches"] or left["running"] or left["waiting"]:
+        sys.exit("something is left")
+
+
+async def bother(
+    given: argparse.Namespace, url: str
+) -> tuple[dict[str, int], list[float], dict[str, float]]:
+    """What came of all requests, resident memory now and then, and what is left at the end."""
+    counts: Counter[str] = Counter()
+    dice, end = random.Random(given.seed), time.monotonic() + 60 * given.minutes
+    questions, memory = read_questions(100), []
+
+    async def work() -> None:
+        async with httpx2.AsyncClient(timeout=120) as client:
+            while time.monotonic() < end:
+                kind = dice.choice(("plain", "plain", "think", "leave", "leave", *given.kinds))
+                try:
+                    counts[await BOTHER[kind](client, url, given.model.stem, questions, dice)] += 1
+                except httpx2.HTTPError as error:
+                    counts[f"{kind}: {type(error).__name__}"] += 1
+
+    async def watch() -> None:
+        while True:
+            memory.append(round((await read_metrics(url))["resident_memory_bytes"] / 2**20, 1))
+            await asyncio.sleep(min(30.0, 6 * given.minutes))
+
+    watching = asyncio.create_task(watch())
+    await asyncio.gather(*(work() for _ in range(given.bothering)))
+    watching.cancel()
+    await asyncio.sleep(2)
+    now = await read_metrics(url)
+    memory.append(round(now["resident_memory_bytes"] / 2**20, 1))
+    left = {
+        "branches": now["branches_taken"],
+        "running": now["requests_running"],
+        "waiting": now["requests_waiting"],
+        "cells": now["kv_cells_used"],
+    }
+    return dict(sorted(counts.items())), memory, left
+
+
+async def read_metrics(url: str) -> dict[str, float]:
+    """The gauges and counters without labels, by name."""
+    async with httpx2.AsyncClient(timeout=30) as client:
+        text = (await client.get(f"{url}/metrics")).text
+    rows = (line.split() for line in text.splitlines() if line[:1] != "#" and "{" not in line)
+    return {name.removeprefix("ttc_"): float(value) for name, value in rows}
+
+
+def make_body(model: str, questions: Sequence[str], dice: random.Random, **more: object) -> dict:
+    """A chat of one question."""
+    messages = [{"role": "user", "content": dice.choice(questions)}]
+    return {"model": model, "messages": messages, "max_tokens": 64, **more}
+
+
+async def ask_plainly(client, url, model, questions, dice) -> str:
+    """One reply, whole."""
+    body = make_body(f"{model}:none", questions, dice)
+    return f"plain: {(await client.post(url + CHAT, json=body)).status_code}"
+
+
+async def ask_to_think(client, url, model, questions, dice) -> str:
+    """A question with a small effort, streamed to its end."""
+    body = make_body(f"{model}:quick", questions, dice, stream=True)
+    response = await client.post(url + CHAT, json=body)
+    whole = response.status_code != 200 or response.text.endswith("data: [DONE]\n\n")
+    return f"think: {response.status_code}{'' if whole else ' broken off'}"
+
+
+async def leave_early(client, url, model, questions, dice) -> str:
+    """Hang up after some pieces."""
+    body = make_body(f"{model}:{dice.choice(('none', 'normal'))}", questions, dice, stream=True)
+    patience = dice.random() * 2
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience), client.stream("POST", url + CHAT, json=body) as it:
+            async for _ in it.aiter_lines():
+                pass
+            return f"leave: {it.status_code} before it left"
+    return "leave: left"
+
+
+async def send_nonsense(client, url, model, questions, dice) -> str:
+    """What is no request."""
+    kind = {"Content-Type": "application/json"}
+    response = await client.post(url + CHAT, content=dice.choice(NONSENSE), headers=kind)
+    return f"nonsense: {response.status_code}"
+
+
+async def send_too_much(client, url, model, questions, dice) -> str:
+    """A body beyond the bound."""
+    kind = {"Content-Type": "application/json"}
+    response = await client.post(url + CHAT, content=b" " * 200_000, headers=kind)
+    return f"too much: {response.status_code}"
+
+
+async def send_slowly(client, url, model, questions, dice) -> str:
+    """A body that never comes to its end."""
+
+    async def drip():
+        for _ in range(dice.randrange(1, 20)):
+            yield b" "
+            await asyncio.sleep(0.2)
+        raise OSError("given up")
+
+    kind = {"Content-Type": "application/json"}
+    with contextlib.suppress(OSError):
+        await client.post(url + CHAT, content=drip(), headers=kind)
+    return "slowly: given up"
+
+
+BOTHER = {
+    "plain": ask_plainly,
+    "think": ask_to_think,
+    "leave": leave_early,
+    "nonsense": send_nonsense,
+    "too-much": send_too_much,
+    "slowly": send_slowly,
+}
+
+
+def tell(given: argparse.Namespace) -> dict[str, object]:
+    """What was measured with."""
+    return {"model": given.model.name, "threads": given.threads, "tokens": given.max_tokens}
+
+
+def main() -> None:
+    """Run what the command line names."""
+    options = parser(__doc__)
+    add_model(options)
+    add_peers(options)
+    options.add_argument("what", choices=("load", "think", "soak"))
+    options.add_argument("--clients", type=int, nargs="+", default=[1, 4, 8, 16])
+    options.add_argument("--each", type=int, default=4, help="questions of each client, or in all")
+    options.add_argument("--max-tokens", type=int, default=128)
+    options.add_argument("--minutes", type=float, default=30.0)
+    options.add_argument("--bothering", type=int, default=12, help="clients of the soak")
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args()
+    given.kinds = ("nonsense", "too-much", "slowly")
+    if given.what == "soak":
+        soak(given)
+        return
+    require_quiet(given.force)
+    compare_load(given) if given.what == "load" else compare_thinking(given)
+
+
+if __name__ == "__main__":
+    main()
