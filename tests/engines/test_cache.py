@@ -27,10 +27,10 @@ class Books:
 
 
 @pytest.fixture
-def new_cache() -> Callable[[int], tuple[KvCache, Books]]:
-    def make(sequences: int) -> tuple[KvCache, Books]:
+def new_cache() -> Callable[..., tuple[KvCache, Books]]:
+    def make(sequences: int, remembers: int = 0) -> tuple[KvCache, Books]:
         books = Books(sequences)
-        return KvCache(books), books  # type: ignore[arg-type]
+        return KvCache(books, remembers), books  # type: ignore[arg-type]
 
     return make
 
@@ -159,3 +159,49 @@ def test_who_grows_on_leaves_its_place_to_those_that_wait_there_and_no_longer(ne
     assert {node.seat for node in (trunk, first, second, grandchild)} == {0, 1, 2, 3}, (
         "the last takes the copy itself"
     )
+
+
+def test_what_was_let_go_is_found_again_by_what_begins_alike(new_cache):
+    cache, books = new_cache(4, 2)
+    root = Node([1, 2, 3], keep=True)
+    cache.seat(root)
+    feed(cache, books, root)
+    reply = root.fork()
+    reply.tokens += [4, 5]
+    cache.seat(reply)
+    feed(cache, books, reply)
+    cache.forget(reply)
+    cache.forget(root)  # the head of what is remembered: not twice
+    assert len(cache._past) == 1
+    assert (root.seat, reply.seat, reply.held) == (-1, -1, 0)
+    turn = Node([1, 2, 3, 4, 9, 9])
+    assert cache.seat(turn) == 4
+    assert books.held[turn.seat] == 4
+    other = Node([7, 8])
+    assert cache.seat(other) == 0
+
+
+def test_what_is_remembered_is_bounded_and_gives_way(new_cache):
+    cache, books = new_cache(3, 2)
+    for first in range(5):
+        node = Node([first, 1, 2])
+        cache.seat(node)
+        feed(cache, books, node)
+        cache.forget(node)
+    assert [each.tokens[0] for each in cache._past] == [3, 4]
+    working = [Node([10 + n]) for n in range(3)]
+    for node in working:
+        assert cache.seat(node) == 0
+        node.jobs = 1
+    assert cache._past == []
+    assert cache.seat(Node([3, 1, 2])) is None
+
+
+def test_nothing_is_remembered_unless_it_is_wanted(new_cache):
+    cache, books = new_cache(4)
+    root = Node([1, 2, 3])
+    cache.seat(root)
+    feed(cache, books, root)
+    cache.forget(root)
+    assert cache.used == 0
+    assert cache.seat(Node([1, 2, 3])) == 0

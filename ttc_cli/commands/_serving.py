@@ -17,6 +17,8 @@ from ttc_cli.types import Problem
 
 PATIENCE = 0.05
 """Seconds for which a question may keep the others waiting, while it runs a program or compares."""
+REMEMBERED = 4
+"""Conversations that stay in the KV cache for their next turn, while nobody needs the room."""
 _LOADED = ("model", "threads", "gpu_layers", "parallel", "context", "kv_type")
 """Settings that say which model is loaded, and how; the others are each request's own."""
 
@@ -50,6 +52,7 @@ def load_request(given: Mapping[str, Any]) -> tuple[Request, Output, bool]:
     loaded = Options({key: options.get(key) for key in _LOADED}, Config({}))
     loaded.validate()
     request = choosing.choose(loaded, Problem(""), room="", warn=out.warn)
-    request = replace(request, settings=replace(request.settings, patience=PATIENCE))
+    settings = replace(request.settings, patience=PATIENCE, remembers=REMEMBERED)
+    request = replace(request, settings=settings)
     request = choosing.obtain(request, confirm=make_confirm(given["yes"]))
     return request, out, options.get("keep_runs", "yes") == "yes"

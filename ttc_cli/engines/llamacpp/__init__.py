@@ -79,5 +79,10 @@ def load(
         offloaded=settings.gpu_layers != 0 and native.offloads(),
     )
     return LlamaCppEngine(
-        model, context, told, certainty=settings.certainty, patience=settings.patience
+        model,
+        context,
+        told,
+        certainty=settings.certainty,
+        patience=settings.patience,
+        remembers=settings.remembers,
     )

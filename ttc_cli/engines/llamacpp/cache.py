@@ -85,13 +85,17 @@ class Node:
 class KvCache:
     """The seats of one context. ``clock`` counts decode steps, for least-recently-used order.
 
-    ``cuts``: what a sequence holds can be cut back to any of its tokens.
+    ``remembers`` is how many paths that were let go keep their cells, as long as nobody needs them:
+    what begins alike later is not read again. ``cuts``: what a sequence holds can be cut back to
+    any of its tokens; else nothing is remembered.
     """
 
     cuts: ClassVar[bool] = True
 
     context: Context
+    remembers: int = 0
     clock: int = 0
+    _past: list[Node] = field(default_factory=list)
     _free: list[int] = field(default_factory=list)
     _seated: dict[int, Node] = field(default_factory=dict)
 
@@ -137,6 +141,8 @@ class KvCache:
             if reach < source.held:
                 self.context.trim(seat, reach)
             source.seat, source.held, source.shared = -1, 0, 0
+            if source in self._past:
+                self._past.remove(source)
         else:
             return None
         node.seat, node.held, node.shared = seat, reach, shared
@@ -153,7 +159,17 @@ class KvCache:
             if ancestor.seat >= 0 and reach > 0:
                 return ancestor, reach
             ancestor = ancestor.origin
-        return None, 0
+        return self._recall(node, most)
+
+    def _recall(self, node: Node, most: int) -> tuple[Node | None, int]:
+        """The path that was let go and begins most like ``node``, and how far."""
+        best: Node | None = None
+        reach = 0
+        for each in self._past:
+            common = min(each.held, most, _common(each.tokens, node.tokens))
+            if common > reach:
+                best, reach = each, common
+        return best, reach
 
     def _arrive(self, node: Node) -> None:
         """``node`` needs the place where it was forked off no more."""
@@ -168,14 +184,32 @@ class KvCache:
         """``node`` is about to grow away from where it stands, and others may fork off there."""
 
     def forget(self, node: Node) -> None:
-        """Free what ``node`` holds, and what is held for it."""
+        """Free what ``node`` holds and what is held for it, or remember it."""
         self._arrive(node)
+        if node.seat >= 0 and node.held > 0 and self.remembers and self.cuts:
+            self._remember(node)
         self.unseat(node)
+
+    def _remember(self, node: Node) -> None:
+        """Keep what ``node`` holds as a path of nobody's, and none that is the head of another."""
+        past = Node(node.tokens[: node.held], seat=node.seat, held=node.held)
+        past.shared, past.touched = node.shared, node.touched
+        self._seated[node.seat] = past
+        node.seat, node.held, node.shared = -1, 0, 0
+        self._past.append(past)
+        for each in list(self._past):
+            longer = (other for other in self._past if other is not each)
+            if any(_common(each.tokens, other.tokens) == each.held for other in longer):
+                self.unseat(each)
+        if len(self._past) > self.remembers:
+            self.unseat(self._past[0])
 
     def unseat(self, node: Node) -> None:
         """Take ``node``'s cells back; its tokens stay."""
         if node.seat < 0:
             return
+        if node in self._past:
+            self._past.remove(node)
         self.context.trim(node.seat, 0)
         del self._seated[node.seat]
         self._free.append(node.seat)

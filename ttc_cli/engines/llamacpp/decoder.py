@@ -46,11 +46,18 @@ class Decoder:
     """Queues and the step over them; with ``certainty`` it notes every draw's self-certainty."""
 
     def __init__(
-        self, model: NativeModel, context: Context, info: EngineInfo, *, certainty: bool
+        self,
+        model: NativeModel,
+        context: Context,
+        info: EngineInfo,
+        *,
+        certainty: bool,
+        remembers: int = 0,
     ) -> None:
         self.model = model
         self.context = context
-        self.cache = (RecurrentCache if context.recurrent else KvCache)(context)
+        kind = RecurrentCache if context.recurrent else KvCache
+        self.cache = kind(context, remembers)
         self.info = info
         # With hidden states on, llama.cpp decodes running states one sequence after the other: to
         # read them again afterwards costs less than to grow so.
@@ -99,6 +106,9 @@ class Decoder:
 
     def leave(self, account: Account) -> None:
         """Forget what a session that closes still wanted to know."""
+        for row in self.scorings:
+            if row.account is account:  # it may hold a seat on a fork that nobody else knows
+                self._settle(row, ())
         self.scorings = [row for row in self.scorings if row.account is not account]
         self.readings = [reading for reading in self.readings if reading.account is not account]
         self.states = [state for state in self.states if state.account is not account]
@@ -238,7 +248,10 @@ class Decoder:
         for reading in self.readings:
             if not (room and rows) or self._holds(reading.account):
                 continue
-            if self.cache.seat(reading.node) is not None:
+            seated_before = reading.node.seat >= 0
+            reused = self.cache.seat(reading.node)
+            if reused is not None:
+                reading.account.reused[reading.account.role] += 0 if seated_before else reused
                 feed(reading, reading.node, reading.node.tokens)
         for state in self.states:
             if not state.seated or self._holds(state.account):

@@ -24,6 +24,7 @@ class LlamaCppEngine:
     """One model, one KV cache, one decode thread. Made by ``llamacpp.load``.
 
     ``certainty``: note the self-certainty of every draw. ``patience``: as ``DecodeRunner`` has it.
+    ``remembers``: as ``KvCache`` has it.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class LlamaCppEngine:
         *,
         certainty: bool,
         patience: float | None = None,
+        remembers: int = 0,
     ) -> None:
         self.info = info
         self._model = model
         self._context = context
-        self._runner = DecodeRunner(Decoder(model, context, info, certainty=certainty), patience)
+        decoder = Decoder(model, context, info, certainty=certainty, remembers=remembers)
+        self._runner = DecodeRunner(decoder, patience)
         self._tokeniser = Tokeniser(model, info.model)
 
     async def open(

@@ -65,7 +65,9 @@ class Settings:
     ``gpu_layers`` −1 is all of them. ``kv_type`` is a key of ``ELEMENT_BYTES``. ``certainty`` notes
     the self-certainty of every draw, which takes two passes over each row of logits. ``patience``
     is how many seconds one run may think before the others go on without it; None: as long as it
-    takes, so that the same requests give the same text.
+    takes, so that the same requests give the same text. ``remembers`` is how many paths stay in
+    the cache after their sessions, for later ones that begin alike: what is booked as read then
+    depends on what was asked before.
     """
 
     threads: int | None = None
@@ -77,6 +79,7 @@ class Settings:
     kv_unified: bool = True
     certainty: bool = False
     patience: float | None = None
+    remembers: int = 0
 
     def shrink(self, parallel: int, kv_type: str | None) -> Settings:
         """The same with at most ``parallel`` branches and that cache, unless both were chosen."""
