@@ -66,7 +66,7 @@ class Bounds:
             metavar="S",
         ),
     ] = 300.0
-    max_body: Annotated[int, _limits(help="Bytes of one request.", min=1024, metavar="N")] = 4 << 20
+    max_body: Annotated[int, _limits(help="Bytes of one request.", min=1024, metavar="N")] = 1 << 20
     grace: Annotated[
         float,
         _limits(
@@ -114,7 +114,7 @@ def serve(
     from ttc_cli.solving import loading
 
     request, out, keeps = load_request(ctx.params)
-    key = os.environ.get(KEY) or None
+    key = os.environ.pop(KEY, "") or None  # programs that are started here need not know it
     local = address.host in LOCAL
     made = key is None and not local
     if made:

@@ -70,6 +70,7 @@ class Answer(Response):
         gone = asyncio.create_task(_wait_for_end(receive))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # one that has just sent its last piece is not gone
             if work.done():
                 with contextlib.suppress(OSError):  # it went away while it was written to
                     status = work.result()

@@ -106,8 +106,8 @@ def read_chat(body: bytes, label: str) -> Wanted:
         raise fields.refuse("max_tokens", "contradicts max_completion_tokens")
     tools = _take_tools(fields)
     schema = _take_schema(fields)
-    if tools and schema is not None:
-        raise fields.refuse("response_format", "cannot go with tools")
+    if schema is not None and (tools or wanted.stop):
+        raise fields.refuse("response_format", "cannot go with tools, or with stop")
     _end(fields)
     text = next(each.content for each in reversed(turns) if each.role == "user")
     stop = wanted.stop

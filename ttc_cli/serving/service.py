@@ -36,7 +36,7 @@ class Limits:
 
     waiting: int = 64
     seconds: float = 300.0
-    body: int = 4 << 20
+    body: int = 1 << 20
     body_seconds: float = 30.0
     grace: float = 20.0
 
