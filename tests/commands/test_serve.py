@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from ttc_cli.engines.scripted import ScriptedEngine
 from ttc_cli.main import main
 
 SCRIPT = Path(__file__).with_name("scripted_ttc.py")
@@ -111,6 +113,23 @@ def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(scripted_model, c
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
     assert "--port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "mcp"])
+def test_a_model_that_cannot_be_asked_is_refused_at_the_start(
+    scripted_model, capsys, monkeypatch, command
+):
+    if command == "mcp":
+        pytest.importorskip("mcp")
+
+    def open_engine(path, settings, name, planned=None):
+        engine = ScriptedEngine()
+        engine.info = replace(engine.info, chat_template=None)
+        return engine
+
+    monkeypatch.setattr("ttc_cli.solving.loading.open_engine", open_engine)
+    assert main([command, *(["--port", "0"] if command == "serve" else [])]) == 2
+    assert "chat template" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("command", "extra"), [("serve", "serve"), ("mcp", "mcp")])

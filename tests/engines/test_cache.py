@@ -205,3 +205,17 @@ def test_nothing_is_remembered_unless_it_is_wanted(new_cache):
     cache.forget(root)
     assert cache.used == 0
     assert cache.seat(Node([1, 2, 3])) == 0
+
+
+def test_what_was_let_go_is_evicted_before_what_rests(new_cache):
+    cache, books = new_cache(2, 2)
+    resting, gone = Node([1]), Node([2, 3])
+    for node in (resting, gone):
+        cache.seat(node)
+        feed(cache, books, node)
+    gone.held = books.held[gone.seat] = 5  # a suffix was scored behind it
+    cache.forget(gone)
+    assert [(each.tokens, each.held) for each in cache._past] == [([2, 3], 2)]
+    assert cache.evict_idle()
+    assert cache._past == []
+    assert resting.seat >= 0

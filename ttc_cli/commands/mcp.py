@@ -54,9 +54,11 @@ def mcp(
 
     async def work() -> None:
         begun = loading.begin(request)
+        from ttc_cli.prompts import Chat
         from ttc_cli.solving.solver import Solver
 
         async with await Solver.open(request, begun) as solver:
+            Chat(solver.info)  # a model that cannot be asked is refused before it is served
             out.say(f"{request.label} is ready")
             await serve_agent(solver, max_seconds)
 

@@ -132,10 +132,12 @@ def serve(
     async def work() -> None:
         out.status(f"loading {request.label} …")
         begun = loading.begin(request)
+        from ttc_cli.prompts import Chat
         from ttc_cli.solving.solver import Solver
 
         async with await Solver.open(request, begun) as solver:
             out.status("")
+            Chat(solver.info)  # a model that cannot be asked is refused before it is served
             service = Service(solver, limits, keeps=keeps and not no_save)
             web = make_app(
                 service, key=key, origins=address.origins or (), hosts=LOCAL, tell=out.say

@@ -192,6 +192,7 @@ class KvCache:
 
     def _remember(self, node: Node) -> None:
         """Keep what ``node`` holds as a path of nobody's, and none that is the head of another."""
+        self.trim(node, len(node.tokens))  # and no suffix that was scored behind it
         past = Node(node.tokens[: node.held], seat=node.seat, held=node.held)
         past.shared, past.touched = node.shared, node.touched
         self._seated[node.seat] = past
@@ -232,11 +233,18 @@ class KvCache:
             self.context.trim(node.seat, node.held)
 
     def evict_idle(self, *sparing: Node | None) -> bool:
-        """Unseat the node that has been idle longest; prompts of open sessions go last."""
+        """Unseat the node that has been idle longest.
+
+        Those that were let go are first, prompts of open sessions last.
+        """
         idle = [node for node in self._seated.values() if node.jobs == 0 and node not in sparing]
         if not idle:
             return False
-        self.unseat(min(idle, key=lambda node: (node.keep, node.touched, node.seat)))
+
+        def rank(node: Node) -> tuple[bool, bool, int, int]:
+            return node not in self._past, node.keep, node.touched, node.seat
+
+        self.unseat(min(idle, key=rank))
         return True
 
 
