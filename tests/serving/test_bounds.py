@@ -233,3 +233,42 @@ def test_runs_are_kept_where_they_are_to_be(world, monkeypatch, capsys):
     assert "What is 3+3?" not in listed
     assert main(["solve", "--resume", "last"]) == 2
     assert "ttc serve" in capsys.readouterr().err
+
+
+def test_a_kept_run_of_a_conversation_can_be_shown(world, monkeypatch, capsys, tmp_path):
+    from ttc_cli.main import main
+
+    monkeypatch.delenv("TTC_KEEP_RUNS", raising=False)
+    turns = [
+        {"role": "user", "content": "Let n be 2."},
+        {"role": "assistant", "content": "Fine."},
+        {"role": "user", "content": "What is n+n?"},
+    ]
+    asked = {"model": "script:quick", "messages": turns}
+    assert post(asked, keeps=True).status_code == 200
+    page = tmp_path / "run.html"
+    for command in (["show", "last"], ["export", "last", "--html", str(page)]):
+        assert main(["runs", *command]) == 0
+    assert "What is n+n?" in capsys.readouterr().out
+    assert "n+n" in page.read_text()
+    assert main(["replay", "last", "--view", "plain", "--speed", "1000"]) == 0
+
+
+def test_a_client_that_hangs_up_leaves_a_run_that_was_interrupted(world, monkeypatch, capsys):
+    from ttc_cli.main import main
+
+    monkeypatch.delenv("TTC_KEEP_RUNS", raising=False)
+    world.options = {"parallel": 4, "pause": 0.01, "context": 1_000_000}
+    world.texts = [FOREVER]
+
+    async def work():
+        async with in_process(keeps=True) as (client, _):
+            task = asyncio.create_task(client.post(CHAT, json=ask()))
+            while not world.engines or not world.open_sessions:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(work())
+    assert main(["runs", "list"]) == 0
+    assert "interrupted" in capsys.readouterr().out
