@@ -43,6 +43,7 @@ from measure import (
 )
 
 from ttc_cli.policy.table import SHIPPED
+from ttc_cli.types import Budget
 
 CHAT = "/v1/chat/completions"
 NONSENSE = (b"", b"{", b"[1]", b'{"model": 5}', b"\xff\xfe", b"[" * 100_000)
@@ -83,12 +84,12 @@ def run_ttc(given: argparse.Namespace, *flags: str) -> contextlib.AbstractContex
     return run(command, port, "/health")
 
 
-def run_llama(given: argparse.Namespace) -> contextlib.AbstractContextManager[str]:
+def run_llama(given: argparse.Namespace, *flags: str) -> contextlib.AbstractContextManager[str]:
     """llama-server in its default layout."""
     port = find_port()
     command = [str(given.peers / "llama-server"), "-m", str(given.model), "--port", str(port)]
     command += ["-t", str(given.threads), "-tb", str(given.threads), "--offline", "--no-ui"]
-    command += ["--log-disable"]
+    command += ["--log-disable", *flags]
     return run(command, port, "/health", **peer_environment())
 
 
@@ -176,7 +177,8 @@ def compare_thinking(given: argparse.Namespace) -> None:
         ours = asyncio.run(ask_all(url, given.model.stem, questions))
     port = find_port()
     command = ["its-iaas", "--port", str(port), "--log-level", "ERROR"]
-    with run_llama(given) as behind, run(command, port, "/v1/models") as url:
+    longest = str(Budget().tokens_per_candidate)  # its-iaas passes no limit on
+    with run_llama(given, "-n", longest) as behind, run(command, port, "/v1/models") as url:
         settings = {
             "endpoint": f"{behind}/v1",
             "api_key": "none",
@@ -350,6 +352,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     given.kinds = ("nonsense", "too-much", "slowly")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers end too
     if given.what == "soak":
         soak(given)
         return
