@@ -38,7 +38,7 @@ def count_seated(engine):
 class Books:
     """Stands in for a context that decodes nothing."""
 
-    unified, sequences, batch, outputs = True, 8, 64, 8
+    unified, recurrent, sequences, batch, outputs = True, False, 8, 64, 8
 
     def copy(self, source, target, length):
         pass
