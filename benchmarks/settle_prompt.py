@@ -23,6 +23,7 @@ and of programs (``program:`` before the name; MATH is asked by those of the sec
     names+1    names, and one worked example as a turn before
 
     base       as names, the answer not said to be a number
+    alone      base, the answer exactly as it should be stated, sympy where it helps
     exact      with sympy or fractions where the answer must be exact
     mplan      plan, the answer as it should be stated, sympy where it helps
     mplain     one sentence, fractions and roots exact by sympy
@@ -115,6 +116,8 @@ PROGRAMS = {
     f"by step, and end by printing {_NUMBER}",
     "names+1": f"{_WRITE} {_NAMES} {_NUMBER}",
     "base": f"{_WRITE} {_NAMES} the final answer.",
+    "alone": f"{_WRITE} {_NAMES} the final answer alone, exactly as it should be stated. Use sympy "
+    "where that helps.",
     "exact": f"{_WRITE} Compute step by step, and end by printing the final answer. Use sympy or "
     "fractions where the answer must be exact.",
     "mplan": f"{_WRITE} {_PLAN} Compute step by step, and end by printing the final answer alone, "
@@ -228,24 +231,29 @@ async def _settle(given: argparse.Namespace) -> None:
     try:
         async with Interpreters() as interpreters:
             comparer = Comparer()
-            for prompt, temperature in itertools.product(given.prompts, given.temperatures):
-                drawn = kept.setdefault(f"{prompt}@{temperature:g}", {})
-                missing = [each for each in questions if each.id not in drawn]
-                if missing and engine is None:
-                    settings = llamacpp.Settings(
-                        threads=given.threads,
-                        parallel=given.parallel,
-                        answer=most,
-                        context=most + 1024,
-                    )
-                    engine = llamacpp.load(given.model, settings)
-                if missing and engine is not None:
-                    started = time.monotonic()
-                    await _draw(given, engine, missing, prompt, temperature, most, drawn)
-                    print(f"drawn in {time.monotonic() - started:.0f} s", file=sys.stderr)
+            pairs = list(itertools.product(given.prompts, given.temperatures))
+            drawn = [kept.setdefault(_name_job(*pair), {}) for pair in pairs]
+            missing = [
+                (question, *pair)
+                for pair, found in zip(pairs, drawn, strict=True)
+                for question in questions
+                if question.id not in found
+            ]
+            if missing:
+                settings = llamacpp.Settings(
+                    threads=given.threads,
+                    parallel=given.parallel,
+                    answer=most,
+                    context=most + 1024,
+                )
+                engine = llamacpp.load(given.model, settings)
+                started = time.monotonic()
+                await _draw(given, engine, missing, most, kept)
+                print(f"drawn in {time.monotonic() - started:.0f} s", file=sys.stderr)
+            for (prompt, temperature), found in zip(pairs, drawn, strict=True):
                 for limit in sorted(given.limits):
                     cells = [prompt, f"{temperature:g}", str(limit)]
-                    cells += await _measure(prompt, limit, questions, drawn, comparer, interpreters)
+                    cells += await _measure(prompt, limit, questions, found, comparer, interpreters)
                     print("| " + " | ".join(cells) + " |", flush=True)
             comparer.close()
     finally:
@@ -253,23 +261,27 @@ async def _settle(given: argparse.Namespace) -> None:
             engine.close()
 
 
+def _name_job(prompt: str, temperature: float) -> str:
+    return f"{prompt}@{temperature:g}"
+
+
 async def _draw(
     given: argparse.Namespace,
     engine: Engine,
-    questions: list[datasets.LabelledQuestion],
-    prompt: str,
-    temperature: float,
+    missing: list[tuple[datasets.LabelledQuestion, str, float]],
     limit: int,
-    drawn: dict[str, list[Sample]],
+    kept: dict[str, dict[str, list[Sample]]],
 ) -> None:
-    """Add to ``drawn`` the samples of ``questions``, and keep each as it comes."""
-    todo = deque(questions)
+    """Add to ``kept`` the samples of what is ``missing``, and write each down as it comes.
+
+    All of it grows in one batch: between one prompt and the next no branch is idle.
+    """
+    todo = deque(missing)
     chat = Chat(engine.info, {})
-    form = _find_form(prompt)
 
     async def work() -> None:
         while todo:
-            question = todo.popleft()
+            question, prompt, temperature = todo.popleft()
             found = await record_question(
                 engine,
                 chat,
@@ -280,17 +292,18 @@ async def _draw(
                 max_tokens=limit,
                 seed=given.seed,
                 messages=PROMPTS[prompt](question.problem),
-                form=form,
+                form=_find_form(prompt),
                 interpreter=NOTHING,
             )
-            drawn[question.id] = [
+            job = _name_job(prompt, temperature)
+            kept[job][question.id] = [
                 Sample(each.text, each.tokens, each.finish) for each in found.samples
             ]
             if given.keep is not None:
-                row = {"job": f"{prompt}@{temperature:g}", "id": question.id}
-                texts = [[each.text, each.tokens, each.finish] for each in drawn[question.id]]
+                texts = [[each.text, each.tokens, each.finish] for each in kept[job][question.id]]
+                row = {"job": job, "id": question.id, "samples": texts}
                 with given.keep.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({**row, "samples": texts}) + "\n")
+                    file.write(json.dumps(row) + "\n")
 
     async with asyncio.TaskGroup() as group:
         for _ in range(max(1, -(-2 * given.parallel // given.samples))):
