@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -23,8 +24,9 @@ from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
 from ttc_cli.search.registry import find
-from ttc_cli.types import Budget, Confidence, Finish, Result
+from ttc_cli.types import Budget, Confidence, Finish, Result, RoleUsage
 from ttc_cli.verifiers.confidence import ConfidenceVerifier
+from ttc_cli.verifiers.probe import Head, Probe, ProbeVerifier, View
 
 
 def says(answer: object, finish: Finish = Finish.STOP, tail: float = -0.5) -> Reply:
@@ -232,3 +234,40 @@ def test_a_verifier_that_a_strategy_never_asks_is_warned_of(strategy: str, warne
     _, seen = think([says(1)], strategy=strategy, samples=2, verifiers=verifiers)
     told = [each.message for each in seen if isinstance(each, Warned)]
     assert sum("uses no verifier: confidence is ignored" in each for each in told) == warned
+
+
+PATHS = ["A good step.\n\nA better one.\n\nThe final answer is 5.", "The final answer is 5."]
+
+
+def feel(text: str) -> tuple[float, ...]:
+    """The hidden state after ``text``: what is bad is at its first step."""
+    return (3.0 if "better" in text else -3.0, 1.0)
+
+
+def make_probe(*parts: str) -> ProbeVerifier:
+    traits = {"objective": "ridge", "penalty": 1.0, "samples": 8, "questions": 4, "right": 0.5}
+    traits |= {"folds": 4, "auc": None, "auc_within": None, "low": None, "high": None}
+    heads = [
+        Head("prose", part, View.LAST, weights=(1.0, 0.0), bias=0.0, **traits) for part in parts
+    ]
+    probe = Probe("script", "0" * 64, 2, "2026-01-01", tuple(heads))
+    return ProbeVerifier(probe, sha256="0" * 64, states=2)
+
+
+def test_steps_of_a_candidate_grown_in_one_go_are_shown_and_do_not_vote() -> None:
+    told = {}
+    for parts in (("whole",), ("whole", "step")):
+        engine = ScriptedEngine(PATHS, state=feel)
+        result, seen = search("best-of-n", engine=engine, samples=2, verifiers=[make_probe(*parts)])
+        scores = [(each.id, each.score) for each in seen if isinstance(each, Scored)]
+        told[parts] = result, scores
+    (plain, few), (graded, many) = told.values()
+    steps = [(id, score.step) for id, score in many]
+    assert steps == [(1, None), (0, 0), (0, 1), (0, 2), (0, None)]
+    low, high = (pytest.approx(1 / (1 + math.exp(each))) for each in (3, -3))
+    first, second, third = (score.value for _, score in many[1:4])
+    assert low == first < second < third  # each the mean of what was written up to its end
+    assert many[-1][1].value == high
+    assert [each for each in many if each[1].step is None] == few
+    assert (graded.winner, graded.score) == (plain.winner, plain.score)
+    assert graded.usage.verifier == plain.usage.verifier == RoleUsage()

@@ -135,7 +135,14 @@ def test_whole_candidates_are_split_at_blank_lines_and_joined(aggregate, value) 
     async def work(session):
         return await bench.verifier.score(session, PROBLEM, [whole])
 
-    assert bench.run(work) == [Score("prm=script", pytest.approx(value))]
+    (score,) = bench.run(work)
+    *steps, last = score.part()
+    assert last == Score("prm=script", pytest.approx(value))
+    assert [(each.step, each.value) for each in steps] == [
+        (0, pytest.approx(0.9)),
+        (1, pytest.approx(0.1)),
+        (2, pytest.approx(0.9)),
+    ]
     assert len(bench.read) == 3
 
 

@@ -24,7 +24,7 @@ from ttc_cli.forms.base import Reading, Written
 from ttc_cli.search.context import SearchContext
 from ttc_cli.search.vote import Weigh, count_one, count_votes
 from ttc_cli.types import AnswerClass, AnswerType, Candidate, Finish, Sampling, Score
-from ttc_cli.verifiers.base import Leaf, Verifier
+from ttc_cli.verifiers.base import Graded, Leaf, Verifier
 
 Keep = Callable[[Candidate], bool]
 
@@ -300,6 +300,7 @@ async def ask(
 ) -> list[tuple[Leaf, Score]]:
     """The scores that ``verifier`` gives to ``leaves``, of the whole or of their last ``steps``.
 
+    What it tells of the steps beside the whole comes before that.
     One that fails gives none, with a warning, and is not asked again.
     """
     score = verifier.score_steps if steps else verifier.score
@@ -309,5 +310,9 @@ async def ask(
         context.events.emit(Warned(f"Going on without {verifier.name}: {error.message}"))
         context.pool.failed.add(verifier.name)
         return []
-    pairs = zip(leaves, scores, strict=True)
-    return [(leaf, given) for leaf, given in pairs if given is not None]
+    return [
+        (leaf, part)
+        for leaf, given in zip(leaves, scores, strict=True)
+        if given is not None
+        for part in (given.part() if isinstance(given, Graded) else (given,))
+    ]

@@ -57,6 +57,7 @@ class Verifier(Protocol):
     ) -> list[Score | None]:
         """One score of the whole for each leaf, in their order; compute is booked by the engine.
 
+        It may be ``Graded``, of a leaf that was grown in one go.
         None where it cannot tell, or where a cap or an interruption came first.
 
         Raises:
@@ -246,6 +247,23 @@ def to_scores(
         None if value is None else Score(name, value, remark=remark)
         for value, remark in zip(values, said, strict=True)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Graded(Score):
+    """A score of the whole that also tells what ``steps`` are worth, in their order.
+
+    For candidates that were grown in one go: what a verifier knows of their steps on the way to
+    the whole is shown, and counts in no vote.
+    """
+
+    steps: tuple[float, ...] = ()
+
+    def part(self) -> tuple[Score, ...]:
+        """The score of each step, and last that of the whole."""
+        whole = Score(self.verifier, self.value, None, self.weight, self.remark)
+        places = enumerate(self.steps)
+        return *(replace(whole, value=each, step=at, remark="") for at, each in places), whole
 
 
 def to_step_scores(

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from ttc_cli.errors import UsageError
 from ttc_cli.paths import write_whole
 from ttc_cli.types import Problem, Score
 from ttc_cli.verifiers.base import (
+    Graded,
     Leaf,
     StatelessVerifier,
     VerifierContext,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from ttc_cli.engines.states import Vector
 
 _FORMAT, _VERSION = "ttc-probe", 2
+_SEVERAL = 2
+"""Steps from which on they are told one by one."""
 
 
 class View(StrEnum):
@@ -63,7 +67,7 @@ VIEWS = tuple(View)
 Part = Literal["whole", "step"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """One fitted regression: P(right) = 1 / (1 + exp(−(weights · view + bias))).
 
@@ -89,9 +93,15 @@ class Head:
     low: float | None
     high: float | None
 
+    @cached_property
+    def _array(self) -> Vector:
+        import numpy as np
+
+        return np.asarray(self.weights)
+
     def rate(self, states: States) -> float:
         """P(right) of one candidate or step."""
-        value = float(self.view.read(states) @ self.weights) + self.bias
+        value = float(self.view.read(states) @ self._array) + self.bias
         return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
 
 
@@ -192,9 +202,21 @@ class ProbeVerifier(StatelessVerifier):
     async def score(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
-        """P(right) by each candidate's last tokens; None for one whose branch is gone."""
+        """P(right) by each candidate's last tokens; None for one whose branch is gone.
+
+        Of one that was grown in one go its steps are told too, by a probe that was fitted for them.
+        """
         states = await self._read(session, leaves)
-        return to_scores(self.name, self._rate("whole", leaves, states))
+        wholes = to_scores(self.name, self._rate("whole", leaves, states))
+        triples = zip(leaves, states, wholes, strict=True)
+        return [whole and self._grade(leaf, each, whole) for leaf, each, whole in triples]
+
+    def _grade(self, leaf: Leaf, states: States | None, whole: Score) -> Score:
+        head = self._probe.find(leaf.candidate.form, "step")
+        if head is None or states is None or leaf.candidate.steps or len(states.steps) < _SEVERAL:
+            return whole
+        steps = tuple(map(head.rate, states.of_steps()))
+        return Graded(whole.verifier, whole.value, steps=steps)
 
     async def score_steps(
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]

@@ -15,6 +15,7 @@ from ttc_cli.errors import UsageError, find_near
 from ttc_cli.types import Finish, Problem, Score
 from ttc_cli.verifiers.aggregate import Aggregate, join_scores
 from ttc_cli.verifiers.base import (
+    Graded,
     Leaf,
     OpeningVerifier,
     VerifierContext,
@@ -87,8 +88,14 @@ class PrmVerifier(OpeningVerifier[Trie]):
         """
         paths = [split_steps(leaf.candidate) for leaf in leaves]
         nodes = await self._read(session, problem, leaves, paths)
-        pairs = zip(paths, nodes, strict=True)
-        return to_scores(self.name, [self._join(node) if path else None for path, node in pairs])
+        pairs = list(zip(paths, nodes, strict=True))
+        wholes = to_scores(self.name, [self._join(node) if path else None for path, node in pairs])
+        return [
+            Graded(self.name, whole.value, steps=tuple(each.score or 0.0 for each in node.path))
+            if whole and len(node.path) > 1 and not leaf.candidate.steps
+            else whole
+            for leaf, node, whole in zip(leaves, nodes, wholes, strict=True)
+        ]
 
     def _check_vocabulary(self) -> None:
         if not self.engine.info.scores or not self.engine.info.steps:
