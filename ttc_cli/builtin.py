@@ -25,6 +25,7 @@ VERIFIERS: Mapping[str, str] = {
     "judge": "ttc_cli.verifiers.judge:JUDGE",
     "confidence": "ttc_cli.verifiers.confidence:CONFIDENCE",
     "prm": "ttc_cli.verifiers.prm.verifier:PRM",
+    "implicit": "ttc_cli.verifiers.prm.implicit:IMPLICIT",
     "probe": "ttc_cli.verifiers.probe:PROBE",
     "generative": "ttc_cli.verifiers.generative:GENERATIVE",
     "check": "ttc_cli.verifiers.checking.command:CHECK_COMMAND",

@@ -114,6 +114,7 @@ def make_openai(
 
 
 _READS_AGAIN = "each request sends its whole text, and what is read of it is the server's affair"
+_TELLS_NONE = "a server does not tell how likely a given text is"
 NOT_ON_A_SERVER = {
     "test_the_prompt_is_read_and_charged_once": _READS_AGAIN,
     "test_each_prompt_is_read_and_charged_once": _READS_AGAIN,
@@ -127,6 +128,9 @@ NOT_ON_A_SERVER = {
     "test_dropping_frees_cells": "the cache is the server's",
     "test_hidden_states_tell_branches_apart_and_disturb_none": "there are no hidden states",
     "test_hidden_states_are_not_read_after_the_cap": "there are no hidden states",
+    "test_a_token_is_as_likely_as_its_label": _TELLS_NONE,
+    "test_a_text_is_as_likely_as_its_parts_one_after_the_other": _TELLS_NONE,
+    "test_no_likelihood_is_read_after_the_cap": _TELLS_NONE,
     "test_states_pooled_while_growing_are_those_read_again": "there are no hidden states",
 }
 """Contract tests that cannot hold for the engine over a server, and why.

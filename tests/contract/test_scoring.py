@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import numpy as np
 import pytest
@@ -257,3 +258,57 @@ def test_a_session_that_is_served_leaves_others_of_its_run_to_go_on(free_factory
             return await asyncio.gather(score(first, 1), score(second, 3))
 
     assert asyncio.run(asyncio.wait_for(work(), 60)) == [1, 1]
+
+
+TEXTS = ((Span("\n\nFirst, the light turns."),), (Span("\n\nThen it turns once more."),))
+
+
+def likelihood(branch: Branch, since: Branch) -> ScoreRow:
+    return ScoreRow(branch, (), (), since)
+
+
+def test_a_token_is_as_likely_as_its_label(free_factory: Maker) -> None:
+    async def work() -> None:
+        async with await free_factory().open(SUM, Ledger(Budget())) as session:
+            longer = session.append(session.root, (Span("Yes"),))
+            ((log,),) = await session.score([likelihood(longer, session.root)])
+            ((label, _),) = await session.score([ScoreRow(session.root, (), (("Yes",), ("No",)))])
+            assert math.exp(log) == pytest.approx(label, rel=0.05)
+
+    asyncio.run(work())
+
+
+def test_a_text_is_as_likely_as_its_parts_one_after_the_other(free_factory: Maker) -> None:
+    async def work() -> None:
+        engine = free_factory(context=512)
+        parts, whole = Ledger(Budget()), Ledger(Budget())
+        async with await engine.open(STORY, whole, role=Role.VERIFIER) as session:
+            opened = whole.usage().verifier.prompt_tokens
+            once = session.append(session.append(session.root, TEXTS[0]), TEXTS[1])
+            ((expected,),) = await session.score([likelihood(once, session.root)])
+        async with await engine.open(STORY, parts, role=Role.VERIFIER) as session:
+            first = session.append(session.root, TEXTS[0])
+            ((one,),) = await session.score([likelihood(first, session.root)])
+            twins = [session.append(first, TEXTS[1]) for _ in range(2)]
+            other, same = await session.score([likelihood(twin, first) for twin in twins])
+            assert await session.score([likelihood(first, first)]) == [(0.0,)]
+            wanted = [Grow(twins[0], 3, GREEDY, 0, 0)]
+            assert len([growth async for growth in session.grow(wanted)]) == 1
+        assert one < 0
+        assert same == pytest.approx(other, abs=0.1)
+        assert one + other[0] == pytest.approx(expected, abs=0.3)
+        if free_factory.cuts:  # a token at each seam is read once more
+            read = whole.usage().verifier.prompt_tokens
+            assert parts.usage().verifier.prompt_tokens <= opened + 2 * (read - opened) + 8
+
+    asyncio.run(work())
+
+
+def test_no_likelihood_is_read_after_the_cap(free_factory: Maker) -> None:
+    async def work() -> None:
+        async with await free_factory().open(STORY, Ledger(Budget(max_tokens=5))) as session:
+            longer = session.append(session.root, TEXTS[0])
+            await say(session, session.fork(session.root)[0], 50)
+            assert await session.score([likelihood(longer, session.root)]) == [()]
+
+    asyncio.run(work())

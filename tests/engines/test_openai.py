@@ -544,6 +544,18 @@ def test_an_interrupt_from_another_thread_ends_everything(start: Any) -> None:
 # --- scores -----------------------------------------------------------------------------------
 
 
+def test_how_likely_a_text_is_is_refused_in_words(start: Any) -> None:
+    engine = connect(start())
+
+    async def work() -> None:
+        async with await engine.open(PROMPT, Ledger(Budget())) as session:
+            longer = session.append(session.root, (Span(" Yes"),))
+            with pytest.raises(UsageError, match="how likely a given text is"):
+                await session.score([ScoreRow(longer, (), (), since=session.root)])
+
+    run(work())
+
+
 def test_a_score_is_one_token_and_its_likeliest(start: Any) -> None:
     fake, ledger = start(), Ledger(Budget())
     engine = connect(fake)

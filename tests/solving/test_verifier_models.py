@@ -77,6 +77,16 @@ def test_models_that_were_not_trained_for_it_are_warned_of(file) -> None:
     assert all("scores mean nothing" in each for each in said)
 
 
+def test_an_implicit_process_reward_model_comes_with_its_reference(file) -> None:
+    said: list[str] = []
+    word = f"implicit={file}@qwen2.5-coder-0.5b:0.5"
+    words, models = choose_verifier_models([word], Settings())
+    assert words == (word,)
+    assert [each.asked for each in models] == [str(file), "qwen2.5-coder-0.5b"]
+    warn_of(models, said.append)
+    assert [str(file) in each for each in said] == [True]
+
+
 class Opened:
     def __init__(self, path: Path) -> None:
         self.path = path

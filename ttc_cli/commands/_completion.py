@@ -67,7 +67,7 @@ def _list_verifiers() -> list[str]:
     from ttc_cli.verifiers.confidence import STATISTICS
 
     names = plugins.list_names(plugins.VERIFIERS, VERIFIERS)
-    plain = [name for name in names if name not in ("prm", "probe", "check")]
+    plain = [name for name in names if name not in ("prm", "implicit", "probe", "check")]
     entries = load_registry().entries.values()
     models = [f"prm={entry.name}" for entry in entries if entry.kind == "verifier"]
     return [*plain, *models, *(f"confidence={each}" for each in STATISTICS)]

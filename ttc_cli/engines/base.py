@@ -111,11 +111,16 @@ class ScoreRow:
 
     ``labels`` are groups of texts, e.g. ``(("Yes", " Yes"), ("No", " No"))``; of each group those
     that are one token count. A text that the vocabulary spells so itself (``▁+``) is that token.
+
+    With ``since``, from which ``branch`` goes on, what is read is the branch itself: the row's one
+    value is the log-probability, in nats, of all its tokens after ``since``, each given those
+    before it. Suffix and labels are empty then. Step by step, each token is read once.
     """
 
     branch: Branch
     suffix: Prompt
     labels: tuple[tuple[str, ...], ...]
+    since: Branch | None = None
 
 
 class Meter(Protocol):
@@ -207,11 +212,13 @@ class Session(Protocol):
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
         """For each row, the probability of each label group, over the whole vocabulary.
 
-        Charged to ``Role.VERIFIER``: the suffix's tokens alone where KV is shared. A row that
-        could not be read any more (cap reached, interrupted) gives ``()``.
+        Or one log-probability, with ``since``. Charged to ``Role.VERIFIER``: the suffix's tokens
+        alone where KV is shared. A row that could not be read any more (cap reached, interrupted)
+        gives ``()``.
 
         Raises:
-            UsageError: a label group holds no piece that is one token of this vocabulary.
+            UsageError: a label group holds no piece that is one token of this vocabulary; or the
+                engine cannot tell how likely a given text is.
         """
 
     def drop(self, branches: Iterable[Branch]) -> None:

@@ -59,7 +59,12 @@ class WrappedSession:
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
         """As the inner session."""
         return await self._inner.score(
-            [replace(row, branch=self._find(row.branch)) for row in rows]
+            [
+                replace(
+                    row, branch=self._find(row.branch), since=row.since and self._find(row.since)
+                )
+                for row in rows
+            ]
         )
 
     def drop(self, branches: Iterable[Branch]) -> None:

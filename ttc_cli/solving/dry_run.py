@@ -154,6 +154,7 @@ def _count_work(request: Request, samples: int) -> tuple[int, float]:
     """Tokens that are sampled and FLOPs, NaN where unknown, of ``samples`` of one model."""
     from ttc_cli.search import registry as strategies
     from ttc_cli.verifiers import critiques, registry
+    from ttc_cli.verifiers.prm.implicit import read_pair
 
     budget = request.budget
     prompt = estimate_tokens(request.problem.text)
@@ -176,6 +177,10 @@ def _count_work(request: Request, samples: int) -> tuple[int, float]:
         elif spec.name == "prm":
             name = (spec.argument or "").partition("@")[0]
             flops += 2 * _count_weights(others.get(name)) * samples * whole
+        elif spec.name == "implicit":
+            pair = read_pair(spec.argument)
+            both = sum(_count_weights(others.get(name)) for name in (pair.model, pair.reference))
+            flops += 2 * both * samples * whole
         elif spec.name == "generative":
             name, form = critiques.read_critic(spec.argument)
             critique = (form or critiques.guess_format(name)).tokens

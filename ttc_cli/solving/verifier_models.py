@@ -30,6 +30,7 @@ def choose_verifier_models(
     """
     from ttc_cli.models import files
     from ttc_cli.verifiers import critiques, registry
+    from ttc_cli.verifiers.prm.implicit import read_pair
 
     words: list[str] = []
     models: dict[str, VerifierModel] = {}
@@ -44,6 +45,10 @@ def choose_verifier_models(
         elif spec.name == "generative" and spec.argument:
             asked, _ = critiques.read_critic(spec.argument)
             model = files.resolve(asked) if asked else None
+        elif spec.name == "implicit":
+            pair = read_pair(spec.argument)
+            for name, part in ((pair.model, spec.name), (pair.reference, "reference")):
+                models[name] = VerifierModel(name, files.resolve(name), settings, part)
         words.append(word)
         if model is not None:
             models[asked] = VerifierModel(asked, model, settings, spec.name)
@@ -74,7 +79,7 @@ def refuse_foreign(verifiers: Sequence[str], where: str) -> None:
 def warn_of(models: Sequence[VerifierModel], warn: Callable[[str], None]) -> None:
     """Say which of ``models`` are asked for process rewards and are not known to give any."""
     for each in models:
-        if each.verifier == "prm" and each.model.entry.kind != "verifier":
+        if each.verifier in ("prm", "implicit") and each.model.entry.kind != "verifier":
             warn(
                 f"{each.asked} is not known as a process reward model: if it was not trained as "
                 "one, its scores mean nothing"

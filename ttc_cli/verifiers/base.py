@@ -112,14 +112,17 @@ class OpeningVerifier(Generic[T]):
         self.name = name
         self.opened: dict[Session, T] = {}
 
-    async def open_own(self, session: Session, prompt: Prompt) -> Session:
-        """A session on ``prompt``, booked on the meter of ``session``.
+    async def open_own(
+        self, session: Session, prompt: Prompt, engine: Engine | None = None
+    ) -> Session:
+        """A session on ``prompt``, of ``engine`` or its own, booked on the meter of ``session``.
 
         Raises:
             UsageError: the prompt is too long.
         """
         try:
-            return await self.engine.open(prompt, session.meter, role=Role.VERIFIER)
+            engine = engine or self.engine
+            return await engine.open(prompt, session.meter, role=Role.VERIFIER)
         except PromptTooLong as error:
             message = f"The question is too long for {self.name}: {error.message}"
             raise UsageError(message) from error

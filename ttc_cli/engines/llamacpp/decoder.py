@@ -20,6 +20,7 @@ from ttc_cli.engines.llamacpp.constraint import draw_allowed, include
 from ttc_cli.engines.llamacpp.distribution import (
     label_probabilities,
     likely_tokens,
+    log_probability,
     self_certainties,
 )
 from ttc_cli.engines.llamacpp.jobs import (
@@ -151,13 +152,12 @@ class Decoder:
         sequences: list[int] = []
         outputs: list[int] = []
         owners: list[tuple[Owner, Node]] = []
-        for owner, node, piece, complete in feeds:
+        for owner, node, piece, wanted in feeds:
             tokens += piece
             positions += range(node.held, node.held + len(piece))
             sequences += [node.seat] * len(piece)
-            if complete:
-                outputs.append(len(tokens) - 1)
-                owners.append((owner, node))
+            outputs += range(len(tokens) - wanted, len(tokens))
+            owners += [(owner, node)] * wanted
         self.deadline = self._nearest_deadline()
         if pool:
             code = self.context.decode_states(tokens, positions, sequences)
@@ -221,7 +221,7 @@ class Decoder:
             self._draw([job], row.reshape(1, -1))
 
     def _assemble(self) -> list[Feed]:
-        """What the next batch holds: owner, node, tokens to feed, whether its row is wanted."""
+        """What the next batch holds: owner, node, tokens to feed, how many rows are wanted."""
         room, rows = self.context.batch, self.context.outputs
         feeds: list[Feed] = []
 
@@ -244,7 +244,17 @@ class Decoder:
         for row in self.scorings:
             if room and rows and not self._holds(row.account) and self._place(row):
                 node = row.borrowed or row.node
-                feed(row, node, row.node.tokens + row.suffix)
+                if row.since is None:
+                    feed(row, node, row.node.tokens + row.suffix)
+                    continue
+                before = row.since - 1  # the row after this token tells how likely the next one is
+                self.cache.seat(node, before)
+                end = min(len(node.tokens) - 1, node.held + room, before + rows)
+                wanted = max(0, end - before)
+                feeds.append((row, node, node.tokens[node.held : end], wanted))
+                room -= end - node.held
+                rows -= wanted
+                self.cache.touch(node)
         for reading in self.readings:
             if not (room and rows) or self._holds(reading.account):
                 continue
@@ -328,7 +338,8 @@ class Decoder:
         if row.borrowed is None:
             stays = row.node.jobs == 0 and (self.cache.cuts or not row.suffix)
             node = row.node if stays else Node(row.node.tokens, origin=row.node)
-            reused = self.cache.seat(node)  # all that it holds, where it had a seat
+            most = None if row.since is None else row.since - 1
+            reused = self.cache.seat(node, most)  # all that it holds, where it had a seat
             if reused is None:
                 return False
             row.account.reused[Role.VERIFIER] += reused
@@ -356,7 +367,12 @@ class Decoder:
             first, last = drawing[0][0], drawing[-1][0] + 1  # growing rows lead the batch
             self._draw([owner for _, owner in drawing], block[first:last])
         for i, (owner, node) in enumerate(owners):
-            if isinstance(owner, Scoring):
+            if isinstance(owner, Scoring) and owner.since is not None:
+                owner.likelihood += log_probability(block[i], node.tokens[owner.since])
+                owner.since += 1
+                if owner.since == len(node.tokens):
+                    self._settle(owner, (owner.likelihood,))
+            elif isinstance(owner, Scoring):
                 if node is owner.node and not owner.suffix and not self.cache.cuts:
                     node.logits = block[i].copy()
                 self._settle(owner, label_probabilities(block[i], owner.groups))
@@ -368,10 +384,13 @@ class Decoder:
 
     def _settle_known(self) -> None:
         """Settle rows that need no decode, where to read one once more would be to read much."""
-        if self.cache.cuts:
-            return
         for row in self.scorings:
-            if row.node.logits is not None and not row.suffix:
+            if row.since is not None:
+                if row.since >= len(row.node.tokens):
+                    self._settle(row, (row.likelihood,))
+            elif self.cache.cuts:
+                continue
+            elif row.node.logits is not None and not row.suffix:
                 self._settle(row, label_probabilities(row.node.logits, row.groups))
         self.scorings = [row for row in self.scorings if row.value is None]
 
@@ -514,9 +533,9 @@ class Decoder:
             account.texts = {}
 
 
-def _is_pooled(owner: Owner, node: Node, piece: list[int], complete: bool) -> bool:
+def _is_pooled(owner: Owner, node: Node, piece: list[int], wanted: int) -> bool:
     """Whether this is fed in a batch that gives hidden states."""
-    return isinstance(owner, Growing) and complete and node.pool is not None
+    return isinstance(owner, Growing) and wanted > 0 and node.pool is not None
 
 
 def _collect(node: Node, state: Vector) -> None:

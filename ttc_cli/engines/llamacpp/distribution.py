@@ -62,6 +62,18 @@ def label_probabilities(row: Row, groups: list[list[int]]) -> tuple[float, ...]:
     return tuple(float(exact[group].sum() / total) for group in groups)
 
 
+def log_probability(row: Row, token: int) -> float:
+    """Of ``token`` under ``row`` (n_vocab,), in nats, over the whole vocabulary.
+
+    Raises:
+        EngineError: as ``likely_tokens``.
+    """
+    peak = row.max()
+    _check_peaks(peak)
+    total = np.exp(row - peak).sum(dtype=np.float64)
+    return float(row[token] - peak) - float(np.log(total))
+
+
 def self_certainties(block: Row) -> npt.NDArray[np.float64]:
     """Self-certainty of each row of ``block`` (rows, n_vocab), in nats; 0 for a flat row.
 

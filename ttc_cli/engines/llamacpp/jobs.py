@@ -122,7 +122,11 @@ class Growing:
 
 @dataclass(slots=True, eq=False)
 class Scoring:
-    """A row to read after ``suffix``. ``value`` is () if it could not be read."""
+    """A row to read after ``suffix``. ``value`` is () if it could not be read.
+
+    With ``since`` no row, but how likely the node's tokens from that place on are. ``likelihood``
+    is that of those which are read already.
+    """
 
     account: Account
     node: Node
@@ -130,6 +134,8 @@ class Scoring:
     groups: list[list[int]]
     borrowed: Node | None = None
     value: tuple[float, ...] | None = None
+    since: int | None = None
+    likelihood: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -146,5 +152,5 @@ class StateReading:
 
 
 Owner = PromptReading | Scoring | Growing | StateReading
-Feed = tuple[Owner, Node, list[int], bool]
-"""Who decodes, on which node, which tokens, and whether the row after them is wanted."""
+Feed = tuple[Owner, Node, list[int], int]
+"""Who decodes, on which node, which tokens, and after how many of the last a row is wanted."""

@@ -130,6 +130,7 @@ class LlamaCppSession(BranchedSession[Node]):
                 node=self._path(row.branch),
                 suffix=self._tokeniser.tokenise(row.suffix),
                 groups=[self._tokeniser.find_labels(pieces) for pieces in row.labels],
+                since=None if row.since is None else max(1, len(self._path(row.since).tokens)),
             )
             for row in rows
         ]

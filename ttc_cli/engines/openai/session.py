@@ -106,6 +106,11 @@ class OpenAISession(BranchedSession[BranchText]):
                 "verifier needs.",
                 "Use a strategy of whole answers: --strategy majority.",
             )
+        if any(row.since is not None for row in rows):
+            raise UsageError(
+                "A server does not tell how likely a given text is, which this verifier reads.",
+                "Use another verifier, or the models on this machine.",
+            )
         tasks = [asyncio.get_running_loop().create_task(self._score(row)) for row in rows]
         self._account.scores |= set(tasks)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -110,7 +111,10 @@ class ScriptedSession(BranchedSession[ScriptedPath]):
                 self._slots.end(request, Finish.LENGTH)
 
     async def score(self, rows: Sequence[ScoreRow]) -> list[tuple[float, ...]]:
-        """The probability of each label group after each row's suffix; ``()`` where too late."""
+        """The probability of each label group after each row's suffix; ``()`` where too late.
+
+        With ``since`` each token is as likely as the first label group would be in its place.
+        """
         for row in rows:
             for group in row.labels:
                 if not any(len(pieces(label)) == 1 for label in group):
@@ -124,6 +128,11 @@ class ScriptedSession(BranchedSession[ScriptedPath]):
             if self._too_late():
                 scored.append(())
                 continue
+            if row.since is not None:
+                scored.append((self._measure(path, self._path(row.since)),))
+                reused += len(path.cells) - self._slots.cache.missing(path)
+                read += self._slots.keep(path, 0)
+                continue
             suffix = "".join(span.text for span in row.suffix)
             size = len(pieces(suffix))
             reused += len(path.cells) - self._slots.cache.missing(path)
@@ -133,6 +142,14 @@ class ScriptedSession(BranchedSession[ScriptedPath]):
             scored.append((first, *((1 - first) / others for _ in range(others))))
         self._slots.charge(self._account, Role.VERIFIER, read=read, reused=reused)
         return scored
+
+    def _measure(self, path: ScriptedPath, since: ScriptedPath) -> float:
+        """The log-probability of all of ``path`` after ``since``."""
+        value, text = 0.0, since.text
+        for piece in pieces(path.text[len(text) :]):
+            value += math.log(max(self._yes(text), 1e-9))
+            text += piece
+        return value
 
     def drop(self, branches: Iterable[Branch]) -> None:
         """Forget these and free their cells."""

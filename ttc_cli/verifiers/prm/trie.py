@@ -19,12 +19,16 @@ SPARE = 32
 
 @dataclass(slots=True, eq=False)
 class StepNode:
-    """The end of one step. ``score`` is None until it is read; ``branch`` None when given back."""
+    """The end of one step. ``score`` is None until it is read; ``branch`` None when given back.
+
+    ``ratio`` is the log-ratio of two models up to here, where that is what scores.
+    """
 
     step: str
     parent: StepNode | None
     branch: Branch | None = None
     score: float | None = None
+    ratio: float = 0.0
     asked: int = 0
     children: dict[str, StepNode] = field(default_factory=dict)
 

@@ -136,11 +136,9 @@ class PrmVerifier(OpeningVerifier[Trie]):
                 for node in waiting.values()
                 if node.parent is None or id(node.parent) not in waiting
             ]
-            rows = [ScoreRow(trie.stand(node), (), self._labels) for node in ready]
-            found = await trie.session.score(rows)
             unread = False
-            for node, row in zip(ready, found, strict=True):
-                node.score = share_of_first(row)
+            for node, score in zip(ready, await self._rate(trie, ready), strict=True):
+                node.score = score
                 unread = unread or node.score is None
                 del waiting[id(node)]
             if unread:  # a cap or an interruption: what hangs below has nothing to stand on
@@ -159,12 +157,20 @@ class PrmVerifier(OpeningVerifier[Trie]):
         return nodes
 
     async def _open(self, session: Session, problem: Problem) -> Trie:
-        trie = self.opened.get(session)
-        if trie is None:
-            question = problem.text.strip()
-            own = await self.open_own(session, self.format.open(question))
-            trie = self.opened[session] = Trie(own, self.format, question)
-        return trie
+        if session not in self.opened:
+            self.opened[session] = await self._enter(session, problem)
+        return self.opened[session]
+
+    async def _enter(self, session: Session, problem: Problem) -> Trie:
+        """Open a tree of steps on the question."""
+        question = problem.text.strip()
+        own = await self.open_own(session, self.format.open(question))
+        return Trie(own, self.format, question)
+
+    async def _rate(self, trie: Trie, nodes: Sequence[StepNode]) -> list[float | None]:
+        """The score of the last step of each; all before it is read."""
+        rows = [ScoreRow(trie.stand(node), (), self._labels) for node in nodes]
+        return [share_of_first(row) for row in await trie.session.score(rows)]
 
     def _join(self, node: StepNode) -> float | None:
         steps = [
