@@ -189,7 +189,9 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
             return None
         if self._format.turns:
             lead = "" if growth.finish is Finish.MARK else f"\n{GENPRM_END}"
-            return (Span(lead + GENPRM_VERDICT),)
+            # The token that ended the analysis may have begun the next line.
+            begun = "\n" if growth.text.endswith("\n") else ""
+            return (Span((lead + GENPRM_VERDICT).removeprefix(begun)),)
         if growth.finish is Finish.MARK and growth.text.rstrip().endswith(ASKED):
             return ()
         # Cut off or gone astray: a verdict is asked for only where some step has one.
@@ -207,8 +209,11 @@ class GenerativeVerifier(OpeningVerifier[_Conversation]):
         return _cut(self._chat.render(messages), shared)
 
     def _word(self, problem: Problem, path: Path) -> Prompt:
-        _, rest = self._halves(problem, path)
-        return (*rest, Span(self._format.start))
+        _, (*rest, head) = self._halves(problem, path)
+        # Newlines on both sides of a seam are one token to the model.
+        bare = head.text.rstrip("\n")
+        start = head.text[len(bare) :] + self._format.start
+        return (*rest, replace(head, text=bare), Span(start))
 
     def _word_turn(self, problem: Problem, path: Path) -> Prompt:
         if len(path) == 1:

@@ -17,6 +17,7 @@ Llama 3 and Qwen 2, by sentencepiece for Mistral. Nothing of ttc is used.
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import gguf
@@ -199,6 +200,69 @@ def rlhflow(encode, template):
     return read
 
 
+def implicit(encode, template):
+    """The model card of EurusPRM-Stage2; the positions are the ends of the steps."""
+
+    def read(question, steps):
+        turns = [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": "\n\n".join(steps)},
+        ]
+        text = template.render(messages=turns)
+        head = template.render(messages=turns[:1], add_generation_prompt=True)
+        ends = [head + "".join(f"{step}\n\n" for step in steps[: n + 1]) for n in range(len(steps))]
+        ends[-1] = ends[-1].removesuffix("\n\n")
+        return [text, *ends], encode(text, True), [len(encode(end, True)) - 1 for end in ends]
+
+    return read
+
+
+def thinkprm(encode, template):
+    """mukhal/ThinkPRM, prm/thinkprm_api.py and utils/helper.py, as a search asks it."""
+
+    def read(question, steps):
+        bare = [re.sub(r"Step \d+:", "", step).strip() for step in steps]
+        solution = "\n".join(f"Step {n}: {step}" for n, step in enumerate(bare, 1))
+        said = (
+            "You are given a math problem and a proposed step-by-step solution:\n\n"
+            f"[Math Problem]\n\n{question}\n\n[Solution]\n\n{solution}\n\n"
+            "Review and critique each step in the proposed solution to determine whether each step "
+            "is correct. If the solution is incomplete, only verify the provided steps."
+        )
+        turns = [{"role": "user", "content": said}]
+        text = template.render(messages=turns, add_generation_prompt=True)
+        text += "\nLet's verify step by step:"
+        tokens = encode(text, True)
+        return [text, text + "\n\n"], tokens, [len(tokens) - 1] * len(steps)
+
+    return read
+
+
+def genprm(encode, template):
+    """RyanLiu112/GenPRM, infer_module/infer_genprm.py, up to the verdict on the first step.
+
+    Without the part that has code run; the analysis is one that the model might write.
+    """
+
+    def read(question, steps):
+        turns = [
+            {
+                "role": "system",
+                "content": "You are a math teacher. Your task is to review and critique the "
+                "paragraphs in solution step by step.",
+            },
+            {"role": "user", "content": f"Question: {question}\n\n{steps[0]}"},
+        ]
+        text = template.render(messages=turns, add_generation_prompt=True)
+        text += "<analyze>\nLet's analyze the Paragraph 1 step by step: "
+        start = len(encode(text, True)) - 1
+        text += "it is right.\n</analyze>\n<output>\n**Judgement**: $\\boxed{Yes}$\n</output>"
+        tokens = encode(text, True)
+        return [text], tokens, [start] * len(steps)
+
+    return read
+
+
 def write(name, format, source, vocabulary, read, labels, control=()):
     cases, texts = [], []
     for question, steps in QUESTIONS:
@@ -253,6 +317,23 @@ def main():
             read_gguf(path),
             versaprm(load_native(path), tag),
             {"+": 10, "-": 12},
+        )
+    chatml = jinja2.Environment().from_string(
+        (HERE.parent / "templates" / "qwen2.5-coder.jinja").read_text(encoding="utf-8")
+    )
+    for make, labels in (
+        (implicit, {}),
+        (thinkprm, {" yes": 9834, " no": 902}),
+        (genprm, {"Yes": 9454, "No": 2753}),
+    ):
+        write(
+            f"{make.__name__}-qwen2",
+            make.__name__,
+            qwen.name,
+            read_gguf(qwen),
+            make(load_native(qwen), chatml),
+            labels,
+            ["<|im_start|>", "<|im_end|>"],
         )
     processor = sentencepiece.SentencePieceProcessor(model_file=str(given.mistral))
     write(
