@@ -5,7 +5,9 @@ In the vocabulary of Qwen 2, which theirs share; ``tests/data/prm/make.py`` wrot
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import vocabularies
@@ -30,7 +32,10 @@ def open_reference(tmp_path):
 
     def open(name):
         content = vocabularies.read(name)
-        path = vocabularies.write(content["vocabulary"], tmp_path / f"{name}.gguf")
+        folder = os.environ.get("TTC_TEST_VOCABULARIES")  # of llama.cpp: the whole vocabularies
+        path = Path(folder or "", content["source"])
+        if not folder:
+            path = vocabularies.write(content["vocabulary"], tmp_path / f"{name}.gguf")
         models.append(NativeModel(path, vocab_only=True))
         return content, Tokeniser(models[-1], name)
 
