@@ -37,6 +37,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 FOUND = {name: files.find(name) for name in ("smollm2-135m", "qwen2.5-coder-0.5b")}
 
 
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test's default hangs on a network: the model hub is not there, unless a test says so."""
+    monkeypatch.setattr("ttc_cli.models.ranking.Hub.answers", lambda hub: False)
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """What ``-n auto`` means: a worker a core up to 8, and none where one file is named."""
     named = config.option.file_or_dir

@@ -108,7 +108,7 @@ FILL = textwrap.dedent(
     from pathlib import Path
     from ttc_cli import paths
     from ttc_cli.main import main
-    from ttc_cli.models import fitting, own, records
+    from ttc_cli.models import ranking, own, records
     from ttc_cli.policy.file import use_policy
     from ttc_cli.verifiers import verdicts
 
@@ -129,14 +129,14 @@ FILL = textwrap.dedent(
         "default": lambda: main(["models", "default", "qwen2.5-coder-0.5b"]),
         "add": lambda: main(["models", "add", str(model), "--name", "second"]),
         "forget": lambda: own.forget_entry("first", print),
-        "speed": lambda: fitting.record_speed("first", 2.0),
+        "speed": lambda: ranking.record_speed("first", 2.0),
         "record": lambda: records.record_file("first", model, "b" * 64, None) and 0,
         "policy": lambda: use_policy("b" * 64, "other"),
     }
     main(["models", "add", str(model), "--name", "first"])
     main(["models", "add", str(model), "--name", "kept"])  # an empty file would need no room
     main(["models", "default", "first"])
-    fitting.record_speed("first", 1.0)
+    ranking.record_speed("first", 1.0)
     verdicts.write_verdicts(known, {("a" * 64, "judge"): verdict})
     use_policy("a" * 64, "mine")
     records.record_file("first", model, "a" * 64, None)

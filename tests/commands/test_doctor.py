@@ -18,7 +18,7 @@ from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
 from ttc_cli.main import main
 from ttc_cli.models import hardware, records
-from ttc_cli.models.fitting import speed_of
+from ttc_cli.models.ranking import Machine, estimate_speed
 from ttc_cli.models.hardware import Accelerator, BusyProcess, Contention, Cpu, Memory
 from ttc_cli.models.records import Record, Tuning
 from ttc_cli.models.registry import load_registry
@@ -227,7 +227,7 @@ def test_a_sound_machine_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.out.splitlines()[-1] == "Ready."
     assert "17 tokens/s alone" in printed.out
     assert printed.err == ""
-    assert speed_of(load_registry().require("mine"), 1) == (17.0, True)
+    assert estimate_speed(load_registry().require("mine"), Machine(10**9, 1)) == (17.0, "measured")
 
 
 def test_a_model_that_would_gain_is_offered_and_nothing_is_done(

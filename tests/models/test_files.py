@@ -17,7 +17,7 @@ from ttc_cli.errors import (
     TtcError,
     UsageError,
 )
-from ttc_cli.models import cleaning, files, fitting, records
+from ttc_cli.models import cleaning, files, fitting, ranking, records
 from ttc_cli.models.fitting import check_memory
 from ttc_cli.models.hardware import Memory
 from ttc_cli.models.own import add_entry, forget_entry
@@ -172,8 +172,10 @@ def use_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes this a machine of so many GB and cores."""
 
     def use(memory: int, cores: int = 2) -> None:
-        monkeypatch.setattr(fitting, "read_memory", lambda: Memory(memory * GB, memory * GB))
-        monkeypatch.setattr(fitting, "count_cores", lambda: cores)
+        for module in (fitting, ranking):
+            monkeypatch.setattr(module, "read_memory", lambda: Memory(memory * GB, memory * GB))
+        monkeypatch.setattr(ranking, "count_cores", lambda: cores)
+        monkeypatch.setattr(ranking, "find_usable", lambda: ())
 
     return use
 
@@ -206,18 +208,18 @@ def test_the_default_fits_the_machine(
     memory: int, cores: int, name: str, use_machine: Callable[..., None]
 ) -> None:
     use_machine(memory, cores)
-    found = fitting.choose_default()
+    found = ranking.choose_default()
     assert found.name == name
     assert found.reason
 
 
 def test_a_measured_speed_counts(use_machine: Callable[..., None]) -> None:
     use_machine(24)
-    assert fitting.choose_default().name == "qwen2.5-coder-1.5b"
-    fitting.record_speed("qwen2.5-coder-1.5b", 1.5)
-    assert fitting.choose_default().name == "qwen2.5-coder-0.5b"
-    fitting.record_speed("qwen2.5-coder-1.5b", 15.5)
-    chosen = fitting.choose_default()
+    assert ranking.choose_default().name == "qwen2.5-coder-1.5b"
+    ranking.record_speed("qwen2.5-coder-1.5b", 1.5)
+    assert ranking.choose_default().name == "qwen2.5-coder-0.5b"
+    ranking.record_speed("qwen2.5-coder-1.5b", 15.5)
+    chosen = ranking.choose_default()
     assert chosen.name == "qwen2.5-coder-1.5b"
     assert "measured at 16 tok/s" in chosen.reason
 
@@ -225,12 +227,12 @@ def test_a_measured_speed_counts(use_machine: Callable[..., None]) -> None:
 def test_what_is_here_is_used_before_what_is_not(use_machine: Callable[..., None]) -> None:
     use_machine(24)
     install("smollm2-135m")  # for tests only: never chosen
-    assert fitting.choose_default().name == "qwen2.5-coder-1.5b"
+    assert ranking.choose_default().name == "qwen2.5-coder-1.5b"
     install("qwen2.5-1.5b")
-    assert fitting.choose_default().name == "qwen2.5-1.5b"
+    assert ranking.choose_default().name == "qwen2.5-1.5b"
     install("qwen2.5-coder-0.5b")
-    assert fitting.choose_default().name == "qwen2.5-coder-0.5b"
-    assert fitting.choose_default(here=False).name == "qwen2.5-coder-1.5b"
+    assert ranking.choose_default().name == "qwen2.5-coder-0.5b"
+    assert ranking.choose_default(here=False).name == "qwen2.5-coder-1.5b"
 
 
 def test_adding_keeps_what_the_user_wrote(own: Path) -> None:

@@ -37,8 +37,10 @@ def test_the_shipped_entries_keep_to_the_schema() -> None:
 
 def test_the_shipped_entries_are_complete() -> None:
     registry = load_registry()
+    assert [each.name for each in registry.entries.values() if not each.sha256] == [
+        "granite-4.0-h-1b"  # of which no hash is on record
+    ]
     for entry in registry.entries.values():
-        assert entry.sha256, entry.name
         assert entry.size, entry.name
         assert entry.context, entry.name
         assert entry.tier != "own"
@@ -47,10 +49,20 @@ def test_the_shipped_entries_are_complete() -> None:
         assert any(isinstance(s, HubSource | MirrorSource) for s in entry.sources)
     hashes = [entry.sha256 for entry in registry.entries.values()]
     assert len(set(hashes)) == len(hashes)
-    assert registry.defaults == ("qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b")
-    for name in registry.defaults:
-        kinds = [source.type for source in registry.require(name).sources]
-        assert kinds == ["hub", "mirror"]
+
+
+def test_what_is_taken_unasked_attends_and_does_not_think() -> None:
+    registry = load_registry()
+    assert len(set(registry.defaults)) == len(registry.defaults)
+    entries = [registry.require(name) for name in registry.defaults]
+    for entry in entries:
+        assert (entry.kind, entry.layers, entry.thinks) == ("generator", "attention", False)
+        if entry.think:  # it can, and is told not to
+            assert entry.template_arguments == {"enable_thinking": False}
+    mirrored = [entry.name for entry in entries if not entry.needs_hub]
+    assert mirrored == ["qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"]
+    measured = [entry.name for entry in registry.entries.values() if entry.measured]
+    assert measured == [*mirrored, "smollm2-135m"]
 
 
 def test_part_numbers() -> None:

@@ -32,7 +32,7 @@ from ttc_cli.errors import (
 )
 from ttc_cli.main import main
 from ttc_cli.models import cleaning, files, hardware, records
-from ttc_cli.models.fitting import speed_of
+from ttc_cli.models.ranking import Machine, estimate_speed
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hardware import BusyProcess, Contention, Memory
 from ttc_cli.models.own import add_entry
@@ -46,6 +46,8 @@ from ttc_cli.prompts import Chat, hash_prompts
 from ttc_cli.tuning import comparison, tune
 from ttc_cli.tuning.comparison import Agreement, Rates
 from ttc_cli.tuning.verdict import average, decide, expect_gain, seconds
+
+TWO_CORES = Machine(8 * 10**9, 2)
 
 GB = 10**9
 # Q5_0 is type 6: blocks of 32 elements in 22 bytes; a matrix beside a vector.
@@ -147,7 +149,7 @@ def test_a_faster_file_is_used_in_place_of_the_original(own: Path) -> None:
     assert tuning.build
     assert tuning.figures["after"]["sixteen"] == 230
     assert tuning.figures["same"] == 0.995
-    assert speed_of(load_registry().require("tiny"), 2) == (40, True)
+    assert estimate_speed(load_registry().require("tiny"), TWO_CORES) == (40, "measured")
 
 
 @pytest.mark.parametrize(("kind", "same"), [("Q8_0", True), ("Q4_0", False)])
@@ -469,7 +471,7 @@ def test_a_verdict_from_a_busy_machine_says_so(
     monkeypatch.setattr(hardware, "watch_contention", lambda: busy)
     assert main(["models", "tune", "tiny"]) == 0
     assert "1.5 cores meanwhile: these rates are rough" in capsys.readouterr().err
-    assert not speed_of(load_registry().require("tiny"), 2)[1]  # not kept for the default's choice
+    assert "measured" not in estimate_speed(load_registry().require("tiny"), TWO_CORES)  # not kept for the default's choice
     assert main(["models", "tune", "tiny", "--undo"]) == 0
     fakes.tuned = SLOW
     capsys.readouterr()

@@ -25,6 +25,7 @@ from ttc_cli.models import hardware
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hardware import Accelerator, Contention, Cpu, Memory
 from ttc_cli.models.pull import verify
+from ttc_cli.models.ranking import glance_at_hub
 from ttc_cli.models.records import Record, list_records
 from ttc_cli.models.registry import load_registry
 from ttc_cli.output import Output
@@ -82,7 +83,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
     out.status("watching for other programs …")
     contention = hardware.watch_contention()
     yield judge_contention(contention)
-    yield judge_models(records, find_default().name)
+    yield judge_models(records, find_default(glance_at_hub).name)
     if not quick:
         for record in records:
             out.status(f"hashing {record.name} …")
@@ -113,7 +114,7 @@ def run_checks(out: Output, *, quick: bool = False) -> Iterator[Check]:
         )
         if not quick:
             out.status("measuring speed (5 seconds) …")
-            default = find_default().name
+            default = find_default(glance_at_hub).name
             record = next((r for r in records if r.name == default), records[0])
             try:
                 speed = selftest.measure_speed(record.used)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 from ttc_cli.models import records
 from ttc_cli.models.files import Model
 from ttc_cli.models.gguf import read_header
+from ttc_cli.models.progress import format_bytes
+from ttc_cli.models.ranking import Candidate
 from ttc_cli.models.records import Record
 from ttc_cli.models.registry import Entry
+
+Row: TypeAlias = tuple[str, ...]
 
 
 def summarise(
@@ -25,11 +30,23 @@ def summarise(
         "kind": entry.kind if entry is not None else "generator",
         "tier": entry.tier if entry is not None else "own",
         "license": entry.license if entry is not None else "unknown",
+        "measured": entry is not None and bool(entry.measured),
         "bytes": entry.size if entry is not None else record and record.size,
         "status": _status(entry, record),
         "default": entry is not None and name == default,
         "tuned": None if tuned is None else tuned.kind,
     }
+
+
+def tabulate(candidates: Sequence[Candidate], verdicts: Sequence[str], taken: str) -> list[Row]:
+    """The ranking as a table, with a star at the one that is ``taken``."""
+    rows = [("  NAME", "SIZE", "NEEDS", "TOKENS/S", "MEASURED", "WHY")]
+    for each, verdict in zip(candidates, verdicts, strict=True):
+        sizes = (format_bytes(size) if size else "?" for size in (each.entry.size, each.needs))
+        name = ("* " if each.name == taken else "  ") + each.name
+        speed = f"{each.speed:.0f}" if each.how == "measured" else f"~{each.speed:.0f}"
+        rows.append((name, *sizes, speed, "yes" if each.entry.measured else "no", verdict))
+    return rows
 
 
 def _status(entry: Entry | None, record: Record | None) -> str:
@@ -58,6 +75,8 @@ def describe_model(model: Model) -> dict[str, Any]:
         "bytes": entry.size,
         "sha256": entry.sha256 or "not pinned: the first download will be",
         "context": entry.context,
+        "layers": entry.layers,
+        "measured": entry.measured or "nothing with ttc: the rest is what its makers say",
         "sampling": asdict(entry.sampling),
         "thinks": entry.thinks,
         "template": entry.template_note,

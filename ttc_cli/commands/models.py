@@ -15,8 +15,7 @@ from ttc_cli.commands._completion import complete_model
 from ttc_cli.commands._files import ask, is_somebody_there, may_delete
 from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
-from ttc_cli.models import cleaning, files, own, records
-from ttc_cli.models.fitting import choose_default
+from ttc_cli.models import cleaning, files, own, ranking, records
 from ttc_cli.models.progress import format_bytes, show_progress
 from ttc_cli.models.pull import pull as download
 from ttc_cli.models.pull import verify as check
@@ -58,7 +57,7 @@ def list_models(
     ] = False,
 ) -> None:
     """List the models ttc knows, and which of them are here."""
-    default = find_default().name
+    default = find_default(ranking.glance_at_hub).name
     here = {record.name: record for record in records.list_records()}
     rows: list[dict[str, Any]] = []
     for entry in load_registry().entries.values():
@@ -69,12 +68,13 @@ def list_models(
     if as_json:
         Output().document({"v": 1, "models": rows})
         return
-    cells = [("  NAME", "KIND", "TIER", "SIZE", "STATUS", "LICENCE")]
+    cells = [("  NAME", "KIND", "TIER", "SIZE", "STATUS", "MEASURED", "LICENCE")]
     for row in rows:
         size = format_bytes(row["bytes"]) if row["bytes"] else "?"
         name = ("* " if row["default"] else "  ") + row["name"]
         status = row["status"] + (f", {row['tuned']}" if row["tuned"] else "")
-        cells.append((name, row["kind"], row["tier"], size, status, row["license"]))
+        measured = "yes" if row["measured"] else "no"
+        cells.append((name, row["kind"], row["tier"], size, status, measured, row["license"]))
     Output().table(cells)
     if any(row["default"] for row in rows):
         Output().say("* the default: ttc models default")
@@ -122,10 +122,10 @@ def pull(
     """Download a model, or the default one for this machine; go on with a stopped download."""
     out = Output(quiet)
     if model is None:
-        chosen = choose_default(here=False)
+        chosen = ranking.choose_default(here=False)
         model = chosen.name
         size = load_registry().require(model).size
-        out.say(f"Default for this machine: {model} ({chosen.reason}).")
+        _say_default(chosen, out)
         if size and not force and not yes and not _is_here(model):
             question = f"Download {model} ({format_bytes(size)})?"
             if is_somebody_there() and not ask(question, default=True):
@@ -134,6 +134,25 @@ def pull(
         path = download(model, report=report, force=force)
     out.say(f"Ready: {model} ({format_bytes(path.stat().st_size)}, checked).")
     out.answer(str(path))
+
+
+def _say_default(chosen: ranking.Default, out: Output) -> None:
+    """Say which model is taken, why, how large it is, and what else fits."""
+    candidates = ranking.rank(ranking.read_machine())
+    taken = next(each for each in candidates if each.name == chosen.name)
+    size = format_bytes(taken.entry.size) if taken.entry.size else "unknown size"
+    out.say(f"Default for this machine: {taken.name}, {size} ({chosen.reason}).")
+    if not taken.entry.measured:
+        out.say("Nothing was measured of it with ttc: it is taken for what its makers say.")
+    fitting = [each for each in candidates if not each.unranked and not each.find_obstacle()]
+    others = [each for each in fitting if each is not taken]
+    if chosen.hub is False:
+        out.say("The model hub does not answer: only what a package mirror has can be fetched.")
+        others = [each for each in others if not each.entry.needs_hub]
+    if others:
+        named = ", ".join(f"{each.name} ({format_bytes(each.entry.size or 0)})" for each in others[:4])
+        out.say(f"Others that fit: {named}. To take one: ttc models pull NAME, then ttc models default NAME.")
+    out.say("The whole ranking: ttc models default --explain")
 
 
 def _is_here(name: str) -> bool:
@@ -245,20 +264,36 @@ def add(
     out.answer(entry.name)
 
 
-@app.command(epilog=show_examples("ttc models default", "ttc models default qwen2.5-coder-0.5b"))
-def default(model: MaybeName = None) -> None:
+@app.command(
+    epilog=show_examples(
+        "ttc models default",
+        "ttc models default --explain",
+        "ttc models default qwen2.5-coder-0.5b",
+    )
+)
+def default(
+    model: MaybeName = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show every candidate, and why it was taken or not.")
+    ] = False,
+) -> None:
     """Show which model is used when none is named, or set it."""
     out = Output()
     if model is not None:
         name = set_default(model, out.warn)
         out.say(f"{name} is now the default.")
-        current = find_default()
+        current = find_default(ranking.glance_at_hub)
         if current.name != name:
             out.warn(f"{current.name} is still used here: {current.reason}.")
         elif files.resolve_unchecked(name).path is None and not _is_here(name):
             out.say(f"It is not on this machine yet: ttc models pull {name}")
         return
-    found = find_default()
+    found = find_default(ranking.glance_at_hub)
+    if explain:
+        candidates = ranking.rank(ranking.read_machine())
+        verdicts = ranking.explain(candidates, found)
+        out.table(model_facts.tabulate(candidates, verdicts, found.name))
+        return
     out.say(f"Chosen because: {found.reason}.")
     out.answer(found.name)
 

@@ -10,6 +10,7 @@ Not covered: NUMA, hybrid cores, GPU memory that is in use.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import platform
 import re
@@ -45,6 +46,12 @@ _APPLE_FEATURES = {
     "hw.optional.f16c": "f16c",
     "hw.optional.avx512f": "avx512f",
 }
+
+
+_LIBRARIES = {
+    "cuda": "ggml-cuda", "rocm": "ggml-hip", "metal": "ggml-metal", "vulkan": "ggml-vulkan",
+}  # fmt: skip
+"""What the part of llama.cpp that drives an accelerator is called, by the accelerator's kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,28 @@ def read_cpu() -> Cpu:
     flags = fields.get("flags", fields.get("features", "")).split()
     features = frozenset(_FEATURES[flag] for flag in flags if flag in _FEATURES)
     return Cpu(fields.get("model name", architecture), architecture, features)
+
+
+def list_libraries() -> list[Path]:
+    """The files of the installed llama.cpp; none where there is none. Loads nothing."""
+    override = os.environ.get("LLAMA_CPP_LIB_PATH")  # the binding honours it
+    if override:
+        folder = Path(override)
+    else:
+        spec = importlib.util.find_spec("llama_cpp")
+        if spec is None or spec.origin is None:
+            return []
+        folder = Path(spec.origin).parent / "lib"
+    return sorted(path for path in folder.glob("*") if path.is_file())
+
+
+def find_usable() -> tuple[Accelerator, ...]:
+    """The accelerators that the installed llama.cpp was built for."""
+    named = " ".join(path.name for path in list_libraries())
+    kinds = {kind for kind, library in _LIBRARIES.items() if library in named}
+    if not kinds:
+        return ()  # most builds: nobody asks the driver
+    return tuple(each for each in find_accelerators() if {each.kind, "vulkan"} & kinds)
 
 
 def find_accelerators() -> tuple[Accelerator, ...]:

@@ -111,6 +111,14 @@ class Hub:
             revision = reference.read_text(encoding="utf-8").strip()
         return folder / "snapshots" / revision
 
+    def answers(self) -> bool:
+        """Whether ``probe`` finds it."""
+        try:
+            self.probe()
+        except Unreachable:
+            return False
+        return True
+
     def probe(self) -> None:
         """Find out within ``patience`` whether the hub answers, whatever it says.
 

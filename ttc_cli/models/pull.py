@@ -7,6 +7,7 @@ something that the next run continues.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -39,6 +40,7 @@ from ttc_cli.models.progress import (
     ignore,
     show_progress,
 )
+from ttc_cli.models.ranking import choose_default
 from ttc_cli.models.registry import (
     Entry,
     FileSource,
@@ -47,6 +49,9 @@ from ttc_cli.models.registry import (
     Source,
     is_plain_path,
 )
+
+_BYTES_A_MINUTE = 60 * 12_500_000
+"""Of a line of 100 Mbit/s."""
 
 
 def ensure(model: files.Model, confirm: Callable[[int | None], bool] = lambda left: True) -> Path:
@@ -104,7 +109,17 @@ def pull(
         folder = records.folder_of(entry.name)
         check_disk(entry, folder)
         folder.mkdir(parents=True, exist_ok=True)
+        _foretell(entry, folder, report)
         return _place(entry, folder, *_fetch(entry, folder, hub, report))
+
+
+def _foretell(entry: Entry, folder: Path, report: Report) -> None:
+    """Say how much will be downloaded, and how long that may take, before the first byte comes."""
+    if entry.size is None or all(isinstance(source, FileSource) for source in entry.sources):
+        return
+    left = max(0, entry.size - sum(map(measure, list_unfinished(folder))))
+    minutes = math.ceil(left / _BYTES_A_MINUTE)
+    report(_note(entry, f"{format_bytes(left)} to download: {minutes} min at 100 Mbit/s."))
 
 
 def _look(reference: str) -> tuple[files.Model, Path | None]:
@@ -128,7 +143,9 @@ def _place(entry: Entry, folder: Path, path: Path, sha256: str, source: Source) 
     if ours:
         path = path.replace(folder / files.file_name(entry, source))
         paths.sync_folder(folder)
-    records.record_file(entry.name, path, sha256, source)
+    # Asked now: what comes later must not take its place.
+    default = choose_default(here=False, hub_answers=lambda: isinstance(source, HubSource))
+    records.record_file(entry.name, path, sha256, source, chosen=default.name == entry.name)
     for leftover in list_unfinished(folder):
         delete(leftover)
     return path

@@ -65,7 +65,11 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known about a file on this machine. ``mtime_ns``: when its content last changed."""
+    """What is known about a file on this machine.
+
+    ``mtime_ns``: when its content last changed. ``chosen``: ttc took it by itself, as the default
+    for this machine, which it then stays.
+    """
 
     name: str
     path: Path
@@ -74,6 +78,7 @@ class Record:
     sha256: str
     source: Source | None = None
     tuning: Tuning | None = None
+    chosen: bool = False
 
     @property
     def unchanged(self) -> bool:
@@ -143,6 +148,7 @@ def read_record(folder: Path) -> Record | None:
             sha256=str(raw["sha256"]),
             source=None if source is None else SOURCES[source["type"]](**source),
             tuning=None if tuning is None else _read_tuning(folder, tuning),
+            chosen=raw.get("chosen") is True,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # absent or damaged: what it described is hashed again
@@ -170,17 +176,20 @@ def write_record(folder: Path, record: Record) -> None:
     paths.write_whole(folder / RECORD, json.dumps(values, indent=1))
 
 
-def record_file(name: str, path: Path, sha256: str, source: Source | None) -> Record:
+def record_file(
+    name: str, path: Path, sha256: str, source: Source | None, *, chosen: bool = False
+) -> Record:
     """Write the record of a file whose hash was just computed.
 
-    What was made from a file of that very content stays known.
+    What was made from a file of that very content stays known, and that it was ``chosen``.
     """
     status = path.stat()
     before = find_record(name)
     tuning = before.tuning if before is not None else None
     if tuning is not None and tuning.made_from != sha256:
         tuning = None
-    record = Record(name, path, status.st_size, status.st_mtime_ns, sha256, source, tuning)
+    chosen = chosen or (before is not None and before.chosen)
+    record = Record(name, path, status.st_size, status.st_mtime_ns, sha256, source, tuning, chosen)
     write_record(folder_of(name), record)
     return record
 

@@ -22,6 +22,7 @@ from ttc_cli.types import Sampling
 
 Tier = Literal["test", "starter", "small", "medium", "large", "xl", "own"]
 Kind = Literal["generator", "verifier"]
+Layers = Literal["attention", "window", "hybrid"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -126,6 +127,8 @@ class Entry:
 
     ``bytes`` and ``sha256`` are those of the whole file, None where unknown: then the first
     download is pinned. ``approximate_bytes`` serves the checks of disk and memory alone.
+    ``layers``: what they remember by. ``measured``: what was measured with ttc on the real
+    weights, empty where nothing was; ``note`` also holds what the makers say.
     ``thinks``: it thinks before it answers unless it is told not to; ``think`` is what opens and
     what closes its thoughts, also where it only can. ``template_arguments`` are handed to the
     file's chat template. ``format`` is how a verifier is asked. ``own`` marks an entry of the
@@ -142,6 +145,8 @@ class Entry:
     approximate_bytes: int | None = None
     sha256: str | None = None
     context: int | None = None
+    layers: Layers = "attention"
+    measured: str = ""
     sampling: Sampling = field(default_factory=Sampling)
     thinks: bool = False
     think: tuple[str, str] | None = None
@@ -169,6 +174,11 @@ class Entry:
     def size(self) -> int | None:
         """Bytes of the file, roughly where the exact number is not known."""
         return self.bytes or self.approximate_bytes
+
+    @property
+    def needs_hub(self) -> bool:
+        """Whether the model hub alone has it."""
+        return all(isinstance(source, HubSource) for source in self.sources)
 
 
 @dataclass(frozen=True, slots=True)

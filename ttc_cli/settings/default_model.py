@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from ttc_cli.errors import UsageError
 from ttc_cli.models.files import resolve_unchecked
-from ttc_cli.models.fitting import Default, choose_default
+from ttc_cli.models.ranking import Default, choose_default
 from ttc_cli.settings.config import load_config, user_file
 
 
-def find_default() -> Default:
+def find_default(hub_answers: Callable[[], bool] | None = None) -> Default:
     """The model to use when none is named, and why.
+
+    ``hub_answers`` as for ``choose_default``: asked only where no model is here.
 
     Raises:
         UsageError: the settings are wrong.
@@ -20,7 +22,7 @@ def find_default() -> Default:
     chosen = config.get("model")
     if chosen is not None:
         return Default(str(chosen), f"set in {config.origin('model')}")
-    return choose_default()
+    return choose_default(hub_answers=hub_answers)
 
 
 def set_default(name: str, warn: Callable[[str], None] = lambda text: None) -> str:

@@ -15,7 +15,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def remember_speed(model: Path, measured: Speed) -> None:
     Only for a quiet machine: what a busy one does says nothing about tomorrow. Does nothing for a
     file that is not one of ttc's own models, or with a cache that cannot be written.
     """
-    from ttc_cli.models.fitting import record_speed
+    from ttc_cli.models.ranking import record_speed
     from ttc_cli.models.records import list_records
 
     for record in list_records():
@@ -126,7 +125,7 @@ def build_key() -> str:
     """
     digest = hashlib.sha256()
     digest.update(_installed_version().encode())
-    for file in _library_files():
+    for file in hardware.list_libraries():
         status = file.stat()
         digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
     processor = hardware.read_cpu()
@@ -142,18 +141,6 @@ def _installed_version() -> str:
             "llama-cpp-python is not installed, so no local model can run.",
             paths.name_installer(),
         ) from None
-
-
-def _library_files() -> list[Path]:
-    override = os.environ.get("LLAMA_CPP_LIB_PATH")  # the binding honours it
-    if override:
-        folder = Path(override)
-    else:
-        spec = importlib.util.find_spec("llama_cpp")
-        if spec is None or spec.origin is None:
-            return []
-        folder = Path(spec.origin).parent / "lib"
-    return sorted(path for path in folder.glob("*") if path.is_file())
 
 
 # --- in the child -------------------------------------------------------------------------------
