@@ -6,7 +6,7 @@ from typing import Any
 
 TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
 
-U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+U16, U32, I32, F32, BOOL, STRING, ARRAY = 2, 4, 5, 6, 7, 8, 9
 
 
 def text(value: str | bytes) -> bytes:
@@ -15,7 +15,9 @@ def text(value: str | bytes) -> bytes:
 
 
 def encode(value: Any) -> bytes:
-    """A value with its type in front; lists must not be empty."""
+    """A value with its type in front; lists must not be empty, bytes are encoded already."""
+    if isinstance(value, bytes):
+        return value
     if isinstance(value, bool):
         return struct.pack("<I?", BOOL, value)
     if isinstance(value, int):
@@ -29,6 +31,15 @@ def encode(value: Any) -> bytes:
     kind = STRING if isinstance(value[0], str) else I32
     items = b"".join(text(i) if kind == STRING else struct.pack("<i", i) for i in value)
     return struct.pack("<IIQ", ARRAY, kind, len(value)) + items
+
+
+def split_fields(number: int, count: int, tensors: int) -> dict[str, Any]:
+    """What the part ``number`` (from 0) of ``count`` says, in the types that llama.cpp wants."""
+    return {
+        "split.no": struct.pack("<IH", U16, number),
+        "split.count": struct.pack("<IH", U16, count),
+        "split.tensors.count": struct.pack("<Ii", I32, tensors),
+    }
 
 
 FIELDS: dict[str, Any] = {

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tiny_gguf import encode, text
+from tiny_gguf import encode, split_fields, text
 from tiny_vocabulary import SAID, SIZE, TOKENS, VOCABULARY
 
 Weights = npt.NDArray[np.float32]
@@ -379,6 +379,24 @@ def write_model(architecture: str, path: Path, **changes: Any) -> Path:
 
     ``changes`` to its hyperparameters make it a broken one.
     """
+    path.write_bytes(b"".join(_spell(*_make(architecture, changes))))
+    return path
+
+
+def write_parts(architecture: str, folder: Path, count: int) -> Path:
+    """Write the same model as ``count`` files, as llama.cpp splits one; returns the first."""
+    fields, tensors = _make(architecture, {})
+    names = list(tensors)
+    for number in range(count):
+        share = {name: tensors[name] for name in names[number::count]}
+        said = (fields if number == 0 else {}) | split_fields(number, count, len(names))
+        path = folder / f"tiny-{number + 1:05}-of-{count:05}.gguf"
+        path.write_bytes(b"".join(_spell(said, share)))
+    return folder / f"tiny-00001-of-{count:05}.gguf"
+
+
+def _make(architecture: str, changes: dict[str, Any]) -> tuple[dict[str, Any], Tensors]:
+    """The fields and the weights of a tiny model."""
     dice = _Dice(_SEEDS.get(architecture, 10))
     hyperparameters, tensors = _MAKERS[architecture](dice)
     tensors["token_embd.weight"] = dice.embedding()
@@ -388,8 +406,7 @@ def write_model(architecture: str, path: Path, **changes: Any) -> Path:
     fields = {"general.architecture": architecture, "general.name": f"Tiny {architecture}"}
     hyperparameters |= changes
     fields |= {f"{architecture}.{key}": value for key, value in hyperparameters.items()}
-    path.write_bytes(b"".join(_spell(fields | VOCABULARY, tensors)))
-    return path
+    return fields | VOCABULARY, tensors
 
 
 def _spell(fields: dict[str, Any], tensors: Tensors) -> Iterator[bytes]:

@@ -18,8 +18,8 @@ from ttc_cli.engines.llamacpp import selftest
 from ttc_cli.engines.llamacpp.selftest import BuildCheck, Speed
 from ttc_cli.main import main
 from ttc_cli.models import hardware, records
-from ttc_cli.models.ranking import Machine, estimate_speed
 from ttc_cli.models.hardware import Accelerator, BusyProcess, Contention, Cpu, Memory
+from ttc_cli.models.ranking import Machine, estimate_speed
 from ttc_cli.models.records import Record, Tuning
 from ttc_cli.models.registry import load_registry
 

@@ -165,7 +165,7 @@ def test_knows_new_recurrent_models_by_their_fields(tmp_path: Path, key: str) ->
         ({"general.architecture": "bert"}, "does not generate"),
         ({"general.architecture": "clip"}, "does not generate"),
         ({"general.type": "adapter"}, "does not generate"),
-        ({"split.count": 2}, "split into 2 files"),
+        ({"split.count": 2}, "split into 2 files"),  # and is not called as a part is
     ],
 )
 def test_refuses_what_is_no_whole_generator(

@@ -8,7 +8,8 @@ import pytest
 from fake_hub import FakeHub
 from tiny_gguf import gguf
 
-from ttc_cli.models import records
+from ttc_cli.errors import ModelCorrupt
+from ttc_cli.models import files, records
 from ttc_cli.models.hardware import Accelerator
 from ttc_cli.models.hub import Hub
 from ttc_cli.models.pull import pull
@@ -197,7 +198,7 @@ def own(home: Path, **hashes: str) -> None:
     """Make ``best`` and ``small``, files of a hub, the user's defaults."""
     (home / "config").mkdir(parents=True)
     tables = (
-        f'[models.{name}]\nbytes = {len(TINY)}\n{hashes.get(name, "")}'
+        f"[models.{name}]\nbytes = {len(TINY)}\n{hashes.get(name, '')}"
         f'sources = [{{ type = "hub", repo = "user/{name}", file = "{name}.gguf" }}]\n'
         for name in ("best", "small")
     )
@@ -224,12 +225,16 @@ def test_an_entry_without_a_hash_is_pinned_by_its_first_download(
 ) -> None:
     own(home)
     server.files[("user/best", "best.gguf")] = TINY
-    path = pull("best", hub=hub)
+    pull("best", hub=hub)
     record = records.find_record("best")
     assert record is not None
     assert record.sha256 == hashlib.sha256(TINY).hexdigest()
-    path.write_bytes(TINY[:-1] + b"\x01")  # damaged here
+    pull("best", hub=hub, force=True)
     server.files[("user/best", "best.gguf")] = gguf({"general.name": "another"})
+    with pytest.raises(ModelCorrupt, match="was downloaded first, and is pinned since") as caught:
+        pull("best", hub=hub, force=True)
+    assert caught.value.hint == "to take the new one: ttc models rm best, then pull it again"
+    assert files.find("best") is not None
 
 
 def test_whether_the_hub_answers(server: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

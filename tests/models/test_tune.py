@@ -32,11 +32,11 @@ from ttc_cli.errors import (
 )
 from ttc_cli.main import main
 from ttc_cli.models import cleaning, files, hardware, records
-from ttc_cli.models.ranking import Machine, estimate_speed
 from ttc_cli.models.gguf import read_header
 from ttc_cli.models.hardware import BusyProcess, Contention, Memory
 from ttc_cli.models.own import add_entry
 from ttc_cli.models.pull import ensure, verify
+from ttc_cli.models.ranking import Machine, estimate_speed
 from ttc_cli.models.records import lock
 from ttc_cli.models.registry import load_registry
 from ttc_cli.paths import policies_dir
@@ -471,7 +471,9 @@ def test_a_verdict_from_a_busy_machine_says_so(
     monkeypatch.setattr(hardware, "watch_contention", lambda: busy)
     assert main(["models", "tune", "tiny"]) == 0
     assert "1.5 cores meanwhile: these rates are rough" in capsys.readouterr().err
-    assert "measured" not in estimate_speed(load_registry().require("tiny"), TWO_CORES)  # not kept for the default's choice
+    assert "measured" not in estimate_speed(
+        load_registry().require("tiny"), TWO_CORES
+    )  # not kept for the default's choice
     assert main(["models", "tune", "tiny", "--undo"]) == 0
     fakes.tuned = SLOW
     capsys.readouterr()

@@ -40,7 +40,7 @@ def summarise(
 
 def tabulate(candidates: Sequence[Candidate], verdicts: Sequence[str], taken: str) -> list[Row]:
     """The ranking as a table, with a star at the one that is ``taken``."""
-    rows = [("  NAME", "SIZE", "NEEDS", "TOKENS/S", "MEASURED", "WHY")]
+    rows: list[Row] = [("  NAME", "SIZE", "NEEDS", "TOKENS/S", "MEASURED", "WHY")]
     for each, verdict in zip(candidates, verdicts, strict=True):
         sizes = (format_bytes(size) if size else "?" for size in (each.entry.size, each.needs))
         name = ("* " if each.name == taken else "  ") + each.name

@@ -15,7 +15,7 @@ from ttc_cli.commands._completion import complete_model
 from ttc_cli.commands._files import ask, is_somebody_there, may_delete
 from ttc_cli.commands._help import make_group, show_examples
 from ttc_cli.errors import ModelError, ModelMissing, TtcError, UsageError
-from ttc_cli.models import cleaning, files, own, ranking, records
+from ttc_cli.models import cleaning, files, own, parts, ranking, records
 from ttc_cli.models.progress import format_bytes, show_progress
 from ttc_cli.models.pull import pull as download
 from ttc_cli.models.pull import verify as check
@@ -132,7 +132,7 @@ def pull(
                 raise typer.Abort
     with show_progress(quiet=quiet) as report:
         path = download(model, report=report, force=force)
-    out.say(f"Ready: {model} ({format_bytes(path.stat().st_size)}, checked).")
+    out.say(f"Ready: {model} ({format_bytes(parts.measure(path)[0])}, checked).")
     out.answer(str(path))
 
 
@@ -150,8 +150,9 @@ def _say_default(chosen: ranking.Default, out: Output) -> None:
         out.say("The model hub does not answer: only what a package mirror has can be fetched.")
         others = [each for each in others if not each.entry.needs_hub]
     if others:
-        named = ", ".join(f"{each.name} ({format_bytes(each.entry.size or 0)})" for each in others[:4])
-        out.say(f"Others that fit: {named}. To take one: ttc models pull NAME, then ttc models default NAME.")
+        named = (f"{each.name} ({format_bytes(each.entry.size or 0)})" for each in others[:4])
+        out.say(f"Others that fit: {', '.join(named)}.")
+        out.say("To take another: ttc models pull NAME, then ttc models default NAME")
     out.say("The whole ranking: ttc models default --explain")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ttc_cli.errors import ModelCorrupt, ModelMissing, UsageError
-from ttc_cli.models import records
+from ttc_cli.models import parts, records
 from ttc_cli.models.registry import (
     Entry,
     FileSource,
@@ -159,7 +159,7 @@ def _resolve_hub(reference: HubReference) -> Model:
 
     cached = Hub.from_environment().list_cached(reference.repo, reference.revision)
     matching = match_names(cached, reference.wanted)
-    if len(matching) == 1 and not is_split(matching[0]):
+    if len(matching) == 1 and not parts.is_split(matching[0]):
         source = replace(unpinned, file=matching[0])
         return Model(blank.name, replace(blank, sources=(source,)), None)
     return Model(blank.name, blank, None, reference)
@@ -181,12 +181,6 @@ def is_model(name: str) -> bool:
     """Whether a GGUF of that name may be a model, and not what lies beside one."""
     adapter = _ADAPTER.search(name) is not None and "merged" not in name.lower()
     return not adapter and _BESIDE.search(name) is None
-
-
-def is_split(name: str) -> bool:
-    """Whether a file name is that of one of several parts of a GGUF."""
-    match = re.search(r"-[0-9]{5}-of-([0-9]{5})\.gguf$", name, re.IGNORECASE)
-    return match is not None and int(match[1]) > 1
 
 
 def _locate(entry: Entry) -> Path | None:
@@ -213,7 +207,7 @@ def _locate(entry: Entry) -> Path | None:
 
             cached = Hub.from_environment().find_cached(source, entry.sha256)
             # The size tells most impostors apart without reading them.
-            if cached is not None and entry.bytes in (None, cached.stat().st_size):
+            if cached is not None and entry.bytes in (None, parts.measure(cached)[0]):
                 with contextlib.suppress(ModelCorrupt, ModelMissing):  # as if it were not there
                     return _adopt(entry.name, cached, entry.sha256, source)
     return None

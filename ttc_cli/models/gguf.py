@@ -11,16 +11,18 @@ Not covered: the weights themselves (``records`` hashes them) and rendering the 
 from __future__ import annotations
 
 import errno
+import math
 import mmap
 import stat
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from ttc_cli.errors import MemoryShort, ModelCorrupt, ModelMissing, ModelUnsupported
+from ttc_cli.models.cursor import MAX_KEY, SCALARS, Cursor, Damaged, Stretch
 from ttc_cli.models.ggml import (
     NO_GENERATOR,
     RECURRENT_KEYS,
@@ -29,14 +31,12 @@ from ttc_cli.models.ggml import (
     find_fatal,
 )
 from ttc_cli.models.layers import RECURRENT, Memory, measure_memory
+from ttc_cli.models.parts import list_names
 
 _MAX_HEADER = 64 << 20
 """Bytes. The largest real headers (256k tokens with merges) take some 20 MB."""
 _MAX_PAIRS = 1 << 16
 _MAX_TENSORS = 1 << 16
-_MAX_ARRAY_STRINGS = 1 << 23
-_MAX_KEY = 1 << 10
-"""Bytes; the specification allows 64 times as many, real keys have some 40."""
 _MAX_TENSOR_NAME = 63
 _KEPT_TEXTS = {
     "general.architecture": 1 << 10,
@@ -45,14 +45,6 @@ _KEPT_TEXTS = {
 }
 """What is read into memory, at most so many bytes of it (a template: more than ``templates`` takes,
 however its characters are written). A file may hold any number of other texts, of any length."""
-_MAX_NUMBERS = 4096
-"""In a list that is read: one for each layer."""
-
-_SCALARS = {
-    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i",
-    6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
-}  # fmt: skip
-_INTEGERS = (0, 1, 2, 3, 4, 5, 7, 10, 11)
 _STRING, _ARRAY = 8, 9
 
 
@@ -82,117 +74,23 @@ class GgufInfo:
     eos_token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
-    """Where an array of ``count`` elements of type ``kind`` begins."""
-
-    kind: int
-    offset: int
-    count: int
-
-
-class _Damaged(Exception):
-    """What is wrong with the header, in words."""
-
-
-class _Cursor:
-    """Reads forward through the mapping; raises ``_Damaged`` instead of reading past its end."""
-
-    def __init__(self, data: mmap.mmap, file_bytes: int) -> None:
-        self._data = data
-        self._end = len(data)
-        self._file_bytes = file_bytes
-        self.at = 0
-
-    def skip(self, length: int) -> int:
-        """Go on by ``length`` bytes; returns where they begin."""
-        start = self.at
-        if length > self._end - start:
-            if length > self._file_bytes - start:
-                raise _Damaged("it ends in the middle of its header")
-            raise _Damaged("its header is absurdly long")
-        self.at = start + length
-        return start
-
-    def raw(self, length: int) -> bytes:
-        start = self.skip(length)
-        return self._data[start : start + length]
-
-    def scalar(self, layout: str) -> Any:
-        start = self.skip(struct.calcsize(layout))
-        return struct.unpack_from(layout, self._data, start)[0]
-
-    def u32(self) -> int:
-        return cast(int, self.scalar("<I"))
-
-    def u64(self) -> int:
-        return cast(int, self.scalar("<Q"))
-
-    def name(self, limit: int) -> str:
-        """A text of at most ``limit`` bytes."""
-        length = self.u64()
-        if length > limit:
-            raise _Damaged(f"it states a name of {length:,} bytes")
-        return self.raw(length).decode("utf-8", "replace")
-
-    def text(self, limit: int) -> str:
-        """A text, of which at most ``limit`` bytes are kept."""
-        length = self.u64()
-        start = self.skip(length)
-        return self._data[start : start + min(length, limit)].decode("utf-8", "replace")
-
-    def skip_strings(self, count: int) -> None:
-        if count > _MAX_ARRAY_STRINGS or count * 8 > self._end - self.at:
-            raise _Damaged(f"it states a list of {count:,} texts")
-        data, end, at = self._data, self._end, self.at
-        read = struct.Struct("<Q").unpack_from
-        for _ in range(count):
-            if at + 8 > end:
-                raise _Damaged("it ends in the middle of its header")
-            at += 8 + read(data, at)[0]
-        self.at = min(at, end)
-        if at > end:
-            raise _Damaged("it ends in the middle of its header")
-
-    def string_of(self, strings: _List, index: int) -> str | None:
-        """The text at ``index`` of an array that was skipped before, or None."""
-        if not 0 <= index < strings.count:
-            return None
-        self.at = strings.offset
-        self.skip_strings(index)
-        return self.text(_MAX_KEY)
-
-    def numbers_of(self, numbers: _List) -> list[int]:
-        """The whole numbers of an array that was skipped before; empty where it holds others."""
-        if numbers.kind not in _INTEGERS or numbers.count > _MAX_NUMBERS:
-            return []
-        self.at = numbers.offset
-        return [self.scalar(_SCALARS[numbers.kind]) for _ in range(numbers.count)]
-
-
 def read_header(path: Path) -> GgufInfo:
     """Read and check the header of the GGUF file at ``path``.
 
     Raises:
-        ModelMissing: there is no file at ``path``, or it cannot be read.
+        ModelMissing: there is no file at ``path``, it cannot be read, or lacks a part.
         MemoryShort: a limit of this process leaves no room for a mapping.
         ModelCorrupt: it is not a GGUF, is truncated, or its header contradicts itself.
-        ModelUnsupported: a valid GGUF that tree search cannot use: an encoder, an adapter, one part
-            of a split model, one with unknown tensor types, or a recurrent or hybrid model of a
-            kind that has not been tried.
+        ModelUnsupported: a valid GGUF that tree search cannot use: an encoder, an adapter, a part
+            of a split model but the first, one with unknown tensor types, or a recurrent or hybrid
+            model of a kind that has not been tried.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise ModelMissing(f"{path} is not a regular file.", "ttc models list")
-        size = status.st_size
-        with path.open("rb") as file:
-            if size < 24:
-                raise ModelCorrupt(
-                    f"{path.name} is not a GGUF model: it holds {size} bytes.", _replace_hint(path)
-                )
-            with mmap.mmap(file.fileno(), min(size, _MAX_HEADER), access=mmap.ACCESS_READ) as data:
-                return _read(path, _Cursor(data, size), size)
+        with _open(path) as cursor:
+            return _read(path, cursor)
     except FileNotFoundError as error:
         raise ModelMissing(f"There is no file {path}.", "ttc models list") from error
     except OSError as error:
@@ -203,61 +101,72 @@ def read_header(path: Path) -> GgufInfo:
             ) from error
         reason = error.strerror or str(error)
         raise ModelMissing(f"{path} cannot be read: {reason}.", f"ls -l {path}") from error
-    except _Damaged as error:
+    except Damaged as error:
         raise ModelCorrupt(
             f"{path.name} is damaged: {error}. llama.cpp could not load it.", _replace_hint(path)
         ) from None
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Cursor]:
+    """The header of the file at ``path``, mapped, after its magic and version.
+
+    Raises:
+        OSError, ModelCorrupt, ModelUnsupported: as ``read_header``.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size < 24:
+            raise ModelCorrupt(
+                f"{path.name} is not a GGUF model: it holds {size} bytes.", _replace_hint(path)
+            )
+        with mmap.mmap(file.fileno(), min(size, _MAX_HEADER), access=mmap.ACCESS_READ) as data:
+            cursor = Cursor(data, size)
+            if cursor.raw(4) != b"GGUF":
+                raise ModelCorrupt(
+                    f"{path.name} is not a GGUF model: it does not begin with GGUF.",
+                    _replace_hint(path),
+                )
+            version = cursor.u32()
+            if version not in (2, 3):
+                big = version & 0xFFFF == 0 and version
+                what = "is big-endian" if big else f"has GGUF version {version}"
+                raise ModelUnsupported(f"{path.name} {what}; versions 2 and 3 can be read.")
+            yield cursor
 
 
 def _replace_hint(path: Path) -> str:
     return f"fetch it again: ttc models pull, or replace {path}"
 
 
-def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
-    magic = cursor.raw(4)
-    if magic != b"GGUF":
-        raise ModelCorrupt(
-            f"{path.name} is not a GGUF model: it does not begin with GGUF.", _replace_hint(path)
-        )
-    version = cursor.u32()
-    if version not in (2, 3):
-        what = (
-            "is big-endian" if version & 0xFFFF == 0 and version else f"has GGUF version {version}"
-        )
-        raise ModelUnsupported(f"{path.name} {what}; versions 2 and 3 can be read.")
-    tensor_count, pair_count = cursor.u64(), cursor.u64()
-    if pair_count > _MAX_PAIRS or tensor_count > _MAX_TENSORS:
-        raise _Damaged(f"it states {pair_count:,} fields and {tensor_count:,} tensors")
-    fields: dict[str, object] = {}  # arrays only as a ``_List``, texts nobody asks for as None
-    for _ in range(pair_count):
-        key = cursor.name(_MAX_KEY)
-        if not key or key in fields:
-            raise _Damaged("one of its fields has no name or occurs twice")
-        fields[key] = _read_value(cursor, key)
+def _read(path: Path, cursor: Cursor) -> GgufInfo:
+    tensor_count, fields = _read_fields(cursor)
     architecture = _refuse_unsupported(path, fields)
-    types, parameters, active, vocab_rows = _read_tensors(path, cursor, tensor_count, fields, size)
-    if not types:
+    tensors = _Tensors()
+    tensors.read(path, cursor, tensor_count, fields)
+    size = cursor.file_bytes + _read_other_parts(path, fields, tensors)
+    if not tensors.types:
         raise ModelUnsupported(f"{path.name} holds no tensors: a vocabulary, not a model.")
 
     def number(key: str, default: int | None = None) -> int:
         value = fields.get(f"{architecture}.{key}", default)
-        if isinstance(value, _List):
+        if isinstance(value, Stretch):
             value = max(cursor.numbers_of(value), default=None)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise _Damaged(f"its field {key} is missing or not a number")
+            raise Damaged(f"its field {key} is missing or not a number")
         return value
 
     def numbers(key: str) -> list[int]:
         value = fields.get(f"{architecture}.{key}")
-        if isinstance(value, _List):
+        if isinstance(value, Stretch):
             return [int(each) for each in cursor.numbers_of(value)]
         return [] if value is None else [number(key)] * number("block_count")
 
     fatal = find_fatal(fields, architecture, number, numbers)
     if fatal is not None:
-        raise _Damaged(fatal)
+        raise Damaged(fatal)
     tokens = fields.get("tokenizer.ggml.tokens")
-    strings = tokens if isinstance(tokens, _List) and tokens.kind == _STRING else None
+    strings = tokens if isinstance(tokens, Stretch) and tokens.kind == _STRING else None
 
     def token(key: str) -> str | None:
         value = fields.get(f"tokenizer.ggml.{key}_token_id")
@@ -270,57 +179,105 @@ def _read(path: Path, cursor: _Cursor, size: int) -> GgufInfo:
         path=path,
         file_bytes=size,
         architecture=architecture,
-        parameters=parameters,
-        active_parameters=active,
+        parameters=tensors.parameters,
+        active_parameters=tensors.active,
         context_length=number("context_length"),
         layers=number("block_count"),
         memory=measure_memory(architecture, number, numbers),
         embedding_length=number("embedding_length"),
-        vocab_size=strings.count if strings else number("vocab_size", vocab_rows),
+        vocab_size=strings.count if strings else number("vocab_size", tensors.vocab_rows),
         chat_template=template if isinstance(template, str) else None,
-        tensor_types=dict(types),
+        tensor_types=dict(tensors.types),
         bos_token=token("bos"),
         eos_token=token("eos"),
     )
 
 
-def _read_value(cursor: _Cursor, key: str) -> object:
+def _read_fields(cursor: Cursor) -> tuple[int, dict[str, object]]:
+    """How many tensors there are, and what the header says."""
+    tensor_count, pair_count = cursor.u64(), cursor.u64()
+    if pair_count > _MAX_PAIRS or tensor_count > _MAX_TENSORS:
+        raise Damaged(f"it states {pair_count:,} fields and {tensor_count:,} tensors")
+    fields: dict[str, object] = {}  # arrays only as a ``Stretch``, texts nobody asks for as None
+    for _ in range(pair_count):
+        key = cursor.name(MAX_KEY)
+        if not key or key in fields:
+            raise Damaged("one of its fields has no name or occurs twice")
+        fields[key] = _read_value(cursor, key)
+    return tensor_count, fields
+
+
+def _read_other_parts(path: Path, fields: Mapping[str, object], tensors: _Tensors) -> int:
+    """Add the tensors of the parts beside ``path``, the first; returns their bytes.
+
+    What llama.cpp checks (``llama_model_loader`` in ``src/llama-model-loader.cpp``): how many parts
+    each states, its number, and the tensors of all.
+    """
+    count = _count_parts(fields)
+    if count < 2:
+        return 0
+    total = 0
+    for number, name in enumerate(list_names(path.name)[1:], 1):
+        part = path.with_name(name)
+        if not part.is_file():
+            raise ModelMissing(
+                f"{path.name} is one of {count} parts; {name} is not beside it.", f"ls -l {part}"
+            )
+        with _open(part) as cursor:
+            tensor_count, stated = _read_fields(cursor)
+            if (stated.get("split.no"), _count_parts(stated)) != (number, count):
+                raise Damaged(f"{name} is not its part {number + 1} of {count}")
+            tensors.read(part, cursor, tensor_count, stated)
+            total += cursor.file_bytes
+    wanted = fields.get("split.tensors.count", len(tensors.names))
+    if wanted != len(tensors.names):
+        raise Damaged(f"its parts hold {len(tensors.names):,} tensors")
+    return total
+
+
+def _count_parts(fields: Mapping[str, object]) -> int:
+    count = fields.get("split.count", 1)
+    return count if type(count) is int else 1
+
+
+def _read_value(cursor: Cursor, key: str) -> object:
     kind = cursor.u32()
-    if kind in _SCALARS:
-        return cursor.scalar(_SCALARS[kind])
+    if kind in SCALARS:
+        return cursor.scalar(SCALARS[kind])
     if kind == _STRING:
         if key.endswith(".rope.scaling.type"):
-            return cursor.text(_MAX_KEY)
+            return cursor.text(MAX_KEY)
         if key in _KEPT_TEXTS:
             return cursor.text(_KEPT_TEXTS[key])
         cursor.skip(cursor.u64())
         return None
     if kind != _ARRAY:
-        raise _Damaged(f"a field has the unknown type {kind}")
+        raise Damaged(f"a field has the unknown type {kind}")
     item, count = cursor.u32(), cursor.u64()
-    found = _List(item, cursor.at, count)
+    found = Stretch(item, cursor.at, count)
     if item == _STRING:
         cursor.skip_strings(count)
-    elif item in _SCALARS:
-        cursor.skip(struct.calcsize(_SCALARS[item]) * count)
+    elif item in SCALARS:
+        cursor.skip(struct.calcsize(SCALARS[item]) * count)
     else:
-        raise _Damaged(f"a list has elements of the unknown type {item}")
+        raise Damaged(f"a list has elements of the unknown type {item}")
     return found
 
 
 def _refuse_unsupported(path: Path, fields: Mapping[str, object]) -> str:
     """The architecture, if it is one that tree search can use."""
+    count = _count_parts(fields)
+    names = list_names(path.name)
+    if count > 1 and (path.name != names[0] or count != len(names)):
+        raise ModelUnsupported(
+            f"{path.name} is one part of a model that is split into {count} files. llama.cpp finds "
+            "them by their names, and begins with the first.",
+            f"name the first, as it was called: …-00001-of-{count:05}.gguf",
+        )
     architecture = fields.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
-        raise _Damaged("it does not name its architecture")
+        raise Damaged("it does not name its architecture")
     kind = fields.get("general.type", "model")
-    parts = fields.get("split.count", 0)
-    if isinstance(parts, int) and parts > 1:
-        raise ModelUnsupported(
-            f"{path.name} is one part of a model that is split into {parts} files. "
-            "ttc reads models that are one file.",
-            "llama-gguf-split --merge FIRST_PART WHOLE.gguf",
-        )
     shown = repr(architecture[:40])
     if kind != "model" or architecture in NO_GENERATOR:
         raise ModelUnsupported(
@@ -340,56 +297,63 @@ def _refuse_unsupported(path: Path, fields: Mapping[str, object]) -> str:
     return architecture
 
 
-def _read_tensors(
-    path: Path, cursor: _Cursor, count: int, fields: Mapping[str, object], size: int
-) -> tuple[Counter[str], int, int, int]:
-    """Type histogram, elements in all and those a token meets, vocabulary; checks every extent."""
-    alignment = fields.get("general.alignment", 32)
-    if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
-        raise _Damaged("its alignment is not a power of two")
-    types: Counter[str] = Counter()
-    names: set[str] = set()
-    parameters = embedding = vocab_rows = expected = end = 0
-    for _ in range(count):
-        name = cursor.name(_MAX_TENSOR_NAME)
-        if name in names:
-            raise _Damaged("one of its tensors occurs twice")
-        names.add(name)
-        rank = cursor.u32()
-        if rank > 4:
-            raise _Damaged(f"a tensor has {rank} dimensions")
-        shape = [cursor.u64() for _ in range(rank)]
-        kind, offset = cursor.u32(), cursor.u64()
-        elements = 1
-        for extent in shape:
-            elements *= extent
-        if not 0 < elements <= 1 << 62:
-            raise _Damaged("a tensor is empty, or larger than any memory")
-        if kind not in TENSOR_TYPES:
-            raise ModelUnsupported(
-                f"{path.name} holds tensors of type {kind}, which this llama.cpp does not know.",
-                "choose another quantisation of the model, such as Q4_K_M",
+class _Tensors:
+    """What the tensors come to, of one file or of the parts of a model."""
+
+    def __init__(self) -> None:
+        self.types: Counter[str] = Counter()
+        self.names: set[str] = set()
+        self.parameters = self.vocab_rows = self._embedding = 0
+
+    @property
+    def active(self) -> int:
+        """Elements that a token is multiplied with.
+
+        A table that serves as output matrix too is multiplied; one beside an output matrix is only
+        looked up, at no cost worth counting.
+        """
+        return self.parameters - (self._embedding if "output.weight" in self.names else 0)
+
+    def read(self, path: Path, cursor: Cursor, count: int, fields: Mapping[str, object]) -> None:
+        """Add the tensors of the file at ``path``; checks every extent."""
+        alignment = fields.get("general.alignment", 32)
+        if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
+            raise Damaged("its alignment is not a power of two")
+        expected = end = 0
+        for _ in range(count):
+            name = cursor.name(_MAX_TENSOR_NAME)
+            if name in self.names:
+                raise Damaged("one of its tensors occurs twice")
+            self.names.add(name)
+            rank = cursor.u32()
+            if rank > 4:
+                raise Damaged(f"a tensor has {rank} dimensions")
+            shape = [cursor.u64() for _ in range(rank)]
+            kind, offset = cursor.u32(), cursor.u64()
+            elements = math.prod(shape)
+            if not 0 < elements <= 1 << 62:
+                raise Damaged("a tensor is empty, or larger than any memory")
+            if kind not in TENSOR_TYPES:
+                raise ModelUnsupported(
+                    f"{path.name} holds tensors of type {kind}, which this llama.cpp does not "
+                    "know.",
+                    "choose another quantisation of the model, such as Q4_K_M",
+                )
+            type_name, block, block_bytes = TENSOR_TYPES[kind]
+            if shape and shape[0] % block:
+                raise Damaged(f"a tensor's rows do not divide into blocks of {block}")
+            if offset != expected:
+                raise Damaged("its tensors do not follow one another")
+            end = offset + elements // block * block_bytes
+            expected = end + -end % alignment
+            self.types[type_name] += 1
+            self.parameters += elements
+            if name == "token_embd.weight" and rank == 2:
+                self._embedding, self.vocab_rows = elements, shape[1]
+        data_start = cursor.at + -cursor.at % alignment
+        if data_start + end > cursor.file_bytes:
+            raise ModelCorrupt(
+                f"{path.name} is truncated: its tensors need {data_start + end:,} bytes, "
+                f"the file has {cursor.file_bytes:,}.",
+                _replace_hint(path),
             )
-        type_name, block, block_bytes = TENSOR_TYPES[kind]
-        if shape and shape[0] % block:
-            raise _Damaged(f"a tensor's rows do not divide into blocks of {block}")
-        if offset != expected:
-            raise _Damaged("its tensors do not follow one another")
-        length = elements // block * block_bytes
-        end = offset + length
-        expected = end + -length % alignment
-        types[type_name] += 1
-        parameters += elements
-        if name == "token_embd.weight" and rank == 2:
-            embedding, vocab_rows = elements, shape[1]
-    data_start = cursor.at + -cursor.at % alignment
-    if data_start + end > size:
-        raise ModelCorrupt(
-            f"{path.name} is truncated: its tensors need {data_start + end:,} bytes, "
-            f"the file has {size:,}.",
-            _replace_hint(path),
-        )
-    # A table that serves as output matrix too is multiplied; one beside an output matrix is only
-    # looked up, at no cost worth counting.
-    active = parameters - embedding if "output.weight" in names else parameters
-    return types, parameters, active, vocab_rows

@@ -19,18 +19,17 @@ from ttc_cli.errors import (
     ModelCorrupt,
     ModelError,
     ModelMissing,
-    ModelUnsupported,
     NetworkError,
     TtcError,
     Unreachable,
     UsageError,
 )
-from ttc_cli.models import files, records
+from ttc_cli.models import files, parts, records
 from ttc_cli.models.cleaning import delete, list_unfinished, measure
 from ttc_cli.models.download import download
 from ttc_cli.models.fitting import check_disk, check_memory
 from ttc_cli.models.gguf import read_header
-from ttc_cli.models.hub import Hub, ListedFile
+from ttc_cli.models.hub import Hub, ListedFile, RemoteFile
 from ttc_cli.models.mirror import fetch_parts
 from ttc_cli.models.progress import (
     ModelProgress,
@@ -48,6 +47,7 @@ from ttc_cli.models.registry import (
     MirrorSource,
     Source,
     is_plain_path,
+    load_registry,
 )
 
 _BYTES_A_MINUTE = 60 * 12_500_000
@@ -95,7 +95,7 @@ def pull(
     if path is not None and (not force or records.folder_of(model.name) not in path.parents):
         return path
     hub = hub or Hub.from_environment()
-    entry = model.entry
+    entry = _pin(model.entry)
     if (wanted := model.reference) is not None:
         source, listed = pick_file(hub, wanted.repo, wanted.wanted, wanted.revision)
         entry = replace(entry, sources=(source,), bytes=listed.size, sha256=listed.sha256)
@@ -111,6 +111,12 @@ def pull(
         folder.mkdir(parents=True, exist_ok=True)
         _foretell(entry, folder, report)
         return _place(entry, folder, *_fetch(entry, folder, hub, report))
+
+
+def _pin(entry: Entry) -> Entry:
+    """``entry`` with the hash of its first download where the registry has none."""
+    record = records.find_record(entry.name) if entry.sha256 is None else None
+    return entry if record is None else replace(entry, sha256=record.sha256)
 
 
 def _foretell(entry: Entry, folder: Path, report: Report) -> None:
@@ -131,14 +137,26 @@ def _look(reference: str) -> tuple[files.Model, Path | None]:
     return model, model.path
 
 
-def _place(entry: Entry, folder: Path, path: Path, sha256: str, source: Source) -> Path:
-    """Move a complete file to its place, after a look at its header; write its record."""
+def _place(entry: Entry, folder: Path, fetched: list[Path], sha256: str, source: Source) -> Path:
+    """Move complete files to their places, after a look at the header; write the record.
+
+    Parts find each other by their names: they are looked at in their places. The first comes last,
+    so that where it lies, all do.
+    """
     ours = not isinstance(source, FileSource)
+    path = fetched[0]
+    if len(fetched) > 1:
+        path = folder / files.file_name(entry, source)
+        places = [folder / name for name in parts.list_names(path.name)]
+        for part, place in reversed([*zip(fetched, places, strict=True)]):
+            part.replace(place)
+        fetched = places
     try:
         read_header(path)
     except ModelError:
         if ours:
-            path.unlink()
+            for each in fetched:
+                each.unlink()
         raise
     if ours:
         path = path.replace(folder / files.file_name(entry, source))
@@ -164,7 +182,7 @@ def verify(name: str, report: Report = ignore) -> records.Record:
     path = record.path if record is not None and record.path.is_file() else model.path
     if path is None:
         path = files.resolve(name).require_path()
-    total = path.stat().st_size
+    total, changed = parts.measure(path)
 
     def tell(done: int) -> None:
         report(ModelProgress(model.name, Phase.CHECK, done, total))
@@ -177,13 +195,13 @@ def verify(name: str, report: Report = ignore) -> records.Record:
     if record is not None:
         records.check_tuned(record, again=True)
     if model.path is not None:
-        status = path.stat()  # a bare path: nothing of it is kept
-        return records.Record(model.name, path, total, status.st_mtime_ns, sha256, source)
+        # a bare path: nothing of it is kept
+        return records.Record(model.name, path, total, changed, sha256, source)
     return records.record_file(model.name, path, sha256, source)
 
 
-_Fetched = tuple[Path, str, Source]
-"""A complete file, its sha256, and where it came from, pinned where it can be."""
+_Fetched = tuple[list[Path], str, Source]
+"""Complete files, their sha256, and where they came from, pinned where it can be."""
 
 
 def _fetch(entry: Entry, folder: Path, hub: Hub, report: Report) -> _Fetched:
@@ -225,32 +243,64 @@ def _fetch_from(source: Source, entry: Entry, folder: Path, hub: Hub, report: Re
             path = Path(source.path).expanduser()
             if not path.is_file():
                 raise ModelMissing(f"The file {path} of {entry.name} is gone.", "ttc models list")
-            sha256 = records.hash_file(path)
+            sha256 = records.hash_model(path)
     _check_hash(sha256, entry.sha256, str(source))
-    return path, sha256, source
+    return [path], sha256, source
 
 
 def _fetch_from_hub(
     source: HubSource, entry: Entry, folder: Path, hub: Hub, report: Report
 ) -> _Fetched:
     hub.probe()
-    remote = hub.locate(source)
-    if entry.sha256 and remote.sha256 and remote.sha256 != entry.sha256:
+    remotes = [hub.locate(replace(source, file=name)) for name in parts.list_names(source.file)]
+    stated = parts.join_hashes([each.sha256 or "" for each in remotes])
+    if entry.sha256 and all(each.sha256 for each in remotes) and stated != entry.sha256:
+        registered = load_registry().get(entry.name)
+        who = "was downloaded first, and is pinned since"
+        hint = f"to take the new one: ttc models rm {entry.name}, then pull it again"
+        if registered is not None and registered.sha256:
+            who = "the registry pins"
+            hint = "update ttc, or pin the new one yourself: "
+            hint += f"ttc models add {source.repo}:{source.file}"
         raise ModelCorrupt(
-            f"The hub's {source.repo}/{source.file} is not the file that the registry pins "
-            f"(sha256 {remote.sha256[:12]}… instead of {entry.sha256[:12]}…).",
-            f"update ttc, or pin the new one yourself: ttc models add {source.repo}:{source.file}",
+            f"The hub's {source.repo}/{source.file} is not the file that {who} "
+            f"(sha256 {stated[:12]}… instead of {entry.sha256[:12]}…).",
+            hint,
         )
-    wanted = entry.sha256 or remote.sha256
+    sizes = [each.size for each in remotes]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    fetched, hashes, before = [], [], 0
+    for remote in remotes:
+        wanted = remote.sha256 if len(remotes) > 1 else entry.sha256 or remote.sha256
+
+        def moved(done: int, before: int = before) -> None:
+            report(ModelProgress(entry.name, Phase.DOWNLOAD, before + done, total))
+
+        part, sha256 = _fetch_file(hub, remote, wanted, entry, folder, report, moved)
+        _check_hash(sha256, wanted, str(source))
+        fetched.append(part)
+        hashes.append(sha256)
+        before += part.stat().st_size
+    sha256 = parts.join_hashes(hashes)
+    _check_hash(sha256, entry.sha256, str(source))
+    return fetched, sha256, replace(source, revision=remotes[0].commit or source.revision)
+
+
+def _fetch_file(
+    hub: Hub,
+    remote: RemoteFile,
+    wanted: str | None,
+    entry: Entry,
+    folder: Path,
+    report: Report,
+    moved: Callable[[int], None],
+) -> tuple[Path, str]:
+    """One file, beside what is kept of it, and its sha256; deleted where that is not ``wanted``."""
     # The hash in the name: what is left of another revision is never continued.
-    part = folder / f"{Path(source.file).name}.{(wanted or 'unpinned')[:12]}.part"
+    part = folder / f"{Path(remote.name).name}.{(wanted or 'unpinned')[:12]}.part"
     kept = part.stat().st_size if part.exists() else 0
-    if kept:
+    if 0 < kept < (remote.size or kept + 1):
         report(_resuming(entry, kept))
-
-    def moved(done: int) -> None:
-        report(ModelProgress(entry.name, Phase.DOWNLOAD, done, remote.size))
-
     sha256 = download(hub, remote, part, moved)
     if wanted and sha256 != wanted and kept:
         # What lay there may have been damaged; the hub gets one chance to send all of it.
@@ -259,8 +309,7 @@ def _fetch_from_hub(
         sha256 = download(hub, remote, part, moved)
     if wanted and sha256 != wanted:
         part.unlink()
-    _check_hash(sha256, wanted, str(source))
-    return part, sha256, replace(source, revision=remote.commit or source.revision)
+    return part, sha256
 
 
 def _check_hash(found: str, wanted: str | None, where: str) -> None:
@@ -298,9 +347,10 @@ def pick_file(
 ) -> tuple[HubSource, ListedFile]:
     """The one GGUF of ``repo`` that ``wanted`` names: a file, or a quantisation (``Q4_K_M``).
 
+    Of one in parts, the first part, with the size and the hash of all.
+
     Raises:
         UsageError: none or several match; lists what there is.
-        ModelUnsupported: it exists only split into several files.
         AccessDenied, ModelMissing, NetworkError: as ``Hub.locate``.
     """
     hub.probe()
@@ -314,21 +364,28 @@ def pick_file(
             f"{repo} holds no GGUF files.", "look for a repository whose name ends in -GGUF"
         )
     matching = files.match_names(listed, wanted)
-    whole = [name for name in matching if not files.is_split(name)]
-    if matching and not whole:
-        raise ModelUnsupported(
-            f"{repo}: {wanted} is split into {len(matching)} files. ttc reads models that are "
-            "one file.",
-            _choices(repo, listed),
+    # Of a model in parts the first stands for all; whole files come before such.
+    firsts = dict.fromkeys(parts.list_names(name)[0] for name in matching)
+    found = [name for name in firsts if not parts.is_split(name)] or list(firsts)
+    if len(found) != 1:
+        count = "no file" if not found else f"{len(found)} files"
+        raise UsageError(f"{repo}: {count} match {wanted!r}.", _choices(repo, found or listed))
+    names = parts.list_names(found[0])
+    there = [listed[name] for name in names if name in listed]
+    if len(there) < len(names):
+        raise ModelMissing(
+            f"{repo} has only {len(there)} of the {len(names)} parts of {found[0]}.",
+            _choices(repo, [name for name in listed if not parts.is_split(name)]),
         )
-    if len(whole) != 1:
-        count = "no file" if not whole else f"{len(whole)} files"
-        raise UsageError(f"{repo}: {count} match {wanted!r}.", _choices(repo, whole or listed))
-    return HubSource(repo, whole[0], revision), listed[whole[0]]
+    hashes = [each.sha256 for each in there]
+    sha256 = None if None in hashes else parts.join_hashes([each or "" for each in hashes])
+    size = sum(each.size for each in there)
+    return HubSource(repo, found[0], revision), ListedFile(found[0], size, sha256)
 
 
 def _choices(repo: str, listed: Iterable[str]) -> str:
-    names = [name for name in listed if files.is_model(name) and not files.is_split(name)][:8]
+    firsts = dict.fromkeys(parts.list_names(name)[0] for name in listed if files.is_model(name))
+    names = list(firsts)[:8]
     if not names:
         return f"look at what there is: {repo}, and name a file of it: {repo}:FILE.gguf"
     return "choose one: " + ", ".join(f"{repo}:{name}" for name in names)

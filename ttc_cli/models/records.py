@@ -24,6 +24,7 @@ from typing import Any
 
 from ttc_cli import paths
 from ttc_cli.errors import ModelCorrupt, ModelMissing, TtcError
+from ttc_cli.models import parts
 from ttc_cli.models.progress import ModelProgress, Phase, Report
 from ttc_cli.models.registry import SOURCES, Source
 
@@ -67,7 +68,8 @@ class Tuning:
 class Record:
     """What is known about a file on this machine.
 
-    ``mtime_ns``: when its content last changed. ``chosen``: ttc took it by itself, as the default
+    ``path``: of several parts the first; ``size`` and ``mtime_ns``, when its content last changed,
+    are ``parts.measure``'s. ``chosen``: ttc took it by itself, as the default
     for this machine, which it then stays.
     """
 
@@ -100,8 +102,7 @@ class Record:
 
 def is_unchanged(known: Record | Tuning) -> bool:
     """Whether the file of ``known`` still has the size and time of change of its hash."""
-    status = known.path.stat()
-    return (status.st_size, status.st_mtime_ns) == (known.size, known.mtime_ns)
+    return parts.measure(known.path) == (known.size, known.mtime_ns)
 
 
 def folder_of(name: str) -> Path:
@@ -183,13 +184,13 @@ def record_file(
 
     What was made from a file of that very content stays known, and that it was ``chosen``.
     """
-    status = path.stat()
+    size, changed = parts.measure(path)
     before = find_record(name)
     tuning = before.tuning if before is not None else None
     if tuning is not None and tuning.made_from != sha256:
         tuning = None
     chosen = chosen or (before is not None and before.chosen)
-    record = Record(name, path, status.st_size, status.st_mtime_ns, sha256, source, tuning, chosen)
+    record = Record(name, path, size, changed, sha256, source, tuning, chosen)
     write_record(folder_of(name), record)
     return record
 
@@ -214,6 +215,20 @@ def hash_file(path: Path, report: Callable[[int], None] = lambda done: None) -> 
     return digest.hexdigest()
 
 
+def hash_model(path: Path, report: Callable[[int], None] = lambda done: None) -> str:
+    """The sha256 of a model, of however many files; ``report`` gets the bytes read so far."""
+    done, hashes = 0, []
+    for file in parts.list_files(path):
+        before = done
+
+        def tell(more: int, before: int = before) -> None:
+            report(before + more)
+
+        hashes.append(hash_file(file, tell))
+        done += file.stat().st_size
+    return parts.join_hashes(hashes)
+
+
 def check_file(
     path: Path, sha256: str | None, name: str, report: Callable[[int], None] = lambda done: None
 ) -> str:
@@ -226,13 +241,13 @@ def check_file(
         ModelCorrupt: it is another one.
     """
     try:
-        found = hash_file(path, report)
+        found = hash_model(path, report)
     except OSError as error:
         raise ModelMissing(f"{path} cannot be read: {error.strerror}.", f"ls -l {path}") from error
     if sha256 is not None and found != sha256:
         raise ModelCorrupt(
             f"The file of {name} is not the expected one: it is truncated, damaged or replaced "
-            f"({path}, {path.stat().st_size:,} bytes, sha256 {found[:12]}… instead of "
+            f"({path}, {parts.measure(path)[0]:,} bytes, sha256 {found[:12]}… instead of "
             f"{sha256[:12]}…).",
             f"ttc models pull --force {name}",
         )
@@ -268,7 +283,7 @@ def hash_once(path: Path, name: str) -> str:
     """
     file = paths.cache_dir() / HASHES
     status = path.stat()
-    stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
+    stamp = [*parts.measure(path), status.st_ino]
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
         known = {place: (list(seen), str(sha256)) for place, (seen, sha256) in raw.items()}

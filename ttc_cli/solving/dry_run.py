@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttc_cli.errors import TemplateError
+from ttc_cli.models.parts import measure
 from ttc_cli.solving.choosing import estimate_tokens, read_chat
 from ttc_cli.solving.request import Request, label_model
 from ttc_cli.types import CHECK, PROGRAM, PROSE, AnswerType
@@ -242,7 +243,7 @@ def _describe_file(model: Model) -> dict[str, Any]:
     return {
         "model": label_model(model),
         "path": None if model.path is None else str(model.path),
-        "bytes": model.entry.size if model.path is None else model.path.stat().st_size,
+        "bytes": model.entry.size if model.path is None else measure(model.path)[0],
     }
 
 

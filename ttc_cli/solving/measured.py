@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ttc_cli import paths
 from ttc_cli.forms import registry as forms
+from ttc_cli.models.parts import measure
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat, hash_prompts
 from ttc_cli.search import registry as strategies
@@ -82,7 +83,7 @@ def _may_be_shipped_for(request: Request) -> bool:
     if model.entry.sha256 is not None:
         return True
     try:
-        size = model.path.stat().st_size if model.path is not None else 0
+        size = measure(model.path)[0] if model.path is not None else 0
     except OSError:
         return False
     return any(entry.bytes == size for entry in load_registry().entries.values())

@@ -25,9 +25,9 @@ from ttc_cli.engines.llamacpp import Settings, selftest
 from ttc_cli.engines.llamacpp import plan as plan_memory
 from ttc_cli.errors import DiskFull, EngineError, MemoryShort, TtcError, UsageError
 from ttc_cli.models import files, hardware, records
-from ttc_cli.models.ranking import record_speed
 from ttc_cli.models.gguf import GgufInfo, read_header
 from ttc_cli.models.progress import ModelProgress, Phase, Report, format_bytes, ignore
+from ttc_cli.models.ranking import record_speed
 from ttc_cli.models.records import lock
 from ttc_cli.tuning import comparison
 from ttc_cli.tuning.comparison import Agreement, Rates
