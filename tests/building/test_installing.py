@@ -46,6 +46,10 @@ def test_a_fresh_machine_is_set_up_in_the_right_order(
     assert "Built    llama.cpp (clang 19, native instructions)" in said
     assert "Tested   a real decode in a child process" in said
     assert "Speed    default.gguf: 42 tokens/s alone" in said
+    assert "To take another: ./install.sh --model NAME" in said
+    assert (
+        "Model    default.gguf, 0.00 GB; the others: .venv/bin/ttc models default --explain" in said
+    )
     assert '.venv/bin/ttc solve "' in said
     assert "LLAMA_BUILD_COMMON OFF" in computer.installed
     assert len(computer.wheels) == 1
@@ -265,10 +269,12 @@ def test_without_the_smallest_model_the_default_one_tests_the_build(
 def test_a_model_of_choice_stays(computer: Computer) -> None:
     computer.install(model="qwen2.5-math-1.5b")
     assert any(line.endswith("pull --yes qwen2.5-math-1.5b") for line in computer.ran)
+    assert any(line.endswith("models default qwen2.5-math-1.5b") for line in computer.ran)
     computer.install()
     assert not any("models pull" in line for line in computer.ran)
     computer.install(model="other")
-    assert computer.ran[-1].endswith("models pull --yes other")
+    assert computer.ran[-2].endswith("models pull --yes other")
+    assert computer.ran[-1].endswith("models default other")
 
 
 def test_a_build_that_was_measured_faster_here_is_preferred(

@@ -3,13 +3,14 @@
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tiny_gguf import gguf
 
 from ttc_cli.main import main
-from ttc_cli.models import records
+from ttc_cli.models import ranking, records
 from ttc_cli.models.hardware import Memory
 from ttc_cli.models.registry import user_file
 
@@ -21,6 +22,17 @@ Capture = pytest.CaptureFixture[str]
 def cache(bare_home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's cache is empty: huggingface-hub read where it is when it was imported."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Makes this a machine of so many GB and cores, without a GPU."""
+
+    def use(memory: int, cores: int) -> None:
+        made = ranking.Machine(memory * 10**9, cores)
+        monkeypatch.setattr(ranking, "read_machine", lambda: made)
+
+    return use
 
 
 @pytest.fixture
@@ -151,6 +163,57 @@ def test_default(tiny: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TTC_MODEL", "tiny")
     assert main(["models", "default", "qwen2.5-0.5b"]) == 0
     assert "tiny is still used here: set in TTC_MODEL" in capsys.readouterr().err
+
+
+def test_the_ranking_is_explained(capsys: Capture, machine: Callable[[int, int], None]) -> None:
+    machine(8, 8)
+    assert main(["models", "default", "--explain"]) == 0
+    out, err = capsys.readouterr()
+    lines = {line[2:].split()[0]: line for line in out.splitlines()}
+    assert err == ""
+    assert "the model hub does not answer" in lines["qwen3-4b-2507"]
+    assert lines["qwen2.5-coder-1.5b"].startswith("* ")
+    assert "taken: needs 1.59 GB of memory, estimated at 36 tok/s" in lines["qwen2.5-coder-1.5b"]
+    assert "9.87 GB" in lines["qwen3-14b"]
+    assert "too large: 6.00 GB of memory may be taken" in lines["qwen3-14b"]
+    assert "hybrid" in lines["lfm2.5-1.2b"]
+    assert main(["models", "default"]) == 0
+    assert capsys.readouterr().out == "qwen2.5-coder-1.5b\n"
+    assert main(["models", "default", "qwen3-8b"]) == 0
+    capsys.readouterr()
+    assert main(["models", "default", "--explain"]) == 0
+    assert "\n* qwen3-8b" in capsys.readouterr().out
+
+
+def test_what_a_pull_takes_is_said_before_it_comes(
+    capsys: Capture, machine: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(8, 8)
+    monkeypatch.setattr("ttc_cli.models.ranking.Hub.answers", lambda hub: True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main(["models", "pull", "--yes"]) == 6
+    err = capsys.readouterr().err
+    assert "Default for this machine: qwen3-4b-2507, 2.50 GB (needs 3.04 GB of memory" in err
+    assert "Nothing was measured of it with ttc" in err
+    assert "Others that fit: phi-4-mini (2.49 GB), " in err
+    assert "ttc models default --explain" in err
+    assert "2.50 GB to download: 4 min at 100 Mbit/s." in err
+
+
+def test_what_was_measured_is_told_from_what_is_said(capsys: Capture) -> None:
+    assert main(["models", "list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
+    assert [name for name, row in rows.items() if row["measured"]] == [
+        "qwen2.5-coder-1.5b",
+        "qwen2.5-coder-0.5b",
+    ]
+    assert main(["models", "show", "qwen2.5-coder-1.5b"]) == 0
+    assert "measured          GSM8K and MATH-500" in capsys.readouterr().out
+    assert main(["models", "show", "granite-4.0-h-1b"]) == 0
+    out = capsys.readouterr().out
+    assert "measured          nothing with ttc" in out
+    assert "layers            hybrid" in out
+    assert "sha256            not pinned: the first download will be" in out
 
 
 def test_prune(tiny: Path, capsys: Capture) -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from ttc_cli.models import hardware
+from ttc_cli.models.hardware import Accelerator
 
 GIB = 1024**3
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,3 +264,24 @@ def test_without_proc_the_system_is_asked_and_it_is_said(
     assert memory.total >= memory.free > 0
     assert hardware.watch_contention(0.01) == hardware.Contention((), 0.0)
     assert "no /proc here" in (hardware.find_blindness() or "")
+
+
+def test_an_accelerator_counts_where_the_build_drives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, rocm = Accelerator("cuda", "A card", 24 << 30), Accelerator("rocm", "AMD GPU 1")
+    asked: list[str] = []
+
+    def find() -> tuple[Accelerator, ...]:
+        asked.append("driver")
+        return cuda, rocm
+
+    monkeypatch.setattr(hardware, "find_accelerators", find)
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
+    (tmp_path / "libggml-cpu.so").touch()
+    assert hardware.find_usable() == ()
+    assert asked == []  # which may take a second
+    (tmp_path / "libggml-cuda.so").touch()
+    assert hardware.find_usable() == (cuda,)
+    (tmp_path / "libggml-vulkan.so").touch()
+    assert hardware.find_usable() == (cuda, rocm)

@@ -57,7 +57,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--prebuilt", action="store_true", help="take upstream's generic binary, compile nothing")
     add("--rebuild", action="store_true", help="forget what was built or crashed, and build again")
     add("--jobs", type=_count, metavar="N", help="compile N files at once")
-    add("--model", default="", metavar="NAME", help="fetch this model instead of the default one")
+    add("--model", default="", metavar="NAME", help="fetch this model and make it the default")
     add("--no-models", dest="models", action="store_false", help="fetch none, and test nothing")
     add("--python", metavar="PATH", help="the Python (3.11 or newer) to use")
     add("--dev", action="store_true", help="add the tools for development and tests")

@@ -216,6 +216,8 @@ class Installation:
 
     def _fetch_model(self) -> str:
         print(f"==> Fetching {self._model or 'the model that suits this machine'}")
+        if not self._model and self._clone:
+            print(f"    To take another: {name_installer()} --model NAME")
         file = self._pull("--yes", *filter(None, [self._model]))  # pull knows the default
         if not file:
             message = "The model could not be fetched. What was built is kept."
@@ -223,8 +225,12 @@ class Installation:
         return file
 
     def _pull(self, *arguments: str) -> str:
-        command = ("-m", "ttc_cli", "models", "pull", *arguments)
-        return self._runner.read(children.name_python(*command, python=self._python))
+        return self._ask_ttc("models", "pull", *arguments)
+
+    def _ask_ttc(self, *arguments: str) -> str:
+        """What the ttc that is installed prints; empty where it fails."""
+        command = children.name_python("-m", "ttc_cli", *arguments, python=self._python)
+        return self._runner.read(command)
 
     def _fetch_models(self) -> None:
         """Fetch the model that will be used; for development also those of the live tests."""
@@ -234,6 +240,8 @@ class Installation:
         known = self._noted.get("model", ""), Path(self._noted.get("file", "")).is_file()
         if known != (self._model, True):
             self._noted |= {"file": self._fetch_model(), "model": self._model}
+            if self._options.model:
+                self._ask_ttc("models", "default", self._model)
         if self._dev:
             print("==> Fetching the models of the tests")
             for name in _TEST_MODELS:

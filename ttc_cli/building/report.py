@@ -12,7 +12,7 @@ from ttc_cli.building import wheels
 from ttc_cli.building.machine import Machine, name_package_command
 from ttc_cli.building.profiles import Profile
 from ttc_cli.children import ask, find_program
-from ttc_cli.paths import name_installer, write_whole
+from ttc_cli.paths import models_dir, name_installer, write_whole
 
 _QUESTION = "A farmer has 17 sheep and all but 9 run away. How many are left?"
 _FASTER = "(about 1.2 times as fast where measured)"
@@ -83,11 +83,19 @@ def _is_offered(package: str) -> bool:
     return found is not None and found[1] not in ("", "(none)")
 
 
+def _describe_file(file: Path) -> str:
+    """A model's name and size; it lies in a folder of its name, or is the user's own file."""
+    name = file.parent.name if file.parent.parent == models_dir() else file.name
+    return f"{name}, {file.stat().st_size / 1e9:.2f} GB" if file.is_file() else name
+
+
 def summarise(noted: Mapping[str, str], ttc: str, *, models: bool) -> None:
     """Print what is installed now, and what to type next; ``ttc`` is the command's name here."""
     print()
     print(f"Built    llama.cpp ({noted['built']})")
     print(f"Tested   {noted['checked']}")
+    if file := noted.get("file"):
+        print(f"Model    {_describe_file(Path(file))}; the others: {ttc} models default --explain")
     if "speed" in noted:
         print(f"Speed    {noted['speed']}")
     if noted.get("faster"):
