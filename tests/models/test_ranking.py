@@ -151,6 +151,16 @@ def test_the_default_of_an_older_ttc_stays_beside_a_larger_model() -> None:
         assert chosen.name == "qwen2.5-coder-1.5b"
 
 
+def test_a_guess_takes_nothing_out_of_use() -> None:
+    install("qwen3-14b")
+    assert find(Machine(64 * GB, 5), "qwen3-14b")[0] < 4.5
+    assert find(Machine(64 * GB, 4), "qwen3-14b")[0] == 4.0
+    many = Machine(64 * GB, 16)  # 16 cores could, their memory may not
+    assert choose_default(machine=many, hub_answers=never_asked).name == "qwen3-14b"
+    record_speed("qwen3-14b", 3.9)
+    assert choose_default(machine=many, hub_answers=not_there).name == "qwen2.5-coder-1.5b"
+
+
 def test_a_pull_without_a_name_brings_the_best_beside_one_pulled_by_name() -> None:
     install("qwen2.5-coder-0.5b")
     chosen = choose_default(here=False, machine=LAPTOP, hub_answers=there)

@@ -44,7 +44,9 @@ def tabulate(candidates: Sequence[Candidate], verdicts: Sequence[str], taken: st
     for each, verdict in zip(candidates, verdicts, strict=True):
         sizes = (format_bytes(size) if size else "?" for size in (each.entry.size, each.needs))
         name = ("* " if each.name == taken else "  ") + each.name
-        speed = f"{each.speed:.0f}" if each.how == "measured" else f"~{each.speed:.0f}"
+        # Rounded down: what is too slow must not look as if it were not.
+        shown = f"{each.speed:.0f}" if each.speed >= 10 else f"{int(each.speed * 10) / 10}"
+        speed = ("" if each.how == "measured" else "~") + shown if each.entry.size else "?"
         rows.append((name, *sizes, speed, "yes" if each.entry.measured else "no", verdict))
     return rows
 

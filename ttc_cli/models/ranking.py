@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ttc_cli import paths
@@ -77,11 +77,16 @@ class Candidate:
         """What the registry calls it."""
         return self.entry.name
 
-    def find_obstacle(self, least: float = FAST) -> str:
-        """Why this machine does not take it, in words; ``least`` tokens/s are enough."""
-        if self.needs is not None and self.needs > self.room:
+    @property
+    def fits(self) -> bool:
+        """Whether it fits the memory that it may take."""
+        return self.needs is None or self.needs <= self.room
+
+    def find_obstacle(self) -> str:
+        """Why this machine does not download it unasked, in words; empty where it may."""
+        if not self.fits:
             return f"too large: {format_bytes(self.room)} of memory may be taken"
-        return "" if self.speed >= least else f"too slow: less than {least:.0f} tokens/s"
+        return "" if self.speed >= FAST else f"too slow: less than {FAST:.0f} tokens/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +115,13 @@ def glance_at_hub() -> bool:
 
 def rank(machine: Machine) -> list[Candidate]:
     """All models that answer, the most capable first; at the end those never taken unasked."""
-    registry = load_registry()
+    registry, speeds = load_registry(), _read_speeds()
     ranked = [registry.require(name) for name in registry.defaults]
     others = (each for each in registry.entries.values() if each not in ranked)
     others = (each for each in others if each.kind == "generator" and each.tier != "test")
     rest = sorted(others, key=lambda entry: -(entry.size or 0))
-    return [_pose(entry, machine) for entry in ranked] + [
-        _pose(entry, machine, _find_reason(entry)) for entry in rest
+    return [_pose(entry, machine, speeds) for entry in ranked] + [
+        _pose(entry, machine, speeds, _find_reason(entry)) for entry in rest
     ]
 
 
@@ -126,7 +131,9 @@ def _find_reason(entry: Entry) -> str:
     return _UNSEEN.get(entry.layers, other)
 
 
-def _pose(entry: Entry, machine: Machine, unranked: str = "") -> Candidate:
+def _pose(
+    entry: Entry, machine: Machine, speeds: Mapping[str, float], unranked: str = ""
+) -> Candidate:
     needs = needed_memory(entry)
     card, room = None, int(machine.memory * _SHARE)
     for each in machine.accelerators:
@@ -134,14 +141,18 @@ def _pose(entry: Entry, machine: Machine, unranked: str = "") -> Candidate:
         if card is None and needs is not None and needs <= share:
             card = each
         room = max(room, share)
-    return Candidate(entry, needs, room, *estimate_speed(entry, machine, card), unranked)
+    return Candidate(entry, needs, room, *_estimate(entry, machine, speeds, card), unranked)
 
 
-def estimate_speed(
-    entry: Entry, machine: Machine, card: Accelerator | None = None
+def estimate_speed(entry: Entry, machine: Machine) -> tuple[float, str]:
+    """Tokens a second of one stream on ``machine``, and how that is known."""
+    candidate = _pose(entry, machine, _read_speeds())
+    return candidate.speed, candidate.how
+
+
+def _estimate(
+    entry: Entry, machine: Machine, speeds: Mapping[str, float], card: Accelerator | None
 ) -> tuple[float, str]:
-    """Tokens a second of one stream, and how that is known; ``card``: what it would run on."""
-    speeds = _read_speeds()
     if entry.name in speeds:
         return speeds[entry.name], "measured"
     size = entry.size or 1
@@ -176,9 +187,10 @@ def choose_default(
         machine: this one, unless another is asked about.
         hub_answers: asked once at most, and only where something would have to be downloaded.
     """
-    candidates = rank(machine or read_machine())
+    machine = machine or read_machine()
+    candidates = rank(machine)
     present = {record.name: record for record in records.list_records() if record.path.is_file()}
-    usable = [each for each in candidates if not each.find_obstacle(SLOWEST)]
+    usable = [each for each in candidates if each.fits and _is_bearable(each, machine)]
     sure = [each for each in usable if not each.unranked and not each.entry.needs_hub]
     kept = [each for each in usable if each.name in present and present[each.name].chosen]
     if here:
@@ -189,6 +201,12 @@ def choose_default(
     if kept:
         return Default(kept[0].name, "the best for this machine of those that are here")
     return _choose_download(candidates, hub_answers or ask_hub)
+
+
+def _is_bearable(each: Candidate, machine: Machine) -> bool:
+    """Whether it is fast enough to stay in use. A guess gives it the benefit of the doubt."""
+    guessed = 0.0 if each.how == "measured" else machine.cores * _CORE / (each.entry.size or 1)
+    return max(each.speed, guessed) >= SLOWEST
 
 
 def _choose_download(candidates: list[Candidate], hub_answers: Callable[[], bool]) -> Default:
