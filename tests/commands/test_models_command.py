@@ -212,7 +212,7 @@ def test_what_was_measured_is_told_from_what_is_said(capsys: Capture) -> None:
     assert main(["models", "show", "granite-4.0-h-1b"]) == 0
     out = capsys.readouterr().out
     assert "measured          nothing with ttc" in out
-    assert "layers            hybrid" in out
+    assert "layer kind        hybrid" in out
     assert "sha256            not pinned: the first download will be" in out
 
 

@@ -77,7 +77,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "bytes": entry.size,
         "sha256": entry.sha256 or "not pinned: the first download will be",
         "context": entry.context,
-        "layers": entry.layers,
+        "layer_kind": entry.layers,
         "measured": entry.measured or "nothing with ttc: the rest is what its makers say",
         "sampling": asdict(entry.sampling),
         "thinks": entry.thinks,

@@ -199,7 +199,7 @@ def choose_default(
     else:
         kept += [each for each in sure[:1] if each.name in present]
     if kept:
-        return Default(kept[0].name, "the best for this machine of those that are here")
+        return Default(kept[0].name, "it is here, fits and is fast enough")
     return _choose_download(candidates, hub_answers or ask_hub)
 
 
