@@ -7,7 +7,6 @@ solving; a *warning* costs speed.
 from __future__ import annotations
 
 import asyncio
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from ttc_cli.models.records import Record, list_records
 from ttc_cli.models.registry import load_registry
 from ttc_cli.output import Output
 from ttc_cli.settings.default_model import find_default
-from ttc_cli.tuning.verdict import expect_gain
+from ttc_cli.tuning.verdict import expect_gain, may_be_tuned
 from ttc_cli.verifiers.checking import sandbox
 from ttc_cli.verifiers.checking.cells import describe_gaps
 from ttc_cli.views import words
@@ -250,7 +249,7 @@ def judge_failure(name: str, error: TtcError) -> Check:
 
 def judge_instructions(system: str, cpu: Cpu) -> Check:
     """Whether the build uses what the processor has. ``system``: llama.cpp's own list."""
-    built = set(re.findall(r"(\w+) = 1", system))
+    built = selftest.read_instructions(system)
     wanted = (_INSTRUCTIONS[name] for name in _INSTRUCTIONS if name in cpu.features)
     missing = [name for name in wanted if name not in built]
     if missing:
@@ -282,11 +281,11 @@ def judge_fit(
     ``judge_instructions``. On a GPU the kernels handle all types the same.
     """
     tuned = [f"{record.name} as {record.tuned.kind}" for record, _ in models if record.tuned]
-    instructions = set(re.findall(r"(\w+) = 1", system))
+    instructions = selftest.read_instructions(system)
     gains = [
         (gain, record.name)
         for record, tensors in models
-        if not on_gpu and _may_be_tuned(record)
+        if not on_gpu and may_be_tuned(record.tuning)
         if (gain := expect_gain(tensors, instructions)) is not None
     ]
     if gains:
@@ -297,14 +296,6 @@ def judge_fit(
         return Check("file type", Grade.WARNING, detail, f"ttc models tune {name}")
     used = f" (tuned: {', '.join(tuned)})" if tuned else ""
     return Check("file type", Grade.OK, f"no model here is known to gain from another type{used}")
-
-
-def _may_be_tuned(record: Record) -> bool:
-    """Whether tuning was never tried, or only while other programs computed."""
-    tuning = record.tuning
-    if tuning is None or tuning.state == "trial":
-        return True
-    return tuning.state == "slower" and bool(tuning.figures.get("busy_cores"))
 
 
 def _only_tests(record: Record) -> bool:

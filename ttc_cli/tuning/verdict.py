@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ttc_cli.models.records import Tuning
     from ttc_cli.tuning.comparison import Agreement, Rates
 
 LEAST_GAIN = 1.05
@@ -78,6 +79,13 @@ def average(rates: Sequence[Rates]) -> dict[str, float]:
     """Mean rate of each kind over the rounds: of the time a token takes, so harmonic."""
     rows = [asdict(each) for each in rates]
     return {key: round(len(rows) / sum(1 / row[key] for row in rows), 2) for key in rows[0]}
+
+
+def may_be_tuned(tuning: Tuning | None) -> bool:
+    """Whether tuning was never tried to the end, or only while other programs computed."""
+    if tuning is None or tuning.state == "trial":
+        return True
+    return tuning.state == "slower" and bool(tuning.figures.get("busy_cores"))
 
 
 _AMX = frozenset({"Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS"})

@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class BuildCheck:
     version: str
     system: str
     offloads: bool
+
+
+def read_instructions(system: str) -> set[str]:
+    """What a build uses, in llama.cpp's names (``AMX_INT8``); ``system`` as in ``BuildCheck``."""
+    return set(re.findall(r"(\w+) = 1", system))
 
 
 @dataclass(frozen=True, slots=True)
