@@ -104,7 +104,7 @@ def test_help_names_every_option(machine: Machine) -> None:
     assert done.returncode == 0
     for option in (
         *("--accelerator", "--compiler", "--prebuilt", "--rebuild", "--jobs", "--model"),
-        *("--no-models", "--python", "--dev", "--dry-run", "--help"),
+        *("--no-models", "--no-tune", "--python", "--dev", "--dry-run", "--help"),
     ):
         assert option in done.stdout
 

@@ -38,6 +38,7 @@ def test_a_fresh_machine_is_set_up_in_the_right_order(
         f"selftest {computer.folder}/models/smollm2-135m.gguf --fresh",
         "models pull --yes",
         f"selftest {computer.folder}/models/default.gguf --speed",
+        f"ttc_cli.tuning.fit {computer.folder}/models/default.gguf",
     ]
     ran = "\n".join(computer.ran)
     places = [ran.index(step) for step in order]
@@ -46,6 +47,7 @@ def test_a_fresh_machine_is_set_up_in_the_right_order(
     assert "Built    llama.cpp (clang 19, native instructions)" in said
     assert "Tested   a real decode in a child process" in said
     assert "Speed    default.gguf: 42 tokens/s alone" in said
+    assert "Fit  " not in said
     assert "To take another: ./install.sh --model NAME" in said
     assert (
         "Model    default.gguf, 0.00 GB; the others: .venv/bin/ttc models default --explain" in said
@@ -273,8 +275,9 @@ def test_a_model_of_choice_stays(computer: Computer) -> None:
     computer.install()
     assert not any("models pull" in line for line in computer.ran)
     computer.install(model="other")
-    assert computer.ran[-2].endswith("models pull --yes other")
-    assert computer.ran[-1].endswith("models default other")
+    assert computer.ran[-3].endswith("models pull --yes other")
+    assert computer.ran[-2].endswith("models default other")
+    assert computer.ran[-1].endswith("other.gguf")  # whether another type of it is faster
 
 
 def test_a_build_that_was_measured_faster_here_is_preferred(

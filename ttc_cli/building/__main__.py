@@ -59,6 +59,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--jobs", type=_count, metavar="N", help="compile N files at once")
     add("--model", default="", metavar="NAME", help="fetch this model and make it the default")
     add("--no-models", dest="models", action="store_false", help="fetch none, and test nothing")
+    add("--no-tune", dest="tune", action="store_false", help="keep the model's published file")
     add("--python", metavar="PATH", help="the Python (3.11 or newer) to use")
     add("--dev", action="store_true", help="add the tools for development and tests")
     add("--dry-run", action="store_true", help="print the plan and do nothing")

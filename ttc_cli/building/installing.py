@@ -41,6 +41,7 @@ class Options:
     jobs: int | None = None
     model: str = ""
     models: bool = True
+    tune: bool = True
     dev: bool = False
     dry_run: bool = False
 
@@ -98,6 +99,7 @@ class Installation:
                 self._install_engine()
             self._fetch_models()
             self._measure_speed()
+            self._fit_processor()
             self._find_faster()
             shutil.rmtree(self._cache / "build", ignore_errors=True)
         report.summarise(self._noted, self._ttc, models=self._options.models)
@@ -239,7 +241,7 @@ class Installation:
             return
         known = self._noted.get("model", ""), Path(self._noted.get("file", "")).is_file()
         if known != (self._model, True):
-            self._noted |= {"file": self._fetch_model(), "model": self._model}
+            self._noted |= {"file": self._fetch_model(), "model": self._model, "fit": ""}
             if self._options.model:
                 self._ask_ttc("models", "default", self._model)
         if self._dev:
@@ -259,6 +261,22 @@ class Installation:
             self._noted["speed"] = f"{Path(file).name}: {speed}"
         if "speed" in self._noted:
             wheels.keep_speed(self._cache / "wheels" / self._noted["key"], self._noted["speed"])
+
+    def _fit_processor(self) -> None:
+        """Use the file type that is faster here, where one is known to be; tried once for a file.
+
+        Not for development: tests should run the published files.
+        """
+        file, options = self._noted.get("file"), self._options
+        left_out = not (options.models and options.tune) or self._dev or os.environ.get("CI")
+        if not file or left_out or self._noted.get("fitted") == file:
+            return
+        command = children.name_python("-m", "ttc_cli.tuning.fit", file, python=self._python)
+        if said := self._runner.read(command):
+            name, gain, file = said.split("\n", 2)
+            undo = f"{self._ttc} models tune {name} --undo"
+            self._noted |= {"file": file, "fit": f"{gain}; to go back: {undo}"}
+        self._noted["fitted"] = file
 
     def _find_faster(self) -> None:
         """Note a build that was measured here and beats this one, or a compiler to install."""

@@ -98,6 +98,8 @@ def summarise(noted: Mapping[str, str], ttc: str, *, models: bool) -> None:
         print(f"Model    {_describe_file(Path(file))}; the others: {ttc} models default --explain")
     if "speed" in noted:
         print(f"Speed    {noted['speed']}")
+    if noted.get("fit"):
+        print(f"Fit      {noted['fit']}")
     if noted.get("faster"):
         print(f"Faster   {noted['faster']}")
         print(f"         {noted['faster_command']}")

@@ -45,6 +45,9 @@ def build(
     no_models: Annotated[
         bool, typer.Option("--no-models", help="Fetch no model; the build is then not tested.")
     ] = False,
+    no_tune: Annotated[
+        bool, typer.Option("--no-tune", help="Keep the model's published file, faster or not.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")] = False,
 ) -> None:
     """Compile llama.cpp for this machine, test it, and install it."""
@@ -52,8 +55,14 @@ def build(
         raise UsageError(
             f"There is no accelerator {accelerator}.", f"choose auto or {', '.join(ACCELERATORS)}"
         )
-    models = not no_models
     options = Options(
-        accelerator, compiler, prebuilt, rebuild, jobs, models=models, dry_run=dry_run
+        accelerator,
+        compiler,
+        prebuilt,
+        rebuild,
+        jobs,
+        models=not no_models,
+        tune=not no_tune,
+        dry_run=dry_run,
     )
     Installation(options).run()
