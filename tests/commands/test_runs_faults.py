@@ -226,6 +226,25 @@ def test_a_file_of_garbage_is_moved_aside_and_said(ttc):
     assert len(list_runs(ttc)) == 1
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["", "null", "[" * 9_000, "5", "{}", '{"words": 3, "flags": [], "question": 1}', b"\xff\x00"],
+)
+def test_a_run_whose_request_is_damaged_is_listed_and_shown_and_not_resumed(ttc, damage):
+    ttc("solve", "What is 2+2?", "-q")
+    with contextlib.closing(sqlite3.connect(LOG)) as log, log:
+        log.execute("UPDATE runs SET request = ?, state = 'what?'", (damage,))
+    [run] = list_runs(ttc)
+    assert run["question"] == "What is 2+2?"
+    assert run["state"] == "killed"
+    code, out, _ = ttc("runs", "show", "last")
+    assert code == 0
+    assert "What is 2+2?" in out
+    code, _, err = ttc("solve", "--resume", "last")
+    assert code == 2
+    assert "damaged: it cannot be resumed" in err
+
+
 def test_damage_within_is_said_and_in_nobodys_way(ttc):
     ttc("solve", "What is 2+2?", "-q")
     with contextlib.closing(sqlite3.connect(LOG)) as log:

@@ -99,6 +99,11 @@ def take_up(ctx: typer.Context) -> Any:
                 "resumed.",
                 "ask again, with the same command",
             )
+        if not run.request["flags"]:
+            raise UsageError(
+                f"What the run {run.id} was asked with is damaged: it cannot be resumed.",
+                "ask again, with the same command",
+            )
         if run.request["flags"].get("served"):
             raise UsageError(
                 f"The run {run.id} was asked for by a client of ttc serve: it cannot be resumed.",

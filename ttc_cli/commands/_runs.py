@@ -157,7 +157,7 @@ def describe_result(result: Result, run: Run) -> dict[str, Any]:
         result,
         question=run.request["question"],
         model=run.model,
-        seed=run.request["flags"]["seed"],
+        seed=run.request["flags"].get("seed", 0),
     )
 
 

@@ -292,6 +292,17 @@ class RunStore:
             return [_read(row) for row in self._connection.execute(query, arguments).fetchall()]
 
 
+_BLANK: Mapping[str, Any] = {
+    "question": "",
+    "flags": {},
+    "words": [],
+    "files": {},
+    "version": "",
+    "hidden": False,
+}
+"""The parts of a request, as ``keeping`` writes them."""
+
+
 def hide_keys(text: str) -> str:
     """``text`` without the keys that the environment holds: a question or a check may quote one."""
     for name in KEYS:
@@ -314,7 +325,27 @@ def _fit(count: int) -> int:
 def _read(row: Sequence[Any]) -> Run:
     *values, process = row
     run = dict(zip(_COLUMNS, values, strict=True))
-    run["state"] = RunState(run["state"])
-    if run["state"] is RunState.RUNNING and not lives(process, run["started"] + run["seconds"]):
+    try:
+        run["state"] = RunState(run["state"])
+        running = run["state"] is RunState.RUNNING
+        if running and not lives(process, run["started"] + run["seconds"]):
+            run["state"] = RunState.KILLED
+    except (ValueError, KeyError, TypeError):  # a damaged row
         run["state"] = RunState.KILLED
-    return Run(**{**run, "request": json.loads(run["request"])})
+    return Run(**{**run, "request": _read_request(run["request"], str(run["question"]))})
+
+
+def _read_request(text: object, shown: str) -> dict[str, Any]:
+    """What was asked for. What is damaged of it is blank; without flags nothing can be resumed."""
+    try:
+        kept = json.loads(str(text))
+    except (ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, dict):
+        kept = {}
+    whole = {
+        name: kept[name] if isinstance(kept.get(name), type(blank)) else blank
+        for name, blank in _BLANK.items()
+    }
+    whole["words"] = list(map(str, whole["words"]))
+    return {**whole, "question": whole["question"] or shown}
