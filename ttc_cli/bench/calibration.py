@@ -342,8 +342,8 @@ def _fit_probe(
 ) -> tuple[Pools, Probe | None, Mapping[Place, float]]:
     """``pools`` as the probe rates them, the probe, and its ratings of candidates it did not see.
 
-    None, and nothing of it, where no hidden states are kept, too few to fit one, or where it is no
-    better than chance beyond doubt.
+    A form or part that it tells no better than chance, beyond doubt, is left out. None, and nothing
+    of it, where that holds for prose, no hidden states are kept, or too few to fit one.
     """
     if not any(each.states for q in pools.prose.questions.values() for each in q.samples):
         return pools, None, {}
@@ -351,7 +351,9 @@ def _fit_probe(
         probe, held_out = fit_probe(pools, questions, comparer, date, progress)
     except UsageError:
         return pools, None, {}
-    head = probe.find(PROSE, "whole")
-    if head is None or head.low is None or head.low <= CHANCE:
+    heads = tuple(each for each in probe.heads if each.low is not None and each.low > CHANCE)
+    probe = replace(probe, heads=heads)
+    if probe.find(PROSE, "whole") is None:
         return pools, None, {}
-    return rate_held_out(pools, held_out), probe, held_out
+    rated = {place: value for place, value in held_out.items() if probe.find(place[0], "whole")}
+    return rate_held_out(pools, rated), probe, rated

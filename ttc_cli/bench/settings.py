@@ -29,7 +29,7 @@ SURENESS = (0.0, 1.0)
 PROBES = ((2, 0), (3, 0), (4, 0))
 """First waves in prose: candidates, and how many of them are programs."""
 TRUSTED_PROBES = ((1, 0), (2, 0), (4, 0))
-TRUSTED_MIXES = ((1, 1), (2, 1), (4, 2))
+TRUSTED_MIXES = ((1, 0), (1, 1), (2, 1), (4, 2))
 """And the waves, first and further, where the belief says when it is enough."""
 TRUSTED = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 """Beliefs at which it is."""
@@ -41,16 +41,16 @@ COARSE = 0.005
 """The price at which all first waves and thresholds are tried; the others with the best of them."""
 SHIPPED_SURE = 0.95
 """The threshold from which on the usual first wave has two programs and two in prose."""
-WORTHS = tuple(0.02 * 2 ** (-step / 2) for step in range(15))
-"""Of a candidate, in share of right answers: the rungs of a frontier, from 0.02 to 0.00016."""
+WORTHS = tuple(0.16 * 2 ** (-step / 2) for step in range(21))
+"""Of a candidate, in share of right answers: the rungs of a frontier, from 0.16 to 0.00016."""
 
 
 @dataclass(frozen=True, slots=True)
 class AutoSetting:
     """What is tried: ``sureness`` of the vote, and a row's probe, threshold, price and cap.
 
-    So many of the probe are ``programs``; where none are, none are drawn later either. ``belief``
-    is the number of the one that the threshold is held against, None where that is the votes.
+    So many of the probe are ``programs``; None: there are none later either. ``belief`` is the
+    number of the one that the threshold is held against, None where that is the votes.
     """
 
     sureness: float
@@ -58,7 +58,7 @@ class AutoSetting:
     threshold: float
     price: float
     cap: int
-    programs: int = 0
+    programs: int | None = None
     belief: int | None = None
 
 
@@ -179,8 +179,8 @@ class Trials:
     def _read(self, row: BudgetRow, table: Table) -> AutoSetting:
         """The setting that ``row`` was made of."""
         assert row.threshold is not None  # each setting has one
-        programs = row.mix.get(PROGRAM, 0)
-        cap = min(row.cap, self._count_drawn(programs > 0))
+        programs = row.mix.get(PROGRAM, 0) if table.forms else None
+        cap = min(row.cap, self._count_drawn(programs is not None))
         belief = self._fitted.index(table.belief) if row.trusts and table.belief else None
         return AutoSetting(
             table.sureness, row.probe, row.threshold, row.price, cap, programs, belief
@@ -234,17 +234,16 @@ class Trials:
 
         With a ``belief`` also those that go by it.
         """
-        openings = MIXES if programs else PROBES
+        tried: list[tuple[tuple[tuple[int, int], float], int | None]]
+        tried = [(each, None) for each in product(MIXES if programs else PROBES, THRESHOLDS)]
+        if belief is not None:
+            trusted = product(TRUSTED_MIXES if programs else TRUSTED_PROBES, TRUSTED)
+            tried += [(each, belief) for each in trusted]
         found: list[AutoSetting] = []
-        for (probe, mixed), threshold in product(openings, THRESHOLDS):
+        for ((probe, mixed), threshold), known in tried:
             if probe <= cap:
-                setting = AutoSetting(sureness, probe, threshold, COARSE, cap, mixed)
-                await self._try(setting)
-                found.append(setting)
-        openings = TRUSTED_MIXES if programs else TRUSTED_PROBES
-        for (probe, mixed), threshold in product(openings, TRUSTED):
-            if probe <= cap and belief is not None:
-                setting = AutoSetting(sureness, probe, threshold, COARSE, cap, mixed, belief)
+                mix = mixed if programs else None
+                setting = AutoSetting(sureness, probe, threshold, COARSE, cap, mix, known)
                 await self._try(setting)
                 found.append(setting)
         rough = self._best(found, places, worth)
@@ -268,12 +267,12 @@ class Trials:
         """What a shipped row is as a setting; with ``programs``, half of a small first wave."""
         assert row.threshold is not None  # only ``max`` has none
         cap = min(cap, row.cap)
-        probe, mixed = min(row.probe, cap), 0
-        if programs:
-            probe, mixed = (4, 2) if row.threshold >= SHIPPED_SURE else (2, 1)
-            probe = min(probe, row.probe, cap)
-            mixed = min(probe, mixed)
-        return AutoSetting(sureness, probe, row.threshold, row.price, cap, mixed)
+        probe = min(row.probe, cap)
+        if not programs:
+            return AutoSetting(sureness, probe, row.threshold, row.price, cap)
+        wave, mixed = (4, 2) if row.threshold >= SHIPPED_SURE else (2, 1)
+        probe = min(probe, wave)
+        return AutoSetting(sureness, probe, row.threshold, row.price, cap, min(probe, mixed))
 
     async def _try(self, setting: AutoSetting) -> None:
         if setting in self._done:
@@ -293,7 +292,7 @@ class Trials:
             sureness=setting.sureness,
             sure_by=self.sure_by,
             slip=self.slip,
-            forms=self.forms if setting.programs else {},
+            forms={} if setting.programs is None else self.forms,
             belief=None if setting.belief is None else self._fitted[setting.belief],
         )
         outcomes = await self.run(level, table, setting.cap)
