@@ -81,12 +81,12 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         ):
             lines = response.iter_lines()
             next(lines)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.5)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             process.wait(5)
-        assert process.returncode == 130
+        assert process.returncode == 143
 
 
 def test_a_key_is_made_where_others_can_reach_it(tmp_path):
