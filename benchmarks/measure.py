@@ -77,6 +77,14 @@ def add_peers(options: argparse.ArgumentParser) -> None:
     )
 
 
+def find_peer(given: argparse.Namespace, name: str) -> str:
+    """The path of the program ``name``; ends the script where ``--peers`` has none."""
+    path = given.peers / name
+    if not path.is_file():
+        sys.exit(f"There is no {path}: benchmarks/build_peers.sh builds it, --peers names another.")
+    return str(path)
+
+
 @functools.cache
 def _ggml_folder() -> tempfile.TemporaryDirectory[str]:
     import llama_cpp

@@ -35,6 +35,7 @@ from measure import (
     Line,
     add_model,
     add_peers,
+    find_peer,
     median,
     parser,
     peer_environment,
@@ -87,7 +88,7 @@ def run_ttc(given: argparse.Namespace, *flags: str) -> contextlib.AbstractContex
 def run_llama(given: argparse.Namespace, *flags: str) -> contextlib.AbstractContextManager[str]:
     """llama-server in its default layout."""
     port = find_port()
-    command = [str(given.peers / "llama-server"), "-m", str(given.model), "--port", str(port)]
+    command = [find_peer(given, "llama-server"), "-m", str(given.model), "--port", str(port)]
     command += ["-t", str(given.threads), "-tb", str(given.threads), "--offline", "--no-ui"]
     command += ["--log-disable", *flags]
     return run(command, port, "/health", **peer_environment())

@@ -30,6 +30,7 @@ from measure import (
     Line,
     add_model,
     add_peers,
+    find_peer,
     interleave,
     median,
     parser,
@@ -151,7 +152,7 @@ def _bench(given: argparse.Namespace, count: int, prompt_tokens: int) -> float:
         else (prompt_tokens + count * given.tokens)
     )
     command = [
-        str(given.peers / "llama-batched-bench"),
+        find_peer(given, "llama-batched-bench"),
         *("-m", str(given.model)),
         *("-npp", str(prompt_tokens), "-ntg", str(given.tokens), "-npl", str(count)),
         *("-c", str(-(-cells // 256) * 256 + (256 * count if given.split_kv else 256))),
@@ -178,7 +179,7 @@ def run_server(
         port = probe.getsockname()[1]
     window = -(-window // 256) * 256
     command = [
-        str(given.peers / "llama-server"),
+        find_peer(given, "llama-server"),
         *("-m", str(given.model), "--host", "127.0.0.1", "--port", str(port)),
         *("-np", str(count), "-c", str(window * count)),
         *("-t", str(given.threads), "-tb", str(given.threads)),

@@ -110,6 +110,7 @@ def test_a_policy_spends_less_for_as_much_on_questions_it_has_not_seen(policy) -
     assert normal.accuracy > normal.before - 0.05
     worths = [worth for worth, _ in policy.table.frontier]
     assert worths == sorted(worths, reverse=True)
+    assert worths[0] == pytest.approx(0.16)
     assert policy.table.at_price(1000.0).row("normal").probe == policy.table.frontier[0][1].probe
     assert policy.table.at_price(0.001).row("normal").probe == policy.table.frontier[-1][1].probe
     assert policy.table.tilt == 0.0

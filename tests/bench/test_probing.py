@@ -220,6 +220,35 @@ def test_a_policy_carries_the_probe_and_a_vote_goes_by_it(pools, comparer, tmp_p
         load_policy(tmp_path / "maths.json")
 
 
+def know_of_prose(text: str) -> tuple[float, ...]:
+    """As ``know``, and nothing of programs."""
+    return know(text.replace("print(", "")) if "```python" in text else know(text)
+
+
+def test_a_form_that_the_probe_cannot_tell_has_no_part_in_a_policy(pools, comparer, tmp_path):
+    engine = ScriptedEngine(say, yes=lambda text: 0.5, parallel=8, state=know_of_prose)
+    path = tmp_path / "program.jsonl"
+    programs = fill_pool(path, engine, QUESTIONS, SAMPLES, PROGRAM, states=True)
+    blind, _ = probing.fit_probe(Pools(pools.prose, programs), QUESTIONS, comparer, "2026-01-31")
+    head = blind.find(PROGRAM, "whole")
+    assert head.low is None or head.low <= 0.5
+    for of_programs, told in ((programs, False), (pools.programs, True)):
+        policy = asyncio.run(
+            calibration.calibrate(
+                pools.prose,
+                QUESTIONS,
+                comparer,
+                name="maths",
+                data="sums",
+                date="2026-01-31",
+                runs=1,
+                programs=of_programs,
+            )
+        )
+        assert policy.probe.find(PROSE, "whole") is not None
+        assert (policy.probe.find(PROGRAM, "whole") is not None) == told
+
+
 def test_a_probe_guides_a_search_over_steps_for_nothing(fitted, comparer) -> None:
     probe, _ = fitted
     engine = make_engine()

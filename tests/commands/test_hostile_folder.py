@@ -53,7 +53,6 @@ def run_all(world, commands):
     """Run all of ``commands`` in the hostile folder at once; what each said, and what sprang."""
     environment = example_world.environment(world, "http://127.0.0.1:9")
     environment |= {"PATH": f":{environment['PATH']}:.", "HF_HUB_OFFLINE": "1"}
-    environment["TTC_MODEL"] = MODEL[1]
     running = [
         subprocess.Popen(
             [sys.executable, *command],

@@ -172,7 +172,7 @@ def test_what_was_let_go_is_found_again_by_what_begins_alike(new_cache):
     feed(cache, books, reply)
     cache.forget(reply)
     cache.forget(root)  # the head of what is remembered: not twice
-    assert len(cache._past) == 1
+    assert cache.used == 5
     assert (root.seat, reply.seat, reply.held) == (-1, -1, 0)
     turn = Node([1, 2, 3, 4, 9, 9])
     assert cache.seat(turn) == 4
@@ -188,12 +188,16 @@ def test_what_is_remembered_is_bounded_and_gives_way(new_cache):
         cache.seat(node)
         feed(cache, books, node)
         cache.forget(node)
-    assert [each.tokens[0] for each in cache._past] == [3, 4]
+    assert cache.used == 6
+    for first, reach in ((2, 0), (4, 3)):
+        again = Node([first, 1, 2, 9])
+        assert cache.seat(again) == reach
+        cache.unseat(again)
     working = [Node([10 + n]) for n in range(3)]
     for node in working:
         assert cache.seat(node) == 0
         node.jobs = 1
-    assert cache._past == []
+    assert cache.used == 0
     assert cache.seat(Node([3, 1, 2])) is None
 
 
@@ -215,7 +219,7 @@ def test_what_was_let_go_is_evicted_before_what_rests(new_cache):
         feed(cache, books, node)
     gone.held = books.held[gone.seat] = 5  # a suffix was scored behind it
     cache.forget(gone)
-    assert [(each.tokens, each.held) for each in cache._past] == [([2, 3], 2)]
+    assert cache.used == 1 + 2, "and no suffix"
     assert cache.evict_idle()
-    assert cache._past == []
+    assert cache.used == 1
     assert resting.seat >= 0

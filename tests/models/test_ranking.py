@@ -129,6 +129,17 @@ def test_what_is_here_stays_and_nobody_is_asked(name: str) -> None:
     assert chosen.hub is None
 
 
+@pytest.mark.parametrize("record", [None, "", "[]", '{"path": 1}'])
+def test_a_model_whose_record_is_lost_or_damaged_is_here_all_the_same(record: str | None) -> None:
+    install("qwen2.5-coder-1.5b")
+    kept = records.folder_of("qwen2.5-coder-1.5b") / records.RECORD
+    kept.unlink()
+    if record is not None:
+        kept.write_text(record)
+    default = choose_default(machine=WORKSTATION, hub_answers=never_asked)
+    assert default.name == "qwen2.5-coder-1.5b"
+
+
 def test_what_ttc_took_by_itself_stays_whatever_comes_later() -> None:
     install("qwen3-4b-2507", chosen=True)
     install("qwen2.5-coder-1.5b")

@@ -117,6 +117,16 @@ def test_where_they_differ_the_cheaper_form_is_drawn_until_it_is_settled() -> No
     assert "program" in reasons(seen, "wave")[1]
 
 
+def test_a_wave_in_prose_alone_may_be_followed_by_programs() -> None:
+    script = talk([write(5)] * 8, [state(5)] * 8)
+    table = make_table(probe=1, programs=0, cost=0.1)
+    result, seen = think(script, table, interpreter=Calculator())
+    assert [each.form for each in result.candidates][:2] == [PROSE, PROGRAM]
+    assert result.answer.text == "5"
+    assert "program" not in reasons(seen, "wave")[0]
+    assert "program" in reasons(seen, "wave")[1]
+
+
 def test_programs_that_prove_little_are_not_drawn_where_they_settle_nothing() -> None:
     script = talk([write(7)] * 8, [state(5)] * 8)
     table = make_table(first=0.2, further=0.1)

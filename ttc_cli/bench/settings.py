@@ -234,18 +234,20 @@ class Trials:
 
         With a ``belief`` also those that go by it.
         """
-        tried: list[tuple[tuple[tuple[int, int], float], int | None]]
-        tried = [(each, None) for each in product(MIXES if programs else PROBES, THRESHOLDS)]
+        openings = MIXES if programs else PROBES
+        trusted = TRUSTED_MIXES if programs else TRUSTED_PROBES
+        kinds: list[tuple[Sequence[tuple[int, int]], Sequence[float], int | None]]
+        kinds = [(openings, THRESHOLDS, None)]
         if belief is not None:
-            trusted = product(TRUSTED_MIXES if programs else TRUSTED_PROBES, TRUSTED)
-            tried += [(each, belief) for each in trusted]
-        found: list[AutoSetting] = []
-        for ((probe, mixed), threshold), known in tried:
-            if probe <= cap:
-                mix = mixed if programs else None
-                setting = AutoSetting(sureness, probe, threshold, COARSE, cap, mix, known)
-                await self._try(setting)
-                found.append(setting)
+            kinds.append((trusted, TRUSTED, belief))
+        found = [
+            AutoSetting(sureness, probe, threshold, COARSE, cap, mixed if programs else None, known)
+            for waves, thresholds, known in kinds
+            for (probe, mixed), threshold in product(waves, thresholds)
+            if probe <= cap
+        ]
+        for setting in found:
+            await self._try(setting)
         rough = self._best(found, places, worth)
         finer = [replace(rough, price=price) for price in PRICES]
         for setting in finer:

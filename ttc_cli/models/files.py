@@ -221,6 +221,19 @@ def _adopt(name: str, path: Path, sha256: str | None, source: Source | None) -> 
     return path
 
 
+def lies_here(entry: Entry) -> bool:
+    """Whether a file of ``entry`` is on this machine, by its record or its place; hashes nothing.
+
+    A record that is lost or damaged is written again when the file is used.
+    """
+    folder = records.folder_of(entry.name)
+    record = records.read_record(folder)
+    if record is not None:
+        return record.path.is_file()
+    own = (each for each in entry.sources if not isinstance(each, FileSource))
+    return any((folder / file_name(entry, source)).is_file() for source in own)
+
+
 def file_name(entry: Entry, source: Source) -> str:
     """What the file of ``entry`` is called in its folder."""
     return Path(source.file).name if isinstance(source, HubSource) else f"{entry.name}.gguf"

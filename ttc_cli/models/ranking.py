@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from ttc_cli import paths
 from ttc_cli.models import records
+from ttc_cli.models.files import lies_here
 from ttc_cli.models.fitting import needed_memory
 from ttc_cli.models.hardware import Accelerator, count_cores, find_usable, read_memory
 from ttc_cli.models.hub import PROBE_SECONDS, Hub
@@ -189,10 +190,11 @@ def choose_default(
     """
     machine = machine or read_machine()
     candidates = rank(machine)
-    present = {record.name: record for record in records.list_records() if record.path.is_file()}
+    present = {each.name for each in candidates if lies_here(each.entry)}
+    chosen = {record.name for record in records.list_records() if record.chosen} & present
     usable = [each for each in candidates if each.fits and _is_bearable(each, machine)]
     sure = [each for each in usable if not each.unranked and not each.entry.needs_hub]
-    kept = [each for each in usable if each.name in present and present[each.name].chosen]
+    kept = [each for each in usable if each.name in chosen]
     if here:
         by_size = sorted(usable, key=lambda each: -(each.entry.size or 0))
         kept += [each for each in (*sure, *by_size) if each.name in present]

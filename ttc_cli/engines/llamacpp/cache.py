@@ -200,7 +200,9 @@ class KvCache:
         self._past.append(past)
         for each in list(self._past):
             longer = (other for other in self._past if other is not each)
-            if any(_common(each.tokens, other.tokens) == each.held for other in longer):
+            heir = next((o for o in longer if _common(each.tokens, o.tokens) == each.held), None)
+            if heir is not None:  # which alone has the cells now that both had
+                heir.shared = min(heir.shared, each.shared)
                 self.unseat(each)
         if len(self._past) > self.remembers:
             self.unseat(self._past[0])
