@@ -23,7 +23,8 @@ The first wave of *repair* is that of best-of-8 (the same seeds), taken over and
 unless ``--apart`` says so; tokens and seconds of both are reckoned as if it had been: candidates of
 a wave grow in step, and the first to pass ends all. (Repairs of what was taken over have to read it
 first, which ``read`` counts and a real run is spared.) ROWS holds one line a problem; a run that
-was stopped goes on where it was, and a file of other settings is refused.
+was stopped goes on where it was, and a file of other settings is refused. With ``--jobs`` several
+problems share a batch: that is faster, and seconds are then those of a problem among others.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from ttc_cli.answers import Comparer
 from ttc_cli.bench.statistics import compare_pairs, wilson
 from ttc_cli.engines import llamacpp
 from ttc_cli.engines.base import Engine
+from ttc_cli.engines.share import EngineShare
 from ttc_cli.errors import TtcError
 from ttc_cli.events import CandidateEnded, EventStream
 from ttc_cli.models import hardware
@@ -112,9 +114,10 @@ def main() -> None:
     options.add_argument("--max-tokens", type=int, default=512, help="of a candidate")
     options.add_argument("--apart", action="store_true", help="draw the first wave twice")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--jobs", type=int, default=1, help="problems at once")
     options.add_argument("--threads", type=int, default=hardware.count_cores())
     given = options.parse_args()
-    names = ("temperature", "max_tokens", "apart", "seed")
+    names = ("temperature", "max_tokens", "apart", "seed", "jobs")
     settings = {"model": given.model.name} | {name: getattr(given, name) for name in names}
     if find_sandbox() is None:
         sys.exit("No sandbox works here (ttc doctor says why): what models write is not run.")
@@ -161,28 +164,31 @@ async def _solve_all(given: argparse.Namespace, tasks: Sequence[Task]) -> dict[s
         given.model,
         llamacpp.Settings(
             threads=given.threads,
-            parallel=COUNT,
+            parallel=COUNT * given.jobs,
             answer=given.max_tokens,
             context=1536 + 3 * (given.max_tokens + 512),  # two repairs behind the first
         ),
     )
-    rows = {}
+    share = EngineShare(engine, COUNT)
+    waiting = iter(tasks)
+    rows: dict[str, Row] = {}
     try:
         with Comparer() as comparer, given.rows.open("a", encoding="utf-8") as file:
-            for task in tasks:
-                with tempfile.TemporaryDirectory(prefix="humaneval-") as folder:
-                    row = await _Run(given, engine, comparer, task, Path(folder)).solve_task()
-                file.write(json.dumps(asdict(row)) + "\n")
-                file.flush()
-                rows[task.id] = row
-                marks = " ".join(
-                    f"{name} {'+' if arm.right else '-'}" for name, arm in row.arms.items()
-                )
-                print(
-                    f"{task.id}: {len(task.examples)} examples; {marks}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+
+            async def work() -> None:
+                for task in waiting:
+                    with tempfile.TemporaryDirectory(prefix="humaneval-") as folder:
+                        row = await _Run(given, share, comparer, task, Path(folder)).solve_task()
+                    file.write(json.dumps(asdict(row)) + "\n")
+                    file.flush()
+                    rows[task.id] = row
+                    marks = " ".join(
+                        f"{name} {'+' if arm.right else '-'}" for name, arm in row.arms.items()
+                    )
+                    told = f"{task.id}: {len(task.examples)} examples; {marks}"
+                    print(told, file=sys.stderr, flush=True)
+
+            await asyncio.gather(*(work() for _ in range(given.jobs)))
     finally:
         engine.close()
     return rows

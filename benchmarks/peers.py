@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-r"""ttc's ``auto`` beside other tools on the same model, questions and processor, in one run.
+r"""ttc's ``auto``, as users get it, beside other tools on the same model, questions and processor.
 
     pip install 'its_hub[lm]' bestofn
     benchmarks/peers.py --model M.gguf --questions 0:40 --keep peers.jsonl
@@ -24,21 +24,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from measure import GSM8K, add_model, add_peers, parser, require_quiet
 from side_by_side import STEPS, ask_its_hub, post, read_counters
 from throughput import run_server
 
+import ttc_cli as ttc
 from ttc_cli.answers import Comparer, extract, read_answer, resolve
 from ttc_cli.bench import datasets
 from ttc_cli.bench.statistics import wilson
-from ttc_cli.engines import llamacpp
-from ttc_cli.policy.file import find_policy
-from ttc_cli.policy.run import solve
-from ttc_cli.policy.stage import SearchOptions, Stage
-from ttc_cli.policy.table import SHIPPED
-from ttc_cli.prompts import Chat, hash_prompts
-from ttc_cli.types import Answer, Budget, Sampling
+from ttc_cli.types import Answer
 
 N, BEAM, KEPT, BESTOFN = 8, 4, 2, 16
 
@@ -61,7 +57,7 @@ class Surroundings:
 
     given: argparse.Namespace
     url: str
-    engine: llamacpp.LlamaCppEngine
+    solver: ttc.Solver
     comparer: Comparer
 
 
@@ -118,14 +114,10 @@ def _run(
     flags += ["-n", str(given.max_tokens)]
     window = STEPS * given.max_tokens + 1024
     with ExitStack() as stack:
-        settings = llamacpp.Settings(
-            threads=given.threads, parallel=16, answer=given.max_tokens, context=2048
-        )
-        engine = llamacpp.load(given.model, settings)
-        stack.callback(engine.close)
+        solver = stack.enter_context(ttc.load(str(given.model), threads=given.threads))
         url = stack.enter_context(run_server(given, BESTOFN, window, flags))
         comparer = stack.enter_context(Comparer())
-        around = Surroundings(given, url, engine, comparer)
+        around = Surroundings(given, url, solver, comparer)
         for question, tool in todo:
             started, before = time.perf_counter(), read_counters(url)
             answer, read, generated = TOOLS[tool](around, question)
@@ -149,30 +141,19 @@ def _run(
 Told = tuple[Answer | None, int, int]
 """An answer, and tokens read and generated where the tool counts them itself."""
 
+Tool = Callable[[Surroundings, datasets.LabelledQuestion], Told]
 
-def _solve(level: str) -> Callable[[Surroundings, datasets.LabelledQuestion], Told]:
+
+def _solve(level: Literal["quick", "normal"]) -> Tool:
     def run(around: Surroundings, question: datasets.LabelledQuestion) -> Told:
-        given, chat = around.given, Chat(around.engine.info, {})
-        found = find_policy(_hash(given.model), hash_prompts(chat))
-        table = SHIPPED if found is None else found.table
-        sampling = Sampling(temperature=given.temperature)
-        budget = Budget(level, tokens_per_candidate=given.max_tokens)
-        result = asyncio.run(
-            solve(
-                question.problem,
-                Stage(around.engine, chat, table, sampling),
-                SearchOptions(budget=budget),
-                comparer=around.comparer,
-            )
-        )
+        result = around.solver.solve(question.problem, budget=level)
         usage = result.usage
-        read = usage.generator.prompt_tokens + usage.verifier.prompt_tokens
-        return result.answer, read, usage.generated_tokens
+        return result.answer, usage.tokens - usage.generated_tokens, usage.generated_tokens
 
     return run
 
 
-def _ask(work: str, samples: int) -> Callable[[Surroundings, datasets.LabelledQuestion], Told]:
+def _ask(work: str, samples: int) -> Tool:
     def run(around: Surroundings, question: datasets.LabelledQuestion) -> Told:
         text = asyncio.run(ask_its_hub(around.given, around.url, work, question, samples, KEPT))
         return extract(text, resolve(question.problem).answer_type), 0, 0
@@ -200,13 +181,7 @@ def _vote(around: Surroundings, question: datasets.LabelledQuestion) -> Told:
     return read_answer(chosen, resolve(question.problem).answer_type), 0, 0
 
 
-def _hash(model: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(model.read_bytes()).hexdigest()
-
-
-TOOLS: dict[str, Callable[[Surroundings, datasets.LabelledQuestion], Told]] = {
+TOOLS: dict[str, Tool] = {
     "ttc auto:quick": _solve("quick"),
     "ttc auto": _solve("normal"),
     f"its_hub self-consistency at {N}": _ask("self-consistency", N),
