@@ -19,7 +19,7 @@ from ttc_cli.errors import (
 )
 from ttc_cli.models import cleaning, files, fitting, ranking, records
 from ttc_cli.models.fitting import check_memory
-from ttc_cli.models.hardware import Memory
+from ttc_cli.models.hardware import Accelerator, Memory
 from ttc_cli.models.own import add_entry, forget_entry
 from ttc_cli.models.pull import ensure, verify
 from ttc_cli.models.records import lock
@@ -171,11 +171,12 @@ def test_ensure_asks_and_takes_no_for_an_answer() -> None:
 def use_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes this a machine of so many GB and cores."""
 
-    def use(memory: int, cores: int = 2) -> None:
+    def use(memory: int, cores: int = 2, card: int | None = None) -> None:
+        cards = () if card is None else (Accelerator("cuda", "a card", card * GB),)
         for module in (fitting, ranking):
             monkeypatch.setattr(module, "read_memory", lambda: Memory(memory * GB, memory * GB))
+            monkeypatch.setattr(module, "find_usable", lambda: cards)
         monkeypatch.setattr(ranking, "count_cores", lambda: cores)
-        monkeypatch.setattr(ranking, "find_usable", lambda: ())
 
     return use
 
@@ -190,6 +191,11 @@ def test_memory_is_checked_before_a_download(use_machine: Callable[..., None]) -
     assert "These fit: qwen2.5-coder-1.5b" in caught.value.message
     assert "qwen3-8b" not in caught.value.message
     assert caught.value.exit_code == 5
+    use_machine(4, card=24)
+    check_memory(entry)
+    use_machine(4, card=6)
+    with pytest.raises(MemoryShort, match="this machine has 6"):
+        check_memory(entry)
     use_machine(0)
     with pytest.raises(MemoryShort):
         check_memory(entry)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ttc_cli import paths
 from ttc_cli.errors import DiskFull, MemoryShort
 from ttc_cli.models.cleaning import list_unfinished, measure
-from ttc_cli.models.hardware import read_free_disk, read_memory
+from ttc_cli.models.hardware import find_usable, read_free_disk, read_memory
 from ttc_cli.models.progress import format_bytes
 from ttc_cli.models.registry import Entry, FileSource, load_registry
 
@@ -24,13 +24,16 @@ def needed_memory(entry: Entry) -> int | None:
 
 
 def check_memory(entry: Entry) -> None:
-    """Make sure that this machine could run ``entry``.
+    """Make sure that this machine could run ``entry``, in its memory or in that of one GPU.
 
     Raises:
         MemoryShort: it could not; names the models that it could.
     """
     needed, total = needed_memory(entry), read_memory().total
     if needed is None or needed <= total:
+        return
+    total = max([total, *(card.memory or 0 for card in find_usable())])
+    if needed <= total:
         return
     fitting = [
         other.name
