@@ -21,8 +21,8 @@ VOTES = ("majority", "weighted", "best-of-n")
 """The fixed strategies on independent candidates; the best of them is the baseline."""
 PROGRAMS = 8
 """Programs of a question, where they may be used and nobody says how many."""
-PRICES = (0.25, 0.5, 1.0, 1.4, 2.0, 2.8, 4.0, 8.0, 16.0)
-"""The settings of ``auto``'s price knob that make its curve."""
+PRICES = (0.25, 0.5, 1.0, 1.4, 2.0, 2.8, 4.0, 8.0, 16.0, 32.0, 64.0)
+"""The settings of ``auto``'s price knob that make its curve: down to a single candidate."""
 
 _NAME = re.compile(r"(?P<strategy>[a-z-]+)(?::(?P<level>[a-z]+))?(?:@(?P<samples>\d+))?")
 
