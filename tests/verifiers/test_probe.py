@@ -139,5 +139,14 @@ def test_steps_are_scored_only_by_a_probe_fitted_for_them() -> None:
     assert grades_steps
 
 
+def test_nothing_is_read_for_what_cannot_be_rated() -> None:
+    for part, method in (("step", "score"), ("whole", "score_steps")):
+        found, _, usage = score(replace(PROBE, heads=(replace(HEAD, part=part),)), method)
+        assert found == [None, None, None]
+        assert usage.verifier.prompt_tokens == 0
+    found, _, usage = score(replace(PROBE, heads=(replace(HEAD, form="program"),)), "score")
+    assert (found, usage.verifier.prompt_tokens) == ([None, None, None], 0)
+
+
 def test_a_cap_leaves_no_score() -> None:
     assert score(PROBE, "score", Budget(max_flops=1))[0] == [None, None, None]

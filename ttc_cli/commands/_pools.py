@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -85,22 +85,23 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
     ) -> None:
         """Find the model called ``name`` and, with ``yes``, download it if it is missing.
 
-        ``states``: its pools must hold hidden states.
+        ``states``: its pools must hold hidden states, of all forms.
 
         Raises:
             TtcError: as ``choose_model`` and ``obtain_model``.
         """
         model = choosing.choose_model(name)
         self._model = choosing.obtain_model(model, None if yes else choosing.decline)
-        self._request, self._out, self._states = request, out, states
+        self._request, self._out = request, out
+        self._states = frozenset((PROSE, PROGRAM) if states else ())
         self._settings = replace(request.settings, certainty=certainty)
         self._engine: Engine | None = None
         self._watch = contextlib.ExitStack()
         self.label = label_model(model)
 
-    def want_states(self) -> None:
-        """From now on pools must hold hidden states."""
-        self._states = True
+    def want_states(self, forms: Iterable[str]) -> None:
+        """From now on the pools of ``forms`` must hold hidden states."""
+        self._states = frozenset(forms)
 
     def choose_sampling(self, form: str = PROSE) -> Sampling:
         """How candidates of ``form`` are drawn."""
@@ -161,7 +162,7 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         if asked == 0 or not questions:
             return None
         samples = PROGRAMS if asked is None else asked
-        whole = self._read_whole(self.find_file(PROGRAM), questions, samples)
+        whole = self._read_whole(PROGRAM, questions, samples)
         if whole is not None:
             return whole
         if not self.load()[0].info.marks:
@@ -174,7 +175,7 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
         self, form: str, questions: Sequence[LabelledQuestion], samples: int
     ) -> tuple[SamplePool, Path]:
         request, file, ticker = self._request, self.find_file(form), Ticker(self._out)
-        whole = self._read_whole(file, questions, samples)
+        whole = self._read_whole(form, questions, samples)
         if whole is not None:
             return whole
         what = "drawing" if form == PROSE else f"drawing {form}s"
@@ -209,15 +210,16 @@ class PoolModel(contextlib.AbstractContextManager["PoolModel"]):
                     samples,
                     interpreter,
                     tell,
-                    states=self._states,
+                    states=form in self._states,
                 )
 
         return run_tasks(fill()), file
 
     def _read_whole(
-        self, file: Path, questions: Sequence[LabelledQuestion], samples: int
+        self, form: str, questions: Sequence[LabelledQuestion], samples: int
     ) -> tuple[SamplePool, Path] | None:
-        return drawing.read_whole(file, questions, samples, states=self._states)
+        file, states = self.find_file(form), form in self._states
+        return drawing.read_whole(file, questions, samples, states=states)
 
     def close(self) -> None:
         """Free the model."""

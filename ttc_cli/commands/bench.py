@@ -20,7 +20,7 @@ from ttc_cli.errors import UsageError, find_near
 from ttc_cli.output import Output, Ticker
 from ttc_cli.paths import write_whole
 from ttc_cli.signals import run_tasks
-from ttc_cli.types import PROGRAM
+from ttc_cli.types import PROGRAM, PROSE
 
 if TYPE_CHECKING:
     from ttc_cli.bench.comparison import Bench, Comparison
@@ -225,7 +225,7 @@ def _bench(
         pool, file = model.obtain_pool()
         table, probe = _choose_table(asked.policy, pool)
         if probe is not None:
-            model.want_states()
+            model.want_states(form for form in (PROSE, PROGRAM) if probe.find(form, "whole"))
             pool, file = model.obtain_pool()
         traits = table.forms.get(PROGRAM)
         named = any(each.form == PROGRAM for each in rivals)

@@ -206,7 +206,7 @@ class ProbeVerifier(StatelessVerifier):
 
         Of one that was grown in one go its steps are told too, by a probe that was fitted for them.
         """
-        states = await self._read(session, leaves)
+        states = await self._read(session, leaves, "whole")
         wholes = to_scores(self.name, self._rate("whole", leaves, states))
         triples = zip(leaves, states, wholes, strict=True)
         return [whole and self._grade(leaf, each, whole) for leaf, each, whole in triples]
@@ -222,7 +222,7 @@ class ProbeVerifier(StatelessVerifier):
         self, session: Session, problem: Problem, leaves: Sequence[Leaf]
     ) -> list[Score | None]:
         """P(the solution comes out right) at the end of each one's last step."""
-        steps = [each and each.of_steps()[-1] for each in await self._read(session, leaves)]
+        steps = [each and each.of_steps()[-1] for each in await self._read(session, leaves, "step")]
         return to_step_scores(self.name, self._rate("step", leaves, steps), leaves)
 
     def _rate(
@@ -232,10 +232,16 @@ class ProbeVerifier(StatelessVerifier):
         pairs = zip(heads, states, strict=True)
         return [head.rate(each) if head and each else None for head, each in pairs]
 
-    async def _read(self, session: Session, leaves: Sequence[Leaf]) -> list[States | None]:
-        branches = [leaf.branch for leaf in leaves if leaf.branch is not None]
+    async def _read(
+        self, session: Session, leaves: Sequence[Leaf], part: Part
+    ) -> list[States | None]:
+        """Those of which ``part`` can be rated: nothing is read for the others."""
+        rated = [
+            leaf.branch if self._probe.find(leaf.candidate.form, part) else None for leaf in leaves
+        ]
+        branches = [branch for branch in rated if branch is not None]
         found = iter(await session.read_states(branches) if branches else ())
-        return [None if leaf.branch is None else next(found) for leaf in leaves]
+        return [None if branch is None else next(found) for branch in rated]
 
 
 def make_probe(context: VerifierContext, path: str | None) -> ProbeVerifier:
