@@ -530,6 +530,26 @@ def test_a_rung_of_a_frontier_holds_down_to_the_next() -> None:
     assert table.find_rung("normal", 0.001).cap == SHIPPED.row("normal").cap
 
 
+def test_what_was_fitted_to_numbers_decides_nothing_about_other_answers() -> None:
+    belief = Belief((0.0,) * 6, 0.0, (0.0,) * 6, (1.0,) * 6, (AnswerType.NUMBER,))
+    row = BudgetRow(probe=2, cap=20, threshold=0.6, price=0.0, free=4)
+    fitted = replace(
+        SHIPPED,
+        name="mine",
+        rows=dict.fromkeys(SHIPPED.rows, row),
+        frontier=((0.1, row),),
+        sureness=3.0,
+        tilt=0.0,
+        belief=belief,
+    )
+    assert fitted.for_answers(AnswerType.NUMBER) is fitted
+    other = fitted.for_answers(AnswerType.CHOICE)
+    assert (other.rows, other.frontier, other.sureness) == (SHIPPED.rows, (), SHIPPED.sureness)
+    assert other.tilt == 0.0  # of the model's judge, whatever it judges
+    assert other.for_answers(AnswerType.CHOICE) is other
+    assert fitted.at_price(4.0).for_answers(AnswerType.CHOICE) == other
+
+
 def test_a_row_that_trusts_the_belief_goes_by_it_and_not_by_votes() -> None:
     """One candidate is enough where it is sure; three that agree are not where they are not."""
     weights = tuple(2.0 if name == "sureness" else 0.0 for name in FEATURES)

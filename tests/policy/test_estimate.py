@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from ttc_cli.policy.estimate import FEATURES, Belief, describe_vote
-from ttc_cli.policy.standing import Standing
-from ttc_cli.types import PROSE, Answer, AnswerClass, AnswerType, Candidate, Confidence, Finish
+from ttc_cli.policy.standing import head_count
+from ttc_cli.types import Answer, AnswerClass, AnswerType, Candidate, Confidence, Finish
 
 
 def candidate(id: int, answer: str | None, sure: float | None = None) -> Candidate:
@@ -16,10 +16,6 @@ def candidate(id: int, answer: str | None, sure: float | None = None) -> Candida
 
 def group(answer: str, *members: int) -> AnswerClass:
     return AnswerClass(Answer(answer, answer, AnswerType.NUMBER), members, float(len(members)))
-
-
-def head_count(leader: int, runner_up: int, heard: int) -> Standing:
-    return Standing({PROSE: leader}, {PROSE: runner_up}, {PROSE: heard})
 
 
 def test_a_vote_is_described_by_its_two_leaders_and_how_sure_they_were() -> None:

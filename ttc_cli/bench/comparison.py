@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ttc_cli.answers import Comparer
+from ttc_cli.answers import Comparer, resolve
 from ttc_cli.appending import LineFile
 from ttc_cli.bench import contenders, runner
 from ttc_cli.bench.agreement import Agreement, collect, measure_agreement, tabulate_agreement
@@ -253,21 +253,22 @@ class Bench:
                 done.append(outcome)
                 progress(f"{name}, live", len(done), count)
 
-            table = self._price(contender)
-            live = await runner.solve_all(
-                questions,
-                Stage(
-                    engine,
-                    chat,
-                    table,
-                    header.sampling,
-                    probe=self.pools.make_probe(engine),
-                    samplings=self.samplings,
-                ),
-                self._search(contender, self._cap(contender, table), header.seed + LIVE_SEED),
-                self.comparer,
-                done=say,
-            )
+            live: list[Outcome] = []
+            for table, part in self._price(contender, questions):
+                live += await runner.solve_all(
+                    part,
+                    Stage(
+                        engine,
+                        chat,
+                        table,
+                        header.sampling,
+                        probe=self.pools.make_probe(engine),
+                        samplings=self.samplings,
+                    ),
+                    self._search(contender, self._cap(contender, table), header.seed + LIVE_SEED),
+                    self.comparer,
+                    done=say,
+                )
             rows += [
                 summarise(f"{name}, simulated", await self._simulate(contender, questions)),
                 summarise(f"{name}, live", live),
@@ -278,22 +279,26 @@ class Bench:
     async def _simulate(
         self, contender: Contender, questions: Sequence[LabelledQuestion]
     ) -> list[Outcome]:
-        table = self._price(contender)
         # All samples of a question in any order give the same vote; fewer, or auto, do not.
         every = self.programs if contender.form == PROGRAM else self.samples
         whole = contender.strategy != "auto" and contender.samples == every
-        return await runner.simulate(
-            self.pools,
-            self._find_asked(contender.form, questions),
-            self.comparer,
-            strategy=contender.strategy,
-            level=contender.level,
-            samples=self._cap(contender, table),
-            trajectories=1 if whole else self.runs,
-            parallel=PARALLEL,
-            table=table,
-            form=contender.form,
-        )
+        asked = self._find_asked(contender.form, questions)
+        found: list[Outcome] = []
+        for table, part in self._price(contender, asked):
+            found += await runner.simulate(
+                self.pools,
+                part,
+                self.comparer,
+                strategy=contender.strategy,
+                level=contender.level,
+                samples=self._cap(contender, table),
+                trajectories=1 if whole else self.runs,
+                parallel=PARALLEL,
+                table=table,
+                form=contender.form,
+            )
+        places = {question.id: place for place, question in enumerate(asked)}
+        return sorted(found, key=lambda each: (each.run, places[each.question]))
 
     def _find_asked(
         self, form: str, questions: Sequence[LabelledQuestion]
@@ -302,10 +307,20 @@ class Bench:
         pool = self.pools.by_form.get(form, self.pools.prose)
         return [question for question in questions if question.id in pool.questions]
 
-    def _price(self, contender: Contender) -> Table:
-        """The table at the price of ``contender``; with forms only where they were drawn."""
+    def _price(
+        self, contender: Contender, questions: Sequence[LabelledQuestion]
+    ) -> list[tuple[Table, list[LabelledQuestion]]]:
+        """The table at the price of ``contender``, by the kind of answer that it is for.
+
+        It has forms only where they were drawn.
+        """
         table = self.table if self.programs else self.table.without_forms()
-        return table.at_price(contender.price)
+        kinds: dict[bool, tuple[Table, list[LabelledQuestion]]] = {}
+        for question in questions:
+            fitted = table.for_answers(resolve(question.problem).answer_type)
+            kind = kinds.setdefault(fitted is table, (fitted.at_price(contender.price), []))
+            kind[1].append(question)
+        return list(kinds.values())
 
     def _cap(self, contender: Contender, table: Table) -> int:
         """The most candidates of a question; what ``auto`` may grow falls with its price."""

@@ -75,6 +75,8 @@ async def solve(
     ledger = ledger or Ledger(options.budget)
     options = replace(options, budget=ledger.budget)
     events = events or EventStream()
+    problem = resolve(problem)
+    stage = replace(stage, table=stage.table.for_answers(problem.answer_type))
     strategy, engine, chat = options.strategy, stage.engine, stage.chat
     entry = AUTO if strategy == "auto" else registry.find(strategy)
     if entry is AUTO:
@@ -82,7 +84,6 @@ async def solve(
     else:
         run = registry.prepare(entry, options.knobs)
     samples = count_samples(options, stage.table)
-    problem = resolve(problem)
     _refuse_unable(entry, problem, stage)
     asked = silence(_choose_verifiers(entry, stage, problem), stage.refused)
     entries = choose_forms(

@@ -107,3 +107,8 @@ def take_stand(
     leader, *others = votes
     runner_up = max(others, key=standing.weigh, default=Counter[str]())
     return Standing(leader, runner_up, standing.heard, traits)
+
+
+def head_count(leader: int, runner_up: int, heard: int) -> Standing:
+    """A standing of candidates in prose alone."""
+    return Standing({PROSE: leader}, {PROSE: runner_up}, {PROSE: heard})

@@ -108,6 +108,24 @@ class Table:
             )
         return self.rows[level]
 
+    def for_answers(self, type: AnswerType) -> Table:
+        """This table for answers of ``type``.
+
+        Where it was fitted to other kinds, ttc's own rows and way to weigh a vote take the place
+        of what was picked for those; what is known of the model's scores stays.
+        """
+        if self.belief is None or self.belief.knows(type):
+            return self
+        own = SHIPPED
+        return replace(
+            self,
+            rows=own.rows,
+            frontier=(),
+            sureness=own.sureness,
+            sure_by=own.sure_by,
+            belief=None,
+        )
+
     def without_forms(self) -> Table:
         """This table where all candidates are in prose."""
         if not self.forms:

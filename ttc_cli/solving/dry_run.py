@@ -119,12 +119,12 @@ def count_most(request: Request) -> Most:
         left = None if budget.max_samples is None else budget.max_samples - sum(samples)
         if samples and left == 0:
             break
-        tables.append(_choose_table(own))
+        kind = resolve(own.problem).answer_type
+        tables.append(_choose_table(own).for_answers(kind))
         rest = replace(budget, max_samples=left)
         options = SearchOptions(own.strategy, samples=own.samples, budget=rest, form=own.form)
         count = count_samples(options, tables[-1])
         if not forms:
-            kind = resolve(own.problem).answer_type
             chosen = choose_forms(kind, options, tables[-1], samples=count, marks=True)
             forms = tuple(each.name for each in chosen)
         checked = any(registry.parse(each).name == CHECK for each in own.verifiers)
