@@ -1,5 +1,7 @@
 """A reply that grows, told apart into thought and answer; calls of tools in a text."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +87,20 @@ def test_calls_are_read_as_models_write_them(text, rest, count):
         "[]",
         "5",
         "[" * 5000,
+        '{"name": "add", "arguments": {"a": NaN}}',
+        '{"name": "add", "arguments": {"a": 1e999}}',
+        '{"name": "add", "arguments": {"a": "\\ud800"}}',
+        '{"name": "add", "arguments": "{\\"a\\": \\"\\\\u0000\\"}"}',
+        '{"name": ["add"], "arguments": {}}',
     ],
 )
 def test_what_is_no_call_of_what_is_offered_is_text(text):
     assert read_calls(text, ["add"]) == (text, [])
+
+
+@pytest.mark.parametrize("text", ["```\n{}x", "<tool_call>{}x", "[TOOL_CALLS]{}[x]"])
+def test_a_text_that_goes_on_and_on_is_read_in_a_moment(text):
+    began = time.process_time()
+    for filling in ("\n", "[TOOL_CALLS] [", "<tool_call>", "</tool_call>"):
+        assert read_calls(text.format(filling * 100_000), ["add"])[1] == []
+    assert time.process_time() - began < 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -48,13 +49,12 @@ class Fields:
         kind: type[T],
         default: T | None = None,
         *,
-        low: float | None = None,
-        high: float | None = None,
+        within: tuple[float, float] | None = None,
     ) -> T | None:
         """The value of ``field``, or ``default`` where it is absent.
 
         Raises:
-            Refusal: it is of another kind, or out of bounds.
+            Refusal: it is of another kind, or not ``within`` its bounds, both of which are in.
         """
         value = self._left.pop(field, None)
         if value is None:
@@ -63,12 +63,10 @@ class Fields:
             value = float(value) if abs(value) < 2**53 else value
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise self.refuse(field, f"must be {_KINDS[kind]}")
-        if isinstance(value, int | float):
-            # NaN is in no interval.
-            inside = (low is None or value >= low) and (high is None or value <= high)
-            if not inside:
-                most = "" if high is None else f" and at most {high:g}"
-                raise self.refuse(field, f"must be at least {low:g}{most}")
+        if within is not None and isinstance(value, int | float):
+            low, high = within
+            if not low <= value <= high:
+                raise self.refuse(field, f"must be at least {low:,} and at most {high:,}")
         return value
 
     def need(self, field: str, kind: type[T]) -> T:
@@ -95,7 +93,9 @@ class Fields:
         """
         for field, values in neutral.items():
             value = self._left.pop(field, None)
-            if value is not None and value not in values:
+            # False is no 0: in a completion, 0 logprobs are those of the tokens that were drawn.
+            alike = [each for each in values if isinstance(each, bool) == isinstance(value, bool)]
+            if value is not None and value not in alike:
                 raise self.refuse(field, "is not supported", "unsupported_parameter")
 
     def end(self) -> None:
@@ -110,13 +110,20 @@ class Fields:
 
 
 def read_json(body: bytes) -> Any:
-    """The JSON value that ``body`` holds; its texts can be encoded and hold no NUL.
+    """The JSON value that ``body`` holds, if it means the same to every reader.
+
+    Its texts can be encoded and hold no NUL, its numbers are finite, its names stand once.
 
     Raises:
         Refusal: it is none.
     """
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(
+            body,
+            parse_constant=_refuse_constant,
+            parse_float=_read_float,
+            object_pairs_hook=_read_object,
+        )
         _check(value)
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # UnicodeError is a ValueError
@@ -129,11 +136,26 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
+def _read_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large")
+    return value
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return named
+
+
 def _check(value: object, depth: int = 0) -> None:
     if depth > _MOST_DEEP:
         raise ValueError("it is nested too deep")
     if isinstance(value, str) and "\0" in value:
         raise ValueError("a text holds a NUL character")
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for each in inner:
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    for each in value if isinstance(value, list) else ():
         _check(each, depth + 1)

@@ -7,61 +7,63 @@ with ``parameters`` for ``arguments``.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-_TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
-_LISTED = re.compile(r"\[TOOL_CALLS\]\s*(\[.*\])\s*\Z", re.DOTALL)
-_FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n\s*```\s*\Z", re.DOTALL)
+from ttc_cli.serving.fields import read_json
+from ttc_cli.serving.refusals import Refusal
+
 _HEAD = "<|python_tag|>"
 
 
 def read_calls(text: str, tools: Collection[str]) -> tuple[str, list[dict[str, Any]]]:
     """What ``text`` says beside its calls of ``tools``, and these: name and arguments, as objects.
 
-    A text in which one call cannot be read, or calls what is not offered, holds none.
+    A text in which one call cannot be read, or calls what is not offered, holds none. What is read
+    here is what a client may send back (``fields.read_json``).
     """
-    tagged = _TAGGED.findall(text)
-    if tagged:
-        return _read(tagged, tools, text, _TAGGED.sub("", text))
-    if listed := _LISTED.search(text):
-        return _read([listed[1]], tools, text, text[: listed.start()])
-    fenced = _FENCED.match(text)
-    bare = fenced[1] if fenced else text.strip().removeprefix(_HEAD)
-    return _read([bare], tools, text, "")
+    beside, parts = [], []
+    for piece in text.split("</tool_call>"):
+        before, opened, part = piece.partition("<tool_call>")
+        beside.append(before)
+        parts += [part] if opened else []
+    if not parts:
+        before, listed, part = text.partition("[TOOL_CALLS]")
+        beside = [before] if listed else []
+        parts = [part if listed else _unfence(text.strip()).removeprefix(_HEAD)]
+    try:
+        values = [read_json(part.encode()) for part in parts]
+        calls = [_read_call(each, tools) for each in _flatten(values)]
+    except (Refusal, ValueError):
+        return text, []
+    return ("".join(beside).strip(), calls) if calls else (text, [])
 
 
-def _read(
-    parts: list[str], tools: Collection[str], text: str, rest: str
-) -> tuple[str, list[dict[str, Any]]]:
-    calls: list[dict[str, Any]] = []
-    for part in parts:
-        try:
-            value = json.loads(part)
-        except (ValueError, RecursionError):
-            return text, []
-        for each in value if isinstance(value, list) else [value]:
-            call = _read_call(each, tools)
-            if call is None:
-                return text, []
-            calls.append(call)
-    return (rest.strip(), calls) if calls else (text, [])
+def _unfence(text: str) -> str:
+    """What is in the fence that all of ``text`` is; else ``text``."""
+    head, _, body = text.partition("\n")
+    fenced = head.strip() in ("```", "```json") and body.endswith("```")
+    return body.removesuffix("```") if fenced else text
 
 
-def _read_call(value: object, tools: Collection[str]) -> dict[str, Any] | None:
-    if not isinstance(value, dict):
-        return None
-    inner = value.get("function")
-    value = inner if isinstance(inner, dict) else value
-    name = value.get("name")
+def _flatten(values: Iterable[Any]) -> list[Any]:
+    return [each for value in values for each in (value if isinstance(value, list) else [value])]
+
+
+def _read_call(value: object, tools: Collection[str]) -> dict[str, Any]:
+    """The call that ``value`` is.
+
+    Raises:
+        ValueError: it is none of ``tools``.
+        Refusal: its arguments are no JSON.
+    """
+    if isinstance(value, dict) and isinstance(value.get("function"), dict):
+        value = value["function"]
+    if not isinstance(value, dict) or value.get("name") not in tools:
+        raise ValueError("no call")
     arguments = value.get("arguments", value.get("parameters", {}))
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return None
-    if not isinstance(name, str) or name not in tools or not isinstance(arguments, dict):
-        return None
-    return {"name": name, "arguments": arguments}
+        arguments = read_json(arguments.encode())
+    if not isinstance(arguments, dict):
+        raise ValueError("no arguments")
+    return {"name": value["name"], "arguments": arguments}
