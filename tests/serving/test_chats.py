@@ -233,6 +233,21 @@ def test_tools_are_shown_and_calls_come_back_parsed(world, monkeypatch):
     assert "tool\n4 <|im_end|>" in world.asked[0]
 
 
+def test_results_stand_in_the_order_of_the_calls(world, monkeypatch):
+    monkeypatch.setattr("ttc_cli.engines.scripted.engine.CHATML", TOOLS_TEMPLATE)
+    add = {"name": "add", "arguments": "{}"}
+    calls = [{"id": id, "type": "function", "function": add} for id in "abc"]
+    results = [{"role": "tool", "tool_call_id": id, "content": f"from {id}"} for id in "cab"]
+    turns = [
+        {"role": "user", "content": "What is 2+2?"},
+        {"role": "assistant", "tool_calls": calls},
+        *results,
+    ]
+    assert post({"model": "script:none", "messages": turns, "tools": [TOOL]}).status_code == 200
+    shown = world.asked[0].index
+    assert shown("from a") < shown("from b") < shown("from c")
+
+
 def test_tools_that_the_template_does_not_show_are_refused(world):
     response = post(ask(tools=[TOOL]))
     assert response.status_code == 400

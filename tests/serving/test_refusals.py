@@ -10,6 +10,11 @@ from ttc_cli.serving.service import Limits
 
 USER = {"role": "user", "content": "Hi"}
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {}}}
+CALL = {
+    "role": "assistant",
+    "tool_calls": [{"id": "a", "function": {"name": "add", "arguments": "{}"}}],
+}
+RESULT = {"role": "tool", "tool_call_id": "a", "content": "4"}
 
 
 def refused(response, status, word=""):
@@ -41,6 +46,10 @@ def refused(response, status, word=""):
         ({"temperature": "hot"}, "temperature"),
         ({"top_p": -1}, "top_p"),
         ({"seed": 2**70}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"max_tokens": 2**31}, "max_tokens"),
+        ({"max_completion_tokens": 10**400, "model": "script:quick"}, "max_completion_tokens"),
+        ({"stop": "x" * 257}, "stop"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
         ({"stream": "yes"}, "stream"),
@@ -64,6 +73,10 @@ def refused(response, status, word=""):
         ({"messages": [{"role": "wizard", "content": "Hi"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, None),
         ({"messages": [{**USER, "name": "Ann"}]}, "messages.0.name"),
+        ({"messages": [USER, RESULT]}, "messages.1.tool_call_id"),
+        ({"messages": [USER, CALL, RESULT | {"tool_call_id": "b"}]}, "messages.2.tool_call_id"),
+        ({"messages": [USER, CALL, RESULT, RESULT]}, "messages.3.tool_call_id"),
+        ({"messages": [USER, CALL, RESULT, USER, RESULT]}, "messages.4.tool_call_id"),
     ],
 )
 def test_what_is_not_done_is_refused(world, more, param):
@@ -104,7 +117,10 @@ def test_what_asks_for_nothing_may_stand_there(world):
         b"\xff\xfe",
         b'{"model": "script", "messages": [{"role": "user", "content": "\\ud800"}]}',
         b'{"model": "script", "messages": [{"role": "user", "content": "a\\u0000b"}]}',
+        b'{"model": "script", "messages": [{"role": "user", "content": "Hi", "a\\u0000b": 1}]}',
         b'{"model": "script", "temperature": NaN, "messages": []}',
+        b'{"model": "script", "top_p": 1e999, "messages": []}',
+        b'{"model": "script", "seed": 1, "seed": 2, "messages": []}',
         b'{"model": ' + b"[" * 100_000 + b"}",
         b'{"seed": ' + b"9" * 10_000 + b"}",
         b"[" * 90 + b"]" * 90,
@@ -122,7 +138,14 @@ def test_another_model_is_not_found(world):
 def test_completions_are_plain(world):
     body = {"model": "script:deep", "prompt": "Hi"}
     refused(post(body, path="/v1/completions"), 400, "/v1/chat/completions")
-    for more in ({"suffix": "x"}, {"echo": True}, {"best_of": 2}, {"prompt": ["a", "b"]}):
+    for more in (
+        {"suffix": "x"},
+        {"echo": True},
+        {"best_of": 2},
+        {"prompt": ["a", "b"]},
+        {"logprobs": 0},
+        {"reasoning_effort": "low"},
+    ):
         refused(post({"model": "script", "prompt": "Hi", **more}, path="/v1/completions"), 400)
 
 

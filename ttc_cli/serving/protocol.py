@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,9 @@ LEVELS = (PLAIN, "quick", "normal", "deep", "max")
 _EFFORTS = {"none": PLAIN, "low": "quick", "medium": "normal", "high": "deep"}
 MOST_CHOICES = 16
 _MOST_STOPS = 4
+_LONGEST_STOP = 256
+"""Characters; with each token all of them may be compared with the end of the reply."""
+_MOST_TOKENS = 2**31 - 1
 _MOST_TOOLS = 128
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -30,7 +33,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
     "logit_bias": ({},),
-    "logprobs": (False, 0),
+    "logprobs": (False,),
     "top_logprobs": (0,),
     "store": (False,),
     "service_tier": ("auto", "default"),
@@ -101,7 +104,7 @@ def read_chat(body: bytes, label: str) -> Wanted:
     effort = _take_effort(fields, level)
     system, turns = _read_turns(fields.need("messages", list))
     wanted = _take_sampling(fields, model, effort)
-    most = fields.take("max_completion_tokens", int, low=1)
+    most = fields.take("max_completion_tokens", int, within=(1, _MOST_TOKENS))
     if most is not None and wanted.max_tokens not in (None, most):
         raise fields.refuse("max_tokens", "contradicts max_completion_tokens")
     tools = _take_tools(fields)
@@ -205,9 +208,9 @@ def _take_sampling(fields: Fields, model: str, effort: str) -> Wanted:
         how["samples"] = 1
     else:
         how["budget"] = effort
-    if (temperature := fields.take("temperature", float, low=0, high=2)) is not None:
+    if (temperature := fields.take("temperature", float, within=(0, 2))) is not None:
         how["temperature"] = temperature
-    seed = fields.take("seed", int, low=-(2**63), high=2**63)
+    seed = fields.take("seed", int, within=(-(2**63), 2**63 - 1))
     stop = _take_stop(fields)
     if stop and effort != PLAIN:
         raise fields.refuse("stop", "needs reasoning_effort none: candidates end by themselves")
@@ -217,9 +220,9 @@ def _take_sampling(fields: Fields, model: str, effort: str) -> Wanted:
         effort=effort,
         how=how,
         seed=secrets.randbelow(2**31) if seed is None else seed,
-        count=fields.take("n", int, 1, low=1, high=MOST_CHOICES) or 1,
-        max_tokens=fields.take("max_tokens", int, low=1),
-        top_p=fields.take("top_p", float, low=0, high=1),
+        count=fields.take("n", int, 1, within=(1, MOST_CHOICES)) or 1,
+        max_tokens=fields.take("max_tokens", int, within=(1, _MOST_TOKENS)),
+        top_p=fields.take("top_p", float, within=(0, 1)),
         stream=stream,
         reports_usage=usage,
     )
@@ -229,8 +232,10 @@ def _take_stop(fields: Fields) -> tuple[str, ...]:
     given = fields.take_any("stop")
     stop = [given] if isinstance(given, str) else given or []
     fine = isinstance(stop, list) and len(stop) <= _MOST_STOPS
-    if not fine or not all(isinstance(each, str) and each for each in stop):
-        raise fields.refuse("stop", f"must be at most {_MOST_STOPS} texts that are not empty")
+    if not fine or not all(isinstance(s, str) and 0 < len(s) <= _LONGEST_STOP for s in stop):
+        raise fields.refuse(
+            "stop", f"must be at most {_MOST_STOPS} texts of 1 to {_LONGEST_STOP} characters"
+        )
     return tuple(dict.fromkeys(stop))
 
 
@@ -293,6 +298,7 @@ def _read_turns(given: list[Any]) -> tuple[str | None, tuple[Message, ...]]:
     """
     system: list[str] = []
     turns: list[Message] = []
+    called: list[str | None] = []
     for place, each in enumerate(given):
         fields = Fields(each, f"messages.{place}")
         role = fields.need("role", str)
@@ -302,15 +308,20 @@ def _read_turns(given: list[Any]) -> tuple[str | None, tuple[Message, ...]]:
             system.append(_take_content(fields))
         elif role == "user":
             turns.append(Message(role, _take_content(fields)))
+            called = []
         elif role == "assistant":
             calls = _take_calls(fields)
             # Clients send back what they were given: thoughts are no part of a conversation.
             fields.pass_over("reasoning_content", "reasoning", "ttc")
             fields.expect({"annotations": ([],)})
             turns.append(Message(role, _take_content(fields, needed=not calls), calls))
+            called = [each["id"] for each in json.loads(calls or "[]")]
         elif role == "tool":
-            fields.pass_over("tool_call_id")  # templates show results in their order
-            turns.append(Message(role, _take_content(fields)))
+            # Templates show results in the order of the calls, without their ids.
+            place = _take_call(fields, called)
+            behind = called[place:].count(None)
+            called[place] = None
+            turns.insert(len(turns) - behind, Message(role, _take_content(fields)))
         else:
             raise fields.refuse("role", "must be system, developer, user, assistant or tool")
         fields.end()
@@ -320,6 +331,19 @@ def _read_turns(given: list[Any]) -> tuple[str | None, tuple[Message, ...]]:
     if not asked or not asked[-1].strip():
         raise Refusal("The question is empty.", param="messages")
     return "\n\n".join(system) or None, tuple(turns)
+
+
+def _take_call(fields: Fields, called: Sequence[str | None]) -> int:
+    """Which call a result is of; without an id, the first that has none. ``called``: None has one.
+
+    Raises:
+        Refusal: there is no such call.
+    """
+    wanted = fields.take("tool_call_id", str)
+    for place, id in enumerate(called):
+        if id is not None and wanted in (None, id):
+            return place
+    raise fields.refuse("tool_call_id", "names no call of the turn before that waits for a result")
 
 
 def _take_content(fields: Fields, *, needed: bool = True) -> str:
@@ -361,5 +385,5 @@ def _take_calls(fields: Fields) -> str:
             arguments = None
         if not isinstance(arguments, dict):
             raise inner.refuse("arguments", "must be a JSON object, as text")
-        calls.append({"id": id[:80], "name": name, "arguments": arguments})
+        calls.append({"id": id, "name": name, "arguments": arguments})
     return json.dumps(calls) if calls else ""
