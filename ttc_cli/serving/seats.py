@@ -33,25 +33,26 @@ class Seats:
         ``patience`` is in how many seconds those who are turned away should try again.
 
         Raises:
-            Refusal: too many wait already, or the server is about to end.
+            Refusal: too many would wait, or the server is about to end.
         """
         again = {"Retry-After": str(max(1, round(patience)))}
         if self.closed:
             raise _refuse_closed(again)
-        wanted = [min(weight, self.branches) for weight in weights]
-        # All that can begin at once need not wait.
-        if len(self._line) + len(wanted) > self._most_waiting and (
-            self._line or sum(wanted) > self.free
-        ):
+        idle = self.free == self.branches
+        seats = [Seat(self, min(weight, self.branches)) for weight in weights]
+        self._line.extend(seats)
+        self.call()
+        if self.waiting > self._most_waiting:
+            for seat in reversed(seats):
+                seat.leave()
+            if idle:  # nor would there ever be room
+                raise Refusal("n is more than can wait here at once (--max-waiting).", param="n")
             raise Refusal(
                 "Too many requests wait already. Try again later.",
                 status=429,
                 code="too_many_requests",
                 headers=again,
             )
-        seats = [Seat(self, weight) for weight in wanted]
-        self._line.extend(seats)
-        self.call()
         return seats
 
     def call(self) -> None:
