@@ -1,6 +1,7 @@
 """Clients that wait, hang up, are slow or too many; and a server that ends."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from served import CHAT, ask, in_process, on_a_port, post, read_pieces
 
 from ttc_cli.engines.scripted import Reply
 from ttc_cli.errors import EngineError
+from ttc_cli.serving.refusals import Refusal
 from ttc_cli.serving.seats import Seats
 from ttc_cli.serving.service import Limits
 from ttc_cli.types import Finish
@@ -44,6 +46,27 @@ def test_more_than_may_wait_are_sent_away(world):
     sent_away = next(each for each in responses if each.status_code == 429)
     assert int(sent_away.headers["retry-after"]) >= 1
     assert sent_away.json()["error"]["code"] == "too_many_requests"
+
+
+def test_more_choices_than_could_ever_wait_are_refused_for_good(world):
+    world.options = {"parallel": 4}
+    codes = [post(ask(n=n), limits=Limits(waiting=2)).status_code for n in (6, 7)]
+    assert codes == [200, 400]
+
+
+def test_those_who_are_sent_away_leave_nothing_behind():
+    async def work():
+        seats = Seats(4, 1)
+        (first,) = seats.join([1], 1.0)
+        with pytest.raises(Refusal) as sent_away:
+            seats.join([2, 2, 2], 1.0)
+        assert sent_away.value.status == 429
+        assert (seats.free, seats.waiting) == (3, 0)
+        assert [each.taken for each in seats.join([2, 2], 1.0)] == [True, False]
+        first.leave()
+        assert (seats.free, seats.waiting) == (0, 0)
+
+    asyncio.run(work())
 
 
 def test_the_first_who_come_are_served_first(world):
@@ -161,6 +184,65 @@ def test_a_body_that_does_not_come_is_not_waited_for(world):
         client.sendall(f"{head}Content-Length: 500\r\n\r\n{{".encode())
         assert b" 408 " in client.recv(1000)
         client.close()
+
+
+@pytest.mark.parametrize("sent", ["", "GET /health HTTP/1.1\r\nHost: "])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_connection_that_asks_nothing_is_ended(world, sent, first):
+    with on_a_port(Limits(body_seconds=0.3)) as (port, _):
+        with socket.create_connection(("127.0.0.1", port), 4) as client:
+            if first:
+                client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert b" 200 " in client.recv(1000)
+            client.sendall(sent.encode())
+            if sent or not first:  # uvicorn itself ends one that is idle between two requests
+                assert recv(client) == b""
+        assert httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200
+
+
+def recv(client):
+    """What comes; nothing where the connection was ended."""
+    with contextlib.suppress(ConnectionResetError):
+        return client.recv(1000)
+    return b""
+
+
+def test_one_that_takes_longer_than_that_between_two_requests_is_served(world):
+    world.options = {"parallel": 1, "pause": 0.02}
+    world.texts = ["one two three four five six seven eight nine ten eleven twelve thirteen"]
+    with (
+        on_a_port(Limits(body_seconds=0.2)) as (port, _),
+        httpx2.Client(base_url=f"http://localhost:{port}") as client,
+    ):
+        for _ in range(2):
+            assert client.post(CHAT, json=ask()).status_code == 200
+            time.sleep(0.3)
+
+
+def test_a_client_that_takes_nothing_of_its_reply_is_left(world):
+    world.options = {"parallel": 1, "context": 10_000_000}
+    world.texts = [Reply("on and on " * 10_000, Finish.LENGTH)]
+    with on_a_port(Limits(body_seconds=0.3)) as (port, service):
+        client = send(port, ask(stream=True))
+        wait_until(lambda: service.metrics.abandoned == 1)
+        assert (service.seats.free, world.open_sessions) == (1, 0)
+        client.close()
+
+
+def test_nonsense_and_names_of_clients_are_not_said_to_the_user(world, capfd):
+    told = []
+    with on_a_port(tell=told.append) as (port, _):
+        upgrade = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket"
+        for sent, status in ((b"\x1b[31m", b" 400 "), (upgrade, b" 404 ")):
+            with socket.create_connection(("127.0.0.1", port), 10) as client:
+                client.sendall(sent + b"\r\n\r\n")
+                assert status in client.recv(1000)
+        schema = {"properties": {"\x1b[31m\nerror: gone": {"type": 5}}}
+        form = {"type": "json_schema", "json_schema": {"schema": schema}}
+        httpx2.post(f"http://127.0.0.1:{port}{CHAT}", json=ask(response_format=form))
+    assert capfd.readouterr().err == ""
+    assert "error: gone" in told[0]
+    assert told[0].isprintable()
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -24,6 +24,7 @@ from ttc_cli.serving.answering import Answer, word
 from ttc_cli.serving.protocol import Wanted, list_names, read_chat, read_completion
 from ttc_cli.serving.refusals import Refusal, refuse_because
 from ttc_cli.serving.service import Limits, Service
+from ttc_cli.views.words import one_line
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -170,7 +171,7 @@ class _Pages:
             seats = service.line_up(wanted)
         except Refusal as error:
             service.metrics.count(path, error.status)
-            self._tell(f"{error.status} {path}: {error.message}")
+            self._tell(f"{error.status} {path}: {one_line(error.message)}")
             raise
         return Answer(service, wanted, asked, seats, path, self._tell)
 

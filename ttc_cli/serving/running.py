@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ttc_cli.errors import UsageError
+from ttc_cli.output import print_error
 from ttc_cli.serving.service import Service
 from ttc_cli.signals import handle, leave
 
@@ -55,6 +60,8 @@ async def serve(
     """
     config = uvicorn.Config(
         app,
+        http=partial(_Connection, service.limits.body_seconds),  # type: ignore[arg-type]
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -64,6 +71,8 @@ async def serve(
         timeout_graceful_shutdown=round(service.limits.grace + _BEHIND),
     )
     server = _Server(config)
+    log = logging.getLogger("uvicorn.error")
+    log.handlers, log.propagate = [_Log(logging.ERROR)], False
     loop = asyncio.get_running_loop()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -83,3 +92,53 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Nothing: ``serve`` hears them, and ends without another signal to the process."""
         yield
+
+
+class _Connection(H11Protocol):
+    """A connection that waits for its client at most ``seconds`` at a time.
+
+    uvicorn itself waits for ever: for a request's head, and for a client that takes nothing of its
+    reply. How long a body may take is up to the application.
+    """
+
+    def __init__(self, seconds: float, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._seconds = seconds
+        self._head: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # so that ``pause_writing`` tells of any delay
+        self._head = self.loop.call_later(self._seconds, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._head = _stop(self._head)
+        elif self._head is None:
+            self._head = self.loop.call_later(self._seconds, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self._seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stalled = _stop(self._stalled)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._head, self._stalled = _stop(self._head), _stop(self._stalled)
+
+
+def _stop(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+class _Log(logging.Handler):
+    """What goes wrong in the server itself, without what strange clients do to it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_error(self.format(record))

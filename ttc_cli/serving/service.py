@@ -30,7 +30,7 @@ class Limits:
         waiting: choices that may wait for their turn.
         seconds: from a request to its answer; what was found by then is the answer.
         body: bytes of a request.
-        body_seconds: to send them.
+        body_seconds: to send them; also to send what comes before, and to take what is sent.
         grace: seconds that running searches may still take when the server ends.
     """
 
