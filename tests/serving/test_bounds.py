@@ -11,11 +11,13 @@ import httpx2
 import pytest
 from served import CHAT, ask, in_process, on_a_port, post, read_pieces
 
+import ttc_cli as ttc
 from ttc_cli.engines.scripted import Reply
 from ttc_cli.errors import EngineError
+from ttc_cli.serving.app import make_app
 from ttc_cli.serving.refusals import Refusal
 from ttc_cli.serving.seats import Seats
-from ttc_cli.serving.service import Limits
+from ttc_cli.serving.service import Limits, Service
 from ttc_cli.types import Finish
 
 FOREVER = Reply("on and on ", Finish.LENGTH)
@@ -162,6 +164,49 @@ def test_one_that_hangs_up_while_it_waits_leaves_the_line(world):
         wait_until(lambda: service.seats.waiting == 0)
         first.close()
         wait_until(lambda: service.seats.free == 1)
+
+
+def test_nothing_is_left_of_a_client_that_goes_while_it_takes_nothing(world):
+    world.options = {"parallel": 1, "pause": 0.001, "context": 1_000_000}
+    world.texts = [FOREVER]
+    stuck = asyncio.Event()
+    body = [{"type": "http.request", "body": json.dumps(ask(stream=True)).encode()}]
+
+    async def receive():
+        if body:
+            return body.pop()
+        await stuck.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            stuck.set()
+            await asyncio.Event().wait()
+
+    async def work():
+        async with await ttc.aload() as solver:
+            service = Service(solver, Limits())
+            headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+            scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+            await make_app(service)(scope | {"query_string": b""}, receive, send)
+            return world.open_sessions, service.seats.free, service.metrics.abandoned
+
+    assert asyncio.run(work()) == (0, 1, 1)
+
+
+def test_what_fails_unexpectedly_is_told_and_counted(world, monkeypatch):
+    def fail(*given):
+        raise LookupError("/home/me/secret")
+
+    monkeypatch.setattr("ttc_cli.serving.answering.make_reply", fail)
+
+    async def work():
+        async with in_process() as (client, service):
+            with pytest.raises(LookupError):  # for the log, behind the answer
+                await client.post(CHAT, json=ask())
+            return service.metrics.requests, service.seats.free
+
+    assert asyncio.run(work()) == ({(CHAT, "500"): 1}, 8)
 
 
 def test_others_go_on_when_one_hangs_up(world):

@@ -113,6 +113,25 @@ def test_a_reply_ends_before_a_text_to_stop_at(world, stream):
     assert (said, finish) == ("one, two,", "stop")
 
 
+@pytest.mark.parametrize(
+    "text", ["caf\xe9 \x85\u2028\x9b31m ok", "<thinking>\n4\n</thinking>\nIt ends E"]
+)
+def test_a_stream_holds_all_that_was_written_in_lines_of_its_own(world, text):
+    world.texts = [text]
+    response = post(ask(stream=True, stop="END"))
+    assert join_pieces(read_pieces(response)) == text
+    assert response.content.isascii()
+    assert response.text.splitlines() == response.text.split("\n")[:-1]
+
+
+@pytest.mark.parametrize("model", ["script:none", "script:quick", "script:deep"])
+def test_a_single_token_is_a_reply_too(world, model):
+    for stream in (False, True):
+        response = post(ask(model=model, max_tokens=1, stream=stream))
+        assert response.status_code == 200
+    assert read_pieces(response)[-1]["choices"][0]["finish_reason"] == "length"
+
+
 def test_max_tokens_cut_a_reply(world):
     world.texts = [Reply("on and on ", Finish.LENGTH)]
     found = post(ask(max_tokens=6)).json()

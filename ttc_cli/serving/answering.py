@@ -31,9 +31,17 @@ _HEADERS = {
 }
 
 
+class Json(JSONResponse):
+    """JSON in ASCII: one line whoever tells lines apart, and harmless on a terminal."""
+
+    def render(self, content: Any) -> bytes:
+        """``content`` as bytes."""
+        return json.dumps(content, allow_nan=False).encode()
+
+
 def word(error: Refusal) -> Response:
     """``error`` as a response."""
-    return JSONResponse(error.body, error.status, error.headers)
+    return Json(error.body, error.status, error.headers)
 
 
 class Answer(Response):
@@ -65,15 +73,15 @@ class Answer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the reply, unless the client goes away first."""
         self._service.metrics.running += 1
-        status = 0
+        status = None
         work = asyncio.create_task(self._write(scope, receive, send))
         gone = asyncio.create_task(_wait_for_end(receive))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)  # one that has just sent its last piece is not gone
             if work.done():
-                with contextlib.suppress(OSError):  # it went away while it was written to
-                    status = work.result()
+                status = 500  # where it raises
+                status = work.result()
         finally:
             for task in (work, gone):
                 task.cancel()
@@ -83,12 +91,12 @@ class Answer(Response):
             self._service.metrics.running -= 1
             self._book(status)
 
-    def _book(self, status: int) -> None:
+    def _book(self, status: int | None) -> None:
         metrics, seconds = self._service.metrics, time.monotonic() - self._began
-        if status:
-            metrics.count(self._path, status)
-        else:
+        if status is None:
             metrics.abandoned += 1
+        else:
+            metrics.count(self._path, status)
         if status == 200:
             metrics.time(seconds, self._first)
         tokens = sum(each.usage.generated_tokens for each in self._results.values())
@@ -102,8 +110,7 @@ class Answer(Response):
             if self._wanted.stream:
                 await self._write_stream(stream)
             else:
-                whole = await self._make_whole()
-                await JSONResponse(whole)(scope, receive, send)
+                await Json(await self._make_whole())(scope, receive, send)
         except Refusal as error:
             if stream.begun:
                 await stream.send(error.body)
@@ -116,9 +123,10 @@ class Answer(Response):
     async def _make_whole(self) -> dict[str, Any]:
         choices = [_Choice(self._wanted, self._request) for _ in self._seats]
         words = [""] * len(choices)
-        async for place, item in self._listen():
-            if not isinstance(item, Result):
-                words[place] += choices[place].hear(item)[0]
+        async with contextlib.aclosing(self._listen()) as heard:
+            async for place, item in heard:
+                if not isinstance(item, Result):
+                    words[place] += choices[place].hear(item)[0]
         results = [self._results[place] for place in range(len(choices))]
         replies = [make_reply(self._wanted, each) for each in results]
         return Envelope(self._wanted).whole(results, replies, words)
@@ -126,17 +134,14 @@ class Answer(Response):
     async def _write_stream(self, stream: _Stream) -> None:
         envelope = Envelope(self._wanted)
         choices = [_Choice(self._wanted, self._request) for _ in self._seats]
-        beat = asyncio.create_task(stream.beat())
-        try:
-            async for place, item in self._listen():
-                choice, delta = choices[place], {}
+        async with stream.beating(), contextlib.aclosing(self._listen()) as heard:
+            async for place, item in heard:
+                choice = choices[place]
                 if isinstance(item, Result):
                     reply = make_reply(self._wanted, item)
-                    if reply.content.startswith(choice.said):
-                        delta = {"content": reply.content[len(choice.said) :]}
+                    delta = {"content": choice.end(reply.content)}
                 else:
                     thought, said = choice.hear(item)
-                    choice.said += said
                     delta = {"reasoning_content": thought, "content": said}
                 pieces = envelope.pieces(place, delta, begun=choice.begun)
                 choice.begun = choice.begun or bool(pieces)
@@ -144,11 +149,9 @@ class Answer(Response):
                     pieces += envelope.end(place, reply, item)
                 for piece in pieces:
                     await stream.send(piece)
-            if self._wanted.reports_usage:
-                await stream.send(envelope.usage(list(self._results.values())))
-            await stream.end()
-        finally:
-            beat.cancel()
+        if self._wanted.reports_usage:
+            await stream.send(envelope.usage(list(self._results.values())))
+        await stream.end()
 
     async def _listen(self) -> AsyncGenerator[tuple[int, Event | Result], None]:
         """As ``Service.run``; nothing comes before it is sure that the question fits.
@@ -169,11 +172,7 @@ class Answer(Response):
                     if isinstance(item, Result):
                         self._results[place] = item
                         if not item.candidates:
-                            raise Refusal(
-                                f"Nothing was written: {item.stop_reason}.",
-                                status=504,
-                                code="timeout",
-                            )
+                            raise _refuse_empty(item)
                     for each in held:
                         yield each
                     held.clear()
@@ -182,12 +181,17 @@ class Answer(Response):
             raise refuse_because(error) from error
 
 
+def _refuse_empty(result: Result) -> Refusal:
+    status, code = (503, "shutting_down") if result.interrupted else (504, "timeout")
+    return Refusal(f"Nothing was written: {result.stop_reason}.", status=status, code=code)
+
+
 class _Choice:
-    """One choice while it grows; ``said`` is what was sent of its reply."""
+    """One choice while it grows; ``begun`` once a piece of it was sent."""
 
     def __init__(self, wanted: Wanted, request: Request) -> None:
-        self.said = ""
         self.begun = False
+        self._said = ""
         self._milestones: Milestones | None = None
         self._text: LiveText | None = None
         if wanted.effort != PLAIN:
@@ -201,8 +205,16 @@ class _Choice:
         if self._milestones is not None:
             return "".join(f"{line}\n" for line in self._milestones.read(event)), ""
         if self._text is not None and isinstance(event, Grew):
-            return self._text.feed("".join(event.texts.values()))
+            thought, said = self._text.feed("".join(event.texts.values()))
+            self._said += said
+            return thought, said
         return "", ""
+
+    def end(self, content: str) -> str:
+        """What is still to be said of the reply, all of which is ``content``."""
+        if content.startswith(self._said):
+            return content[len(self._said) :]
+        return self._text.rest if self._text is not None else ""  # it reads thoughts otherwise
 
 
 class _Stream:
@@ -212,31 +224,41 @@ class _Stream:
         self.begun = False
         self._send = send
         self._sent = time.monotonic()
+        self._writing = asyncio.Lock()
 
     async def send(self, piece: dict[str, Any]) -> None:
         """Send one piece."""
-        await self._write(f"data: {json.dumps(piece, ensure_ascii=False)}\n\n")
+        await self._write(b"data: %b\n\n" % json.dumps(piece, allow_nan=False).encode())
 
     async def end(self) -> None:
         """Say that nothing follows."""
-        await self._write("data: [DONE]\n\n", last=True)
+        await self._write(b"data: [DONE]\n\n", last=True)
 
-    async def beat(self) -> None:
+    @contextlib.asynccontextmanager
+    async def beating(self) -> AsyncGenerator[None, None]:
         """Send a comment whenever nothing was sent for a while: proxies end silent streams."""
-        while True:
-            await asyncio.sleep(max(0.1, self._sent + BEAT - time.monotonic()))
-            if time.monotonic() - self._sent >= BEAT:
-                await self._write(": thinking\n\n")
 
-    async def _write(self, text: str, *, last: bool = False) -> None:
-        if not self.begun:
-            self.begun = True
-            head = Response(headers=_HEADERS, media_type="text/event-stream")
-            headers = [each for each in head.raw_headers if each[0] != b"content-length"]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        self._sent = time.monotonic()
-        body = text.encode()
-        await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(max(0.1, self._sent + BEAT - time.monotonic()))
+                if time.monotonic() - self._sent >= BEAT:
+                    await self._write(b": thinking\n\n")
+
+        beats = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            beats.cancel()
+
+    async def _write(self, body: bytes, *, last: bool = False) -> None:
+        async with self._writing:
+            if not self.begun:
+                head = Response(headers=_HEADERS, media_type="text/event-stream")
+                headers = [each for each in head.raw_headers if each[0] != b"content-length"]
+                await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+                self.begun = True
+            self._sent = time.monotonic()
+            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
 
 
 async def _wait_for_end(receive: Receive) -> None:

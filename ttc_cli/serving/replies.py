@@ -233,6 +233,11 @@ class LiveText:
         self._part = "over"
         return thought, kept
 
+    @property
+    def rest(self) -> str:
+        """What of the answer is held back."""
+        return self._held if self._part == "answer" else ""
+
     def _take(self, text: str, marks: Sequence[str]) -> str:
         """``text`` but for what may begin one of ``marks``, which is held back."""
         ready = len(text) - find_held(text, marks)
