@@ -115,6 +115,30 @@ def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(scripted_model, c
     assert "--port" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "key", "said"),
+    [
+        (["--allow-origin", "https://chat.example.org/"], "k", "without a path"),
+        (["--allow-origin", "*"], "k", "without a path"),
+        (["--allow-origin", "chat.example.org"], "k", "without a path"),
+        (["--allow-origin", "https://Chat.example.org"], "k", "without a path"),
+        ([], "my key\n", "visible ASCII"),
+        ([], "sch\xf6n", "visible ASCII"),
+        (["--max-seconds", "nan"], "k", "--max-seconds"),
+        (["--grace", "inf"], "k", "--grace"),
+        (["--host", "a" * 70], "k", "--port"),
+    ],
+)
+def test_what_could_never_be_served_is_said_at_the_start(
+    scripted_model, capsys, monkeypatch, words, key, said
+):
+    monkeypatch.setenv("TTC_SERVE_KEY", key)
+    assert main(["serve", "--port", "0", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert key == "k" or key not in error
+
+
 @pytest.mark.parametrize("command", ["serve", "mcp"])
 def test_a_model_that_cannot_be_asked_is_refused_at_the_start(
     scripted_model, capsys, monkeypatch, command

@@ -213,7 +213,14 @@ def test_web_pages_may_not_ask_unless_they_are_allowed_to(world):
     page = {"headers": {"Origin": "https://evil.example"}}
     refused(get(("GET", "/v1/models", page))[0], 403)
     known = {"headers": {"Origin": "https://chat.example"}}
-    asks = {"headers": {**known["headers"], "Access-Control-Request-Method": "POST"}}
+    asks = {
+        "headers": {
+            **known["headers"],
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os",
+            "Access-Control-Request-Private-Network": "true",
+        }
+    }
     evil, allowed, before = get(
         ("GET", "/v1/models", page),
         ("GET", "/v1/models", known),
@@ -223,11 +230,12 @@ def test_web_pages_may_not_ask_unless_they_are_allowed_to(world):
     refused(evil, 403)
     assert allowed.headers["access-control-allow-origin"] == "https://chat.example"
     assert before.status_code == 200
+    assert "x-stainless-os" in before.headers["access-control-allow-headers"]
 
 
 def test_a_page_cannot_reach_it_under_a_name_of_its_own(world):
     rebound = {"headers": {"Host": "evil.example:8484"}}
-    refused(get(("GET", "/v1/models", rebound))[0], 421)
+    refused(get(("GET", "/v1/models", rebound))[0], 421, "TTC_SERVE_KEY")
     for host in ("localhost:8484", "127.0.0.1", "[::1]:8484"):
         (found,) = get(("GET", "/v1/models", {"headers": {"Host": host}}))
         assert found.status_code == 200

@@ -33,6 +33,7 @@ def mcp(
         typer.Option(
             help="Seconds for one question; what was found by then is the answer.",
             min=1.0,
+            max=86_400.0,
             metavar="S",
         ),
     ] = 300.0,

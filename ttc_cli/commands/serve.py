@@ -63,6 +63,7 @@ class Bounds:
         _limits(
             help="Seconds for one request; what was found by then is the answer.",
             min=1.0,
+            max=86_400.0,
             metavar="S",
         ),
     ] = 300.0
@@ -72,6 +73,7 @@ class Bounds:
         _limits(
             help="Seconds that running requests may still take after SIGTERM or Ctrl-C.",
             min=0.0,
+            max=86_400.0,
             metavar="S",
         ),
     ] = 20.0
@@ -107,18 +109,22 @@ def serve(
     is answered first.
     """
     need("starlette", "uvicorn", extra="serve")
-    from ttc_cli.serving.app import LOCAL, make_app
+    from ttc_cli.serving.app import LOCAL, check_key, check_origin, make_app
     from ttc_cli.serving.running import serve as serve_on
     from ttc_cli.serving.running import take_port
     from ttc_cli.serving.service import Limits, Service
     from ttc_cli.solving import loading
 
-    request, out, keeps = load_request(ctx.params)
     key = os.environ.pop(KEY, "") or None  # programs that are started here need not know it
     local = address.host in LOCAL
     made = key is None and not local
     if made:
         key = secrets.token_urlsafe(24)
+    elif key is not None:
+        check_key(key)
+    for origin in address.origins or ():
+        check_origin(origin)
+    request, out, keeps = load_request(ctx.params)
     limits = Limits(bounds.max_waiting, bounds.max_seconds, bounds.max_body, grace=bounds.grace)
     taken = take_port(address.host, address.port)
     host, port = taken.getsockname()[:2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ttc_cli.errors import TtcError
+from ttc_cli.errors import TtcError, UsageError
 from ttc_cli.serving import metrics
 from ttc_cli.serving.answering import Answer, word
 from ttc_cli.serving.protocol import Wanted, list_names, read_chat, read_completion
@@ -27,6 +28,7 @@ from ttc_cli.serving.service import Limits, Service
 from ttc_cli.views.words import one_line
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 Tell = Callable[[str], None]
 Read = Callable[[bytes, str], Wanted]
@@ -73,9 +75,39 @@ def make_app(
             gate,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
+            allow_headers=["*"],  # OpenAI's own client for browsers sends a dozen of its own
+            allow_private_network=True,
+            expose_headers=["Retry-After"],
         )
     return gate
+
+
+def check_origin(origin: str) -> None:
+    """Make sure that a browser may send ``origin`` as that of a page.
+
+    Raises:
+        UsageError: none would, so that the page would be turned away.
+    """
+    if not _ORIGIN.fullmatch(origin):
+        raise UsageError(
+            f"--allow-origin {origin!r} is not what browsers call a site.",
+            "name scheme, host and port, in small letters and without a path, such as "
+            "https://chat.example.org or http://localhost:3000",
+        )
+
+
+def check_key(key: str) -> None:
+    """Make sure that clients can send ``key``.
+
+    Raises:
+        UsageError: no header could hold it.
+    """
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise UsageError(
+            "The key holds a character that no client can send.",
+            "use visible ASCII characters, without a blank at either end: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(24))' makes one",
+        )
 
 
 class _Gate:
@@ -107,7 +139,11 @@ class _Gate:
             host = headers.get(b"host", b"").decode("latin-1").lower()
             name = host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]
             if name not in self._hosts:
-                raise Refusal("This server has another name.", status=421)
+                raise Refusal(
+                    "Without a key this server answers to localhost alone. To serve it under "
+                    "another name, start it with TTC_SERVE_KEY.",
+                    status=421,
+                )
             return
         given = headers.get(b"authorization", b"")
         if path != "/health" and not hmac.compare_digest(given, self._key):

@@ -43,9 +43,10 @@ def take_port(host: str, port: int) -> socket.socket:
         except OSError:
             taken.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name of a host may be none at all
+        why = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"{host}, port {port}, cannot be served on: {error.strerror or error}.",
+            f"{host}, port {port}, cannot be served on: {why}.",
             "name another with --port, or --port 0 for any that is free",
         ) from error
     return taken
