@@ -194,6 +194,20 @@ def test_whatever_conforms_to_the_simple_form_conforms_to_the_whole(schema: Any,
     assert hold_to(text, f"{made} and more", seed) == made
 
 
+def test_a_part_that_is_named_in_many_ways_is_counted_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ttc_cli.answers.schema.MOST_PARTS", 100)
+    part = {"type": "object", "properties": {f"p{n}": {"type": "null"} for n in range(40)}}
+    once, twice = (
+        json.dumps({"$defs": {"a": part}, "anyOf": [{"$ref": f"#/$defs/{each}"} for each in names]})
+        for names in (["a"], ["a", "%61"])
+    )
+    assert read_schema(once) == once
+    with pytest.raises(UsageError, match="more than 100 schemas"):
+        read_schema(twice)
+
+
 def test_the_last_word_knows_more_than_a_grammar() -> None:
     schema = json.dumps({"type": "array", "items": {"type": "integer"}, "uniqueItems": True})
     assert conforms("[1, 2]", schema)

@@ -190,7 +190,7 @@ class _Pages:
             "branches_taken": seats.branches - seats.free,
             "resident_memory_bytes": psutil.Process().memory_info().rss,
             "kv_cells": told.cells,
-            "kv_cells_used": told.cells_used if told.running else 0,
+            "kv_cells_used": told.cells_used,  # as of the last step
         }
         return PlainTextResponse(told.write(now), media_type=metrics.CONTENT_TYPE)
 
@@ -200,8 +200,7 @@ class _Pages:
         try:
             wanted = read(await _read_body(request, service.limits), service.label)
             try:
-                # A schema becomes a grammar, which may take a while.
-                asked = await asyncio.to_thread(service.prepare, wanted)
+                asked = await service.prepare(wanted)
             except TtcError as error:
                 raise refuse_because(error) from error
             seats = service.line_up(wanted)

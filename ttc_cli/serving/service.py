@@ -54,6 +54,7 @@ class Service:
         self.seats = Seats(solver.info.parallel, limits.waiting)
         self.broken = False
         self._keeps = keeps
+        self._reading = asyncio.Lock()
 
     @property
     def label(self) -> str:
@@ -66,12 +67,18 @@ class Service:
             self.seats.close()
             asyncio.get_running_loop().call_later(self.limits.grace, self.solver.interrupt)
 
-    def prepare(self, wanted: Wanted) -> Request:
+    async def prepare(self, wanted: Wanted) -> Request:
         """The request that ``wanted`` comes to; caps of time are set when its turn has come.
 
         Raises:
             UsageError: it asks for what cannot be done together.
         """
+        if "schema" not in wanted.how:
+            return self._prepare(wanted)
+        async with self._reading:  # it becomes a grammar, which may take seconds
+            return await asyncio.to_thread(self._prepare, wanted)
+
+    def _prepare(self, wanted: Wanted) -> Request:
         request = self.solver.ask(wanted.problem, wanted.how)  # type: ignore[arg-type]
         budget, most = request.budget, wanted.max_tokens
         if wanted.effort == PLAIN:  # one reply, as long as it likes
