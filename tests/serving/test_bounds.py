@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ import ttc_cli as ttc
 from ttc_cli.engines.scripted import Reply
 from ttc_cli.errors import EngineError
 from ttc_cli.serving.app import make_app
+from ttc_cli.serving.metrics import Metrics
 from ttc_cli.serving.refusals import Refusal
 from ttc_cli.serving.seats import Seats
 from ttc_cli.serving.service import Limits, Service
@@ -346,6 +348,14 @@ def test_what_was_served_is_counted(world):
     assert f'ttc_requests_total{{path="{CHAT}",status="400"}} 1' in text
     assert "ttc_first_token_seconds_count 1" in text
     assert 'ttc_tokens_total{kind="generated"} ' in text
+
+
+def test_counts_are_told_to_the_last_digit():
+    metrics = Metrics(tokens=Counter(generated=123_456_789_012_345), taken=[1_234_567, 0.5])
+    text = metrics.write({"kv_cells": 4096})
+    assert 'ttc_tokens_total{kind="generated"} 123456789012345\n' in text
+    assert "ttc_request_seconds_count 1234567\n" in text
+    assert "# TYPE ttc_kv_cells gauge\nttc_kv_cells 4096\n" in text
 
 
 def test_runs_are_kept_where_they_are_to_be(world, monkeypatch, capsys):

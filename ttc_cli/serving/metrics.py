@@ -54,27 +54,23 @@ class Metrics:
         def tell(name: str, kind: str, what: str, rows: Iterable[tuple[str, float]]) -> None:
             lines.append(f"# HELP ttc_{name} {what}")
             lines.append(f"# TYPE ttc_{name} {kind}")
-            lines.extend(f"ttc_{name}{labels} {value:.12g}" for labels, value in rows)
+            lines.extend(f"ttc_{name}{part} {value:.15g}" for part, value in rows)
 
         answered = [
-            (f'{{path="{path}",status="{status}"}}', float(count))
+            (f'{{path="{path}",status="{status}"}}', count)
             for (path, status), count in sorted(self.requests.items())
         ]
+        gone = "Requests whose client went away before the end."
+        drawn = [(f'{{kind="{kind}"}}', self.tokens[kind]) for kind in ("generated", "read")]
+        told = "Tokens that were computed for requests that came to their end."
         tell("requests_total", "counter", "Requests that were answered.", answered)
-        tell(
-            "requests_abandoned_total",
-            "counter",
-            "Requests whose client went away before the end.",
-            [("", self.abandoned)],
-        )
-        drawn = [(f'{{kind="{kind}"}}', float(self.tokens[kind])) for kind in ("generated", "read")]
-        tell("tokens_total", "counter", "Tokens that were computed.", drawn)
-        for name, total, what in (
+        tell("requests_abandoned_total", "counter", gone, [("", self.abandoned)])
+        tell("tokens_total", "counter", told, drawn)
+        for name, (count, seconds), what in (
             ("request_seconds", self.taken, "Seconds from a request to the end of its answer."),
             ("first_token_seconds", self.began, "Seconds from a request to its first token."),
         ):
-            tell(name, "summary", what, [])
-            lines += [f"ttc_{name}_count {total[0]:g}", f"ttc_{name}_sum {total[1]:.6f}"]
+            tell(name, "summary", what, [("_count", count), ("_sum", seconds)])
         for name, value in now.items():
             tell(name, "gauge", f"{name.replace('_', ' ').capitalize()} now.", [("", value)])
         return "\n".join(lines) + "\n"
