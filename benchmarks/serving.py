@@ -1,16 +1,14 @@
 #!/usr/bin/env python3
-r"""``ttc serve`` under load: beside llama-server, beside its_hub's server, and for a long time.
+r"""``ttc serve`` under load: beside llama-server, and beside its_hub's server.
 
     benchmarks/build_peers.sh
     benchmarks/serving.py load --model M.gguf             # plain replies, against llama-server
     pip install 'its_hub[iaas]'
     benchmarks/serving.py think --model M.gguf            # effort medium, against its-iaas
-    benchmarks/serving.py soak --model M.gguf --minutes 30
 
 *load*: 1, 4, 8 and 16 clients at once, each asking one question after the other, on both servers in
 turn; llama-server keeps its default layout. *think*: one question at a time; its-iaas votes among N
-replies of llama-server, N being the most that ``auto`` may draw. *soak*: clients that ask, hang up,
-send nonsense, send too much or too slowly; at the end nothing may be left of any.
+replies of llama-server, N being the most that ``auto`` may draw.
 """
 
 from __future__ import annotations
@@ -20,13 +18,11 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import httpx2
@@ -47,7 +43,6 @@ from ttc_cli.policy.table import SHIPPED
 from ttc_cli.types import Budget
 
 CHAT = "/v1/chat/completions"
-NONSENSE = (b"", b"{", b"[1]", b'{"model": 5}', b"\xff\xfe", b"[" * 100_000)
 
 
 def read_questions(count: int) -> list[str]:
@@ -208,132 +203,6 @@ async def ask_all(url: str, model: str, questions: Sequence[str]) -> list[float]
     return seconds
 
 
-def soak(given: argparse.Namespace) -> None:
-    """Clients of every kind for a long time; the exit code says whether anything is left."""
-    flags = ("--max-waiting", "8", "--max-body", "65536", "--max-seconds", "60")
-    with run_ttc(given, *flags) as url:
-        counts, memory, left = asyncio.run(bother(given, url))
-    print(json.dumps({**counts, "memory_mib": memory, "left": left}, indent=2))
-    if left["branches"] or left["running"] or left["waiting"]:
-        sys.exit("something is left")
-
-
-async def bother(
-    given: argparse.Namespace, url: str
-) -> tuple[dict[str, int], list[float], dict[str, float]]:
-    """What came of all requests, resident memory now and then, and what is left at the end."""
-    counts: Counter[str] = Counter()
-    dice, end = random.Random(given.seed), time.monotonic() + 60 * given.minutes
-    questions, memory = read_questions(100), []
-
-    async def work() -> None:
-        async with httpx2.AsyncClient(timeout=120) as client:
-            while time.monotonic() < end:
-                kind = dice.choice(("plain", "plain", "think", "leave", "leave", *given.kinds))
-                try:
-                    counts[await BOTHER[kind](client, url, given.model.stem, questions, dice)] += 1
-                except httpx2.HTTPError as error:
-                    counts[f"{kind}: {type(error).__name__}"] += 1
-
-    async def watch() -> None:
-        while True:
-            memory.append(round((await read_metrics(url))["resident_memory_bytes"] / 2**20, 1))
-            await asyncio.sleep(min(30.0, 6 * given.minutes))
-
-    watching = asyncio.create_task(watch())
-    await asyncio.gather(*(work() for _ in range(given.bothering)))
-    watching.cancel()
-    await asyncio.sleep(2)
-    now = await read_metrics(url)
-    memory.append(round(now["resident_memory_bytes"] / 2**20, 1))
-    left = {
-        "branches": now["branches_taken"],
-        "running": now["requests_running"],
-        "waiting": now["requests_waiting"],
-        "cells": now["kv_cells_used"],
-    }
-    return dict(sorted(counts.items())), memory, left
-
-
-async def read_metrics(url: str) -> dict[str, float]:
-    """The gauges and counters without labels, by name."""
-    async with httpx2.AsyncClient(timeout=30) as client:
-        text = (await client.get(f"{url}/metrics")).text
-    rows = (line.split() for line in text.splitlines() if line[:1] != "#" and "{" not in line)
-    return {name.removeprefix("ttc_"): float(value) for name, value in rows}
-
-
-def make_body(model: str, questions: Sequence[str], dice: random.Random, **more: object) -> dict:
-    """A chat of one question."""
-    messages = [{"role": "user", "content": dice.choice(questions)}]
-    return {"model": model, "messages": messages, "max_tokens": 64, **more}
-
-
-async def ask_plainly(client, url, model, questions, dice) -> str:
-    """One reply, whole."""
-    body = make_body(f"{model}:none", questions, dice)
-    return f"plain: {(await client.post(url + CHAT, json=body)).status_code}"
-
-
-async def ask_to_think(client, url, model, questions, dice) -> str:
-    """A question with a small effort, streamed to its end."""
-    body = make_body(f"{model}:quick", questions, dice, stream=True)
-    response = await client.post(url + CHAT, json=body)
-    whole = response.status_code != 200 or response.text.endswith("data: [DONE]\n\n")
-    return f"think: {response.status_code}{'' if whole else ' broken off'}"
-
-
-async def leave_early(client, url, model, questions, dice) -> str:
-    """Hang up after some pieces."""
-    body = make_body(f"{model}:{dice.choice(('none', 'normal'))}", questions, dice, stream=True)
-    patience = dice.random() * 2
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(patience), client.stream("POST", url + CHAT, json=body) as it:
-            async for _ in it.aiter_lines():
-                pass
-            return f"leave: {it.status_code} before it left"
-    return "leave: left"
-
-
-async def send_nonsense(client, url, model, questions, dice) -> str:
-    """What is no request."""
-    kind = {"Content-Type": "application/json"}
-    response = await client.post(url + CHAT, content=dice.choice(NONSENSE), headers=kind)
-    return f"nonsense: {response.status_code}"
-
-
-async def send_too_much(client, url, model, questions, dice) -> str:
-    """A body beyond the bound."""
-    kind = {"Content-Type": "application/json"}
-    response = await client.post(url + CHAT, content=b" " * 200_000, headers=kind)
-    return f"too much: {response.status_code}"
-
-
-async def send_slowly(client, url, model, questions, dice) -> str:
-    """A body that never comes to its end."""
-
-    async def drip():
-        for _ in range(dice.randrange(1, 20)):
-            yield b" "
-            await asyncio.sleep(0.2)
-        raise OSError("given up")
-
-    kind = {"Content-Type": "application/json"}
-    with contextlib.suppress(OSError):
-        await client.post(url + CHAT, content=drip(), headers=kind)
-    return "slowly: given up"
-
-
-BOTHER = {
-    "plain": ask_plainly,
-    "think": ask_to_think,
-    "leave": leave_early,
-    "nonsense": send_nonsense,
-    "too-much": send_too_much,
-    "slowly": send_slowly,
-}
-
-
 def tell(given: argparse.Namespace) -> dict[str, object]:
     """What was measured with."""
     return {"model": given.model.name, "threads": given.threads, "tokens": given.max_tokens}
@@ -344,19 +213,12 @@ def main() -> None:
     options = parser(__doc__)
     add_model(options)
     add_peers(options)
-    options.add_argument("what", choices=("load", "think", "soak"))
+    options.add_argument("what", choices=("load", "think"))
     options.add_argument("--clients", type=int, nargs="+", default=[1, 4, 8, 16])
     options.add_argument("--each", type=int, default=4, help="questions of each client, or in all")
     options.add_argument("--max-tokens", type=int, default=128)
-    options.add_argument("--minutes", type=float, default=30.0)
-    options.add_argument("--bothering", type=int, default=12, help="clients of the soak")
-    options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
-    given.kinds = ("nonsense", "too-much", "slowly")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers end too
-    if given.what == "soak":
-        soak(given)
-        return
     require_quiet(given.force)
     compare_load(given) if given.what == "load" else compare_thinking(given)
 
