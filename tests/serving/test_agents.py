@@ -89,6 +89,7 @@ def test_a_solution_is_checked(world):
         ("solve", {"question": "  "}),
         ("solve", {"question": "Hi", "budget": "enormous"}),
         ("solve", {"question": "Hi", "schema": {"type": "wizard"}}),
+        ("solve", {"question": "Hi", "schema": {"type": "string", "pattern": "^(a?){1000}$"}}),
         ("solve", {"question": "word " * 10_000}),
         ("check", {"question": "Hi", "solution": "word " * 10_000}),
         ("check", {"question": "Hi"}),

@@ -162,6 +162,11 @@ def test_a_schema_that_cannot_be_held_to_is_refused(world):
     refused(post(ask(response_format=form)), 400)
 
 
+def test_a_schema_that_would_keep_others_waiting_is_refused(world):
+    form = {"schema": {"type": "string", "pattern": "^(a?){1000}$"}}
+    refused(post(ask(response_format={"type": "json_schema", "json_schema": form})), 400, "groups")
+
+
 def test_a_schema_names_no_file(world, tmp_path):
     file = tmp_path / "schema.json"
     file.write_text('{"type": "integer"}')

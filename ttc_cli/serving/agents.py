@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from ttc_cli import __version__
 from ttc_cli.errors import TtcError
 from ttc_cli.events import RunEnded
 from ttc_cli.serving.replies import tell_search
+from ttc_cli.serving.ways import check_ways
 from ttc_cli.solving.options import Asking
 from ttc_cli.solving.solver import Solver
 from ttc_cli.views.plain import Milestones
@@ -44,12 +46,13 @@ def make_agent_server(solver: Solver, seconds: float) -> MCPServer[Any]:
     ) -> dict[str, Any]:
         """Answer a question that stands by itself; several attempts are made and compared."""
         how: Asking = {"budget": budget, "max_seconds": seconds}
-        if schema is not None:
-            how["schema"] = json.dumps(schema)
         told = Milestones()
         count = 0
         result = None
         try:
+            if schema is not None:
+                how["schema"] = json.dumps(schema)
+                await asyncio.to_thread(check_ways, how["schema"])
             async for event in solver.astream(_check(question), **how):
                 for line in told.read(event):
                     count += 1

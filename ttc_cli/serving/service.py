@@ -14,6 +14,7 @@ from ttc_cli.output import Output
 from ttc_cli.serving.metrics import Metrics
 from ttc_cli.serving.protocol import PLAIN, Wanted
 from ttc_cli.serving.seats import Seat, Seats
+from ttc_cli.serving.ways import check_ways
 from ttc_cli.solving.keeping import keep_run
 from ttc_cli.solving.request import Request
 from ttc_cli.solving.solver import BRANCHES, Solver
@@ -79,6 +80,8 @@ class Service:
             return await asyncio.to_thread(self._prepare, wanted)
 
     def _prepare(self, wanted: Wanted) -> Request:
+        if "schema" in wanted.how:
+            check_ways(wanted.how["schema"])
         request = self.solver.ask(wanted.problem, wanted.how)  # type: ignore[arg-type]
         budget, most = request.budget, wanted.max_tokens
         if wanted.effort == PLAIN:  # one reply, as long as it likes
