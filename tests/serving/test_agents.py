@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import ttc_cli as ttc
+from ttc_cli.engines.scripted import Reply
+from ttc_cli.types import Finish
 
 mcp = pytest.importorskip("mcp")
 
@@ -90,6 +92,7 @@ def test_a_solution_is_checked(world):
         ("solve", {"question": "Hi", "budget": "enormous"}),
         ("solve", {"question": "Hi", "schema": {"type": "wizard"}}),
         ("solve", {"question": "Hi", "schema": {"type": "string", "pattern": "^(a?){1000}$"}}),
+        ("solve", {"question": "half of a pair: \ud800"}),
         ("solve", {"question": "word " * 10_000}),
         ("check", {"question": "Hi", "solution": "word " * 10_000}),
         ("check", {"question": "Hi"}),
@@ -99,6 +102,44 @@ def test_what_cannot_be_done_is_an_error_of_the_tool(world, name, arguments):
     found, _ = call(name, arguments)
     assert found.is_error
     assert found.content[0].text
+
+
+def test_questions_at_once_are_all_answered(world):
+    from ttc_cli.serving.agents import make_agent_server
+
+    world.options = {"parallel": 2}
+
+    async def work():
+        async with (
+            await ttc.aload() as solver,
+            mcp.Client(make_agent_server(solver, 60.0)) as client,
+        ):
+            asked = [{"question": f"What is {n}+2?", "budget": "quick"} for n in range(4)]
+            return await asyncio.gather(*(client.call_tool("solve", each) for each in asked))
+
+    assert [each.structured_content["answer"] for each in asyncio.run(work())] == ["4"] * 4
+
+
+def test_an_agent_that_gives_up_leaves_nothing_in_the_batch(world):
+    from ttc_cli.serving.agents import make_agent_server
+
+    world.options = {"parallel": 4, "pause": 0.005, "context": 1_000_000}
+    world.texts = [Reply("on and on ", Finish.LENGTH)]
+
+    async def work():
+        async with (
+            await ttc.aload() as solver,
+            mcp.Client(make_agent_server(solver, 60.0)) as client,
+        ):
+            asking = asyncio.create_task(client.call_tool("solve", {"question": "What is 2+2?"}))
+            async with asyncio.timeout(10):
+                while not world.engines or not world.open_sessions:
+                    await asyncio.sleep(0.01)
+                asking.cancel()
+                while world.open_sessions:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(work())
 
 
 @pytest.mark.slow

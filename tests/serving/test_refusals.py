@@ -67,6 +67,7 @@ def refused(response, status, word=""):
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
         ({"messages": []}, "messages"),
         ({"messages": "Hi"}, "messages"),
+        ({"messages": [USER] * 4097}, "messages"),
         ({"messages": [{"role": "user", "content": "  "}]}, "messages"),
         ({"messages": [USER, {"role": "assistant", "content": "Hi"}]}, "messages"),
         ({"messages": [USER, {"role": "system", "content": "No"}]}, "messages.1.role"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from mcp.server import MCPServer
@@ -86,6 +87,9 @@ async def serve_agent(solver: Solver, seconds: float) -> None:
 
 
 def _check(text: str) -> str:
-    if not text.strip() or len(text) > _LONGEST or "\0" in text:
-        raise ToolError(f"A text must have 1 to {_LONGEST:,} characters, and no NUL among them.")
+    if not text.strip() or len(text) > _LONGEST or re.search("[\0\ud800-\udfff]", text):
+        raise ToolError(
+            f"A text must have 1 to {_LONGEST:,} characters, and no NUL and no half of a surrogate "
+            "pair among them."
+        )
     return text

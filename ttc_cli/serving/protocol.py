@@ -27,6 +27,8 @@ _LONGEST_STOP = 256
 """Characters; with each token all of them may be compared with the end of the reply."""
 _MOST_TOKENS = 2**31 - 1
 _MOST_TOOLS = 128
+_MOST_TURNS = 4096
+"""No model here has room for as many, and a template takes a second for some ten thousand."""
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
@@ -102,7 +104,10 @@ def read_chat(body: bytes, label: str) -> Wanted:
     fields = Fields(read_json(body))
     model, level = _take_model(fields, label)
     effort = _take_effort(fields, level)
-    system, turns = _read_turns(fields.need("messages", list))
+    messages = fields.need("messages", list)
+    if len(messages) > _MOST_TURNS:
+        raise fields.refuse("messages", f"must be at most {_MOST_TURNS:,}")
+    system, turns = _read_turns(messages)
     wanted = _take_sampling(fields, model, effort)
     most = fields.take("max_completion_tokens", int, within=(1, _MOST_TOKENS))
     if most is not None and wanted.max_tokens not in (None, most):
