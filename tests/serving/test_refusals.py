@@ -202,17 +202,26 @@ def test_what_is_found_where(world):
     refused(wrong, 405)
 
 
-def test_a_key_is_demanded_where_there_is_one(world):
-    none, wrong, right, health = get(
-        ("GET", "/v1/models", {}),
-        ("GET", "/v1/models", {"headers": {"Authorization": "Bearer wrong"}}),
-        ("GET", "/v1/models", {"headers": {"Authorization": "Bearer secret"}}),
-        ("GET", "/health", {}),
-        key="secret",
-    )
-    assert refused(none, 401)["code"] == "invalid_api_key"
-    refused(wrong, 401)
-    assert right.status_code == health.status_code == 200
+@pytest.mark.parametrize(
+    ("shown", "status"),
+    [
+        ("Bearer secret", 200),
+        ("bearer  secret", 200),
+        ("Bearer wrong", 401),
+        ("Bearer secrets", 401),
+        ("Basic secret", 401),
+        ("secret", 401),
+        ("Bearer", 401),
+        (None, 401),
+    ],
+)
+def test_a_key_is_demanded_where_there_is_one(world, shown, status):
+    more = {} if shown is None else {"headers": {"Authorization": shown}}
+    paths = ("/v1/models", "/metrics", "/health")
+    models, metrics, health = get(*(("GET", each, more) for each in paths), key="secret")
+    assert [models.status_code, metrics.status_code, health.status_code] == [status, status, 200]
+    if status == 401:
+        assert refused(models, 401)["code"] == "invalid_api_key"
 
 
 def test_web_pages_may_not_ask_unless_they_are_allowed_to(world):

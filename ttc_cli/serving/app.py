@@ -117,7 +117,7 @@ class _Gate:
         self, app: ASGIApp, key: str | None, origins: Sequence[str], hosts: Collection[str]
     ) -> None:
         self._app = app
-        self._key = None if key is None else f"Bearer {key}".encode()
+        self._key = None if key is None else key.encode()
         self._origins = {each.encode() for each in origins}
         self._hosts = hosts
 
@@ -145,8 +145,9 @@ class _Gate:
                     status=421,
                 )
             return
-        given = headers.get(b"authorization", b"")
-        if path != "/health" and not hmac.compare_digest(given, self._key):
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        known = hmac.compare_digest(given.strip(), self._key) and scheme.lower() == b"bearer"
+        if path != "/health" and not known:
             raise Refusal(
                 "The key is missing or wrong. Send it as: Authorization: Bearer KEY",
                 status=401,

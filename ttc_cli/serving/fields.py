@@ -67,7 +67,8 @@ class Fields:
             low, high = within
             if not low <= value <= high:
                 raise self.refuse(field, f"must be at least {low:,} and at most {high:,}")
-        return value
+        taken: T = value
+        return taken
 
     def need(self, field: str, kind: type[T]) -> T:
         """As ``take``, of a field that must be there."""

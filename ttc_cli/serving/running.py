@@ -105,37 +105,53 @@ class _Connection(H11Protocol):
     def __init__(self, seconds: float, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._seconds = seconds
-        self._head: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._head = _Deadline(self.loop, self._seconds, transport.abort)
+        self._taking = _Deadline(self.loop, self._seconds, transport.abort)
+        self._head.begin()
         transport.set_write_buffer_limits(high=0)  # so that ``pause_writing`` tells of any delay
-        self._head = self.loop.call_later(self._seconds, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._head = _stop(self._head)
-        elif self._head is None:
-            self._head = self.loop.call_later(self._seconds, self.transport.abort)
+        if self.cycle is None or self.cycle.response_complete:
+            self._head.begin()
+        else:
+            self._head.end()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(self._seconds, self.transport.abort)
+        self._taking.begin()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stalled = _stop(self._stalled)
+        self._taking.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._head, self._stalled = _stop(self._head), _stop(self._stalled)
+        self._head.end()
+        self._taking.end()
 
 
-def _stop(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
+class _Deadline:
+    """Calls ``act`` unless what has begun ends within ``seconds``."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, act: Callable[[], None]
+    ) -> None:
+        self._begin = partial(loop.call_later, seconds, act)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Count the seconds, from the first call on."""
+        self._timer = self._timer or self._begin()
+
+    def end(self) -> None:
+        """It has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class _Log(logging.Handler):

@@ -142,8 +142,8 @@ def _begin_alike(first: Node, second: Node) -> bool:
     """Whether an array or object of one may begin as that of the other."""
     if ("properties" in first) != ("properties" in second):
         return False
-    heads = [_find_head(each) for each in (first, second)]
-    (name, value), (other, different) = heads
+    name, value = _find_head(first)
+    other, different = _find_head(second)
     told_apart = name != other or (value != different and None not in (value, different))
     return not (name and other and told_apart)
 
@@ -152,7 +152,7 @@ def _find_head(node: Node) -> tuple[str, Any]:
     """The property that all objects of ``node`` begin with, and its value if it has only one."""
     name = next((each for each in node.get("properties", ()) if each in node["required"]), "")
     values = node["properties"][name].get("enum", ()) if name else ()
-    return name, [values[0]] if len(values) == 1 else None
+    return name, list(values) if len(values) == 1 else None
 
 
 def _find_endless(kept: Mapping[str, Node]) -> set[str]:
