@@ -250,10 +250,8 @@ async def _word_refusal(request: Request, error: Exception) -> Response:
 
 async def _word_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    refusal = Refusal(
-        f"{error.detail}: {request.method} {request.url.path}", status=error.status_code
-    )
-    return JSONResponse(refusal.body, error.status_code, error.headers)
+    message = f"{error.detail}: {request.method} {request.url.path}"
+    return word(Refusal(message, status=error.status_code, headers=error.headers))
 
 
 async def _apologise(request: Request, error: Exception) -> Response:
