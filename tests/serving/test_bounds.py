@@ -240,7 +240,9 @@ def test_a_connection_that_asks_nothing_is_ended(world, sent, first):
         with socket.create_connection(("127.0.0.1", port), 4) as client:
             if first:
                 client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                assert b" 200 " in client.recv(1000)
+                said = b""
+                while not said.endswith(b"}"):
+                    said += client.recv(1000)
             client.sendall(sent.encode())
             if sent or not first:  # uvicorn itself ends one that is idle between two requests
                 assert recv(client) == b""
