@@ -67,7 +67,6 @@ def refused(response, status, word=""):
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
         ({"messages": []}, "messages"),
         ({"messages": "Hi"}, "messages"),
-        ({"messages": [USER] * 4097}, "messages"),
         ({"messages": [{"role": "user", "content": "  "}]}, "messages"),
         ({"messages": [USER, {"role": "assistant", "content": "Hi"}]}, "messages"),
         ({"messages": [USER, {"role": "system", "content": "No"}]}, "messages.1.role"),
@@ -128,7 +127,13 @@ def test_what_asks_for_nothing_may_stand_there(world):
     ],
 )
 def test_a_body_that_is_no_request_is_refused(world, body):
-    refused(post(body), 400)
+    refused(post(body), 400, "The body ")
+
+
+def test_a_conversation_has_an_end(world):
+    world.options["context"] = 1_000_000
+    assert post(ask() | {"messages": [USER] * 4096}).status_code == 200
+    refused(post(ask() | {"messages": [USER] * 4097}), 400, "at most 4,096")
 
 
 def test_another_model_is_not_found(world):
