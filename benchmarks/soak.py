@@ -34,7 +34,7 @@ LIMITS = ("--max-waiting", "6", "--max-body", "65536", "--max-seconds", "30", "-
 BURST = 24
 """Clients that come at once: more than have room, and than may wait."""
 WARM = 0.2
-"""The share of the time after which memory should not grow any more."""
+"""The share of the time after which the server should not grow any more."""
 GROWS = 1.1
 JSON = {"Content-Type": "application/json"}
 NONSENSE = (
@@ -249,7 +249,8 @@ async def measure(client: httpx2.AsyncClient, server: psutil.Process) -> dict[st
     now = await read_metrics(client)
     return {
         "memory_mib": round(now["resident_memory_bytes"] / 2**20, 1),
-        "descriptors": server.num_fds(),
+        "descriptors": server.num_fds() - len(server.net_connections()),
+        "connections": len(server.net_connections("tcp")),
         "branches": now["branches_taken"],
         "running": now["requests_running"],
         "waiting": now["requests_waiting"],
@@ -295,7 +296,8 @@ def find_left(found: dict) -> list[str]:
     """What is left at the end that should not be."""
     first, warm, last = found["first"], found["warm"], found["last"]
     left = [name for name in ("branches", "running", "waiting") if last[name]]
-    left += ["descriptors"] if last["descriptors"] > first["descriptors"] else []
+    left += ["connections"] if last["connections"] > first["connections"] else []
+    left += ["descriptors"] if last["descriptors"] > warm["descriptors"] else []
     left += ["memory"] if last["memory_mib"] > GROWS * warm["memory_mib"] else []
     left += ["wrong answers"] if found["wrong"] else []
     return left + (["the last question"] if found["last_question"] != 200 else [])
