@@ -196,7 +196,8 @@ def test_a_conversation_is_thought_about_as_a_whole(world):
 @pytest.mark.parametrize("model", ["script:none", "script:quick"])
 def test_a_schema_is_held_to(world, model):
     world.texts = ['It is this.\n\n```json\n{"n": 4}\n```']
-    form = {"type": "json_schema", "json_schema": {"name": "sum", "schema": SCHEMA}}
+    described = {"name": "sum", "schema": SCHEMA, "description": "A sum."}
+    form = {"type": "json_schema", "json_schema": described}
     for stream in (False, True):
         response = post(ask(model=model, response_format=form, stream=stream))
         if stream:
@@ -204,6 +205,7 @@ def test_a_schema_is_held_to(world, model):
         else:
             said = response.json()["choices"][0]["message"]["content"]
         assert isinstance(json.loads(said)["n"], int)
+    assert '"description": "A sum."' in world.asked[0]
 
 
 def test_json_objects_are_objects(world):

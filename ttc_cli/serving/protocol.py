@@ -256,8 +256,10 @@ def _take_schema(fields: Fields) -> str | None:
         schema = {"type": "object"}
     elif kind == "json_schema":
         within = Fields(inner.need("json_schema", dict), "response_format.json_schema")
-        within.pass_over("name", "description", "strict")  # it is always held to
+        within.pass_over("name", "strict")  # it is always held to
+        described = within.take("description", str)
         schema = within.need("schema", dict)
+        schema = {"description": described, **schema} if described else schema
         within.end()
     elif kind != "text":
         raise inner.refuse("type", "must be one of text, json_object, json_schema")
