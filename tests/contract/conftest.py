@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,8 @@ def engine_factory(request: pytest.FixtureRequest) -> Iterator[Maker]:
     elif request.param == "recorded":
         maker = Maker("recorded", make_recorded)
     elif request.param == "openai":
-        address, abilities = probe_server(request.getfixturevalue("llama_server"))
+        url = os.environ.get("TTC_CONTRACT_SERVER") or request.getfixturevalue("llama_server")
+        address, abilities = probe_server(url)
         maker = Maker("openai", partial(make_openai, address, abilities), exact=False)
     elif request.param in TINY:
         cuts = request.param in ("qwen3", "gemma4")
