@@ -6,7 +6,7 @@ r"""ttc on a real vLLM on this machine's processor: the engine contract, and sea
 
 The contract suite of the engines runs on SMALL, in float32, so that no rounding excuses another
 text. ``ttc solve --server`` runs on M in bfloat16: programs, a schema, six questions at once,
-``auto``, and a beam search with its judge. Without ``--tiny`` the contract is left out.
+``auto``, and a beam search with its judge. Either is left out where its file is not given.
 
 Both files are unpacked for vLLM once (``vllm_folder.py``). What the servers and commands print is
 kept in the folder of logs.
@@ -281,16 +281,17 @@ def run_searches(given: argparse.Namespace, url: str) -> Iterator[Row]:
 
 def run_on_servers(given: argparse.Namespace) -> Iterator[Row]:
     """Everything here; both servers start at the same time."""
+    kinds = (
+        (run_searches, given.model, "bfloat16", ROOM),
+        (run_contract, given.tiny, "float32", ["--max-model-len", "256"]),
+    )
+    folders = [unpack(given, model, dtype) if model else None for _, model, dtype, _ in kinds]
     began = time.monotonic()
     parts: list[tuple[str, Callable[..., Iterator[Row]], subprocess.Popen[bytes], Path]] = []
     with contextlib.ExitStack() as stack:
-        for work, model, dtype, flags in (
-            (run_contract, given.tiny, "float32", ["--max-model-len", "256"]),
-            (run_searches, given.model, "bfloat16", ROOM),
-        ):
-            if model is not None:
+        for (work, _, dtype, flags), folder in zip(kinds, folders, strict=True):
+            if folder is not None:
                 port, log = find_port(), given.logs / f"{work.__name__}-vllm.txt"
-                folder = unpack(given, model, dtype)
                 command = write_command(given, folder, dtype, *flags, *COMPACT)
                 command += ["--host", "127.0.0.1", "--port", str(port)]
                 process = stack.enter_context(begin(command, log))
@@ -308,7 +309,7 @@ def options(description: str) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     build = HERE.parent / "build"
-    parser.add_argument("--model", type=Path, required=True, help="a GGUF file")
+    parser.add_argument("--model", type=Path, help="a GGUF file")
     parser.add_argument("--parameters", default="4.94e8", help="of the model")
     parser.add_argument("--vllm", type=Path, default=build / "vllm", help="of build_vllm.sh")
     parser.add_argument("--folders", type=Path, default=build / "vllm-models", help="unpacked")
@@ -325,6 +326,7 @@ def report(given: argparse.Namespace, work: Callable[[argparse.Namespace], Itera
         sys.exit(f"There is no vllm in {given.vllm}: benchmarks/build_vllm.sh makes it.")
     given.logs = (given.logs or Path(tempfile.mkdtemp(prefix="ttc-vllm-"))).absolute()
     given.logs.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers end too
     print(f"logs: {given.logs}\n\n| what | | seconds | |\n|---|---|---:|---|", flush=True)
     failed = False
     try:
@@ -341,7 +343,10 @@ def main() -> None:
     """Run what the command line names."""
     parser = options(__doc__)
     parser.add_argument("--tiny", type=Path, help="a small GGUF file, for the contract")
-    report(parser.parse_args(), run_on_servers)
+    given = parser.parse_args()
+    if given.tiny is None and given.model is None:
+        parser.error("give --tiny, --model, or both")
+    report(given, run_on_servers)
 
 
 if __name__ == "__main__":

@@ -93,8 +93,14 @@ def run_replicas(given: argparse.Namespace) -> Iterator[Row]:
     ray += ["--object-store-memory", "100000000", "--min-worker-port", "0"]
     ray += ["--max-worker-port", "0"]
     command = write_command(given, folder, "bfloat16", *ROOM)
-    # Unbound, a thread each: by default both would bind theirs to the same core.
-    environment = {**QUIET, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **QUIET,
+        # Unbound, a thread each: by default both would bind theirs to the same core.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
+        # By default the proxy gives all that fits to the replica of its own node.
+        "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
+    }
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ttc-ray-", ignore_cleanup_errors=True)
@@ -164,7 +170,11 @@ def run_replicas(given: argparse.Namespace) -> Iterator[Row]:
 
 def main() -> None:
     """Run it."""
-    report(options(__doc__).parse_args(), run_replicas)
+    parser = options(__doc__)
+    given = parser.parse_args()
+    if given.model is None:
+        parser.error("give --model")
+    report(given, run_replicas)
 
 
 if __name__ == "__main__":
