@@ -544,7 +544,8 @@ def test_what_was_fitted_to_numbers_decides_nothing_about_other_answers() -> Non
     )
     assert fitted.for_answers(AnswerType.NUMBER) is fitted
     other = fitted.for_answers(AnswerType.CHOICE)
-    assert (other.rows, other.frontier, other.sureness) == (SHIPPED.rows, (), SHIPPED.sureness)
+    assert (other.name, other.rows, other.frontier) == (SHIPPED.name, SHIPPED.rows, ())
+    assert other.sureness == SHIPPED.sureness
     assert other.tilt == 0.0  # of the model's judge, whatever it judges
     assert other.for_answers(AnswerType.CHOICE) is other
     assert fitted.at_price(4.0).for_answers(AnswerType.CHOICE) == other

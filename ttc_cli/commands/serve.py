@@ -84,7 +84,7 @@ class Bounds:
     epilog=show_examples(
         "ttc serve",
         "ttc serve --model qwen2.5-coder-0.5b --port 8000",
-        f"{KEY}=… ttc serve --host 0.0.0.0",
+        f"{KEY}=a-long-secret ttc serve --host 0.0.0.0",
         more="A client chooses how hard the model thinks by its name: NAME, NAME:none, "
         "NAME:quick, NAME:normal, NAME:deep, NAME:max; or by reasoning_effort. See "
         "docs/serving.md.",

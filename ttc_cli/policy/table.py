@@ -119,6 +119,7 @@ class Table:
         own = SHIPPED
         return replace(
             self,
+            name=own.name,
             rows=own.rows,
             frontier=(),
             sureness=own.sureness,
