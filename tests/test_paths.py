@@ -13,7 +13,7 @@ import pytest
 
 import ttc_cli
 from ttc_cli import crash, paths
-from ttc_cli.bench import comparison, pool
+from ttc_cli.bench import pool, report
 from ttc_cli.errors import TtcError
 from ttc_cli.models import own
 from ttc_cli.models.registry import user_file
@@ -56,9 +56,7 @@ def models(path: Path) -> None:
 
 
 def outcomes(path: Path) -> None:
-    comparison.write_outcomes(
-        path, "m", comparison.Comparison({}, [], {}, {}, {}, None), first=True
-    )
+    report.write_outcomes(path, "m", {}, first=True)
 
 
 WRITERS = [

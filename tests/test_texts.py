@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttc_cli.bench.comparison import read_outcomes
 from ttc_cli.bench.datasets import load
+from ttc_cli.bench.report import read_outcomes
 from ttc_cli.errors import UsageError
 from ttc_cli.policy.file import SHIPPED_FOLDER, load_policy
 from ttc_cli.solving.prompt_templates import read_template as read_prompt_template

@@ -20,7 +20,7 @@ from ttc_cli.bench.datasets import LabelledQuestion
 from ttc_cli.bench.runner import Pools
 from ttc_cli.engines.scripted import Ask, Reply, ScriptedEngine
 from ttc_cli.errors import UsageError
-from ttc_cli.policy.file import load_policy
+from ttc_cli.policy.file import Policy, load_policy
 from ttc_cli.policy.run import solve
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.prompts import Chat
@@ -163,9 +163,8 @@ def test_the_probe_tells_how_sure_a_candidate_is_where_its_confidence_does_not(
     }
 
 
-@pytest.mark.slow
-def test_a_policy_carries_the_probe_and_a_vote_goes_by_it(pools, comparer, tmp_path) -> None:
-    policy = asyncio.run(
+def calibrate(pools: Pools, comparer: Comparer) -> Policy:
+    return asyncio.run(
         calibration.calibrate(
             pools.prose,
             QUESTIONS,
@@ -174,8 +173,14 @@ def test_a_policy_carries_the_probe_and_a_vote_goes_by_it(pools, comparer, tmp_p
             data="sums",
             date="2026-01-31",
             runs=1,
+            programs=pools.programs,
         )
     )
+
+
+@pytest.mark.slow
+def test_a_policy_carries_the_probe_and_a_vote_goes_by_it(pools, comparer, tmp_path) -> None:
+    policy = calibrate(Pools(pools.prose), comparer)
     assert "probe" in policy.table.sure_by
     assert "probe" in {each.verifier for each in policy.reliability}
     policy.save(tmp_path / "maths.json")
@@ -233,18 +238,7 @@ def test_a_form_that_the_probe_cannot_tell_has_no_part_in_a_policy(pools, compar
     head = blind.find(PROGRAM, "whole")
     assert head.low is None or head.low <= 0.5
     for of_programs, told in ((programs, False), (pools.programs, True)):
-        policy = asyncio.run(
-            calibration.calibrate(
-                pools.prose,
-                QUESTIONS,
-                comparer,
-                name="maths",
-                data="sums",
-                date="2026-01-31",
-                runs=1,
-                programs=of_programs,
-            )
-        )
+        policy = calibrate(Pools(pools.prose, of_programs), comparer)
         assert policy.probe.find(PROSE, "whole") is not None
         assert (policy.probe.find(PROGRAM, "whole") is not None) == told
 

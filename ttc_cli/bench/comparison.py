@@ -25,6 +25,7 @@ from ttc_cli.bench.report import (
     find_bins,
     make_point,
     markdown,
+    read_outcomes,
     summarise,
     tabulate_bins,
     tabulate_pairs,
@@ -33,11 +34,9 @@ from ttc_cli.bench.report import (
 from ttc_cli.bench.runner import Pools
 from ttc_cli.engines.base import Engine
 from ttc_cli.errors import UsageError
-from ttc_cli.paths import open_in_place, write_whole
 from ttc_cli.policy.stage import SearchOptions, Stage
 from ttc_cli.policy.table import SHIPPED, Table
 from ttc_cli.prompts import Chat
-from ttc_cli.texts import read_utf8
 from ttc_cli.types import PROGRAM, Budget, Sampling
 from ttc_cli.verifiers.base import VerifierContext
 from ttc_cli.verifiers.registry import build
@@ -376,35 +375,3 @@ class Bench:
 
 def _show_oracle(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [replace(each, right=each.oracle) for each in outcomes]
-
-
-def read_outcomes(path: Path) -> dict[str, list[Outcome]]:
-    """Outcomes by strategy, as ``run_live`` and ``write_outcomes`` keep them; torn lines are left.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    found: dict[str, list[Outcome]] = {}
-    for line in read_utf8(path, str(path), "The outcomes in").splitlines():
-        try:
-            row = json.loads(line)
-            name = row.pop("strategy")
-            row.pop("model", None)
-            found.setdefault(str(name), []).append(Outcome(**row))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            continue  # cut off in the middle: run again
-    return found
-
-
-def write_outcomes(path: Path, model: str, comparison: Comparison, *, first: bool) -> None:
-    """Add every outcome to ``path``, a JSON object a line; the ``first`` of a bench replaces it."""
-    text = "".join(
-        json.dumps({"model": model, "strategy": name, **asdict(outcome)}) + "\n"
-        for name, outcomes in comparison.found.items()
-        for outcome in outcomes
-    )
-    if first:
-        write_whole(path, text)
-        return
-    with open_in_place(path, "ab") as file:
-        file.write(text.encode())

@@ -1,14 +1,18 @@
-"""What a bench reports: accuracy with its interval, and the tables of ``docs/results.md``."""
+"""What a bench reports: outcomes, kept a line each, accuracy with its interval, and tables."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ttc_cli.bench.matching import Interval, Match, Point
 from ttc_cli.bench.statistics import bootstrap_mean, compare_pairs, wilson
+from ttc_cli.paths import open_in_place, write_whole
 from ttc_cli.policy.estimate import find_bin
+from ttc_cli.texts import read_utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +246,37 @@ def tabulate(lines: Sequence[Sequence[str]]) -> str:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def read_outcomes(path: Path) -> dict[str, list[Outcome]]:
+    """Outcomes by strategy, as ``run_live`` and ``write_outcomes`` keep them; torn lines are left.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    found: dict[str, list[Outcome]] = {}
+    for line in read_utf8(path, str(path), "The outcomes in").splitlines():
+        try:
+            row = json.loads(line)
+            name = row.pop("strategy")
+            row.pop("model", None)
+            found.setdefault(str(name), []).append(Outcome(**row))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue  # cut off in the middle: run again
+    return found
+
+
+def write_outcomes(
+    path: Path, model: str, found: Mapping[str, Sequence[Outcome]], *, first: bool
+) -> None:
+    """Add outcomes to ``path``, a JSON object a line; the ``first`` of a bench replaces it."""
+    text = "".join(
+        json.dumps({"model": model, "strategy": name, **asdict(outcome)}) + "\n"
+        for name, outcomes in found.items()
+        for outcome in outcomes
+    )
+    if first:
+        write_whole(path, text)
+        return
+    with open_in_place(path, "ab") as file:
+        file.write(text.encode())

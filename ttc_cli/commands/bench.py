@@ -148,7 +148,7 @@ def run(
     how few FLOPs auto needs to match the best fixed strategy.
     """
     from ttc_cli.bench import contenders, curves
-    from ttc_cli.bench.comparison import write_outcomes
+    from ttc_cli.bench.report import write_outcomes
     from ttc_cli.commands._pools import read_request
     from ttc_cli.settings.config import load_config
     from ttc_cli.solving import verifier_models
@@ -179,7 +179,7 @@ def run(
             curves.draw_curves(found.lines, points, title, out_folder, f"curves{suffix}")
             curves.draw_bins(found.lines_by_bin, title, out_folder, f"curves-by-bin{suffix}")
             first = len(documents) == 1
-            write_outcomes(out_folder / "rows.jsonl", label, found, first=first)
+            write_outcomes(out_folder / "rows.jsonl", label, found.found, first=first)
             write_whole(out_folder / "report.md", "\n\n".join(reports))
     if as_json:
         out.document({"v": 1, "data": data, "models": documents})
@@ -365,8 +365,7 @@ def compare(
     For each strategy: accuracy in A and in B, the paired difference with its 95 % interval, and
     the ratio of FLOPs. A bench of several models is compared model by model only if both hold one.
     """
-    from ttc_cli.bench.comparison import read_outcomes
-    from ttc_cli.bench.report import tabulate_differences
+    from ttc_cli.bench.report import read_outcomes, tabulate_differences
 
     sides = [read_outcomes(path) for path in (first, second)]
     shared = [name for name in sides[0] if name in sides[1]]
