@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -106,11 +105,12 @@ def test_ctrl_c_ends_a_real_decode_soon(start):
     for line in child.stderr:
         if line.startswith("policy: wave"):
             break
-    started = time.monotonic()
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert time.monotonic() - started < 20
+    # Sixteen stories of up to 768 tokens were begun, and none came to its own end.
+    assert "from 0 candidates (16 cancelled)" in err
+    assert "stopped: interrupted" in err
     assert "Traceback" not in err
 
 
